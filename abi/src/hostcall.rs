@@ -1,0 +1,133 @@
+//! Hostcalls: what a cVM asks of the monitor. The reference with arguments, units and errors of each call.
+//!
+//! Convention: the number in `a7` (CHERI-RISC-V) or `x8` (Morello), up to six arguments in the argument registers, as
+//! integers, or as capabilities in the same registers for a purecap cVM. The first result register holds the result or
+//! a negated [`Errno`](crate::Errno), the next one a second value where a call defines one (otherwise it keeps its
+//! contents). All other registers survive.
+//!
+//! A *pointer* argument is an address as the cVM sees it (hybrid: checked against its DDC) or a capability (purecap).
+//! Any hostcall with a pointer returns `EFAULT` when the authority behind it does not cover the access; bytes before
+//! the offending one may have been transferred.
+
+/// Number of a hostcall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Hostcall {
+    /// `null() -> 0`. Does nothing; for measuring the way in and out.
+    Null = 0,
+    /// `exit(code)`. Ends the cVM with `code` (an `i32`, 0 = success). Does not return.
+    Exit = 1,
+    /// `yield() -> 0`. Gives the rest of the time slice to the other threads of the same priority.
+    Yield = 2,
+    /// `write(stream, pointer, length) -> bytes written`. Streams 1 and 2 are the console. At most
+    /// [`TRANSFER_LIMIT`] bytes are taken by one call. `EBADF` for another stream, `EFAULT` for a bad buffer, `EINVAL` for
+    /// a length above `isize::MAX`.
+    Write = 3,
+    /// `read(stream, pointer, length, flags) -> bytes read`. Stream 0 is the console. Waits until at least one byte is
+    /// there, unless `flags` has [`READ_NONBLOCKING`], which gives `EAGAIN` instead. 0 = end of input. `EBADF`,
+    /// `EFAULT`; `EINVAL` for an unknown flag or a length above `isize::MAX`.
+    Read = 4,
+    /// `nanosleep(nanoseconds) -> 0`. Sleeps for at least this time, rounded up to the resolution of the timer.
+    /// `EINVAL` above [`SLEEP_LIMIT`].
+    Nanosleep = 5,
+    /// `clock() -> nanoseconds` since the monitor started: monotonic, the same for all cVMs.
+    Clock = 6,
+    /// `arguments(pointer, length) -> size of the start block in bytes`. Copies the first `length` bytes of the start
+    /// block (see [`start`](crate::start)); with length 0 only its size is told. `EFAULT`, `EINVAL` for a length above
+    /// `isize::MAX`.
+    Arguments = 7,
+    /// `info(pointer, length) -> size of the record in bytes`. Copies the first `length` bytes of the caller's
+    /// [`CvmInfo`]. `EFAULT`, `EINVAL` for a length above `isize::MAX`.
+    Info = 8,
+}
+
+impl Hostcall {
+    /// All hostcalls, in the order of their numbers.
+    pub const ALL: [Hostcall; 9] = [
+        Hostcall::Null,
+        Hostcall::Exit,
+        Hostcall::Yield,
+        Hostcall::Write,
+        Hostcall::Read,
+        Hostcall::Nanosleep,
+        Hostcall::Clock,
+        Hostcall::Arguments,
+        Hostcall::Info,
+    ];
+
+    /// The hostcall with this number, if there is one.
+    #[inline]
+    pub fn from_number(number: u64) -> Option<Hostcall> {
+        Hostcall::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// Stream number of console input.
+pub const STREAM_INPUT: u64 = 0;
+/// Stream number of console output.
+pub const STREAM_OUTPUT: u64 = 1;
+/// Stream number of console output for errors; the same device.
+pub const STREAM_ERROR: u64 = 2;
+/// Most bytes that one `write` or `read` moves; a longer buffer is served in part.
+pub const TRANSFER_LIMIT: usize = 4096;
+/// Flag of `read`: return `EAGAIN` instead of waiting.
+pub const READ_NONBLOCKING: u64 = 1;
+/// Longest sleep, in nanoseconds: about 292 years.
+pub const SLEEP_LIMIT: u64 = i64::MAX as u64;
+
+/// What `info` tells a cVM about itself. Fields are only ever added at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct CvmInfo {
+    /// Number of the cVM, its position in the manifest.
+    pub id: u32,
+    /// How often it was restarted.
+    pub restarts: u32,
+    /// Priority; a greater number runs first.
+    pub priority: u32,
+    /// [`FaultKind`](crate::FaultKind) that ended its previous life, 0 = none.
+    pub last_fault: u32,
+    /// Lowest address of its memory, as the cVM sees it.
+    pub base: u64,
+    /// Bytes of its memory.
+    pub size: u64,
+    /// Time it has run, in nanoseconds, restarts included.
+    pub run_time: u64,
+    /// Hostcalls it has made, restarts included.
+    pub hostcalls: u64,
+}
+
+impl CvmInfo {
+    /// Size of the record in bytes.
+    pub const SIZE: usize = 48;
+
+    /// The record as it is copied to the cVM.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        for (slot, word) in bytes.chunks_exact_mut(4).zip([self.id, self.restarts, self.priority, self.last_fault]) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        for (slot, word) in
+            bytes[16..].chunks_exact_mut(8).zip([self.base, self.size, self.run_time, self.hostcalls])
+        {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The record from what `info` copied.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> CvmInfo {
+        let small = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let large = |at: usize| u64::from(small(at)) | u64::from(small(at + 4)) << 32;
+        CvmInfo {
+            id: small(0),
+            restarts: small(4),
+            priority: small(8),
+            last_fault: small(12),
+            base: large(16),
+            size: large(24),
+            run_time: large(32),
+            hostcalls: large(40),
+        }
+    }
+}

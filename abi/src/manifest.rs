@@ -1,0 +1,141 @@
+//! Names and values in `manifest.dtb`, the flattened device tree (Devicetree Specification v0.4, chapter 5) in which the
+//! packed image tells the monitor which cVMs to run.
+//!
+//! ```text
+//! / {
+//!     compatible = "intravisor,manifest-1";
+//!     cvms {
+//!         cvm@0 {
+//!             name = "hello";                  // 1..=32 of A-Z a-z 0-9 . _ -; unique
+//!             runtime = "hello.elf";           // member of the archive
+//!             args = "one", "two";             // string list; absent = none
+//!             env = "KEY=value";               // string list; absent = none
+//!             isolation-base = <0x0 0x82000000>; // u64; absent = the monitor places the cVM
+//!             isolation-size = <0x0 0x100000>; // u64, bytes; absent = as much as image, heap and stack need
+//!             heap = <0x0 0x10000>;            // u64, bytes
+//!             stack = <0x0 0x4000>;            // u64, bytes
+//!             priority = <1>;                  // u32, 0..=7, a greater number runs first
+//!             restart-policy = "on-fault";     // "never" | "on-fault" | "always"
+//!             restart-limit = <3>;             // u32, restarts in one run of the image
+//!             restart-delay = <0x0 0x989680>;  // u64, nanoseconds
+//!             wait = <0xffffffff>;             // i32, see [`WAIT`]
+//!             callback-out = "monitor";        // who serves the hostcalls
+//!         };
+//!     };
+//! };
+//! ```
+//!
+//! Integers are big endian, as the device tree format has them. An unknown property is an error: the tool and the
+//! monitor of one image come from one tree.
+
+/// Archive member that holds the manifest.
+pub const MEMBER: &str = "manifest.dtb";
+/// Value of the root's `compatible`.
+pub const COMPATIBLE: &str = "intravisor,manifest-1";
+/// Node that holds one child `cvm@N` a cVM, N = 0, 1, … in decimal.
+pub const CVMS: &str = "cvms";
+/// Name of a child of [`CVMS`] before its `@`.
+pub const CVM: &str = "cvm";
+
+/// Property: name of the cVM.
+pub const NAME: &str = "name";
+/// Property: archive member with the ELF.
+pub const RUNTIME: &str = "runtime";
+/// Property: arguments.
+pub const ARGS: &str = "args";
+/// Property: environment entries `KEY=value`.
+pub const ENV: &str = "env";
+/// Property: address of the cVM's memory.
+pub const ISOLATION_BASE: &str = "isolation-base";
+/// Property: bytes of the cVM's memory.
+pub const ISOLATION_SIZE: &str = "isolation-size";
+/// Property: bytes of heap.
+pub const HEAP: &str = "heap";
+/// Property: bytes of stack.
+pub const STACK: &str = "stack";
+/// Property: priority.
+pub const PRIORITY: &str = "priority";
+/// Property: restart policy.
+pub const RESTART_POLICY: &str = "restart-policy";
+/// Property: most restarts in one run.
+pub const RESTART_LIMIT: &str = "restart-limit";
+/// Property: nanoseconds between an end and the restart.
+pub const RESTART_DELAY: &str = "restart-delay";
+/// Property: what to wait for before the next cVM of the list is started. Negative: nothing, all start together.
+/// 0: until this cVM has ended. n > 0: n seconds after its start, or its end if that comes first.
+pub const WAIT: &str = "wait";
+/// Property: who serves the hostcalls, `monitor` or (not yet) another cVM.
+pub const CALLBACK_OUT: &str = "callback-out";
+
+/// All properties of a cVM node.
+pub const PROPERTIES: [&str; 14] = [
+    NAME,
+    RUNTIME,
+    ARGS,
+    ENV,
+    ISOLATION_BASE,
+    ISOLATION_SIZE,
+    HEAP,
+    STACK,
+    PRIORITY,
+    RESTART_POLICY,
+    RESTART_LIMIT,
+    RESTART_DELAY,
+    WAIT,
+    CALLBACK_OUT,
+];
+
+/// Value of [`CALLBACK_OUT`]: the monitor serves the hostcalls.
+pub const CALLBACK_MONITOR: &str = "monitor";
+
+/// Longest name of a cVM in bytes.
+pub const NAME_LIMIT: usize = 32;
+/// Most cVMs in one manifest.
+pub const CVM_LIMIT: usize = 256;
+/// Greatest priority.
+pub const PRIORITY_LIMIT: u32 = 7;
+/// Priority when none is given.
+pub const PRIORITY_DEFAULT: u32 = 3;
+/// Bytes of stack when none are given.
+pub const STACK_DEFAULT: u64 = 16 * 1024;
+/// Bytes of heap when none are given.
+pub const HEAP_DEFAULT: u64 = 0;
+/// Most bytes of arguments and environment of one cVM, their NULs included.
+pub const STRINGS_LIMIT: usize = 16 * 1024;
+
+/// Whether `name` can name a cVM: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 . _ -`.
+pub fn valid_name(name: &str) -> bool {
+    (1..=NAME_LIMIT).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// What happens when a cVM ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RestartPolicy {
+    /// It stays ended.
+    #[default]
+    Never,
+    /// It is started again after a fault, not after an exit.
+    OnFault,
+    /// It is started again after a fault and after an exit.
+    Always,
+}
+
+impl RestartPolicy {
+    /// All policies.
+    pub const ALL: [RestartPolicy; 3] = [RestartPolicy::Never, RestartPolicy::OnFault, RestartPolicy::Always];
+
+    /// The name in YAML and manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RestartPolicy::Never => "never",
+            RestartPolicy::OnFault => "on-fault",
+            RestartPolicy::Always => "always",
+        }
+    }
+
+    /// The policy with this name.
+    pub fn from_name(name: &str) -> Option<RestartPolicy> {
+        RestartPolicy::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
