@@ -1,0 +1,136 @@
+//! The console: `print!` and its family, and reading lines.
+
+use core::fmt::{self, Write};
+
+use abi::hostcall::{STREAM_ERROR, STREAM_INPUT, STREAM_OUTPUT, TRANSFER_LIMIT};
+use spin::Mutex;
+
+use crate::{
+    Errno, hostcall,
+    line::{LineBuffer, LineSplitter},
+};
+
+/// Longest line that one `write` hostcall carries, in bytes with its newline; a longer one may be torn.
+pub const LINE_LIMIT: usize = 512;
+const _: () = assert!(LINE_LIMIT <= TRANSFER_LIMIT);
+
+static OUTPUT: Mutex<LineBuffer<LINE_LIMIT>> = Mutex::new(LineBuffer::new());
+static ERRORS: Mutex<LineBuffer<LINE_LIMIT>> = Mutex::new(LineBuffer::new());
+static INPUT: Mutex<LineSplitter<LINE_LIMIT>> = Mutex::new(LineSplitter::new());
+
+/// One of the two console streams as a [`fmt::Write`]. The lock is held only while a piece of text is added, so a
+/// `Display` that prints, or panics, while it is printed does no harm.
+struct Stream {
+    number: u64,
+    buffer: &'static Mutex<LineBuffer<LINE_LIMIT>>,
+}
+
+const STREAMS: [Stream; 2] = [
+    Stream {
+        number: STREAM_OUTPUT,
+        buffer: &OUTPUT,
+    },
+    Stream {
+        number: STREAM_ERROR,
+        buffer: &ERRORS,
+    },
+];
+
+impl Stream {
+    fn flush(&self) -> Result<(), Errno> {
+        self.buffer.lock().flush(|line| hostcall::write_all(self.number, line))
+    }
+}
+
+impl Write for Stream {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.buffer
+            .lock()
+            .push(text.as_bytes(), |line| hostcall::write_all(self.number, line))
+            .map_err(|_| fmt::Error)
+    }
+}
+
+/// Writes out what the line buffers hold, for example a prompt without a newline.
+///
+/// # Errors
+/// As [`hostcall::write_all`].
+pub fn flush() -> Result<(), Errno> {
+    STREAMS.iter().try_for_each(Stream::flush)
+}
+
+/// The last chance of the line buffers: an error has nowhere to go any more.
+pub(crate) fn flush_at_exit() {
+    for stream in &STREAMS {
+        let _ = stream.flush();
+    }
+}
+
+/// Prints to the console, or says that it is not possible; for the panic handler, which must not panic.
+pub(crate) fn try_print_error(arguments: fmt::Arguments<'_>) -> fmt::Result {
+    let [output, mut errors] = STREAMS;
+    output.flush().map_err(|_| fmt::Error)?;
+    errors.write_fmt(arguments)
+}
+
+/// What [`print!`](crate::print) calls.
+///
+/// # Panics
+/// When the console refuses the text.
+#[doc(hidden)]
+pub fn print_output(arguments: fmt::Arguments<'_>) {
+    let [mut output, _] = STREAMS;
+    if output.write_fmt(arguments).is_err() {
+        panic!("the console refuses output");
+    }
+}
+
+/// What [`eprint!`](crate::eprint) calls.
+///
+/// # Panics
+/// When the console refuses the text.
+#[doc(hidden)]
+pub fn print_error(arguments: fmt::Arguments<'_>) {
+    if try_print_error(arguments).is_err() {
+        panic!("the console refuses output");
+    }
+}
+
+/// Waits for a line from the console and puts it, without its end, at the beginning of `buffer`; `None` at the end of
+/// input. A line that does not fit is cut, the rest comes with the next call. What was printed before is shown first.
+///
+/// # Errors
+/// As [`hostcall::write_all`] and [`hostcall::read`].
+pub fn read_line(buffer: &mut [u8]) -> Result<Option<&[u8]>, Errno> {
+    flush()?;
+    let length = INPUT
+        .lock()
+        .next_line(buffer, |portion| hostcall::read(STREAM_INPUT, portion))?;
+    Ok(length.map(|length| &buffer[..length]))
+}
+
+/// Prints to the console; see [`println!`](crate::println).
+#[macro_export]
+macro_rules! print {
+    ($($argument:tt)*) => { $crate::console::print_output(::core::format_args!($($argument)*)) };
+}
+
+/// Prints a line to the console. Lines stay whole up to [`LINE_LIMIT`](crate::console::LINE_LIMIT) bytes.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::print!("\n") };
+    ($($argument:tt)*) => { $crate::console::print_output(::core::format_args!("{}\n", ::core::format_args!($($argument)*))) };
+}
+
+/// Prints to the console's error stream.
+#[macro_export]
+macro_rules! eprint {
+    ($($argument:tt)*) => { $crate::console::print_error(::core::format_args!($($argument)*)) };
+}
+
+/// Prints a line to the console's error stream.
+#[macro_export]
+macro_rules! eprintln {
+    () => { $crate::eprint!("\n") };
+    ($($argument:tt)*) => { $crate::console::print_error(::core::format_args!("{}\n", ::core::format_args!($($argument)*))) };
+}

@@ -1,0 +1,149 @@
+//! The hostcalls. [`abi::hostcall`] is the reference; these wrappers turn buffers into pointers and results into
+//! `Result`.
+
+use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING};
+
+use crate::{Errno, arch};
+
+/// Makes any hostcall: `number`, up to six arguments; returns the first and the second result register as they are.
+///
+/// # Safety
+/// When the call writes to memory that the arguments name, the caller owns that memory.
+#[inline]
+pub unsafe fn raw(number: u64, arguments: [u64; 6]) -> (u64, u64) {
+    arch::hostcall(number, arguments)
+}
+
+/// The first result register as a `Result`.
+///
+/// # Errors
+/// The [`Errno`] that it stands for.
+#[inline]
+pub fn result(first: u64) -> Result<u64, Errno> {
+    match Errno::from_result(first) {
+        Some(errno) => Err(errno),
+        None => Ok(first),
+    }
+}
+
+fn call<const COUNT: usize>(call: Hostcall, values: [u64; COUNT]) -> Result<u64, Errno> {
+    let mut arguments = [0; 6];
+    arguments[..COUNT].copy_from_slice(&values);
+    result(arch::hostcall(call as u64, arguments).0)
+}
+
+/// Does nothing; for measuring the way into the monitor and back.
+///
+/// # Errors
+/// None is defined.
+pub fn null() -> Result<(), Errno> {
+    call(Hostcall::Null, []).map(|_| ())
+}
+
+/// Ends the cVM with `code`, 0 for success. Output that is still in the line buffers is written first.
+pub fn exit(code: i32) -> ! {
+    crate::console::flush_at_exit();
+    loop {
+        arch::hostcall(Hostcall::Exit as u64, [code as u64, 0, 0, 0, 0, 0]);
+    }
+}
+
+/// Gives the rest of the time slice to the others.
+pub fn yield_now() {
+    arch::hostcall(Hostcall::Yield as u64, [0; 6]);
+}
+
+/// Writes to a stream and returns how many bytes were taken, at most [`abi::hostcall::TRANSFER_LIMIT`]. Bypasses the
+/// line buffer of [`println!`](crate::println).
+///
+/// # Errors
+/// `EBADF` for a stream other than 1 and 2.
+pub fn write(stream: u64, bytes: &[u8]) -> Result<usize, Errno> {
+    call(
+        Hostcall::Write,
+        [stream, bytes.as_ptr().addr() as u64, bytes.len() as u64],
+    )
+    .map(|count| count as usize)
+}
+
+/// Writes all of `bytes` to a stream.
+///
+/// # Errors
+/// As [`write`]; `EIO` when the stream takes nothing any more.
+pub fn write_all(stream: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let count = write(stream, bytes)?;
+        if count == 0 {
+            return Err(Errno::EIO);
+        }
+        bytes = bytes.get(count..).ok_or(Errno::EIO)?;
+    }
+    Ok(())
+}
+
+/// Waits for input on a stream and returns how many bytes of `buffer` it filled, 0 at the end of input.
+///
+/// # Errors
+/// `EBADF` for a stream other than 0.
+pub fn read(stream: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    call(
+        Hostcall::Read,
+        [stream, buffer.as_mut_ptr().addr() as u64, buffer.len() as u64, 0],
+    )
+    .map(|count| count as usize)
+}
+
+/// As [`read`], without waiting.
+///
+/// # Errors
+/// `EAGAIN` when no input is there now; `EBADF` for a stream other than 0.
+pub fn try_read(stream: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    call(
+        Hostcall::Read,
+        [
+            stream,
+            buffer.as_mut_ptr().addr() as u64,
+            buffer.len() as u64,
+            READ_NONBLOCKING,
+        ],
+    )
+    .map(|count| count as usize)
+}
+
+/// Sleeps for at least this many nanoseconds.
+///
+/// # Errors
+/// `EINVAL` above [`abi::hostcall::SLEEP_LIMIT`].
+pub fn nanosleep(nanoseconds: u64) -> Result<(), Errno> {
+    call(Hostcall::Nanosleep, [nanoseconds]).map(|_| ())
+}
+
+/// Nanoseconds since the monitor started.
+pub fn clock() -> u64 {
+    arch::hostcall(Hostcall::Clock as u64, [0; 6]).0
+}
+
+/// Copies the beginning of the start block into `buffer` and returns the size of the whole block in bytes.
+///
+/// # Errors
+/// None for a buffer of this program's own.
+pub fn arguments(buffer: &mut [u8]) -> Result<usize, Errno> {
+    call(
+        Hostcall::Arguments,
+        [buffer.as_mut_ptr().addr() as u64, buffer.len() as u64],
+    )
+    .map(|size| size as usize)
+}
+
+/// What the monitor knows about this cVM.
+///
+/// # Errors
+/// None is expected; `EIO` when the monitor's record is shorter than the one this program was built with.
+pub fn info() -> Result<CvmInfo, Errno> {
+    let mut bytes = [0; CvmInfo::SIZE];
+    let size = call(Hostcall::Info, [bytes.as_mut_ptr().addr() as u64, bytes.len() as u64])?;
+    if size < CvmInfo::SIZE as u64 {
+        return Err(Errno::EIO);
+    }
+    Ok(CvmInfo::from_bytes(&bytes))
+}

@@ -1,0 +1,43 @@
+//! Time: the monitor's monotonic clock and sleeping.
+
+use core::time::Duration;
+
+use crate::{Errno, hostcall};
+
+/// A moment on the monotonic clock that all cVMs share; it starts with the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant {
+    nanoseconds: u64,
+}
+
+impl Instant {
+    /// This moment.
+    pub fn now() -> Instant {
+        Instant {
+            nanoseconds: hostcall::clock(),
+        }
+    }
+
+    /// Time since this moment.
+    pub fn elapsed(self) -> Duration {
+        Instant::now().since(self)
+    }
+
+    /// Time from `earlier` to this moment, zero when it is not earlier.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
+    }
+
+    /// Time since the monitor started.
+    pub fn since_start(self) -> Duration {
+        Duration::from_nanos(self.nanoseconds)
+    }
+}
+
+/// Sleeps for at least this time.
+///
+/// # Errors
+/// `EINVAL` for more than [`abi::hostcall::SLEEP_LIMIT`] nanoseconds.
+pub fn sleep(time: Duration) -> Result<(), Errno> {
+    hostcall::nanosleep(u64::try_from(time.as_nanos()).map_err(|_| Errno::EINVAL)?)
+}
