@@ -1,1 +1,21 @@
-//! 
+//! The embedded machine: small emulators of the two boards that the image boots on.
+//!
+//! A library first: a test builds a board, loads an image, runs it to an exit, a breakpoint, an instruction limit or a
+//! pattern on the console, and looks into registers, memory and tags. Virtual time counts instructions, so a run is
+//! reproducible to the instruction. The program `cheri-machine` is the same behind a command line.
+//!
+//! What both boards share is here: [`memory`] (bytes and tags), [`console`], [`program`] (kernel, ELF, symbols, initrd),
+//! [`stop`] (how a run ended) and [`cli`]. Each board is one module.
+//!
+//! Capability arithmetic is not here: it is the crate `capability`, which the machine, the tools and the tests share.
+
+pub mod cli;
+pub mod console;
+pub mod memory;
+pub mod program;
+pub mod stop;
+
+pub use console::Console;
+pub use memory::TaggedMemory;
+pub use program::{LoadError, Program, Symbols};
+pub use stop::{Stop, Unsupported};

@@ -1,0 +1,246 @@
+//! The far end of the guest's serial line: the terminal of the person, or two buffers of a test.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use rustix::termios::{self, OptionalActions, Termios};
+
+/// Ctrl-A, as in QEMU: the next key is for the machine, not for the guest.
+const ESCAPE: u8 = 1;
+
+/// What the thread that reads standard input sends.
+enum Key {
+    Byte(u8),
+    Quit,
+}
+
+/// Where the guest's characters go and come from.
+pub struct Console {
+    input: VecDeque<u8>,
+    source: Option<Receiver<Key>>,
+    quit: bool,
+    host_output: Option<io::Stdout>,
+    output: Vec<u8>,
+    pattern: Vec<u8>,
+    pattern_seen: bool,
+    terminal: Option<RawTerminal>,
+}
+
+impl Console {
+    /// A console for tests: output is kept, input is what [`Console::push_input`] gave.
+    pub fn buffer() -> Self {
+        Console {
+            input: VecDeque::new(),
+            source: None,
+            quit: false,
+            host_output: None,
+            output: Vec::new(),
+            pattern: Vec::new(),
+            pattern_seen: false,
+            terminal: None,
+        }
+    }
+
+    /// The program's own standard input and output.
+    ///
+    /// A regular file as input is read at once, which keeps the run reproducible. A terminal is put into raw mode until
+    /// the console is dropped; Ctrl-A x ends the run, Ctrl-A Ctrl-A sends Ctrl-A.
+    ///
+    /// # Errors
+    /// When standard input cannot be read or the terminal cannot be set up.
+    pub fn host() -> io::Result<Self> {
+        let mut console = Console {
+            host_output: Some(io::stdout()),
+            ..Console::buffer()
+        };
+        let stdin = io::stdin();
+        // A closed standard input is no error: the guest then has no input.
+        let Ok(descriptor) = stdin.as_fd().try_clone_to_owned() else {
+            return Ok(console);
+        };
+        let mut file = File::from(descriptor);
+        if file.metadata()?.is_file() {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            console.input.extend(bytes);
+            return Ok(console);
+        }
+        let terminal = stdin.is_terminal();
+        if terminal {
+            let saved = termios::tcgetattr(&file)?;
+            let mut raw = saved.clone();
+            raw.make_raw();
+            // Output stays as it was: messages of the program end lines with a plain line feed.
+            raw.output_modes = saved.output_modes;
+            termios::tcsetattr(&file, OptionalActions::Now, &raw)?;
+            console.terminal = Some(RawTerminal(saved));
+        }
+        let (sender, receiver) = channel();
+        console.source = Some(receiver);
+        std::thread::spawn(move || {
+            let mut escaped = false;
+            for byte in file.bytes().map_while(Result::ok) {
+                let key = match (escaped, byte) {
+                    (false, ESCAPE) if terminal => {
+                        escaped = true;
+                        continue;
+                    }
+                    (true, b'x') => Key::Quit,
+                    _ => Key::Byte(byte),
+                };
+                escaped = false;
+                if sender.send(key).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(console)
+    }
+
+    /// Appends characters to what the guest will receive.
+    pub fn push_input(&mut self, bytes: &[u8]) {
+        self.input.extend(bytes);
+    }
+
+    /// The next character for the guest, if one is there now.
+    pub fn take_input(&mut self) -> Option<u8> {
+        self.poll();
+        self.input.pop_front()
+    }
+
+    /// Whether a character for the guest is there now.
+    pub fn has_input(&mut self) -> bool {
+        self.poll();
+        !self.input.is_empty()
+    }
+
+    /// Waits until there is a character for the guest; `false` when none will ever come (a buffer never waits).
+    pub fn wait_for_input(&mut self) -> bool {
+        self.flush();
+        if self.has_input() {
+            return true;
+        }
+        let Some(source) = &self.source else { return false };
+        match source.recv() {
+            Ok(key) => {
+                self.accept(key);
+                true
+            }
+            Err(_) => {
+                self.source = None;
+                false
+            }
+        }
+    }
+
+    /// Whether the person asked to end the run (Ctrl-A x).
+    pub fn quit_requested(&self) -> bool {
+        self.quit
+    }
+
+    /// Prints one character of the guest.
+    pub fn put(&mut self, byte: u8) {
+        match &mut self.host_output {
+            // A reader that has gone away is no reason to stop the guest: its exit status may still matter.
+            Some(stdout) => _ = stdout.write_all(&[byte]),
+            None => self.output.push(byte),
+        }
+        if !self.pattern.is_empty() {
+            if self.host_output.is_some() {
+                self.output.push(byte);
+                let excess = self.output.len().saturating_sub(self.pattern.len());
+                self.output.drain(..excess);
+            }
+            self.pattern_seen |= self.output.ends_with(&self.pattern);
+        }
+    }
+
+    /// Hands what was printed so far to the terminal.
+    pub fn flush(&mut self) {
+        if let Some(stdout) = &mut self.host_output {
+            let _ = stdout.flush();
+        }
+    }
+
+    /// Everything the guest printed so far (of a buffer console).
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// [`Console::output`] as text; bytes that are no UTF-8 are replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output).into_owned()
+    }
+
+    /// Sets the text whose next appearance in the output makes [`Console::take_pattern_seen`] true; empty for none.
+    pub fn set_pattern(&mut self, pattern: &str) {
+        self.pattern = pattern.as_bytes().to_vec();
+        self.pattern_seen = false;
+    }
+
+    /// Whether the pattern has appeared since the last call.
+    pub fn take_pattern_seen(&mut self) -> bool {
+        std::mem::take(&mut self.pattern_seen)
+    }
+
+    fn poll(&mut self) {
+        while let Some(source) = &self.source {
+            match source.try_recv() {
+                Ok(key) => self.accept(key),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => self.source = None,
+            }
+        }
+    }
+
+    fn accept(&mut self, key: Key) {
+        match key {
+            Key::Byte(byte) => self.input.push_back(byte),
+            Key::Quit => self.quit = true,
+        }
+    }
+}
+
+/// The settings that the terminal gets back when the console is dropped.
+struct RawTerminal(Termios);
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // Nothing is left to do when the terminal has gone away.
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_console_keeps_output_and_never_waits() {
+        let mut console = Console::buffer();
+        assert!(!console.wait_for_input());
+        console.push_input(b"ab");
+        assert!(console.wait_for_input());
+        assert_eq!(
+            (console.take_input(), console.take_input(), console.take_input()),
+            (Some(b'a'), Some(b'b'), None)
+        );
+        console.put(b'x');
+        assert_eq!(console.text(), "x");
+    }
+
+    #[test]
+    fn a_pattern_is_seen_when_its_last_character_is_printed() {
+        let mut console = Console::buffer();
+        console.put(b'o');
+        console.set_pattern("ok");
+        console.put(b'k');
+        assert!(console.take_pattern_seen());
+        assert!(!console.take_pattern_seen());
+        console.put(b'k');
+        assert!(!console.take_pattern_seen());
+    }
+}
