@@ -7,7 +7,7 @@
 
 mod registers;
 
-use core::time::Duration;
+use core::{fmt::Display, time::Duration};
 
 use abi::{
     Errno, Hostcall,
@@ -34,7 +34,7 @@ struct Checks {
 }
 
 impl Checks {
-    fn that(&mut self, name: &str, holds: bool) {
+    fn that(&mut self, name: impl Display, holds: bool) {
         if holds {
             self.passed += 1;
             rt::println!("ok {name}");
@@ -45,7 +45,7 @@ impl Checks {
     }
 
     /// Makes a hostcall and compares the first result; the second result register must keep its contents.
-    fn call<const COUNT: usize>(&mut self, name: &str, number: u64, values: [u64; COUNT], wanted: Wanted) {
+    fn call<const COUNT: usize>(&mut self, name: impl Display, number: u64, values: [u64; COUNT], wanted: Wanted) {
         let mut arguments = [0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666];
         arguments[..COUNT].copy_from_slice(&values);
         // SAFETY: the checks pass buffers of their own, or pointers at which the monitor must not write.
@@ -149,9 +149,8 @@ fn write(checks: &mut Checks) {
         Value(TRANSFER_LIMIT as u64),
     );
     for (name, length) in ABSURD {
-        rt::print!("write ");
         checks.call(
-            name,
+            format_args!("write-{name}"),
             number,
             [STREAM_OUTPUT, address(text), length],
             Error(Errno::EINVAL),
@@ -159,13 +158,16 @@ fn write(checks: &mut Checks) {
     }
     // The straddling pointer would print what lies at the top of the memory: it is left to the calls that copy out.
     for (name, pointer) in bad_pointers().into_iter().filter(|(name, _)| *name != "across-the-top") {
-        rt::print!("write ");
-        checks.call(name, number, [STREAM_OUTPUT, pointer, 8], Error(Errno::EFAULT));
+        checks.call(
+            format_args!("write-{name}"),
+            number,
+            [STREAM_OUTPUT, pointer, 8],
+            Error(Errno::EFAULT),
+        );
     }
     let (name, pointer) = bad_pointers()[0];
-    rt::print!("write-longest ");
     checks.call(
-        name,
+        format_args!("write-the-longest-{name}"),
         number,
         [STREAM_OUTPUT, pointer, isize::MAX as u64],
         Error(Errno::EFAULT),
@@ -196,18 +198,16 @@ fn read(checks: &mut Checks) {
         );
     }
     for (name, length) in ABSURD {
-        rt::print!("read ");
         checks.call(
-            name,
+            format_args!("read-{name}"),
             number,
             [STREAM_INPUT, address(&buffer), length, READ_NONBLOCKING],
             Error(Errno::EINVAL),
         );
     }
     for (name, pointer) in bad_pointers() {
-        rt::print!("read ");
         checks.call(
-            name,
+            format_args!("read-{name}"),
             number,
             [STREAM_INPUT, pointer, 8, READ_NONBLOCKING],
             Error(Errno::EFAULT),
@@ -303,8 +303,12 @@ fn info(checks: &mut Checks) {
 fn copy_out(checks: &mut Checks, call: &str, number: u64) {
     let buffer = [0; 16];
     for (name, length) in ABSURD {
-        rt::print!("{call} ");
-        checks.call(name, number, [address(&buffer), length], Error(Errno::EINVAL));
+        checks.call(
+            format_args!("{call}-{name}"),
+            number,
+            [address(&buffer), length],
+            Error(Errno::EINVAL),
+        );
     }
     for (name, pointer) in bad_pointers() {
         // The bytes below the top may be transferred before the one above it is refused, and they are in use.
@@ -317,7 +321,9 @@ fn copy_out(checks: &mut Checks, call: &str, number: u64) {
             // SAFETY: as above.
             unsafe { top.write_volatile(kept) }
         }
-        rt::print!("{call} ");
-        checks.that(name, hostcall::result(first) == Err(Errno::EFAULT));
+        checks.that(
+            format_args!("{call}-{name}"),
+            hostcall::result(first) == Err(Errno::EFAULT),
+        );
     }
 }
