@@ -13,6 +13,7 @@
 mod concentrate;
 mod decoded;
 mod error;
+pub mod morello;
 pub mod riscv;
 
 pub use decoded::{Decoded, Permissions, Seal};
