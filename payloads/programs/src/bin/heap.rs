@@ -34,7 +34,7 @@ fn contents_survive_growth() -> bool {
 }
 
 fn freed_memory_is_used_again(size: usize) -> bool {
-    (0..16).all(|round| {
+    (0..16u8).all(|round| {
         let mut block = Vec::new();
         block.try_reserve_exact(size / 2).is_ok() && {
             block.resize(size / 2, round);
