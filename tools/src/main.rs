@@ -1,2 +1,212 @@
-//! 
-fn main() {}
+//! `intravisor`: packs cVMs into an image, lists what is in one, builds and boots the examples.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tools::run::{Host, Isa};
+use tools::workspace::Workspace;
+use tools::{Architecture, image, inspect, pack, run};
+
+#[derive(Parser)]
+#[command(version, about = "Packs, inspects, builds and runs images of the intravisor")]
+struct Arguments {
+    /// Without a command, the default example is run.
+    #[command(subcommand)]
+    command: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Makes an image, or the archive alone, from a YAML file and programs
+    Pack(Pack),
+    /// Lists contents and manifest of an image or archive
+    Inspect(Inspect),
+    /// Builds monitor and programs and packs an example
+    Build(Build),
+    /// Builds an example and boots it
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Pack {
+    /// The cVMs
+    yaml: PathBuf,
+    /// Architecture of monitor and programs
+    #[arg(long, default_value = "cheri-riscv")]
+    arch: Architecture,
+    /// The file to write
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Write the archive alone, for a loader's -initrd
+    #[arg(long, conflicts_with = "monitor")]
+    initrd: bool,
+    /// ELF file of the monitor [default: the one built in this workspace]
+    #[arg(long, value_name = "ELF")]
+    monitor: Option<PathBuf>,
+    /// Where to look for programs that are not beside the YAML file; may be given several times [default: the ones
+    /// built in this workspace]
+    #[arg(long, value_name = "DIR")]
+    programs: Vec<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Inspect {
+    /// An image or an archive
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Build {
+    /// Name of an example, or a YAML file
+    example: String,
+    /// Architecture to build for
+    #[arg(long, default_value = "cheri-riscv")]
+    arch: Architecture,
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// Name of an example, or a YAML file
+    #[arg(default_value = "demo")]
+    example: String,
+    /// Architecture to build for
+    #[arg(long, default_value = "cheri-riscv")]
+    arch: Architecture,
+    /// What to boot on
+    #[arg(long, default_value = "machine")]
+    on: Host,
+    /// Version of the CHERI-RISC-V architecture [default: v9]
+    #[arg(long)]
+    isa: Option<Isa>,
+    /// Further arguments for the emulator
+    #[arg(last = true)]
+    extra: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let default = Run {
+        example: "demo".into(),
+        arch: Architecture::CheriRiscv,
+        on: Host::Machine,
+        isa: None,
+        extra: Vec::new(),
+    };
+    let result = match Arguments::parse().command.unwrap_or(Action::Run(default)) {
+        Action::Pack(arguments) => pack_command(&arguments),
+        Action::Inspect(arguments) => inspect_command(&arguments),
+        Action::Build(arguments) => build_command(&arguments.example, arguments.arch).map(|_| ExitCode::SUCCESS),
+        Action::Run(arguments) => run_command(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn pack_command(arguments: &Pack) -> Result<ExitCode, Box<dyn Error>> {
+    let workspace = match (
+        arguments.programs.is_empty(),
+        arguments.initrd || arguments.monitor.is_some(),
+    ) {
+        (false, true) => None,
+        _ => Some(Workspace::locate()?),
+    };
+    let arch = arguments.arch;
+    let programs = match (&workspace, arguments.programs.is_empty()) {
+        (Some(workspace), true) => vec![workspace.programs(arch)],
+        _ => arguments.programs.clone(),
+    };
+    let monitor = match (&workspace, &arguments.monitor) {
+        _ if arguments.initrd => None,
+        (_, Some(monitor)) => Some(monitor.clone()),
+        (workspace, None) => workspace.as_ref().map(|workspace| workspace.monitor(arch)),
+    };
+    write_packed(&arguments.yaml, arch, &programs, monitor.as_deref(), &arguments.output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Packs, into an image when there is a monitor, and shows the warnings.
+fn write_packed(
+    yaml: &Path,
+    arch: Architecture,
+    programs: &[PathBuf],
+    monitor: Option<&Path>,
+    output: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let packed = pack::pack(yaml, arch, programs)?;
+    for warning in &packed.warnings {
+        eprintln!("{warning}");
+    }
+    let bytes = match monitor {
+        None => packed.archive,
+        Some(path) => {
+            let elf = read(path)?;
+            image::build(&elf, arch, Some(&packed.archive)).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    fs::write(output, &bytes).map_err(|error| format!("{}: {error}", output.display()))?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn inspect_command(arguments: &Inspect) -> Result<ExitCode, Box<dyn Error>> {
+    let file = &arguments.file;
+    let report = inspect::inspect(&read(file)?).map_err(|error| format!("{}: {error}", file.display()))?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(if report.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Builds and packs an example; the workspace and the image.
+fn build_command(example: &str, arch: Architecture) -> Result<(Workspace, PathBuf), Box<dyn Error>> {
+    let workspace = Workspace::locate()?;
+    let (yaml, name) = workspace.example(example)?;
+    workspace.build(arch)?;
+    let output = workspace.image(&name, arch);
+    if let Some(directory) = output.parent() {
+        fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    }
+    write_packed(
+        &yaml,
+        arch,
+        &[workspace.programs(arch)],
+        Some(&workspace.monitor(arch)),
+        &output,
+    )?;
+    eprintln!("{}", output.display());
+    Ok((workspace, output))
+}
+
+fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
+    let Run {
+        example,
+        arch,
+        on,
+        isa,
+        extra,
+    } = arguments;
+    let isa = run::isa_for(*arch, *isa)?;
+    let (workspace, image) = build_command(example, *arch)?;
+    let command = match on {
+        Host::Machine => run::machine_command(&workspace.build_machine()?, &image, *arch, isa, extra),
+        Host::Qemu => run::qemu_command(&image, *arch, isa, extra, &|name| std::env::var_os(name))?,
+    };
+    Ok(ExitCode::from(run::boot(command)?))
+}

@@ -1,0 +1,184 @@
+//! The archive: a `newc` cpio file (SVR4, magic `070701`), members on 4-byte boundaries.
+
+use std::io::{Cursor, Write};
+
+/// A file of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+impl Member {
+    /// A file with this name and content.
+    pub fn new(name: impl Into<String>, data: impl Into<Vec<u8>>) -> Member {
+        Member {
+            name: name.into(),
+            data: data.into(),
+        }
+    }
+}
+
+/// Name of the member that ends an archive.
+pub const TRAILER: &str = "TRAILER!!!";
+
+/// Mode of the members: a regular file, readable by all, writable by its owner.
+const MODE: u32 = 0o100_644;
+
+/// Why an archive cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// A file is larger than the format can say.
+    #[error("archive member {name:?}: {size} bytes do not fit into the 32-bit size of a newc archive")]
+    TooLarge {
+        /// Name of the file.
+        name: String,
+        /// Its bytes.
+        size: usize,
+    },
+    /// A name that would end the archive or cannot be stored.
+    #[error("archive member {name:?}: this name cannot be stored in a newc archive")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The bytes are not an archive.
+    #[error("archive member {index}, after {position} bytes: {source}")]
+    Malformed {
+        /// Number of the member, from 0.
+        index: usize,
+        /// Offset of its header in the archive.
+        position: u64,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// A member is cut short.
+    #[error("archive member {name:?}: {found} of {expected} bytes are there")]
+    Truncated {
+        /// Its name.
+        name: String,
+        /// Bytes that the header promises.
+        expected: u32,
+        /// Bytes that are there.
+        found: usize,
+    },
+    /// Writing failed.
+    #[error("archive: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+/// An archive of these files, in this order, the same for the same files.
+///
+/// # Errors
+/// A file is 4 GiB or larger, or has a name that the format cannot hold.
+pub fn write(members: &[Member]) -> Result<Vec<u8>, ArchiveError> {
+    let mut archive = Vec::new();
+    for (index, member) in members.iter().enumerate() {
+        if member.name.is_empty() || member.name == TRAILER || member.name.contains('\0') {
+            return Err(ArchiveError::Name {
+                name: member.name.clone(),
+            });
+        }
+        let size = member.data.len();
+        let too_large = |_| ArchiveError::TooLarge {
+            name: member.name.clone(),
+            size,
+        };
+        let size = u32::try_from(size).map_err(too_large)?;
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let mut entry = cpio::newc::Builder::new(&member.name)
+            .ino(number)
+            .mode(MODE)
+            .write(archive, size);
+        entry.write_all(&member.data)?;
+        archive = entry.finish()?;
+    }
+    Ok(cpio::newc::trailer(archive)?)
+}
+
+/// The files of an archive.
+///
+/// # Errors
+/// The bytes are not a complete `newc` archive.
+pub fn read(archive: &[u8]) -> Result<Vec<Member>, ArchiveError> {
+    let mut cursor = Cursor::new(archive);
+    let mut members = Vec::new();
+    loop {
+        let (index, position) = (members.len(), cursor.position());
+        let malformed = |source| ArchiveError::Malformed {
+            index,
+            position,
+            source,
+        };
+        let reader = cpio::newc::Reader::new(cursor).map_err(malformed)?;
+        if reader.entry().is_trailer() {
+            return Ok(members);
+        }
+        let (name, expected) = (reader.entry().name().to_owned(), reader.entry().file_size());
+        let mut data = Vec::new();
+        let result = reader.to_writer(&mut data);
+        if data.len() != expected as usize {
+            return Err(ArchiveError::Truncated {
+                name,
+                expected,
+                found: data.len(),
+            });
+        }
+        cursor = result.map_err(malformed)?;
+        members.push(Member { name, data });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<Member> {
+        vec![
+            Member::new("manifest.dtb", *b"12345"),
+            Member::new("a", []),
+            Member::new("hello.elf", [7; 4096]),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let archive = write(&sample()).unwrap();
+        assert_eq!(read(&archive).unwrap(), sample());
+        assert_eq!(archive.len() % 4, 0);
+        assert_eq!(
+            archive,
+            write(&sample()).unwrap(),
+            "the same files give the same archive"
+        );
+    }
+
+    #[test]
+    fn a_truncated_archive_is_refused_at_every_length() {
+        let archive = write(&sample()).unwrap();
+        let end = archive.len() - archive.iter().rev().take_while(|byte| **byte == 0).count();
+        for length in 0..end {
+            assert!(read(&archive[..length]).is_err(), "cut to {length} bytes");
+        }
+    }
+
+    #[test]
+    fn names_that_would_break_the_archive_are_refused() {
+        for name in ["", TRAILER, "a\0b"] {
+            assert!(
+                matches!(write(&[Member::new(name, [])]), Err(ArchiveError::Name { .. })),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn damage_is_reported_with_its_place() {
+        let mut archive = write(&sample()).unwrap();
+        archive[0] = b'x';
+        let error = read(&archive).unwrap_err().to_string();
+        assert_eq!(error, "archive member 0, after 0 bytes: Invalid magic number");
+    }
+}

@@ -1,0 +1,496 @@
+//! What a program must be like to run as a cVM. The monitor checks the same again and trusts nothing of this.
+
+use object::elf;
+
+use super::{Facts, PAGE, Segment};
+use crate::Architecture;
+
+/// Most bytes of memory that the segments of a program may span: beyond any machine this runs on.
+const SPAN_LIMIT: u64 = 1 << 40;
+
+/// Why a file is not a program that can run as a cVM. Every message says what was found and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElfError {
+    /// Another kind of file.
+    #[error("not an ELF file: it does not start with 7f 45 4c 46")]
+    NotElf,
+    /// 32 bits or big endian.
+    #[error("not ELF64 little endian")]
+    Class,
+    /// A table lies outside of the file or is otherwise unreadable.
+    #[error("malformed ELF: {0}")]
+    Malformed(String),
+    /// For another processor.
+    #[error("ELF machine is {found}, expected {} for {arch}", arch.elf_machine())]
+    Machine {
+        /// `e_machine`.
+        found: u16,
+        /// The architecture of the image.
+        arch: Architecture,
+    },
+    /// Pure-capability code.
+    #[error("not yet: purecap programs (e_flags {flags:#x}); expected a hybrid program")]
+    Purecap {
+        /// `e_flags`.
+        flags: u32,
+    },
+    /// Neither ET_EXEC nor ET_DYN.
+    #[error("ELF type is {0}, expected 2 (ET_EXEC) or 3 (ET_DYN, static position-independent)")]
+    Kind(u16),
+    /// Wants a dynamic linker.
+    #[error("dynamically linked: it names an interpreter; expected a static program")]
+    Interpreter,
+    /// Wants a shared object.
+    #[error("dynamically linked: it needs {0:?}; expected a static program")]
+    Needed(String),
+    /// Nothing to load.
+    #[error("no PT_LOAD segment, expected at least one")]
+    NoSegments,
+    /// The file ends before the segment does.
+    #[error("segment {index}: bytes {offset:#x}+{size:#x} of the file, which has only {file:#x} bytes")]
+    OutsideFile {
+        /// Number among the loaded segments.
+        index: usize,
+        /// Offset in the file.
+        offset: u64,
+        /// Bytes in the file.
+        size: u64,
+        /// Bytes of the file.
+        file: u64,
+    },
+    /// More bytes in the file than in memory.
+    #[error("segment {index}: {file:#x} bytes in the file do not fit into {memory:#x} bytes of memory")]
+    LargerThanMemory {
+        /// Number among the loaded segments.
+        index: usize,
+        /// Bytes in the file.
+        file: u64,
+        /// Bytes in memory.
+        memory: u64,
+    },
+    /// Beyond the address space, or further apart than any machine has memory.
+    #[error("segment {index}: {size:#x} bytes at {address:#x}: absurd, the segments may span {SPAN_LIMIT:#x} bytes")]
+    Absurd {
+        /// Number among the loaded segments.
+        index: usize,
+        /// Address.
+        address: u64,
+        /// Bytes in memory.
+        size: u64,
+    },
+    /// An alignment that is none.
+    #[error("segment {index}: alignment {alignment:#x} is not a power of two")]
+    Alignment {
+        /// Number among the loaded segments.
+        index: usize,
+        /// Its alignment.
+        alignment: u64,
+    },
+    /// Two segments in the same memory.
+    #[error("segments {first} and {second} overlap at {address:#x}")]
+    Overlap {
+        /// Number of one.
+        first: usize,
+        /// Number of the other.
+        second: usize,
+        /// First common address.
+        address: u64,
+    },
+    /// Writable and executable.
+    #[error("segment {index} at {address:#x} is writable and executable, expected one or the other")]
+    WriteExecute {
+        /// Number among the loaded segments.
+        index: usize,
+        /// Address.
+        address: u64,
+    },
+    /// Code and writable data on one page.
+    #[error(
+        "segments {writable} (writable) and {executable} (executable) share the page at {page:#x}, \
+         expected them on different pages of {PAGE} bytes"
+    )]
+    SharedPage {
+        /// Number of the writable one.
+        writable: usize,
+        /// Number of the executable one.
+        executable: usize,
+        /// Address of the page.
+        page: u64,
+    },
+    /// Starts nowhere.
+    #[error("entry point {0:#x} is not in an executable segment")]
+    Entry(u64),
+    /// The relocations are not in a loaded segment.
+    #[error("relocation table: {size:#x} bytes at {address:#x} are not whole entries inside a loaded segment")]
+    RelocationTable {
+        /// Address as linked.
+        address: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Relocations in an encoding that the loader does not read.
+    #[error("relocations in {0}, expected only DT_RELA (link without -z pack-relative-relocs)")]
+    RelocationEncoding(&'static str),
+    /// A relocation that needs a symbol.
+    #[error("relocation of type {kind} at {address:#x}, expected only type {expected} (RELATIVE)")]
+    RelocationKind {
+        /// Its type.
+        kind: u32,
+        /// Its place.
+        address: u64,
+        /// The type that is served.
+        expected: u32,
+    },
+    /// A relocation outside of the program.
+    #[error("relocation at {0:#x} is not inside a loaded segment")]
+    RelocationPlace(u64),
+    /// A TLS template outside of the program.
+    #[error("TLS segment at {0:#x} is not inside a loaded segment")]
+    Tls(u64),
+}
+
+impl Facts {
+    /// Everything that keeps the program from running as a cVM of this architecture; empty = it can.
+    pub fn check(&self, arch: Architecture) -> Vec<ElfError> {
+        let mut errors = Vec::new();
+        if self.machine != arch.elf_machine() {
+            return vec![ElfError::Machine {
+                found: self.machine,
+                arch,
+            }];
+        }
+        if self.purecap() {
+            return vec![ElfError::Purecap { flags: self.flags }];
+        }
+        if ![elf::ET_EXEC, elf::ET_DYN].contains(&self.kind) {
+            errors.push(ElfError::Kind(self.kind));
+        }
+        if self.interpreter {
+            errors.push(ElfError::Interpreter);
+        }
+        errors.extend(self.needed.iter().cloned().map(ElfError::Needed));
+        if self.segments.is_empty() {
+            errors.push(ElfError::NoSegments);
+            return errors;
+        }
+        self.check_segments(&mut errors);
+        // What follows computes with addresses that the segments have vouched for.
+        if errors.is_empty() {
+            self.check_places(&mut errors);
+            self.check_relocations(arch, &mut errors);
+        }
+        errors
+    }
+
+    fn check_segments(&self, errors: &mut Vec<ElfError>) {
+        let lowest = self.segments.iter().map(|segment| segment.address).min().unwrap_or(0);
+        let file = self.file_size as u64;
+        for (index, segment) in self.segments.iter().enumerate() {
+            let &Segment {
+                address,
+                memory_size,
+                offset,
+                file_size,
+                alignment,
+                ..
+            } = segment;
+            if offset.checked_add(file_size).is_none_or(|end| end > file) {
+                errors.push(ElfError::OutsideFile {
+                    index,
+                    offset,
+                    size: file_size,
+                    file,
+                });
+            }
+            if file_size > memory_size {
+                errors.push(ElfError::LargerThanMemory {
+                    index,
+                    file: file_size,
+                    memory: memory_size,
+                });
+            }
+            if segment
+                .end()
+                .is_none_or(|end| end - lowest > SPAN_LIMIT || end > u64::MAX - PAGE)
+            {
+                errors.push(ElfError::Absurd {
+                    index,
+                    address,
+                    size: memory_size,
+                });
+            }
+            if alignment > 1 && !alignment.is_power_of_two() {
+                errors.push(ElfError::Alignment { index, alignment });
+            }
+            if segment.writable() && segment.executable() {
+                errors.push(ElfError::WriteExecute { index, address });
+            }
+        }
+    }
+
+    fn check_places(&self, errors: &mut Vec<ElfError>) {
+        for (first, left) in self.segments.iter().enumerate() {
+            for (second, right) in self.segments.iter().enumerate().skip(first + 1) {
+                if let Some((address, _)) = common(range(left, 1), range(right, 1)) {
+                    errors.push(ElfError::Overlap { first, second, address });
+                    continue;
+                }
+                let (writable, executable) = match (left.writable(), right.writable()) {
+                    (true, false) if right.executable() => (first, second),
+                    (false, true) if left.executable() => (second, first),
+                    _ => continue,
+                };
+                if let Some((page, _)) = common(range(left, PAGE), range(right, PAGE)) {
+                    errors.push(ElfError::SharedPage {
+                        writable,
+                        executable,
+                        page,
+                    });
+                }
+            }
+        }
+        let holds = |segment: &Segment| {
+            let (start, end) = range(segment, 1);
+            segment.executable() && (start..end).contains(&self.entry)
+        };
+        if !self.segments.iter().any(holds) {
+            errors.push(ElfError::Entry(self.entry));
+        }
+        if let Some(tls) = self.tls
+            && !self.inside(tls.address, tls.file_size)
+        {
+            errors.push(ElfError::Tls(tls.address));
+        }
+    }
+
+    fn check_relocations(&self, arch: Architecture, errors: &mut Vec<ElfError>) {
+        errors.extend(self.other_relocations.iter().copied().map(ElfError::RelocationEncoding));
+        let expected = match arch {
+            Architecture::CheriRiscv => elf::R_RISCV_RELATIVE,
+            Architecture::Morello => elf::R_AARCH64_RELATIVE,
+        };
+        for relocation in &self.relocations {
+            if relocation.kind != expected && relocation.kind != 0 {
+                let (kind, address) = (relocation.kind, relocation.address);
+                errors.push(ElfError::RelocationKind {
+                    kind,
+                    address,
+                    expected,
+                });
+            } else if !self.inside(relocation.address, 8) {
+                errors.push(ElfError::RelocationPlace(relocation.address));
+            }
+        }
+    }
+
+    /// Whether `size` bytes at `address` lie in the memory of one segment.
+    fn inside(&self, address: u64, size: u64) -> bool {
+        self.segments.iter().any(|segment| {
+            let (start, end) = range(segment, 1);
+            address >= start && address.checked_add(size).is_some_and(|last| last <= end)
+        })
+    }
+}
+
+/// Memory of a segment, widened to whole units.
+fn range(segment: &Segment, unit: u64) -> (u64, u64) {
+    let end = segment.address.saturating_add(segment.memory_size);
+    (
+        segment.address / unit * unit,
+        end.checked_next_multiple_of(unit).unwrap_or(u64::MAX),
+    )
+}
+
+fn common(left: (u64, u64), right: (u64, u64)) -> Option<(u64, u64)> {
+    let (start, end) = (left.0.max(right.0), left.1.min(right.1));
+    (start < end).then_some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synthesis::{Elf, Load};
+    use super::*;
+
+    fn errors(elf: &Elf) -> Vec<String> {
+        errors_for(elf, Architecture::CheriRiscv)
+    }
+
+    fn errors_for(elf: &Elf, arch: Architecture) -> Vec<String> {
+        Facts::read(&elf.to_bytes())
+            .unwrap()
+            .check(arch)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    fn only(elf: &Elf) -> String {
+        let errors = errors(elf);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        errors.into_iter().next().unwrap()
+    }
+
+    fn good() -> Elf {
+        Elf::program(Architecture::CheriRiscv, &[0x73; 64])
+    }
+
+    #[test]
+    fn a_plain_program_passes_on_its_own_architecture_only() {
+        for arch in Architecture::ALL {
+            assert_eq!(errors_for(&Elf::program(arch, &[0; 64]), arch), [""; 0]);
+        }
+        let wrong = errors_for(&good(), Architecture::Morello);
+        assert_eq!(wrong, ["ELF machine is 243, expected 183 for morello"]);
+    }
+
+    #[test]
+    fn purecap_programs_are_refused_by_name() {
+        for flags in [EF_CHERIABI, EF_CAP_MODE, EF_CHERIABI | EF_CAP_MODE] {
+            let text = format!("not yet: purecap programs (e_flags {flags:#x}); expected a hybrid program");
+            assert_eq!(only(&Elf { flags, ..good() }), text);
+        }
+        let morello = Elf {
+            flags: 0x1_0000,
+            ..Elf::program(Architecture::Morello, &[0; 4])
+        };
+        let errors = errors_for(&morello, Architecture::Morello);
+        assert_eq!(
+            errors,
+            ["not yet: purecap programs (e_flags 0x10000); expected a hybrid program"]
+        );
+    }
+    const EF_CHERIABI: u32 = super::super::EF_RISCV_CHERIABI;
+    const EF_CAP_MODE: u32 = super::super::EF_RISCV_CAP_MODE;
+
+    #[test]
+    fn other_files_are_not_elf() {
+        let read = |file: &[u8]| Facts::read(file).unwrap_err().to_string();
+        assert_eq!(
+            read(b"#!/bin/sh\n"),
+            "not an ELF file: it does not start with 7f 45 4c 46"
+        );
+        assert_eq!(read(b""), "not an ELF file: it does not start with 7f 45 4c 46");
+        assert_eq!(read(b"\x7fELF\x01\x01\x01"), "not ELF64 little endian");
+        assert_eq!(read(b"\x7fELF\x02\x02\x01"), "not ELF64 little endian");
+        let whole = good().to_bytes();
+        assert!(read(&whole[..5]).starts_with("malformed ELF: "));
+        assert!(read(&whole[..63]).starts_with("malformed ELF: "));
+        assert!(read(&whole[..100]).starts_with("malformed ELF: "));
+    }
+
+    #[test]
+    fn objects_and_dynamic_programs_are_refused() {
+        let kind = "ELF type is 1, expected 2 (ET_EXEC) or 3 (ET_DYN, static position-independent)";
+        assert_eq!(
+            only(&Elf {
+                kind: elf::ET_REL,
+                ..good()
+            }),
+            kind
+        );
+        let mut interpreted = good();
+        interpreted.loads.push(Load {
+            kind: elf::PT_INTERP,
+            ..Load::new(0, b"/ld.so\0", elf::PF_R)
+        });
+        assert_eq!(
+            only(&interpreted),
+            "dynamically linked: it names an interpreter; expected a static program"
+        );
+        let needing = good().with_dynamic(0x8000, &[(elf::DT_NEEDED, 1)]);
+        assert_eq!(
+            only(&needing),
+            "dynamically linked: it needs \"\"; expected a static program"
+        );
+    }
+
+    #[test]
+    fn segments_must_lie_in_the_file_and_in_their_memory() {
+        let mut cut = good();
+        cut.loads[0].file_size = Some(0x10_0000);
+        cut.loads[0].memory_size = 0x10_0000;
+        let size = cut.to_bytes().len();
+        let text = format!("segment 0: bytes 0x1000+0x100000 of the file, which has only {size:#x} bytes");
+        assert_eq!(only(&cut), text);
+        let mut wrapped = good();
+        wrapped.loads[0].offset = Some(u64::MAX - 8);
+        assert!(only(&wrapped).starts_with("segment 0: bytes 0xfffffffffffffff7+0x40 of the file"));
+        let mut small = good();
+        small.loads[0].memory_size = 8;
+        assert_eq!(
+            only(&small),
+            "segment 0: 0x40 bytes in the file do not fit into 0x8 bytes of memory"
+        );
+        let none = Elf {
+            loads: Vec::new(),
+            ..good()
+        };
+        assert_eq!(only(&none), "no PT_LOAD segment, expected at least one");
+    }
+
+    #[test]
+    fn absurd_addresses_sizes_and_alignments_are_refused() {
+        for size in [u64::MAX, 1 << 41] {
+            let mut huge = good();
+            huge.loads[1].memory_size = size;
+            assert!(
+                only(&huge).contains("absurd, the segments may span 0x10000000000 bytes"),
+                "{size:#x}"
+            );
+        }
+        let mut far = good();
+        far.loads[1].address = u64::MAX - 100;
+        assert!(only(&far).starts_with("segment 1: "));
+        let mut odd = good();
+        odd.loads[1].alignment = 24;
+        assert_eq!(only(&odd), "segment 1: alignment 0x18 is not a power of two");
+    }
+
+    #[test]
+    fn segments_may_not_overlap() {
+        let mut elf = good();
+        elf.loads[1].address = elf.loads[0].address + 0x10;
+        assert_eq!(errors(&elf)[0], "segments 0 and 1 overlap at 0x1010");
+    }
+
+    #[test]
+    fn write_and_execute_exclude_each_other_by_segment_and_page() {
+        let mut both = good();
+        both.loads[0].flags |= elf::PF_W;
+        let text = "segment 0 at 0x1000 is writable and executable, expected one or the other";
+        assert_eq!(only(&both), text);
+        let mut neighbours = good();
+        neighbours.loads[1].address = 0x1800;
+        let text = "segments 1 (writable) and 0 (executable) share the page at 0x1000, \
+                    expected them on different pages of 4096 bytes";
+        assert_eq!(only(&neighbours), text);
+    }
+
+    #[test]
+    fn the_entry_must_be_executable() {
+        for entry in [0, 0x1040, 0x2000] {
+            let text = format!("entry point {entry:#x} is not in an executable segment");
+            assert_eq!(only(&Elf { entry, ..good() }), text);
+        }
+    }
+
+    #[test]
+    fn only_relative_relocations_inside_the_program_are_served() {
+        let relocated = |address, kind| good().with_relocations(0x8000, &[(address, kind)]);
+        assert_eq!(errors(&relocated(0x2000, elf::R_RISCV_RELATIVE)), [""; 0]);
+        assert_eq!(
+            only(&relocated(0x2000, elf::R_RISCV_64)),
+            "relocation of type 2 at 0x2000, expected only type 3 (RELATIVE)"
+        );
+        assert_eq!(
+            only(&relocated(0x7000_0000, elf::R_RISCV_RELATIVE)),
+            "relocation at 0x70000000 is not inside a loaded segment"
+        );
+        let packed = good().with_dynamic(0x8000, &[(super::super::DT_RELR, 0x1000)]);
+        let text = "relocations in DT_RELR, expected only DT_RELA (link without -z pack-relative-relocs)";
+        assert_eq!(only(&packed), text);
+        let lost = good().with_dynamic(0x8000, &[(elf::DT_RELA, 0x70_0000), (elf::DT_RELASZ, 24)]);
+        let text = "relocation table: 0x18 bytes at 0x700000 are not whole entries inside a loaded segment";
+        assert_eq!(Facts::read(&lost.to_bytes()).unwrap_err().to_string(), text);
+    }
+}

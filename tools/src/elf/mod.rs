@@ -1,0 +1,313 @@
+//! ELF programs: the facts about them, what a cVM may look like, stripping, and writing them for tests.
+
+mod check;
+mod strip;
+pub mod synthesis;
+
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, Rela as _, SectionHeader as _, Sym as _};
+use object::{LittleEndian, elf};
+use serde::Serialize;
+
+pub use check::ElfError;
+pub use strip::strip;
+
+/// Page size of the second line of defence on both architectures, in bytes: segments with different owners or
+/// permissions, and the memory of different cVMs, do not share a page.
+pub const PAGE: u64 = 4096;
+
+/// `e_flags`, RISC-V: written for the CHERI pure-capability ABI.
+pub const EF_RISCV_CHERIABI: u32 = 0x0001_0000;
+/// `e_flags`, RISC-V: starts in capability mode.
+pub const EF_RISCV_CAP_MODE: u32 = 0x0002_0000;
+/// `e_flags`, Morello: written for the pure-capability ABI.
+pub const EF_AARCH64_CHERI_PURECAP: u32 = 0x0001_0000;
+
+/// Dynamic tag of a table of relative relocations in packed form (ELF gABI, 2022).
+pub const DT_RELR: u32 = 36;
+
+const LE: LittleEndian = LittleEndian;
+type Header = elf::FileHeader64<LittleEndian>;
+
+/// A part of a program that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Segment {
+    /// Address as linked.
+    pub address: u64,
+    /// Bytes in memory.
+    pub memory_size: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file; the rest of the memory is zeroed.
+    pub file_size: u64,
+    /// Alignment in bytes; 0 and 1 mean none.
+    pub alignment: u64,
+    /// `PF_R`, `PF_W`, `PF_X`.
+    pub flags: u32,
+}
+
+impl Segment {
+    /// End of its memory, `None` when it lies beyond the address space.
+    pub fn end(&self) -> Option<u64> {
+        self.address.checked_add(self.memory_size)
+    }
+
+    /// Whether it may be executed.
+    pub fn executable(&self) -> bool {
+        self.flags & elf::PF_X != 0
+    }
+
+    /// Whether it may be written.
+    pub fn writable(&self) -> bool {
+        self.flags & elf::PF_W != 0
+    }
+
+    /// The permissions, as `r-x`.
+    pub fn permissions(&self) -> String {
+        [(elf::PF_R, 'r'), (elf::PF_W, 'w'), (elf::PF_X, 'x')]
+            .map(|(flag, letter)| if self.flags & flag != 0 { letter } else { '-' })
+            .iter()
+            .collect()
+    }
+}
+
+/// A dynamic relocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Relocation {
+    /// Address of the place, as linked.
+    pub address: u64,
+    /// Type, `r_type`.
+    pub kind: u32,
+}
+
+/// What a program says about itself. Reading it judges nothing; [`Facts::check`] does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// `e_machine`.
+    pub machine: u16,
+    /// `e_type`.
+    pub kind: u16,
+    /// `e_flags`.
+    pub flags: u32,
+    /// Entry point.
+    pub entry: u64,
+    /// The loaded segments, in file order.
+    pub segments: Vec<Segment>,
+    /// The TLS segment.
+    pub tls: Option<Segment>,
+    /// Whether it names an interpreter (`PT_INTERP`).
+    pub interpreter: bool,
+    /// Shared objects it needs (`DT_NEEDED`).
+    pub needed: Vec<String>,
+    /// Dynamic relocations, `DT_RELA` and `DT_JMPREL`.
+    pub relocations: Vec<Relocation>,
+    /// Relocation tables in an encoding other than `Rela` (`DT_REL`, `DT_RELR`).
+    pub other_relocations: Vec<&'static str>,
+    /// Number of functions in its symbol table.
+    pub functions: usize,
+    /// Bytes of the file.
+    pub file_size: usize,
+}
+
+impl Facts {
+    /// Reads the facts from a file.
+    ///
+    /// # Errors
+    /// It is not a little-endian ELF64 file, or one of the tables named in its header lies outside of it.
+    pub fn read(file: &[u8]) -> Result<Facts, ElfError> {
+        let header = header(file)?;
+        let program_headers = header.program_headers(LE, file).map_err(malformed)?;
+        let segment = |program_header: &elf::ProgramHeader64<LittleEndian>| Segment {
+            address: program_header.p_vaddr(LE),
+            memory_size: program_header.p_memsz(LE),
+            offset: program_header.p_offset(LE),
+            file_size: program_header.p_filesz(LE),
+            alignment: program_header.p_align(LE),
+            flags: program_header.p_flags(LE),
+        };
+        let of_type = |kind| program_headers.iter().filter(move |entry| entry.p_type(LE) == kind);
+        let mut facts = Facts {
+            machine: header.e_machine(LE),
+            kind: header.e_type(LE),
+            flags: header.e_flags(LE),
+            entry: header.e_entry(LE),
+            segments: of_type(elf::PT_LOAD).map(segment).collect(),
+            tls: of_type(elf::PT_TLS).map(segment).next(),
+            interpreter: of_type(elf::PT_INTERP).next().is_some(),
+            needed: Vec::new(),
+            relocations: Vec::new(),
+            other_relocations: Vec::new(),
+            functions: functions(file)?.len(),
+            file_size: file.len(),
+        };
+        for program_header in program_headers {
+            if let Some(entries) = program_header.dynamic(LE, file).map_err(malformed)? {
+                facts.read_dynamic(file, entries)?;
+            }
+        }
+        Ok(facts)
+    }
+
+    fn read_dynamic(&mut self, file: &[u8], entries: &[elf::Dyn64<LittleEndian>]) -> Result<(), ElfError> {
+        let value = |tag: u32| {
+            entries
+                .iter()
+                .find(|entry| entry.tag32(LE) == Some(tag))
+                .map(|entry| entry.d_val(LE))
+        };
+        let strings = value(elf::DT_STRTAB)
+            .and_then(|address| self.loaded(file, address, None))
+            .unwrap_or_default();
+        for entry in entries.iter().take_while(|entry| entry.tag32(LE) != Some(elf::DT_NULL)) {
+            match entry.tag32(LE) {
+                Some(elf::DT_NEEDED) => {
+                    let name = usize::try_from(entry.d_val(LE))
+                        .ok()
+                        .and_then(|offset| strings.get(offset..));
+                    let name = name
+                        .and_then(|rest| rest.split(|byte| *byte == 0).next())
+                        .unwrap_or_default();
+                    self.needed.push(String::from_utf8_lossy(name).into_owned());
+                }
+                Some(elf::DT_REL) => self.other_relocations.push("DT_REL"),
+                Some(DT_RELR) => self.other_relocations.push("DT_RELR"),
+                _ => {}
+            }
+        }
+        for (table, size) in [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_JMPREL, elf::DT_PLTRELSZ)] {
+            let (Some(address), Some(size)) = (value(table), value(size)) else {
+                continue;
+            };
+            let bytes = self.loaded(file, address, Some(size));
+            let bytes = bytes.ok_or(ElfError::RelocationTable { address, size })?;
+            let (table, rest) = object::pod::slice_from_all_bytes::<elf::Rela64<LittleEndian>>(bytes)
+                .map(|table| (table, 0))
+                .unwrap_or((&[], bytes.len()));
+            if rest != 0 {
+                return Err(ElfError::RelocationTable { address, size });
+            }
+            self.relocations.extend(table.iter().map(|relocation| Relocation {
+                address: relocation.r_offset(LE),
+                kind: relocation.r_type(LE, false),
+            }));
+        }
+        Ok(())
+    }
+
+    /// The bytes of the file that are loaded to `address`; `size` of them, or all to the end of the segment.
+    fn loaded<'a>(&self, file: &'a [u8], address: u64, size: Option<u64>) -> Option<&'a [u8]> {
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| address >= segment.address && address - segment.address <= segment.file_size)?;
+        let distance = address - segment.address;
+        let size = size.unwrap_or(segment.file_size - distance);
+        if size > segment.file_size - distance {
+            return None;
+        }
+        let start = usize::try_from(segment.offset.checked_add(distance)?).ok()?;
+        file.get(start..start.checked_add(usize::try_from(size).ok()?)?)
+    }
+
+    /// Whether it is a pure-capability program, by the flags of its machine.
+    pub fn purecap(&self) -> bool {
+        match self.machine {
+            elf::EM_RISCV => self.flags & (EF_RISCV_CHERIABI | EF_RISCV_CAP_MODE) != 0,
+            elf::EM_AARCH64 => self.flags & EF_AARCH64_CHERI_PURECAP != 0,
+            _ => false,
+        }
+    }
+
+    /// First page and end of the last page of its segments as linked; `None` without segments or beyond the address
+    /// space.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        let start = self.segments.iter().map(|segment| segment.address).min()?;
+        let mut end = 0;
+        for segment in &self.segments {
+            end = end.max(segment.end()?);
+        }
+        Some((start / PAGE * PAGE, end.checked_next_multiple_of(PAGE)?))
+    }
+
+    /// Bytes of memory from the first to the last page of its segments.
+    pub fn memory_size(&self) -> u64 {
+        self.span().map_or(0, |(start, end)| end - start)
+    }
+}
+
+/// A function or label in the text of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Address as linked.
+    pub address: u64,
+    /// Bytes; 0 = not known.
+    pub size: u64,
+    /// Name as linked, that is: mangled.
+    pub name: String,
+}
+
+/// The functions of a program by its `.symtab`, sorted by address, one an address. Labels of assembly code without
+/// symbol type count where no function covers them.
+///
+/// # Errors
+/// The symbol table lies outside of the file.
+pub fn functions(file: &[u8]) -> Result<Vec<Function>, ElfError> {
+    let header = header(file)?;
+    let sections = header.sections(LE, file).map_err(malformed)?;
+    let symbols = sections.symbols(LE, file, elf::SHT_SYMTAB).map_err(malformed)?;
+    let mut typed = Vec::new();
+    let mut labels = Vec::new();
+    for symbol in symbols.iter() {
+        let in_text = sections
+            .section(object::SectionIndex(usize::from(symbol.st_shndx(LE))))
+            .is_ok_and(|section| section.sh_flags(LE) & u64::from(elf::SHF_EXECINSTR) != 0);
+        let name = String::from_utf8_lossy(symbols.symbol_name(LE, symbol).map_err(malformed)?).into_owned();
+        if !in_text || name.is_empty() || name.starts_with('$') || name.starts_with(".L") {
+            continue;
+        }
+        let function = Function {
+            address: symbol.st_value(LE),
+            size: symbol.st_size(LE),
+            name,
+        };
+        match symbol.st_type() {
+            elf::STT_FUNC => typed.push(function),
+            elf::STT_NOTYPE => labels.push(function),
+            _ => {}
+        }
+    }
+    typed.sort_by(|left, right| {
+        left.address
+            .cmp(&right.address)
+            .then_with(|| left.name.cmp(&right.name))
+    });
+    typed.dedup_by_key(|function| function.address);
+    labels.retain(|label| {
+        let before = typed.partition_point(|function| function.address <= label.address);
+        !typed[..before]
+            .last()
+            .is_some_and(|function| label.address - function.address < function.size.max(1))
+    });
+    typed.extend(labels);
+    typed.sort_by(|left, right| {
+        left.address
+            .cmp(&right.address)
+            .then_with(|| left.name.cmp(&right.name))
+    });
+    typed.dedup_by_key(|function| function.address);
+    Ok(typed)
+}
+
+fn header(file: &[u8]) -> Result<&Header, ElfError> {
+    if !file.starts_with(&elf::ELFMAG) {
+        return Err(ElfError::NotElf);
+    }
+    match (file.get(4), file.get(5)) {
+        (Some(&elf::ELFCLASS64), Some(&elf::ELFDATA2LSB)) => Header::parse(file).map_err(malformed),
+        (Some(_), Some(_)) => Err(ElfError::Class),
+        _ => Err(ElfError::Malformed("the header is cut short".into())),
+    }
+}
+
+fn malformed(error: object::Error) -> ElfError {
+    ElfError::Malformed(error.to_string())
+}

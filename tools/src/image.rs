@@ -1,0 +1,446 @@
+//! `intravisor.img`: the monitor as it lies in memory, its symbols, the archive. The layout is in [`abi::image`].
+
+use std::collections::BTreeMap;
+
+use abi::image::{ImageHeader, MAGIC, OFFSET, PART_ALIGNMENT, VERSION};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use object::{LittleEndian, elf};
+
+use crate::Architecture;
+use crate::elf::{ElfError, functions};
+
+/// Offset of the magic number of an arm64 Linux Image header.
+const ARM64_MAGIC_OFFSET: usize = 0x38;
+/// The magic number of an arm64 Linux Image header.
+const ARM64_MAGIC: &[u8] = b"ARM\x64";
+/// Offset of `image_size` in an arm64 Linux Image header, a `u64`.
+const ARM64_SIZE_OFFSET: usize = 16;
+
+/// Most bytes that a monitor may take in memory: an image is loaded whole, before anything can refuse it.
+const MONITOR_LIMIT: u64 = 64 << 20;
+
+/// Why an image cannot be made or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// The monitor is no ELF file.
+    #[error("monitor: {0}")]
+    Elf(#[from] ElfError),
+    /// The monitor has nothing to load, or too much.
+    #[error("monitor: its segments take {size:#x} bytes of memory, expected 1 to {MONITOR_LIMIT:#x}")]
+    MonitorSize {
+        /// Bytes from the first to the last.
+        size: u64,
+    },
+    /// A segment of the monitor lies outside of its file.
+    #[error("monitor: segment at {address:#x} lies outside of the file")]
+    Segment {
+        /// Its address.
+        address: u64,
+    },
+    /// There is no image header in the monitor or the file.
+    #[error("no image header: expected \"intravsr\" and version {VERSION} at offset {OFFSET:#x}")]
+    NoHeader,
+    /// The header and the ELF file disagree.
+    #[error("image header: machine {found}, expected {expected} as the monitor's ELF header says")]
+    Machine {
+        /// In the image header.
+        found: u32,
+        /// In the ELF header.
+        expected: u16,
+    },
+    /// A part lies outside of the image.
+    #[error("image header: {part} at {offset:#x}, {size:#x} bytes: outside of the {file:#x} bytes of the image")]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// Its offset.
+        offset: u64,
+        /// Its bytes.
+        size: u64,
+        /// Bytes of the file.
+        file: u64,
+    },
+    /// The monitor's symbols do not fit the 32-bit offsets of the table.
+    #[error("symbol table: larger than 4 GiB")]
+    Symbols,
+}
+
+/// The monitor as it lies in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flat {
+    /// From the lowest loaded byte to the end of bss.
+    pub bytes: Vec<u8>,
+    /// `e_machine`.
+    pub machine: u16,
+    /// Link address of each segment, its bytes, and its offset in `bytes`.
+    segments: Vec<(u64, u64, u64)>,
+}
+
+impl Flat {
+    /// Lays the loaded segments of an ELF file out by their physical addresses.
+    ///
+    /// # Errors
+    /// It is not an ELF64 little-endian file, or its segments are outside of it, absent or absurd.
+    pub fn new(monitor: &[u8]) -> Result<Flat, ImageError> {
+        let malformed = |error: object::Error| ImageError::Elf(ElfError::Malformed(error.to_string()));
+        if !monitor.starts_with(&elf::ELFMAG) {
+            return Err(ElfError::NotElf.into());
+        }
+        let header = elf::FileHeader64::<LittleEndian>::parse(monitor).map_err(malformed)?;
+        let endian = header.endian().map_err(malformed)?;
+        let loads: Vec<_> = header
+            .program_headers(endian, monitor)
+            .map_err(malformed)?
+            .iter()
+            .filter(|segment| segment.p_type(endian) == elf::PT_LOAD && segment.p_memsz(endian) != 0)
+            .collect();
+        let start = loads.iter().map(|segment| segment.p_paddr(endian)).min().unwrap_or(0);
+        let end = |segment: &&elf::ProgramHeader64<_>| segment.p_paddr(endian).saturating_add(segment.p_memsz(endian));
+        let size = loads.iter().map(end).max().unwrap_or(0) - start;
+        if size == 0 || size > MONITOR_LIMIT {
+            return Err(ImageError::MonitorSize { size });
+        }
+        let mut bytes = vec![0; size as usize];
+        let mut segments = Vec::new();
+        for segment in loads {
+            let address = segment.p_paddr(endian);
+            let data = segment
+                .data(endian, monitor)
+                .map_err(|()| ImageError::Segment { address })?;
+            let place = (address - start) as usize;
+            let target = bytes
+                .get_mut(place..place + data.len())
+                .ok_or(ImageError::Segment { address })?;
+            target.copy_from_slice(data);
+            segments.push((segment.p_vaddr(endian), segment.p_memsz(endian), place as u64));
+        }
+        Ok(Flat {
+            bytes,
+            machine: header.e_machine(endian),
+            segments,
+        })
+    }
+
+    /// Offset in the image of a link address.
+    fn offset(&self, address: u64) -> Option<u64> {
+        self.segments
+            .iter()
+            .find(|(start, size, _)| address >= *start && address - start < *size)
+            .map(|(start, _, place)| address - start + place)
+    }
+}
+
+/// The symbol table for [`abi::image::Symbols`]: the functions of the monitor, demangled, by their offset in the image.
+///
+/// # Errors
+/// The symbols of the ELF file cannot be read.
+pub fn symbol_table(monitor: &[u8], flat: &Flat) -> Result<Vec<u8>, ImageError> {
+    let mut names = BTreeMap::new();
+    for function in functions(monitor)? {
+        let offset = flat
+            .offset(function.address)
+            .and_then(|offset| u32::try_from(offset).ok());
+        if let Some(offset) = offset {
+            names
+                .entry(offset)
+                .or_insert_with(|| format!("{:#}", rustc_demangle::demangle(&function.name)));
+        }
+    }
+    encode_symbols(&names)
+}
+
+fn encode_symbols(names: &BTreeMap<u32, String>) -> Result<Vec<u8>, ImageError> {
+    let word = |number: usize| {
+        u32::try_from(number)
+            .map(u32::to_le_bytes)
+            .map_err(|_| ImageError::Symbols)
+    };
+    let mut table = word(names.len())?.to_vec();
+    let mut texts = Vec::new();
+    let names_at = 4 + 8 * names.len();
+    for (offset, name) in names {
+        table.extend(offset.to_le_bytes());
+        table.extend(word(names_at + texts.len())?);
+        texts.extend(name.bytes().chain([0]));
+    }
+    table.extend(texts);
+    Ok(table)
+}
+
+/// The image of this monitor (an ELF file with a header at [`OFFSET`]) with this archive; without one the image has
+/// no archive and wants an initrd. The archive is not looked at.
+///
+/// # Errors
+/// The monitor cannot be laid out, or has no header, or one for another machine.
+pub fn build(monitor: &[u8], arch: Architecture, archive: Option<&[u8]>) -> Result<Vec<u8>, ImageError> {
+    let flat = Flat::new(monitor)?;
+    if flat.machine != arch.elf_machine() {
+        return Err(ElfError::Machine {
+            found: flat.machine,
+            arch,
+        }
+        .into());
+    }
+    let symbols = symbol_table(monitor, &flat)?;
+    let template = read_header(&flat.bytes)?;
+    if template.machine != u32::from(flat.machine) {
+        return Err(ImageError::Machine {
+            found: template.machine,
+            expected: flat.machine,
+        });
+    }
+    let monitor_size = flat.bytes.len() as u64;
+    let mut image = flat.bytes;
+    let mut append = |part: &[u8]| {
+        if part.is_empty() {
+            return (0, 0);
+        }
+        let offset = image.len().next_multiple_of(PART_ALIGNMENT as usize);
+        image.resize(offset, 0);
+        image.extend(part);
+        (offset as u64, part.len() as u64)
+    };
+    let (symbols_offset, symbols_size) = append(&symbols);
+    let (archive_offset, archive_size) = append(archive.unwrap_or_default());
+    let header = ImageHeader {
+        magic: MAGIC,
+        version: VERSION,
+        machine: template.machine,
+        monitor_size,
+        symbols_offset,
+        symbols_size,
+        archive_offset,
+        archive_size,
+    };
+    image[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
+    if image[ARM64_MAGIC_OFFSET..].starts_with(ARM64_MAGIC) {
+        let size = image.len() as u64;
+        image[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8].copy_from_slice(&size.to_le_bytes());
+    }
+    Ok(image)
+}
+
+fn read_header(image: &[u8]) -> Result<ImageHeader, ImageError> {
+    let bytes = image
+        .get(OFFSET..)
+        .and_then(<[u8]>::first_chunk)
+        .ok_or(ImageError::NoHeader)?;
+    ImageHeader::from_bytes(bytes).ok_or(ImageError::NoHeader)
+}
+
+/// An image taken apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// Its header.
+    pub header: ImageHeader,
+    /// The monitor, bss included.
+    pub monitor: &'a [u8],
+    /// The symbol table; empty = absent.
+    pub symbols: &'a [u8],
+    /// The archive; empty = absent.
+    pub archive: &'a [u8],
+}
+
+impl<'a> Image<'a> {
+    /// Takes an image apart.
+    ///
+    /// # Errors
+    /// There is no header at [`OFFSET`], or a part lies outside of the file.
+    pub fn parse(file: &'a [u8]) -> Result<Image<'a>, ImageError> {
+        let header = read_header(file)?;
+        let part = |part, offset: u64, size: u64| {
+            let range = offset.checked_add(size).filter(|end| *end <= file.len() as u64);
+            range
+                .map(|end| &file[offset as usize..end as usize])
+                .ok_or(ImageError::Part {
+                    part,
+                    offset,
+                    size,
+                    file: file.len() as u64,
+                })
+        };
+        Ok(Image {
+            header,
+            monitor: part("monitor", 0, header.monitor_size)?,
+            symbols: part("symbol table", header.symbols_offset, header.symbols_size)?,
+            archive: part("archive", header.archive_offset, header.archive_size)?,
+        })
+    }
+
+    /// The number of functions in the symbol table.
+    pub fn symbol_count(&self) -> u32 {
+        self.symbols.first_chunk().map_or(0, |count| u32::from_le_bytes(*count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::image::Symbols;
+
+    use super::*;
+    use crate::elf::synthesis::{Elf, Load};
+
+    const BASE: u64 = 0x8000_0000;
+
+    fn monitor(arch: Architecture, machine: u32) -> Elf {
+        let mut text = vec![0x13; 0x2000];
+        let header = ImageHeader {
+            magic: MAGIC,
+            version: VERSION,
+            machine,
+            monitor_size: 0,
+            symbols_offset: 0,
+            symbols_size: 0,
+            archive_offset: 0,
+            archive_size: 0,
+        };
+        text[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
+        let mut elf = Elf::program(arch, &text);
+        elf.loads[0].address = BASE;
+        elf.loads[1] = Load {
+            memory_size: 0x3000,
+            ..Load::new(BASE + 0x4000, &[0xda; 0x1800], 6)
+        };
+        elf.functions = vec![
+            (BASE + 0x1000, 0x100, "_ZN6kernel5start17h0123456789abcdefE".into()),
+            (BASE, 4, "reset".into()),
+        ];
+        elf
+    }
+
+    #[test]
+    fn an_image_holds_monitor_symbols_and_archive_on_aligned_offsets() {
+        let image = build(
+            &monitor(Architecture::CheriRiscv, 243).to_bytes(),
+            Architecture::CheriRiscv,
+            Some(b"archive"),
+        )
+        .unwrap();
+        let parts = Image::parse(&image).unwrap();
+        assert_eq!(parts.header.monitor_size, 0x7000);
+        assert_eq!(parts.monitor[0x1000..0x2000], [0x13; 0x1000]);
+        assert_eq!(
+            parts.monitor[0x2000..0x4000],
+            [0; 0x2000],
+            "the gap between segments is zero"
+        );
+        assert_eq!(parts.monitor[0x4000..0x5800], [0xda; 0x1800]);
+        assert_eq!(parts.monitor[0x5800..0x7000], [0; 0x1800], "bss is zero");
+        assert_eq!(parts.header.symbols_offset, 0x7000);
+        assert_eq!(parts.archive, b"archive");
+        assert_eq!(parts.header.archive_offset % PART_ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn the_symbol_table_finds_demangled_functions_by_offset() {
+        let image = build(
+            &monitor(Architecture::CheriRiscv, 243).to_bytes(),
+            Architecture::CheriRiscv,
+            None,
+        )
+        .unwrap();
+        let parts = Image::parse(&image).unwrap();
+        assert_eq!((parts.symbol_count(), parts.archive), (2, &[][..]));
+        let symbols = Symbols::new(parts.symbols);
+        assert_eq!(symbols.lookup(0), Some(("reset", 0)));
+        assert_eq!(symbols.lookup(0xfff), Some(("reset", 0xfff)));
+        assert_eq!(symbols.lookup(0x1010), Some(("kernel::start", 0x10)));
+    }
+
+    #[test]
+    fn the_arm64_header_covers_the_appended_parts() {
+        let mut elf = monitor(Architecture::Morello, 183);
+        elf.loads[0].data[ARM64_MAGIC_OFFSET..ARM64_MAGIC_OFFSET + 4].copy_from_slice(ARM64_MAGIC);
+        let image = build(&elf.to_bytes(), Architecture::Morello, Some(&[1; 5000])).unwrap();
+        assert_eq!(
+            image[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8],
+            (image.len() as u64).to_le_bytes()
+        );
+        let plain = build(
+            &monitor(Architecture::Morello, 183).to_bytes(),
+            Architecture::Morello,
+            Some(&[1; 5000]),
+        )
+        .unwrap();
+        assert_eq!(plain[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8], [0x13; 8]);
+    }
+
+    #[test]
+    fn a_monitor_without_or_with_a_foreign_header_is_refused() {
+        let mut bare = monitor(Architecture::CheriRiscv, 243);
+        bare.loads[0].data[OFFSET] = 0;
+        let text = "no image header: expected \"intravsr\" and version 1 at offset 0x40";
+        assert_eq!(
+            build(&bare.to_bytes(), Architecture::CheriRiscv, None)
+                .unwrap_err()
+                .to_string(),
+            text
+        );
+        let foreign = build(
+            &monitor(Architecture::CheriRiscv, 183).to_bytes(),
+            Architecture::CheriRiscv,
+            None,
+        )
+        .unwrap_err()
+        .to_string();
+        assert_eq!(
+            foreign,
+            "image header: machine 183, expected 243 as the monitor's ELF header says"
+        );
+        let other = build(
+            &monitor(Architecture::CheriRiscv, 243).to_bytes(),
+            Architecture::Morello,
+            None,
+        );
+        let text = "monitor: ELF machine is 243, expected 183 for morello";
+        assert_eq!(other.unwrap_err().to_string(), text);
+        let script = build(b"#!/bin/sh", Architecture::CheriRiscv, None)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(script, "monitor: not an ELF file: it does not start with 7f 45 4c 46");
+    }
+
+    #[test]
+    fn absurd_monitors_are_refused() {
+        let mut far = monitor(Architecture::CheriRiscv, 243);
+        far.loads[1].address = 0;
+        let text = "monitor: its segments take 0x80002000 bytes of memory, expected 1 to 0x4000000";
+        assert_eq!(
+            build(&far.to_bytes(), Architecture::CheriRiscv, None)
+                .unwrap_err()
+                .to_string(),
+            text
+        );
+        let mut cut = monitor(Architecture::CheriRiscv, 243);
+        cut.loads[0].offset = Some(1 << 40);
+        let text = "monitor: segment at 0x80000000 lies outside of the file";
+        assert_eq!(
+            build(&cut.to_bytes(), Architecture::CheriRiscv, None)
+                .unwrap_err()
+                .to_string(),
+            text
+        );
+        let mut swollen = monitor(Architecture::CheriRiscv, 243);
+        swollen.loads[1].memory_size = 4;
+        swollen.loads[1].address = BASE + 0x1000;
+        assert_eq!(
+            build(&swollen.to_bytes(), Architecture::CheriRiscv, None).unwrap_err(),
+            ImageError::Segment { address: BASE + 0x1000 }
+        );
+    }
+
+    #[test]
+    fn a_header_that_points_outside_is_refused() {
+        let image = build(
+            &monitor(Architecture::CheriRiscv, 243).to_bytes(),
+            Architecture::CheriRiscv,
+            Some(b"archive"),
+        )
+        .unwrap();
+        let error = Image::parse(&image[..image.len() - 1]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("image header: archive at 0x8000, 0x7 bytes: outside of the"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! What is in an image or archive, for a person and as JSON.
+
+use std::fmt;
+
+use abi::image::PART_ALIGNMENT;
+use abi::manifest as names;
+use serde::Serialize;
+
+use crate::Architecture;
+use crate::archive::{self, ArchiveError};
+use crate::elf::Facts;
+use crate::image::{Image, ImageError};
+use crate::manifest::{self, CvmSpec};
+use crate::quantity::{format_duration, format_size};
+
+/// Everything about a file.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The image around the archive; absent when the file is an archive alone.
+    pub image: Option<ImageReport>,
+    /// The members of the archive, in their order.
+    pub members: Vec<MemberReport>,
+    /// The cVMs of the manifest; absent when there is none or it cannot be read.
+    pub cvms: Option<Vec<CvmSpec>>,
+    /// What is wrong; empty when all can be read.
+    pub problems: Vec<String>,
+}
+
+/// The parts of an image. Offsets and sizes in bytes.
+#[derive(Debug, Serialize)]
+pub struct ImageReport {
+    /// Architecture of the monitor; absent when its machine number is unknown.
+    pub arch: Option<Architecture>,
+    /// ELF machine number of the monitor.
+    pub machine: u32,
+    /// Bytes of the file.
+    pub size: usize,
+    /// Bytes of the monitor, bss included.
+    pub monitor_size: u64,
+    /// Offset of the symbol table.
+    pub symbols_offset: u64,
+    /// Bytes of the symbol table.
+    pub symbols_size: u64,
+    /// Functions in the symbol table.
+    pub symbols: u32,
+    /// Offset of the archive.
+    pub archive_offset: u64,
+    /// Bytes of the archive.
+    pub archive_size: u64,
+}
+
+/// A member of the archive.
+#[derive(Debug, Serialize)]
+pub struct MemberReport {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: usize,
+    /// What it says about itself when it is an ELF file.
+    pub elf: Option<Facts>,
+    /// Whether it is a pure-capability program.
+    pub purecap: bool,
+}
+
+/// Why a file cannot be inspected at all.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Neither image nor archive.
+    #[error("neither an image ({image}) nor an archive ({archive})")]
+    Neither {
+        /// Why it is no image.
+        image: ImageError,
+        /// Why it is no archive.
+        archive: ArchiveError,
+    },
+    /// An image with a damaged header.
+    #[error(transparent)]
+    Image(ImageError),
+    /// A damaged archive in an image.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+/// Looks at an image or an archive.
+///
+/// # Errors
+/// The file is neither, or its outer structure is damaged. A damaged manifest or program is told in the report.
+pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
+    let (image, members) = match Image::parse(file) {
+        Ok(image) if image.archive.is_empty() => (Some(image), Vec::new()),
+        Ok(image) => (Some(image), archive::read(image.archive)?),
+        Err(error @ ImageError::NoHeader) => match archive::read(file) {
+            Ok(members) => (None, members),
+            Err(archive) => return Err(InspectError::Neither { image: error, archive }),
+        },
+        Err(error) => return Err(InspectError::Image(error)),
+    };
+    let mut problems = Vec::new();
+    let manifest = members.iter().find(|member| member.name == names::MEMBER);
+    if manifest.is_none() && !members.is_empty() {
+        problems.push(format!("{}: missing", names::MEMBER));
+    }
+    let cvms = manifest.and_then(|member| {
+        manifest::decode(&member.data)
+            .map_err(|error| problems.push(format!("{}: {error}", names::MEMBER)))
+            .ok()
+    });
+    for cvm in cvms.iter().flatten() {
+        if !members.iter().any(|member| member.name == cvm.runtime) {
+            problems.push(format!(
+                "cVM {}: runtime {:?} is not in the archive",
+                cvm.name, cvm.runtime
+            ));
+        }
+    }
+    let mut reports = Vec::new();
+    for member in &members {
+        let elf = match Facts::read(&member.data) {
+            Ok(facts) => Some(facts),
+            Err(_) if member.name == names::MEMBER => None,
+            Err(error) => {
+                problems.push(format!("{}: {error}", member.name));
+                None
+            }
+        };
+        let purecap = elf.as_ref().is_some_and(Facts::purecap);
+        if let (Some(facts), Some(arch)) = (&elf, image.and_then(|image| architecture(image.header.machine))) {
+            problems.extend(
+                facts
+                    .check(arch)
+                    .iter()
+                    .map(|error| format!("{}: {error}", member.name)),
+            );
+        }
+        reports.push(MemberReport {
+            name: member.name.clone(),
+            size: member.data.len(),
+            elf,
+            purecap,
+        });
+    }
+    let image = image.map(|image| ImageReport {
+        arch: architecture(image.header.machine),
+        machine: image.header.machine,
+        size: file.len(),
+        monitor_size: image.header.monitor_size,
+        symbols_offset: image.header.symbols_offset,
+        symbols_size: image.header.symbols_size,
+        symbols: image.symbol_count(),
+        archive_offset: image.header.archive_offset,
+        archive_size: image.header.archive_size,
+    });
+    Ok(Report {
+        image,
+        members: reports,
+        cvms,
+        problems,
+    })
+}
+
+fn architecture(machine: u32) -> Option<Architecture> {
+    u16::try_from(machine).ok().and_then(Architecture::from_elf_machine)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(image) = &self.image {
+            write!(f, "{image}")?;
+        }
+        writeln!(f, "archive: {} members", self.members.len())?;
+        for member in &self.members {
+            write!(f, "{member}")?;
+        }
+        if let Some(cvms) = &self.cvms {
+            writeln!(f, "manifest: {} cVMs", cvms.len())?;
+            for (index, cvm) in cvms.iter().enumerate() {
+                write_cvm(f, index, cvm)?;
+            }
+        }
+        for problem in &self.problems {
+            writeln!(f, "problem: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ImageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arch = self
+            .arch
+            .map_or_else(|| format!("unknown machine {}", self.machine), |arch| arch.to_string());
+        writeln!(
+            f,
+            "image for {arch}: {} bytes, parts aligned to {PART_ALIGNMENT}",
+            self.size
+        )?;
+        let parts = [
+            ("monitor", 0, self.monitor_size, String::new()),
+            (
+                "symbols",
+                self.symbols_offset,
+                self.symbols_size,
+                format!(", {} functions", self.symbols),
+            ),
+            ("archive", self.archive_offset, self.archive_size, String::new()),
+        ];
+        for (name, offset, size, note) in parts {
+            match size {
+                0 => writeln!(f, "  {name}    absent")?,
+                _ => writeln!(f, "  {name}  {offset:#010x}  {size:>9} bytes{note}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for MemberReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {:<20} {:>9} bytes", self.name, self.size)?;
+        let Some(elf) = &self.elf else { return Ok(()) };
+        let kind = match elf.kind {
+            object::elf::ET_EXEC => "ET_EXEC",
+            object::elf::ET_DYN => "ET_DYN",
+            _ => "another type of ELF file",
+        };
+        let arch = Architecture::from_elf_machine(elf.machine);
+        let arch = arch.map_or_else(|| format!("machine {}", elf.machine), |arch| arch.to_string());
+        let abi = if self.purecap { "purecap" } else { "hybrid" };
+        writeln!(
+            f,
+            "      {kind} {arch} {abi}, entry {:#x}, {} relocations, {} functions, {} of memory",
+            elf.entry,
+            elf.relocations.len(),
+            elf.functions,
+            format_size(elf.memory_size())
+        )?;
+        for segment in &elf.segments {
+            writeln!(
+                f,
+                "      {}  {:#010x}  {:>9} bytes, {} in the file",
+                segment.permissions(),
+                segment.address,
+                segment.memory_size,
+                segment.file_size
+            )?;
+        }
+        if let Some(tls) = elf.tls {
+            writeln!(
+                f,
+                "      TLS  {:#010x}  {:>9} bytes, {} in the file",
+                tls.address, tls.memory_size, tls.file_size
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Result {
+    writeln!(f, "  cVM {index} {}", cvm.name)?;
+    let mut line = |key: &str, value: String| writeln!(f, "      {key:<14} {value}");
+    line(names::RUNTIME, cvm.runtime.clone())?;
+    if !cvm.args.is_empty() {
+        line(names::ARGS, format!("{:?}", cvm.args))?;
+    }
+    if !cvm.env.is_empty() {
+        line(names::ENV, format!("{:?}", cvm.env))?;
+    }
+    let base = cvm
+        .isolation_base
+        .map_or_else(|| "placed by the monitor".into(), |base| format!("{base:#x}"));
+    let size = cvm
+        .isolation_size
+        .map_or_else(|| "as much as needed".into(), format_size);
+    line("isolation", format!("{base}, {size}"))?;
+    line(names::HEAP, format_size(cvm.heap))?;
+    line(names::STACK, format_size(cvm.stack))?;
+    line(names::PRIORITY, cvm.priority.to_string())?;
+    let policy = cvm.restart.policy.name();
+    line(
+        "restart",
+        match cvm.restart.policy {
+            names::RestartPolicy::Never => policy.into(),
+            _ => format!(
+                "{policy}, at most {}, after {}",
+                cvm.restart.limit,
+                format_duration(cvm.restart.delay)
+            ),
+        },
+    )?;
+    line(
+        names::WAIT,
+        match cvm.wait {
+            ..0 => "the next cVM starts at once".into(),
+            0 => "the next cVM starts when this one has ended".into(),
+            1.. => format!("the next cVM starts {} s later, or when this one has ended", cvm.wait),
+        },
+    )?;
+    line(names::CALLBACK_OUT, cvm.callback_out.clone())
+}

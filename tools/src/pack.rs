@@ -1,0 +1,271 @@
+//! From a YAML file and programs to the archive.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use abi::manifest as names;
+use abi::start::StartHeader;
+
+use crate::Architecture;
+use crate::archive::{self, ArchiveError, Member};
+use crate::config::{self, CvmConfig};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::elf::{ElfError, Facts, strip};
+use crate::manifest::{self, CvmSpec};
+use crate::quantity::format_size;
+
+/// Ending that a program may have in its directory and lack in the YAML file.
+const PROGRAM_ENDING: &str = "elf";
+
+/// What `pack` made.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The archive.
+    pub archive: Vec<u8>,
+    /// The cVMs as the manifest has them.
+    pub cvms: Vec<CvmSpec>,
+    /// What the user should know.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why `pack` made nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The YAML file cannot be read.
+    #[error("{file}: {source}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file or the programs are not usable: errors, and the warnings between them.
+    #[error("{}", lines(.0))]
+    Refused(Vec<Diagnostic>),
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The manifest cannot be written.
+    #[error("{member}: {0}", member = names::MEMBER)]
+    Manifest(#[from] vm_fdt::Error),
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A program that goes into the archive.
+struct Program {
+    member: String,
+    path: PathBuf,
+    facts: Facts,
+    bytes: Vec<u8>,
+}
+
+/// Makes the archive of a YAML file: the manifest, then each program once. A program is looked for beside the YAML
+/// file, then in `directories`, with and without the ending `.elf`.
+///
+/// # Errors
+/// Whatever is wrong in the YAML file or the programs, all of it at once.
+pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<Packed, PackError> {
+    let unreadable = |source| PackError::Unreadable {
+        file: yaml.display().to_string(),
+        source,
+    };
+    let text = fs::read_to_string(yaml).map_err(unreadable)?;
+    let config = config::parse(yaml, &text);
+    let failed = config.has_errors();
+    let mut packer = Packer {
+        yaml,
+        arch,
+        directories,
+        programs: Vec::new(),
+        diagnostics: config.diagnostics,
+    };
+    let cvms: Vec<CvmSpec> = config.cvms.iter().filter_map(|cvm| packer.add(cvm)).collect();
+    let Packer {
+        programs, diagnostics, ..
+    } = packer;
+    if failed
+        || diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
+        return Err(PackError::Refused(diagnostics));
+    }
+    let manifest = Member::new(names::MEMBER, manifest::encode(&cvms)?);
+    let programs = programs
+        .into_iter()
+        .map(|program| Member::new(program.member, program.bytes));
+    let members: Vec<Member> = [manifest].into_iter().chain(programs).collect();
+    Ok(Packed {
+        archive: archive::write(&members)?,
+        cvms,
+        warnings: diagnostics,
+    })
+}
+
+struct Packer<'a> {
+    yaml: &'a Path,
+    arch: Architecture,
+    directories: &'a [PathBuf],
+    programs: Vec<Program>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Packer<'_> {
+    /// The cVM with its program in the archive; `None` when something is wrong with it.
+    fn add(&mut self, cvm: &CvmConfig) -> Option<CvmSpec> {
+        let index = match self.program(&cvm.spec.runtime) {
+            Ok(index) => index,
+            Err(problems) => {
+                for problem in problems {
+                    self.error(cvm, cvm.runtime_position, "runtime", &cvm.spec.runtime, problem);
+                }
+                return None;
+            }
+        };
+        let spec = CvmSpec {
+            runtime: self.programs[index].member.clone(),
+            ..cvm.spec.clone()
+        };
+        self.check_memory(cvm, &spec, index);
+        Some(spec)
+    }
+
+    fn error(
+        &mut self,
+        cvm: &CvmConfig,
+        position: crate::diagnostic::Position,
+        key: &str,
+        value: &str,
+        problem: String,
+    ) {
+        self.diagnostics.push(Diagnostic {
+            file: self.yaml.to_owned(),
+            position: Some(position),
+            severity: Severity::Error,
+            cvm: Some(cvm.spec.name.clone()),
+            key: Some(key.to_owned()),
+            value: Some(value.to_owned()),
+            problem,
+        });
+    }
+
+    /// Number of the program that `runtime` means, read and checked.
+    fn program(&mut self, runtime: &str) -> Result<usize, Vec<String>> {
+        let path = self.find(runtime).map_err(|problem| vec![problem])?;
+        let member = Path::new(runtime)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let member = member.ok_or_else(|| vec!["expected the file name of an ELF program".to_owned()])?;
+        if let Some(index) = self.programs.iter().position(|program| program.member == member) {
+            let known = &self.programs[index].path;
+            if *known != path {
+                let (known, path) = (known.display(), path.display());
+                return Err(vec![format!(
+                    "{known} and {path} would both be {member:?} in the archive, expected different file names"
+                )]);
+            }
+            return Ok(index);
+        }
+        if [names::MEMBER, archive::TRAILER].contains(&member.as_str()) {
+            return Err(vec![
+                "this name has a meaning of its own in the archive, expected another".to_owned(),
+            ]);
+        }
+        let shown = path.display();
+        let whole = fs::read(&path).map_err(|error| vec![format!("{shown}: {error}")])?;
+        let named = |error: ElfError| format!("{shown}: {error}");
+        let facts = Facts::read(&whole).map_err(|error| vec![named(error)])?;
+        let problems = facts.check(self.arch);
+        if !problems.is_empty() {
+            return Err(problems.into_iter().map(named).collect());
+        }
+        let bytes = strip(&whole).map_err(|error| vec![named(error)])?;
+        self.programs.push(Program {
+            member,
+            path,
+            facts,
+            bytes,
+        });
+        Ok(self.programs.len() - 1)
+    }
+
+    fn find(&self, runtime: &str) -> Result<PathBuf, String> {
+        let beside = self.yaml.parent().unwrap_or(Path::new(""));
+        let places = [beside]
+            .into_iter()
+            .chain(self.directories.iter().map(PathBuf::as_path));
+        for place in places.clone() {
+            let plain = place.join(runtime);
+            let with_ending = place.join(format!("{runtime}.{PROGRAM_ENDING}"));
+            if let Some(found) = [plain, with_ending].into_iter().find(|path| path.is_file()) {
+                return Ok(found);
+            }
+        }
+        let searched: Vec<String> = places
+            .map(|place| {
+                if place == Path::new("") {
+                    ".".to_owned()
+                } else {
+                    place.display().to_string()
+                }
+            })
+            .collect();
+        Err(format!(
+            "no such program (nor {runtime}.{PROGRAM_ENDING}) in {}",
+            searched.join(", ")
+        ))
+    }
+
+    /// Whether program, heap, stack and start block fit into the memory that the file gives. This is a lower bound of
+    /// what the monitor needs: it adds gaps between them.
+    fn check_memory(&mut self, cvm: &CvmConfig, spec: &CvmSpec, index: usize) {
+        let facts = &self.programs[index].facts;
+        let strings = spec.args.iter().chain(&spec.env).chain([&spec.name, &spec.runtime]);
+        let start_block = StartHeader::SIZE as u64 + strings.map(|text| text.len() as u64 + 1).sum::<u64>();
+        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block];
+        let needed = parts.into_iter().try_fold(0_u64, u64::checked_add);
+        let Some(needed) = needed else {
+            let value = format!("heap {:#x}, stack {:#x}", spec.heap, spec.stack);
+            let problem = "more than the 64-bit address space, expected sizes that fit into memory".to_owned();
+            return self.error(cvm, cvm.isolation_position, "heap, stack", &value, problem);
+        };
+        if let Some(size) = spec.isolation_size
+            && size < needed
+        {
+            let problem = format!(
+                "too small: the program needs {:#x}, heap {:#x}, stack {:#x}, start block {start_block:#x}; expected at least {}",
+                facts.memory_size(),
+                spec.heap,
+                spec.stack,
+                format_size(needed.next_multiple_of(crate::elf::PAGE)),
+            );
+            return self.error(
+                cvm,
+                cvm.isolation_position,
+                "isolation.size",
+                &format_size(size),
+                problem,
+            );
+        }
+        let fixed = facts.kind == object::elf::ET_EXEC;
+        if let (true, Some(base), Some((start, end))) = (fixed, spec.isolation_base, facts.span()) {
+            let size = spec.isolation_size.unwrap_or(needed);
+            let holds = |low: u64| start >= low && end <= low.saturating_add(size);
+            // ISAv8 counts a hybrid cVM's addresses from its base: a program linked at 0 fits as well.
+            if !holds(base) && !holds(0) {
+                let problem = format!(
+                    "linked at {start:#x}-{end:#x}, expected a position-independent program or one inside {base:#x}-{:#x}",
+                    base.saturating_add(size)
+                );
+                self.error(cvm, cvm.runtime_position, "runtime", &cvm.spec.runtime, problem);
+            }
+        }
+    }
+}
