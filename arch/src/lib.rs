@@ -1,2 +1,26 @@
-//! 
-#![no_std]
+//! The wall between the kernel and the processor: capability slots, trap entry and exit, register frames, timer,
+//! interrupt controller, console UART, power-off. One module an ISA, each defining the same names; the only place with
+//! assembly, `unsafe` machine access and `cfg(target_arch)`.
+//!
+//! `arch` never names a cVM, the kernel never names an ISA.
+
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+mod types;
+
+pub use types::{Access, BootInfo, Derivation, DeriveError, Device, Fault, Refused, Trap, Window};
+
+#[cfg(all(target_os = "none", target_arch = "riscv64"))]
+mod cheri_riscv;
+#[cfg(all(target_os = "none", target_arch = "riscv64"))]
+pub use cheri_riscv::*;
+
+#[cfg(not(target_os = "none"))]
+mod host;
+#[cfg(not(target_os = "none"))]
+pub use host::*;
+
+#[cfg(all(target_os = "none", not(any(target_arch = "riscv64", target_arch = "aarch64"))))]
+compile_error!("the monitor has no module for this architecture");

@@ -1,2 +1,19 @@
-//! 
-fn main() {}
+//! The image: the reset entry and image header of each ISA, and the hand-over to the kernel.
+
+#![no_std]
+#![no_main]
+
+use core::panic::PanicInfo;
+use linked_list_allocator::LockedHeap;
+
+#[cfg(target_arch = "riscv64")]
+mod cheri_riscv;
+
+/// The monitor's heap; the kernel gives it its memory.
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap::empty();
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    kernel::panic(info)
+}

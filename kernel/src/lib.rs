@@ -1,2 +1,30 @@
-//! 
-#![no_std]
+//! The monitor proper: what happens at boot, who holds which authority, how cVMs are loaded, run, served and stopped.
+//!
+//! No assembly, no `cfg(target_arch)`: everything that depends on the processor is behind `arch`. A boot is told in
+//! [`start`](start()); from then on the monitor only runs inside [`trap::handle`].
+
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+mod archive;
+mod console;
+mod cvm;
+mod elf;
+mod fault;
+mod hostcall;
+mod layout;
+mod loader;
+mod manifest;
+mod panic;
+mod pool;
+mod root;
+mod start;
+mod state;
+mod symbols;
+mod thread;
+mod trap;
+mod tree;
+
+pub use panic::panic;
+pub use start::start;

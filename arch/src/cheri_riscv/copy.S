@@ -1,0 +1,132 @@
+# Copies between the monitor and a cVM, through the cVM's own capability. FROM Rust, hybrid mode, IRQ off.
+#
+# LIVE: a0 = the monitor's side, a1 = slot of the authority, a2 = absolute address on the cVM's side, a3 = bytes left;
+# c5 = the authority moved to the next address. Result a0 = bytes left: 0 = all done.
+#
+# An instruction marked GUARDED may be refused by the hardware: the trap handler then resumes at the routine's end,
+# where a3 still holds what is left. Nothing else here may fault.
+
+.macro GUARDED fixup
+    .pushsection .intravisor_fixups, "a"
+    .balign 4
+    .word 771f - .
+    .word \fixup - .
+    .popsection
+771:
+.endm
+
+.globl intravisor_copy_in
+intravisor_copy_in:
+    LC  x5, 0, x11
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    or  x6, x10, x12
+    andi x6, x6, 7
+    bnez x6, 2f
+    li  x7, 32
+1:  bltu x13, x7, 2f
+    GUARDED 9f
+    LD_CAP x28, x5
+    CIncOffsetImm x5, x5, 8
+    GUARDED 9f
+    LD_CAP x29, x5
+    CIncOffsetImm x5, x5, 8
+    GUARDED 9f
+    LD_CAP x30, x5
+    CIncOffsetImm x5, x5, 8
+    GUARDED 9f
+    LD_CAP x31, x5
+    CIncOffsetImm x5, x5, 8
+    sd  x28, 0(x10)
+    sd  x29, 8(x10)
+    sd  x30, 16(x10)
+    sd  x31, 24(x10)
+    addi x10, x10, 32
+    addi x13, x13, -32
+    j   1b
+2:  beqz x13, 9f
+3:  GUARDED 9f
+    LBU_CAP x28, x5
+    sb  x28, 0(x10)
+    CIncOffsetImm x5, x5, 1
+    addi x10, x10, 1
+    addi x13, x13, -1
+    bnez x13, 3b
+9:  mv  x10, x13
+    li  x5, 0
+    ret
+
+.globl intravisor_copy_out
+intravisor_copy_out:
+    LC  x5, 0, x11
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    or  x6, x10, x12
+    andi x6, x6, 7
+    bnez x6, 2f
+    li  x7, 32
+1:  bltu x13, x7, 2f
+    ld  x28, 0(x10)
+    ld  x29, 8(x10)
+    ld  x30, 16(x10)
+    ld  x31, 24(x10)
+    GUARDED 9f
+    SD_CAP x28, x5
+    CIncOffsetImm x5, x5, 8
+    GUARDED 9f
+    SD_CAP x29, x5
+    CIncOffsetImm x5, x5, 8
+    GUARDED 9f
+    SD_CAP x30, x5
+    CIncOffsetImm x5, x5, 8
+    GUARDED 9f
+    SD_CAP x31, x5
+    CIncOffsetImm x5, x5, 8
+    addi x10, x10, 32
+    addi x13, x13, -32
+    j   1b
+2:  beqz x13, 9f
+3:  lbu x28, 0(x10)
+    GUARDED 9f
+    SB_CAP x28, x5
+    CIncOffsetImm x5, x5, 1
+    addi x10, x10, 1
+    addi x13, x13, -1
+    bnez x13, 3b
+9:  mv  x10, x13
+    li  x5, 0
+    ret
+
+# intravisor_zero: as intravisor_copy_out with zero bytes; a0 is not used.
+.globl intravisor_zero
+intravisor_zero:
+    LC  x5, 0, x11
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    li  x7, 64
+    andi x6, x12, 15
+    bnez x6, 2f
+1:  bltu x13, x7, 2f
+    GUARDED 9f
+    SC_CAP x0, x5
+    CIncOffsetImm x5, x5, 16
+    GUARDED 9f
+    SC_CAP x0, x5
+    CIncOffsetImm x5, x5, 16
+    GUARDED 9f
+    SC_CAP x0, x5
+    CIncOffsetImm x5, x5, 16
+    GUARDED 9f
+    SC_CAP x0, x5
+    CIncOffsetImm x5, x5, 16
+    addi x13, x13, -64
+    j   1b
+2:  beqz x13, 9f
+3:  GUARDED 9f
+    SB_CAP x0, x5
+    CIncOffsetImm x5, x5, 1
+    addi x13, x13, -1
+    bnez x13, 3b
+9:  mv  x10, x13
+    li  x5, 0
+    ret

@@ -1,0 +1,133 @@
+//! CHERI-RISC-V, 64 bit: ISAv9, and ISAv8 found out at run time. The monitor runs in M-mode, hybrid; cVMs in U-mode.
+
+mod device;
+mod fault;
+mod frame;
+pub mod protection;
+mod slot;
+mod trap;
+pub mod user;
+mod variant;
+
+pub use device::{console, interrupts, power_off, timer, window, windows};
+pub use fault::describe;
+pub use frame::Frame;
+pub use slot::{
+    Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
+    monitor_text_permissions, representable,
+};
+pub use trap::{FatalHandler, Handler, install, resume};
+pub use variant::{isa, physical, pointer, relocates};
+
+use crate::types::DeriveError;
+use capability::Decoded;
+use core::arch::asm;
+
+/// ELF machine number of monitor and cVMs (EM_RISCV).
+pub const ELF_MACHINE: u16 = 243;
+/// ELF relocation type that adds the load bias to its addend (R_RISCV_RELATIVE).
+pub const ELF_RELATIVE: u32 = 3;
+/// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
+pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
+/// Bytes between the thread pointer and the TLS block (RISC-V ELF psABI: variant I without a thread control block).
+pub const TLS_OFFSET: u64 = 0;
+/// Where a function that keeps a frame pointer has its return address and its caller's frame pointer, relative to its
+/// own (RISC-V ELF psABI).
+pub const BACKTRACE_RETURN: i64 = -8;
+/// See [`BACKTRACE_RETURN`].
+pub const BACKTRACE_PREVIOUS: i64 = -16;
+
+/// The root capability, from reset until the kernel destroys it.
+#[unsafe(export_name = "intravisor_root")]
+static ROOT: Slot = Slot::null();
+/// The frame that a fault of the monitor itself is saved to.
+static MONITOR_FRAME: Frame = Frame::empty();
+
+/// Bytes of the monitor's stack, as the linker script reserves them.
+const STACK_SIZE: u64 = 0x8000;
+
+unsafe extern "C" {
+    static intravisor_stack_top: u8;
+    static intravisor_emergency_stack_top: u8;
+    fn intravisor_set_data(slot: *const u64);
+}
+
+/// First thing in Rust: takes note of what the reset code did. `bias` = what to add to a pointer for a physical
+/// address.
+///
+/// # Errors
+/// When the monitor's own frame cannot be given its authority.
+pub fn init(bias: u64) -> Result<(), DeriveError> {
+    variant::set_bias(bias);
+    let stack = &raw const intravisor_emergency_stack_top as u64;
+    MONITOR_FRAME.attach(&ROOT, stack)?;
+    MONITOR_FRAME.set_nested_to_own();
+    Ok(())
+}
+
+/// The slot that the reset code stores the root capability to.
+pub fn root() -> &'static Slot {
+    &ROOT
+}
+
+/// Makes `data` the monitor's own data capability. Its bounds must hold the monitor's stack, data and heap. Pointers
+/// keep their meaning, because the capability keeps its address.
+pub fn set_data(data: &Slot) {
+    // SAFETY: the kernel derived `data` over all memory that the monitor uses.
+    unsafe { intravisor_set_data(data.pointer()) }
+}
+
+/// The address that the monitor's data capability must have: the origin of the monitor's pointers.
+pub fn data_origin(base: u64) -> u64 {
+    if relocates() { variant::bias() } else { base }
+}
+
+/// The monitor's own code capability as it is.
+pub fn text() -> Decoded {
+    // The processor forgets what PCC has once it is in a slot, so look at a copy.
+    static COPY: Slot = Slot::null();
+    // SAFETY: stores PCC to a live, aligned slot.
+    unsafe {
+        asm!(
+            ".insn r 0x5b, 0, 0x01, x6, x0, x0",               // CSpecialRW c6, PCC
+            ".insn s 0x23, 4, x6, 0({slot})",                  // SC c6, 0(slot)
+            "li x6, 0",
+            slot = in(reg) COPY.pointer(),
+            out("x6") _,
+            options(nostack),
+        );
+    }
+    let decoded = COPY.decoded();
+    COPY.clear();
+    decoded
+}
+
+fn stack_top() -> u64 {
+    &raw const intravisor_stack_top as u64
+}
+
+/// The monitor's frame pointer, where a backtrace of the running code starts.
+#[inline(always)]
+pub fn frame_pointer() -> u64 {
+    let pointer: u64;
+    // SAFETY: reads s0.
+    unsafe { asm!("mv {pointer}, s0", pointer = out(reg) pointer, options(nostack, nomem)) };
+    pointer
+}
+
+/// Return address (physical) and frame pointer of the caller of the monitor's function that has this frame pointer;
+/// `None` when it does not point into the monitor's stacks.
+pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
+    let stacks = stack_top() - STACK_SIZE..&raw const intravisor_emergency_stack_top as u64;
+    let slots = frame_pointer.checked_add_signed(BACKTRACE_PREVIOUS)?..frame_pointer;
+    if frame_pointer % 8 != 0 || slots.start < stacks.start || slots.end > stacks.end {
+        return None;
+    }
+    let read = |offset: i64| {
+        let word = frame_pointer.wrapping_add_signed(offset) as *const u64;
+        // SAFETY: an aligned word of the monitor's own stacks.
+        unsafe { word.read() }
+    };
+    let caller = read(BACKTRACE_RETURN);
+    (caller != 0).then(|| [caller.wrapping_add(variant::bias()), read(BACKTRACE_PREVIOUS)])
+}

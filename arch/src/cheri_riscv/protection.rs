@@ -1,0 +1,26 @@
+//! The second line of defence: physical memory protection opens the cVMs' memory to U-mode and nothing else.
+
+use core::arch::asm;
+
+/// pmpcfg: top-of-range region, readable, writable, executable.
+const TOR_RWX: u64 = 1 << 3 | 7;
+
+/// Opens `[base, top)` to U-mode. The monitor, the devices and all other memory match no entry, which refuses U-mode.
+/// Both addresses are multiples of 4096.
+pub fn open(base: u64, top: u64) {
+    // SAFETY: PMP entries 0 and 1 restrict U-mode only (not locked); pmpcfg0 is written last, which also makes
+    // emulators drop stale translations.
+    unsafe {
+        asm!(
+            "csrw pmpcfg0, zero",
+            "csrw pmpaddr0, {base}",
+            "csrw pmpaddr1, {top}",
+            "csrw pmpcfg0, {configuration}",
+            "sfence.vma",
+            base = in(reg) base >> 2,
+            top = in(reg) top >> 2,
+            configuration = in(reg) TOR_RWX << 8,
+            options(nostack),
+        );
+    }
+}

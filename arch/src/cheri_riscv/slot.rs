@@ -1,0 +1,194 @@
+//! Capabilities in Rust: pinned slots, changed by assembly on their addresses.
+//!
+//! rustc moves a 16-byte value by two integer accesses, which drops the tag. So a capability never is a Rust value: it
+//! lives in a [`Slot`], every operation is one assembly block that loads, derives and stores, and the registers used
+//! are cleared before the block ends.
+
+use super::variant;
+use crate::types::{Derivation, DeriveError};
+use capability::riscv::Capability;
+use capability::{Decoded, Permissions};
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::marker::PhantomPinned;
+
+/// A pinned home of one capability. Neither `Copy` nor `Clone`; only ever reached through a shared reference, so that
+/// safe code cannot move it.
+#[repr(C, align(16))]
+pub struct Slot {
+    words: UnsafeCell<[u64; 2]>,
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: a slot is changed by single assembly blocks; the monitor runs on one hart with interrupts off, so no two of
+// them overlap. (Capability loads and stores of 16 bytes are single-copy atomic besides.)
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    /// A slot that holds NULL.
+    pub const fn null() -> Slot {
+        Slot {
+            words: UnsafeCell::new([0; 2]),
+            _pinned: PhantomPinned,
+        }
+    }
+
+    /// Address of the slot as the monitor's own pointers count.
+    pub(super) fn pointer(&self) -> *mut u64 {
+        self.words.get().cast()
+    }
+
+    /// A plain value of what the slot holds, for looking at.
+    pub fn decoded(&self) -> Decoded {
+        self.capability().decode()
+    }
+
+    pub(super) fn capability(&self) -> Capability {
+        let (low, high, tag): (u64, u64, u64);
+        // SAFETY: reads the 16 bytes of this slot, which is aligned and alive.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                "li x6, 0",
+                "ld {low}, 0({slot})",
+                "ld {high}, 8({slot})",
+                slot = in(reg) self.pointer(),
+                tag = lateout(reg) tag,
+                low = out(reg) low,
+                high = out(reg) high,
+                out("x6") _,
+                options(nostack, readonly),
+            );
+        }
+        Capability::from_memory(low, high, tag != 0)
+    }
+
+    /// Makes the slot hold NULL.
+    pub fn clear(&self) {
+        // SAFETY: the slot is ours, aligned and not referenced as plain memory elsewhere.
+        unsafe {
+            self.pointer().write(0);
+            self.pointer().add(1).write(0);
+        }
+    }
+
+    /// Makes the slot hold what `other` holds, tag included.
+    pub fn copy_from(&self, other: &Slot) {
+        // SAFETY: both are live, aligned slots; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({from})",              // LC c6, 0(from)
+                ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                "li x6, 0",
+                from = in(reg) other.pointer(),
+                to = in(reg) self.pointer(),
+                out("x6") _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// Makes the slot hold a capability derived from `parent`: exact bounds, fewer permissions, hybrid mode.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        check(&parent.decoded(), request)?;
+        let exact = Capability::ROOT.set_address(request.base).set_bounds(request.length);
+        if !exact.1 || !exact.0.set_address(request.address).tag() {
+            return Err(DeriveError::Unrepresentable);
+        }
+        let tag: u64;
+        // SAFETY: both are live, aligned slots. The operands were checked, so that no instruction traps on ISAv8; the
+        // working register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({parent})",            // LC c6, 0(parent)
+                ".insn r 0x5b, 0, 0x10, x6, x6, {base}",       // CSetAddr
+                ".insn r 0x5b, 0, 0x09, x6, x6, {length}",     // CSetBoundsExact
+                ".insn r 0x5b, 0, 0x0d, x6, x6, {permissions}", // CAndPerm
+                ".insn r 0x5b, 0, 0x0e, x6, x6, x0",           // CSetFlags 0: hybrid mode
+                ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
+                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                "beqz {tag}, 2f",
+                ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                "2: li x6, 0",
+                parent = in(reg) parent.pointer(),
+                to = in(reg) self.pointer(),
+                base = in(reg) request.base,
+                length = in(reg) request.length,
+                permissions = in(reg) u64::from(capability::riscv::permission_bits(request.permissions)),
+                address = in(reg) request.address,
+                tag = out(reg) tag,
+                out("x6") _,
+                options(nostack),
+            );
+        }
+        if tag == 0 {
+            Err(DeriveError::Unrepresentable)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What the hardware will check, said beforehand: ISAv8 traps where ISAv9 returns an untagged capability.
+fn check(parent: &Decoded, request: &Derivation) -> Result<(), DeriveError> {
+    if !parent.tag {
+        return Err(DeriveError::Untagged);
+    }
+    if parent.seal.is_sealed() {
+        return Err(DeriveError::Sealed);
+    }
+    let top = u128::from(request.base) + u128::from(request.length);
+    if request.base < parent.base || top > parent.top {
+        return Err(DeriveError::OutOfBounds);
+    }
+    if !parent.permissions.contains(request.permissions) {
+        return Err(DeriveError::Permissions);
+    }
+    Ok(())
+}
+
+/// Permissions of a cVM's code capability: never access to system registers.
+pub fn code_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::INVOKE
+}
+
+/// Permissions of a cVM's data capability: never Execute, never sealing authority.
+pub fn data_permissions() -> Permissions {
+    Permissions::GLOBAL
+        | Permissions::LOAD
+        | Permissions::STORE
+        | Permissions::LOAD_CAPABILITY
+        | Permissions::STORE_CAPABILITY
+        | Permissions::STORE_LOCAL
+        | Permissions::INVOKE
+}
+
+/// Permissions of the monitor's own data capability.
+pub fn monitor_data_permissions() -> Permissions {
+    data_permissions() - Permissions::INVOKE
+}
+
+/// Permissions of the monitor's own code capability: it alone may access system registers.
+pub fn monitor_text_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::SYSTEM
+}
+
+/// Permissions of a device window.
+pub fn device_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE
+}
+
+/// Rounds a region so that its bounds are representable: the length to use and the alignment that its base needs.
+pub fn representable(length: u64) -> (u64, u64) {
+    let mask = capability::riscv::representable_mask(length);
+    (capability::riscv::representable_length(length), mask.wrapping_neg())
+}
+
+/// The base of the addresses that a hybrid cVM in a region at `base` sees: ISAv8 relocates by DDC and PCC.
+pub fn address_base(base: u64) -> u64 {
+    if variant::relocates() { 0 } else { base }
+}

@@ -1,0 +1,164 @@
+//! What every architecture module says in the same words: requests, refusals, traps, faults, devices.
+
+use abi::FaultKind;
+use capability::{Decoded, Permissions};
+use core::fmt;
+
+/// A capability to be derived from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derivation {
+    /// Lowest address.
+    pub base: u64,
+    /// Bytes; base and length must be representable.
+    pub length: u64,
+    /// Permissions to keep; the parent must have them all.
+    pub permissions: Permissions,
+    /// Address of the result.
+    pub address: u64,
+}
+
+/// Why a derivation was refused. Nothing is written to the target then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeriveError {
+    /// The parent has no tag.
+    Untagged,
+    /// The parent is sealed.
+    Sealed,
+    /// The bounds reach beyond the parent's.
+    OutOfBounds,
+    /// The parent lacks one of the permissions.
+    Permissions,
+    /// The bounds or the address cannot be represented.
+    Unrepresentable,
+}
+
+impl fmt::Display for DeriveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeriveError::Untagged => "the parent capability has no tag",
+            DeriveError::Sealed => "the parent capability is sealed",
+            DeriveError::OutOfBounds => "the bounds reach beyond the parent's",
+            DeriveError::Permissions => "the parent lacks a permission",
+            DeriveError::Unrepresentable => "bounds or address are not representable",
+        })
+    }
+}
+
+/// Why the processor entered the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// A hostcall; the frame already points behind the instruction.
+    Hostcall,
+    /// The timer's deadline has passed.
+    Timer,
+    /// A device interrupt is pending.
+    Interrupt,
+    /// Anything else: the program did what it may not.
+    Fault,
+}
+
+/// What a faulting access wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store or a read-modify-write.
+    Write,
+    /// An instruction fetch, a jump or a branch.
+    Execute,
+}
+
+impl Access {
+    /// The access as the log writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::Execute => "execute",
+        }
+    }
+}
+
+/// A fault, decoded as far as the processor and the faulting instruction allow.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// What went wrong, in the words common to all ISAs.
+    pub kind: FaultKind,
+    /// Absolute address of the faulting instruction.
+    pub pc: u64,
+    /// What the access wanted, when it was one.
+    pub access: Option<Access>,
+    /// Absolute address of the access.
+    pub address: Option<u64>,
+    /// The capability that refused, and the register that holds it.
+    pub authority: Option<(&'static str, Decoded)>,
+    /// The instruction word at `pc`, when it could be read; 16-bit ones in the low half.
+    pub instruction: Option<u32>,
+    /// The cause as the ISA encodes it: register names and values.
+    pub raw: [(&'static str, u64); 2],
+}
+
+/// A copy from or to a cVM was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Bytes that were copied before the refusal.
+    pub copied: usize,
+}
+
+/// A device window of the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Device {
+    /// The UART behind the console.
+    Console = 0,
+    /// The timer, where it is a device.
+    Timer = 1,
+    /// The interrupt controller, its distributor where it has two parts.
+    InterruptController = 2,
+    /// The interrupt controller's part for one processor.
+    InterruptInterface = 3,
+    /// The device that ends the run.
+    Power = 4,
+}
+
+impl Device {
+    /// Number of variants.
+    pub const COUNT: usize = 5;
+
+    /// The name in ledger and log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Device::Console => "console",
+            Device::Timer => "timer",
+            Device::InterruptController => "interrupt controller",
+            Device::InterruptInterface => "interrupt interface",
+            Device::Power => "power",
+        }
+    }
+}
+
+/// A device window as the platform's device tree describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Which device.
+    pub device: Device,
+    /// Physical base address.
+    pub base: u64,
+    /// Bytes that the monitor needs.
+    pub size: u64,
+}
+
+/// What the boot code tells the kernel. Addresses are physical.
+#[derive(Clone, Copy, Debug)]
+pub struct BootInfo {
+    /// Number of the hart that boots.
+    pub hart: u64,
+    /// Address of the platform's device tree.
+    pub device_tree: u64,
+    /// What to add to a pointer of the monitor to get a physical address; 0 unless the processor relocates.
+    pub bias: u64,
+    /// The monitor's text.
+    pub text: (u64, u64),
+    /// The monitor's stack, constants and data, from the end of the text to the end of the monitor.
+    pub data: (u64, u64),
+}

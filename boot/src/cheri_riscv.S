@@ -1,0 +1,145 @@
+# Reset entry on CHERI-RISC-V.
+#
+# FROM the reset vector of the board, at the start of the image. LIVE: a0 = hart, a1 = device tree. M-mode, hybrid mode, IRQ
+# off. PCC and DDC hold the root capability, and so do MTCC, MEPCC and the trap vectors of S- and U-mode.
+#
+# What this does, in order: park the other harts without any authority; clear bss; relocate (ISAv9: to where the image
+# lies; ISAv8: to 0, see arch::cheri_riscv::variant); keep the root capability in its slot; narrow PCC to the text;
+# call boot_main on the monitor's stack.
+
+.globl _start
+_start:
+    j   1f
+    .word 0
+    # A header as Linux images for RISC-V have it, for boot loaders that ask for one (Documentation/arch/riscv/boot-image-header).
+    .dword 0                                    # text offset
+    .dword intravisor_image_size                # bytes of the monitor; `intravisor pack` adds what it appends
+    .dword 0                                    # flags: little endian
+    .word 2                                     # version 0.2
+    .word 0
+    .dword 0
+    .ascii "RISCV\0\0\0"
+    .ascii "RSC\x05"
+    .word 0
+    # abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
+    .ascii "intravsr"
+    .word 1
+    .word 243
+    .dword intravisor_image_size
+    .dword 0, 0, 0, 0
+
+.balign 4
+1:  csrw mie, zero
+    # On a processor without CHERI the next instruction traps: say so.
+    lla t0, no_cheri
+    csrw mtvec, t0
+    csrr t1, 0xbc0                              # mccsr
+    bnez a0, park
+
+    lla t0, intravisor_bss_start
+    lla t2, intravisor_bss_end
+2:  sd  zero, 0(t0)
+    addi t0, t0, 8
+    bltu t0, t2, 2b
+
+    # Bit 30 of mccsr: integer addresses are absolute (ISAv9). s1 = what to add to a pointer for its physical address.
+    li  s1, 0
+    srli t1, t1, 30
+    andi t1, t1, 1
+    bnez t1, 3f
+    lla s1, intravisor_image_start
+3:  lla t0, intravisor_rela_start
+    lla t1, intravisor_rela_end
+    j   5f
+4:  ld  t2, 0(t0)                               # r_offset: physical
+    ld  t3, 16(t0)                              # r_addend; all are R_RISCV_RELATIVE, `scripts/test` looks
+    sub t3, t3, s1
+    sd  t3, 0(t2)
+    addi t0, t0, 24
+5:  bltu t0, t1, 4b
+
+    # DDC is the root: keep it in the root slot. From here on an address counts from the start of the image on ISAv8.
+    lla t0, intravisor_root
+    CSpecialRW x28, DDC, x0
+    SC  x28, 0, x5
+    CSetAddr x28, x28, x9
+    CSpecialRW x0, DDC, x28
+    li  x28, 0
+    lla t0, intravisor_image_start
+    lla t1, intravisor_text_end
+    lla t2, narrowed
+    sub t1, t1, t0
+    li  t3, 0x403                               # Global, Execute, AccessSystemRegisters
+    CSpecialRW x29, PCC, x0
+    CSetAddr x29, x29, x5
+    CSetBoundsExact x29, x29, x6
+    CAndPerm x29, x29, x28
+    CSetAddr x29, x29, x7
+    CJALR x0, x29
+
+    # FROM above. LIVE: a0, a1, s1; PCC = the text.
+narrowed:
+    li  x29, 0
+    lla sp, intravisor_stack_top
+    li  s0, 0
+    li  ra, 0
+    mv  a2, s1
+    call boot_main
+6:  wfi
+    j   6b
+
+# FROM above, on every hart but the first. LIVE: nothing.
+# Every special register that holds authority becomes NULL, PCC covers this loop alone.
+park:
+    lla t0, 7f
+    lla t1, 8f
+    sub t1, t1, t0
+    li  t2, 0x403
+    CSpecialRW x29, PCC, x0
+    CSetAddr x29, x29, x5
+    CSetBoundsExact x29, x29, x6
+    CAndPerm x29, x29, x7
+    CONTINUE_CAPABILITY x6, x7
+    CMove x28, x0
+    CSpecialRW x0, MTCC, x28
+    CSpecialRW x0, MEPCC, x28
+    CSpecialRW x0, STCC, x28
+    CSpecialRW x0, SEPCC, x28
+    CSpecialRW x0, DDC, x28
+    # UTCC exists where mscratch is not the address of MScratchC (see arch::cheri_riscv, trap.S).
+    CSpecialRW x0, MScratchC, x29
+    CONTINUE_HYBRID x6
+    csrr t1, mscratch
+    beq t1, t0, 9f
+    CONTINUE_CAPABILITY x6, x7
+    CSpecialRW x0, UTCC, x28
+    CSpecialRW x0, UEPCC, x28
+    CONTINUE_HYBRID x6
+9:  CONTINUE_CAPABILITY x6, x7
+    CSpecialRW x0, MScratchC, x28
+    CONTINUE_HYBRID x6
+    li  x6, 0
+    CJALR x0, x29
+7:  li  x29, 0
+10: wfi
+    j   10b
+8:
+
+# FROM the trap of the first capability instruction. Prints through the UART of the virt board and powers off.
+.balign 4
+no_cheri:
+    lla t0, no_cheri_text
+    li  t1, 0x10000000
+11: lbu t2, 0(t0)
+    beqz t2, 12f
+    sb  t2, 0(t1)
+    addi t0, t0, 1
+    j   11b
+12: li  t0, 0x100000
+    li  t1, 0x13333
+    sw  t1, 0(t0)
+13: wfi
+    j   13b
+no_cheri_text:
+    .asciz "intravisor: this processor has no CHERI extension; a CHERI-RISC-V processor (ISAv9 or ISAv8) is needed\r\n"
+.balign 4

@@ -1,0 +1,111 @@
+//! The initrd: a cpio archive in the "new ASCII" format (`newc`, cpio(5)), read in place.
+
+use core::fmt;
+
+const MAGIC: &[u8] = b"070701";
+const HEADER: usize = 110;
+const TRAILER: &str = "TRAILER!!!";
+/// File type bits of the mode: only regular files are members.
+const TYPE_MASK: u32 = 0o170_000;
+const TYPE_REGULAR: u32 = 0o100_000;
+
+/// What is wrong with an archive, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ArchiveError {
+    /// Byte offset in the archive.
+    pub(crate) offset: usize,
+    /// What was expected there.
+    pub(crate) expected: &'static str,
+}
+
+impl fmt::Display for ArchiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "archive: at offset {:#x}: expected {}", self.offset, self.expected)
+    }
+}
+
+/// A checked archive.
+#[derive(Clone, Copy)]
+pub(crate) struct Archive<'a> {
+    bytes: &'a [u8],
+}
+
+/// One regular file of the archive.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) data: &'a [u8],
+}
+
+impl<'a> Archive<'a> {
+    /// Walks the whole archive once.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] at the first thing that is not as the format wants it.
+    pub(crate) fn check(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError> {
+        let mut offset = 0;
+        while let Some((_, next)) = entry(bytes, offset)? {
+            offset = next;
+        }
+        Ok(Archive { bytes })
+    }
+
+    /// The regular files in their order.
+    pub(crate) fn members(self) -> impl Iterator<Item = Member<'a>> {
+        let mut offset = 0;
+        core::iter::from_fn(move || {
+            loop {
+                let (member, next) = entry(self.bytes, offset).ok()??;
+                offset = next;
+                if member.is_some() {
+                    return member;
+                }
+            }
+        })
+    }
+
+    /// The file with this name; the first one if there are several.
+    pub(crate) fn find(self, name: &str) -> Option<&'a [u8]> {
+        self.members()
+            .find(|member| member.name == name)
+            .map(|member| member.data)
+    }
+}
+
+/// The entry at `offset`, if it is a regular file, and the offset of the next one; `None` at the trailer.
+#[allow(clippy::type_complexity, reason = "private, and both parts are explained")]
+fn entry(bytes: &[u8], offset: usize) -> Result<Option<(Option<Member<'_>>, usize)>, ArchiveError> {
+    let fail = |at: usize, expected| ArchiveError { offset: at, expected };
+    let header = offset.checked_add(HEADER).and_then(|end| bytes.get(offset..end));
+    let header = header.ok_or(fail(offset, "a header of 110 bytes or the trailer"))?;
+    if &header[..6] != MAGIC {
+        return Err(fail(offset, "the magic number 070701"));
+    }
+    let field = |index: usize| -> Result<u32, ArchiveError> {
+        let at = 6 + index * 8;
+        let digits = core::str::from_utf8(&header[at..at + 8])
+            .ok()
+            .filter(|text| !text.starts_with('+'));
+        digits
+            .and_then(|text| u32::from_str_radix(text, 16).ok())
+            .ok_or(fail(offset + at, "eight hexadecimal digits"))
+    };
+    let (mode, size, name_size) = (field(1)?, field(6)? as usize, field(11)? as usize);
+    let name_start = offset + HEADER;
+    let data_start = (name_start + name_size).next_multiple_of(4);
+    let name = bytes
+        .get(name_start..name_start + name_size)
+        .ok_or(fail(name_start, "a name within the archive"))?;
+    let end = name
+        .iter()
+        .position(|byte| *byte == 0)
+        .ok_or(fail(name_start, "a name that ends with NUL"))?;
+    let name = core::str::from_utf8(&name[..end]).map_err(|_| fail(name_start, "a name in UTF-8"))?;
+    if name == TRAILER {
+        return Ok(None);
+    }
+    let data = data_start.checked_add(size).and_then(|end| bytes.get(data_start..end));
+    let data = data.ok_or(fail(data_start, "the whole data of a member"))?;
+    let member = (mode & TYPE_MASK == TYPE_REGULAR).then_some(Member { name, data });
+    Ok(Some((member, (data_start + size).next_multiple_of(4))))
+}

@@ -1,0 +1,196 @@
+//! The console: the monitor's log and the cVMs' output share one UART. Every line carries the name of who wrote it, and
+//! lines of different writers never mix.
+
+use alloc::string::String;
+use core::fmt::{self, Write};
+use spin::Mutex;
+
+/// Longest line of a cVM that is printed as one; a longer one is broken.
+const LINE_LIMIT: usize = 240;
+/// Label of the monitor's own lines.
+const MONITOR: &str = "monitor";
+
+struct Console {
+    /// Whether the last line printed is not ended yet: a prompt.
+    open: bool,
+}
+
+static CONSOLE: Mutex<Console> = Mutex::new(Console { open: false });
+
+impl Console {
+    fn start_line(&mut self, label: &str) {
+        if self.open {
+            self.end_line();
+        }
+        self.put(b"[");
+        self.put(label.as_bytes());
+        self.put(b"] ");
+    }
+
+    fn end_line(&mut self) {
+        self.put(b"\r\n");
+        self.open = false;
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        bytes.iter().copied().for_each(arch::console::put);
+    }
+}
+
+/// Writes text and ends every line as terminals want it.
+struct Raw<'a>(&'a mut Console);
+
+impl Write for Raw<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (index, part) in text.split('\n').enumerate() {
+            if index > 0 {
+                self.0.put(b"\r\n[");
+                self.0.put(MONITOR.as_bytes());
+                self.0.put(b"] ");
+            }
+            self.0.put(part.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Prints a line of the monitor. Nothing is printed when the console is in use, which only a fault of the monitor in
+/// the middle of a line can meet.
+pub(crate) fn monitor_line(text: fmt::Arguments<'_>) {
+    if let Some(mut console) = CONSOLE.try_lock() {
+        console.start_line(MONITOR);
+        // `Raw` never fails.
+        let _ = Raw(&mut console).write_fmt(text);
+        console.end_line();
+    }
+}
+
+/// For the report of a fault in the monitor: whoever held the console does not come back.
+pub(crate) fn force_unlock() {
+    // SAFETY: one hart; the holder, if any, was interrupted by the fault that is about to be reported and never runs
+    // again.
+    unsafe { CONSOLE.force_unlock() }
+}
+
+/// The output of one cVM, collected to lines.
+#[derive(Default)]
+pub(crate) struct Lines {
+    line: String,
+    /// Bytes of a UTF-8 character that is not complete yet.
+    partial: heapless::Vec<u8, 4>,
+}
+
+impl Lines {
+    /// Takes output of a cVM and prints the lines that it completes.
+    pub(crate) fn write(&mut self, label: &str, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end(label),
+                b'\t' | 0x20..=0x7e => self.take(label, char::from(*byte)),
+                0x80.. => self.take_utf8(label, *byte),
+                b'\r' => {}
+                // Whatever could move the cursor or imitate another writer is made visible.
+                _ => {
+                    self.take(label, '^');
+                    self.take(label, char::from(byte ^ 0x40));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, label: &str, character: char) {
+        if !self.partial.is_empty() {
+            self.partial.clear();
+            self.line.push(char::REPLACEMENT_CHARACTER);
+        }
+        self.line.push(character);
+        if self.line.len() >= LINE_LIMIT {
+            self.end(label);
+        }
+    }
+
+    fn take_utf8(&mut self, label: &str, byte: u8) {
+        let _ = self.partial.push(byte);
+        match core::str::from_utf8(&self.partial) {
+            Ok(text) => {
+                let character = text.chars().next().filter(|character| !character.is_control());
+                self.partial.clear();
+                self.take(label, character.unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            Err(error) if error.error_len().is_some() => {
+                self.partial.clear();
+                self.take(label, char::REPLACEMENT_CHARACTER);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn end(&mut self, label: &str) {
+        let mut console = CONSOLE.lock();
+        console.start_line(label);
+        console.put(self.line.as_bytes());
+        console.end_line();
+        self.line.clear();
+    }
+
+    /// Prints what is collected although its line is not complete: a prompt before a read.
+    pub(crate) fn prompt(&mut self, label: &str) {
+        if !self.line.is_empty() {
+            let mut console = CONSOLE.lock();
+            console.start_line(label);
+            console.put(self.line.as_bytes());
+            console.open = true;
+            self.line.clear();
+        }
+    }
+
+    /// Prints what is collected as a line of its own: the cVM has ended.
+    pub(crate) fn finish(&mut self, label: &str) {
+        if !self.line.is_empty() {
+            self.end(label);
+        }
+    }
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        match record.level() {
+            log::Level::Info => monitor_line(*record.args()),
+            level => monitor_line(format_args!(
+                "{}: {}",
+                level.as_str().to_ascii_lowercase(),
+                record.args()
+            )),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Makes the console the place of the log. Until `level` is known, everything from `Info` up is printed.
+pub(crate) fn init() {
+    static LOGGER: Logger = Logger;
+    // Fails only when a logger is set already, which is this one.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(log::LevelFilter::Info);
+}
+
+/// Sets the level that the boot arguments ask for by `log=error|warn|info|debug|trace`.
+pub(crate) fn set_level(arguments: &str) {
+    let Some(name) = arguments
+        .split_whitespace()
+        .find_map(|argument| argument.strip_prefix("log="))
+    else {
+        return;
+    };
+    match name.parse() {
+        Ok(level) => log::set_max_level(level),
+        Err(_) => log::warn!("boot argument log={name}: expected off, error, warn, info, debug or trace"),
+    }
+}

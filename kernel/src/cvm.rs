@@ -1,0 +1,214 @@
+//! One cVM: its memory, its capabilities, its life from start to end and over again.
+
+use crate::console::Lines;
+use crate::elf::{PAGE, Program};
+use crate::layout::{self, Layout};
+use crate::loader::{self, Place};
+use crate::manifest::CvmSpec;
+use crate::pool::Pool;
+use crate::root::{EntryId, Ledger, POOL};
+use abi::FaultKind;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use arch::{Frame, Slot};
+use core::ops::Range;
+
+/// How a life of a cVM ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By the exit hostcall.
+    Exited(i32),
+    /// By a fault.
+    Faulted(FaultKind),
+    /// It could not be started again.
+    Failed,
+}
+
+/// What a cVM is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Loaded, but an earlier cVM of the list has `wait`.
+    Waiting,
+    /// Its thread exists.
+    Alive,
+    /// It will be started again at this tick.
+    Restarting { at: u64, ended: End },
+    /// It stays ended.
+    Ended(End),
+}
+
+/// The capabilities that a cVM starts with, pinned.
+pub(crate) struct Authority {
+    pub(crate) code: Slot,
+    pub(crate) data: Slot,
+}
+
+/// A cVM.
+pub(crate) struct Cvm {
+    pub(crate) id: usize,
+    pub(crate) spec: CvmSpec,
+    pub(crate) elf: &'static [u8],
+    pub(crate) program: Program,
+    pub(crate) layout: Layout,
+    pub(crate) place: Place,
+    pub(crate) block: Vec<u8>,
+    pub(crate) authority: Box<Authority>,
+    pub(crate) life: Life,
+    pub(crate) lines: Lines,
+    pub(crate) restarts: u32,
+    pub(crate) hostcalls: u64,
+    /// Tick of the last start.
+    pub(crate) started: u64,
+    pub(crate) last_fault: Option<FaultKind>,
+    /// A read that waits for input: pointer and length as the cVM gave them.
+    pub(crate) pending_read: Option<(u64, usize)>,
+}
+
+impl Cvm {
+    /// Plans a cVM and takes its memory from the pool. Nothing is loaded yet.
+    ///
+    /// # Errors
+    /// A message that names the key and what was expected.
+    pub(crate) fn place(id: usize, spec: CvmSpec, elf: &'static [u8], pool: &mut Pool) -> Result<Cvm, String> {
+        let program = Program::check(elf).map_err(|error| format!("{}: {error}", spec.runtime))?;
+        let unplaced = Place { base: 0, seen: 0 };
+        let block_size = loader::start_block(id, &spec, None, unplaced).len() as u64;
+        // Where the processor relocates, a cVM's addresses start at 0 wherever it lies.
+        let seen = if arch::relocates() {
+            Some(0)
+        } else {
+            spec.isolation_base
+        };
+        let planned = layout::plan(&program, seen, block_size, spec.stack, spec.heap, spec.isolation_size)
+            .map_err(|error| format!("{}: {error}", spec.runtime))?;
+        let (size, alignment) = arch::representable(planned.size);
+        let size = size.next_multiple_of(PAGE);
+        let base = match spec.isolation_base {
+            Some(base) if base % alignment != 0 => {
+                return Err(format!(
+                    "isolation base {base:#x}: expected a multiple of {alignment:#x} for {size:#x} bytes"
+                ));
+            }
+            Some(base) if !pool.take(base, size) => {
+                return Err(format!(
+                    "isolation base {base:#x}, size {size:#x}: that memory does not exist or is in use"
+                ));
+            }
+            Some(base) => base,
+            None => pool
+                .allocate(size, alignment.max(PAGE))
+                .ok_or_else(|| format!("needs {size:#x} bytes of memory, {:#x} are free", pool.free_bytes()))?,
+        };
+        let place = Place {
+            base,
+            seen: arch::address_base(base),
+        };
+        let layout = Layout { size, ..planned };
+        let block = loader::start_block(id, &spec, Some(&layout), place);
+        Ok(Cvm {
+            id,
+            spec,
+            elf,
+            program,
+            layout,
+            place,
+            block,
+            authority: Box::new(Authority {
+                code: Slot::null(),
+                data: Slot::null(),
+            }),
+            life: Life::Waiting,
+            lines: Lines::default(),
+            restarts: 0,
+            hostcalls: 0,
+            started: 0,
+            last_fault: None,
+            pending_read: None,
+        })
+    }
+
+    /// The cVM's whole memory, physical.
+    pub(crate) fn memory(&self) -> Range<u64> {
+        self.place.base..self.place.base + self.layout.size
+    }
+
+    /// Range of the code capability: the text, or from the start of the cVM to its end where the processor counts code
+    /// addresses from there. Rounded outwards to representable bounds.
+    fn code_range(&self) -> Range<u64> {
+        let memory = self.memory();
+        let linked = |address: u64| self.place.base.wrapping_add(self.layout.bias).wrapping_add(address);
+        let (mut start, end) = (linked(self.program.text.start), linked(self.program.text.end));
+        if arch::relocates() {
+            start = memory.start;
+        }
+        loop {
+            let (length, alignment) = arch::representable(end - start);
+            if start % alignment == 0 {
+                return if start + length <= memory.end {
+                    start..start + length
+                } else {
+                    memory
+                };
+            }
+            start -= start % alignment;
+            if start < memory.start {
+                return memory;
+            }
+        }
+    }
+
+    /// Starts a life: fresh capabilities, fresh memory, fresh registers.
+    ///
+    /// # Errors
+    /// A message that names what could not be derived or written.
+    pub(crate) fn start(&mut self, frame: &Frame, ledger: &mut Ledger, pool: EntryId, now: u64) -> Result<(), String> {
+        let Authority { code, data } = &*self.authority;
+        let name = &self.spec.name;
+        let data_name = format!("{name} data");
+        let code_name = format!("{name} code");
+        let reason = "its memory, DDC";
+        let entry = ledger.derive(
+            data,
+            (pool, &POOL),
+            (&data_name, reason),
+            self.memory(),
+            arch::data_permissions(),
+        );
+        entry.map_err(|error| format!("{error}"))?;
+        let range = self.code_range();
+        let entry = ledger.derive(
+            code,
+            (pool, &POOL),
+            (&code_name, "its text, PCC"),
+            range,
+            arch::code_permissions(),
+        );
+        entry.map_err(|error| format!("{error}"))?;
+        loader::load(self.elf, &self.program, &self.layout, &self.block, data, self.place)
+            .map_err(|refused| format!("the memory refused a write after {} bytes", refused.copied))?;
+        let origin = self.place.base.wrapping_add(self.layout.bias);
+        let seen = |offset: u64| self.place.seen + offset;
+        frame
+            .start(
+                code,
+                data,
+                origin.wrapping_add(self.program.entry),
+                seen(self.layout.stack.end) & !15,
+                seen(self.layout.tls.start),
+                [seen(self.layout.start_block.start), self.block.len() as u64],
+            )
+            .map_err(|error| format!("entry point: {error}"))?;
+        self.life = Life::Alive;
+        self.started = now;
+        self.pending_read = None;
+        Ok(())
+    }
+
+    /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.
+    pub(crate) fn symbol(&self, address: u64) -> Option<(&str, u64)> {
+        let linked = address.checked_sub(self.place.base)?.wrapping_sub(self.layout.bias);
+        crate::symbols::of_elf(self.elf, linked)
+    }
+}

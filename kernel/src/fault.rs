@@ -1,0 +1,179 @@
+//! The fault report: what a cVM tried, with which authority, where, and how it got there.
+
+use crate::cvm::Cvm;
+use crate::symbols;
+use arch::{Fault, Frame, user};
+use core::fmt;
+
+/// Most lines of a backtrace.
+const BACKTRACE_LIMIT: usize = 16;
+
+/// Prints the report of a cVM's fault.
+pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
+    let name = &cvm.spec.name;
+    log::info!("{name}: {}", Headline(fault));
+    let at = Location {
+        address: fault.pc,
+        symbol: cvm.symbol(fault.pc),
+    };
+    match fault.instruction {
+        Some(word) if word & 3 == 3 => log::info!("  instruction {word:#010x} at {at}"),
+        Some(word) => log::info!("  instruction {word:#06x} at {at}"),
+        None => log::info!("  instruction at {at} could not be read"),
+    }
+    if let Some((register, capability)) = fault.authority {
+        log::info!("  authority {register} = {capability}");
+    }
+    registers(frame, fault);
+    backtrace(cvm, frame);
+}
+
+/// Prints the registers that hold something.
+pub(crate) fn registers(frame: &Frame, fault: &Fault) {
+    log::info!(
+        "  {} = {:#x}, {} = {:#x}",
+        fault.raw[0].0,
+        fault.raw[0].1,
+        fault.raw[1].0,
+        fault.raw[1].1
+    );
+    for (name, what) in frame.registers() {
+        if what.tag {
+            log::info!("  {name:<5} {what}");
+        } else if what.address != 0 {
+            log::info!("  {name:<5} {:#x}", what.address);
+        }
+    }
+}
+
+/// The first line: what was tried and why it failed.
+pub(crate) struct Headline<'a>(pub(crate) &'a Fault);
+
+impl fmt::Display for Headline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fault = self.0;
+        write!(f, "fault: {}", fault.kind.name())?;
+        if let Some(access) = fault.access {
+            write!(f, ", {}", access.name())?;
+        }
+        if let Some(address) = fault.address {
+            write!(f, " at {address:#x}")?;
+        }
+        if let Some((register, _)) = fault.authority {
+            write!(f, " through {register}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Location<'a> {
+    address: u64,
+    symbol: Option<(&'a str, u64)>,
+}
+
+impl fmt::Display for Location<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.address)?;
+        match self.symbol {
+            Some((name, offset)) => write!(f, " {}+{offset:#x}", Demangled(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A Rust symbol (legacy mangling: `_ZN`, then length and name of each part, `E`) as its path without the hash;
+/// any other name as it is.
+struct Demangled<'a>(&'a str);
+
+impl Demangled<'_> {
+    fn parts(&self) -> Option<heapless::Vec<&str, 16>> {
+        let mut rest = self.0.strip_prefix("_ZN")?.strip_suffix('E')?;
+        let mut parts = heapless::Vec::new();
+        while !rest.is_empty() {
+            let digits = rest.find(|character: char| !character.is_ascii_digit())?;
+            let length: usize = rest[..digits].parse().ok()?;
+            let part = rest.get(digits..digits.checked_add(length)?)?;
+            parts.push(part).ok()?;
+            rest = &rest[digits + length..];
+        }
+        if parts
+            .last()
+            .is_some_and(|last: &&str| last.len() == 17 && last.starts_with('h'))
+        {
+            parts.pop();
+        }
+        Some(parts)
+    }
+}
+
+impl fmt::Display for Demangled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parts) = self.parts() else {
+            return f.write_str(self.0);
+        };
+        for (index, part) in parts.iter().enumerate() {
+            f.write_str(if index > 0 { "::" } else { "" })?;
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// Walks the frame pointers of a cVM. They are the cVM's own data: every step is a checked copy, and steps must go
+/// upwards.
+fn backtrace(cvm: &Cvm, frame: &Frame) {
+    let mut pointer = frame.frame_pointer();
+    for _ in 0..BACKTRACE_LIMIT {
+        let Some(caller) = read(frame, pointer, arch::BACKTRACE_RETURN) else {
+            return;
+        };
+        let Some(previous) = read(frame, pointer, arch::BACKTRACE_PREVIOUS) else {
+            return;
+        };
+        if caller == 0 {
+            return;
+        }
+        let address = caller.wrapping_sub(cvm.place.seen).wrapping_add(cvm.place.base);
+        log::info!(
+            "  called from {}",
+            Location {
+                address,
+                symbol: cvm.symbol(address.wrapping_sub(1))
+            }
+        );
+        if previous <= pointer {
+            return;
+        }
+        pointer = previous;
+    }
+}
+
+fn read(frame: &Frame, pointer: u64, offset: i64) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let address = user::absolute(frame.data(), pointer.wrapping_add_signed(offset));
+    user::copy_in(&mut bytes, frame.data(), address).ok()?;
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// Prints where the monitor is and how it got there, from a frame pointer of its own.
+pub(crate) fn monitor_backtrace(mut pointer: u64) {
+    let Some(symbols) = symbols::MONITOR.get() else { return };
+    for _ in 0..BACKTRACE_LIMIT {
+        let Some([caller, previous]) = arch::caller(pointer) else {
+            return;
+        };
+        print_monitor_location(symbols, caller);
+        if previous <= pointer {
+            return;
+        }
+        pointer = previous;
+    }
+}
+
+/// Prints a place in the monitor.
+pub(crate) fn print_monitor_location(symbols: &symbols::MonitorSymbols, address: u64) {
+    match symbols.lookup(address) {
+        Some((name, offset)) => log::error!("  {address:#x} {name}+{offset:#x}"),
+        None => log::error!("  {address:#x}"),
+    }
+}

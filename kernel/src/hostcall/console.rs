@@ -1,0 +1,100 @@
+//! The console: write and read.
+
+use super::{Outcome, length};
+use crate::state::Monitor;
+use crate::thread::State;
+use abi::Errno;
+use abi::hostcall::{READ_NONBLOCKING, STREAM_ERROR, STREAM_INPUT, STREAM_OUTPUT, TRANSFER_LIMIT};
+use arch::{Frame, user};
+
+/// Bytes that cross at a time, through a buffer on the monitor's stack.
+const CHUNK: usize = 256;
+/// End of input, as a terminal sends it (EOT, Ctrl-D).
+const END_OF_INPUT: u8 = 4;
+
+/// `write(stream, pointer, length)`.
+#[inline(never)]
+pub(super) fn write(monitor: &mut Monitor, id: usize, frame: &Frame) -> Result<Outcome, Errno> {
+    if !matches!(frame.argument(0), STREAM_OUTPUT | STREAM_ERROR) {
+        return Err(Errno::EBADF);
+    }
+    let length = length(frame.argument(2))?.min(TRANSFER_LIMIT);
+    let address = user::absolute(frame.data(), frame.argument(1));
+    let cvm = &mut monitor.cvms[id];
+    let mut buffer = [0; CHUNK];
+    let mut done = 0;
+    while done < length {
+        let chunk = &mut buffer[..CHUNK.min(length - done)];
+        user::copy_in(chunk, frame.data(), address.wrapping_add(done as u64)).map_err(|_| Errno::EFAULT)?;
+        cvm.lines.write(&cvm.spec.name, chunk);
+        done += chunk.len();
+    }
+    Ok(Outcome::Value(done as u64))
+}
+
+/// `read(stream, pointer, length, flags)`.
+#[inline(never)]
+pub(super) fn read(monitor: &mut Monitor, id: usize, frame: &Frame) -> Result<Outcome, Errno> {
+    if frame.argument(0) != STREAM_INPUT {
+        return Err(Errno::EBADF);
+    }
+    let length = length(frame.argument(2))?.min(TRANSFER_LIMIT);
+    let flags = frame.argument(3);
+    if flags & !READ_NONBLOCKING != 0 {
+        return Err(Errno::EINVAL);
+    }
+    // The whole buffer must be the caller's, whatever the input will be: the answer must not depend on it.
+    let address = user::absolute(frame.data(), frame.argument(1));
+    user::probe_write(frame.data(), address, length).map_err(|_| Errno::EFAULT)?;
+    if length == 0 {
+        return Ok(Outcome::Value(0));
+    }
+    monitor.service_devices();
+    // Who waits already is served first.
+    if !monitor.input.is_empty() && monitor.scheduler.reader().is_none() {
+        return deliver(monitor, frame, address, length).map(Outcome::Value);
+    }
+    if flags & READ_NONBLOCKING != 0 {
+        return Err(Errno::EAGAIN);
+    }
+    let cvm = &mut monitor.cvms[id];
+    cvm.lines.prompt(&cvm.spec.name);
+    cvm.pending_read = Some((address, length));
+    monitor.block(State::Reading);
+    Ok(Outcome::Switch)
+}
+
+/// Moves input to a reader: up to `length` bytes, none for the end of input.
+fn deliver(monitor: &mut Monitor, frame: &Frame, address: u64, length: usize) -> Result<u64, Errno> {
+    let mut buffer = [0; CHUNK];
+    let mut count = 0;
+    while count < length.min(CHUNK) {
+        match monitor.input.front().copied() {
+            Some(END_OF_INPUT) if count > 0 => break,
+            Some(END_OF_INPUT) => {
+                monitor.input.pop_front();
+                break;
+            }
+            Some(byte) => {
+                monitor.input.pop_front();
+                buffer[count] = byte;
+                count += 1;
+            }
+            None => break,
+        }
+    }
+    user::copy_out(&buffer[..count], frame.data(), address).map_err(|_| Errno::EFAULT)?;
+    Ok(count as u64)
+}
+
+/// Gives waiting input to the threads that wait for it.
+pub(crate) fn serve_readers(monitor: &mut Monitor) {
+    while let Some(id) = monitor.scheduler.reader().filter(|_| !monitor.input.is_empty()) {
+        let frame = monitor.scheduler.threads[id].frame;
+        if let Some((address, length)) = monitor.cvms[id].pending_read.take() {
+            let result = deliver(monitor, frame, address, length);
+            frame.set_result(result.unwrap_or_else(Errno::to_result));
+        }
+        monitor.scheduler.wake(id);
+    }
+}

@@ -1,0 +1,41 @@
+//! The cVM itself: exit, start block, information.
+
+use super::{Outcome, copy_record};
+use crate::cvm::End;
+use crate::state::Monitor;
+use abi::Errno;
+use abi::hostcall::CvmInfo;
+use arch::Frame;
+
+/// `exit(code)`.
+#[inline(never)]
+pub(super) fn exit(monitor: &mut Monitor, id: usize, code: u64) -> Result<Outcome, Errno> {
+    let code = code as i32;
+    log::debug!("{}: exit {code}", monitor.cvms[id].spec.name);
+    monitor.end(id, End::Exited(code), arch::timer::now());
+    Ok(Outcome::Switch)
+}
+
+/// `arguments(pointer, length)`.
+#[inline(never)]
+pub(super) fn arguments(monitor: &Monitor, id: usize, frame: &Frame) -> Result<Outcome, Errno> {
+    copy_record(frame, &monitor.cvms[id].block)
+}
+
+/// `info(pointer, length)`.
+#[inline(never)]
+pub(super) fn info(monitor: &Monitor, id: usize, frame: &Frame) -> Result<Outcome, Errno> {
+    let cvm = &monitor.cvms[id];
+    let run_time = monitor.scheduler.run_time(id, arch::timer::now());
+    let info = CvmInfo {
+        id: id as u32,
+        restarts: cvm.restarts,
+        priority: cvm.spec.priority,
+        last_fault: cvm.last_fault.map_or(0, |kind| kind as u32),
+        base: cvm.place.seen,
+        size: cvm.layout.size,
+        run_time: monitor.nanoseconds(run_time),
+        hostcalls: cvm.hostcalls,
+    };
+    copy_record(frame, &info.to_bytes())
+}

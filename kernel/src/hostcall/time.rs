@@ -1,0 +1,38 @@
+//! Time: yield, sleep, clock.
+
+use super::Outcome;
+use crate::state::Monitor;
+use crate::thread::State;
+use abi::Errno;
+use abi::hostcall::SLEEP_LIMIT;
+use arch::Frame;
+
+/// `yield()`.
+#[inline(never)]
+pub(super) fn yield_now(monitor: &mut Monitor, frame: &Frame) -> Result<Outcome, Errno> {
+    frame.set_result(0);
+    monitor.scheduler.release(arch::timer::now());
+    Ok(Outcome::Switch)
+}
+
+/// `nanosleep(nanoseconds)`.
+#[inline(never)]
+pub(super) fn nanosleep(monitor: &mut Monitor, frame: &Frame) -> Result<Outcome, Errno> {
+    let nanoseconds = frame.argument(0);
+    if nanoseconds > SLEEP_LIMIT {
+        return Err(Errno::EINVAL);
+    }
+    frame.set_result(0);
+    // The current tick has begun already: one more makes it at least the time asked for.
+    let until = arch::timer::now()
+        .saturating_add(monitor.ticks(nanoseconds))
+        .saturating_add(1);
+    monitor.block(State::Sleeping(until));
+    Ok(Outcome::Switch)
+}
+
+/// `clock()`.
+#[inline(never)]
+pub(super) fn clock(monitor: &Monitor) -> Result<Outcome, Errno> {
+    Ok(Outcome::Value(monitor.nanoseconds(arch::timer::now() - monitor.boot)))
+}

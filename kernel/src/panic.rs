@@ -1,0 +1,37 @@
+//! When the monitor itself is wrong: a report, and the machine stops with a failing status.
+
+use crate::{console, fault, symbols};
+use arch::Frame;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by the first failure. A second one, in the middle of the report, ends the run at once.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+fn enter() {
+    if FAILED.swap(true, Ordering::Relaxed) {
+        arch::power_off(false);
+    }
+    console::force_unlock();
+}
+
+/// A panic of the monitor: prints it with a backtrace and powers off with a failing status.
+pub fn panic(info: &PanicInfo<'_>) -> ! {
+    enter();
+    log::error!("the monitor panicked: {info}");
+    fault::monitor_backtrace(arch::frame_pointer());
+    arch::power_off(false)
+}
+
+/// A fault in the monitor's own code: prints it with registers and backtrace and powers off with a failing status.
+pub(crate) fn fatal(frame: &'static Frame) -> ! {
+    enter();
+    let description = arch::describe(frame);
+    log::error!("the monitor itself faulted: {}", fault::Headline(&description));
+    if let Some(symbols) = symbols::MONITOR.get() {
+        fault::print_monitor_location(symbols, description.pc);
+    }
+    fault::registers(frame, &description);
+    fault::monitor_backtrace(frame.frame_pointer());
+    arch::power_off(false)
+}

@@ -1,0 +1,145 @@
+//! Carving: every capability of the system is derived from the root here or, for cVMs, from the pool carved here. Each
+//! derivation is entered in the ledger. Then the root is destroyed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use arch::{Derivation, DeriveError, Slot};
+use capability::{Decoded, Permissions};
+use core::fmt;
+use core::ops::Range;
+
+/// The monitor's data capability.
+pub(crate) static MONITOR_DATA: Slot = Slot::null();
+/// Authority over the memory of all cVMs.
+pub(crate) static POOL: Slot = Slot::null();
+
+/// Index of a ledger entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryId(usize);
+
+/// One derivation.
+pub(crate) struct Entry {
+    parent: Option<EntryId>,
+    name: String,
+    reason: &'static str,
+    what: Decoded,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({}", self.name, self.what, self.reason)?;
+        match self.parent {
+            Some(EntryId(parent)) => write!(f, ", from {parent})"),
+            None => write!(f, ")"),
+        }
+    }
+}
+
+/// A derivation that failed, with its name in the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct CarveError {
+    name: String,
+    request: Derivation,
+    error: DeriveError,
+}
+
+impl fmt::Display for CarveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Derivation {
+            base,
+            length,
+            permissions,
+            ..
+        } = self.request;
+        write!(
+            f,
+            "cannot derive {}: {length:#x} bytes at {base:#x} with {permissions:?}: {}",
+            self.name, self.error
+        )
+    }
+}
+
+/// Who holds which authority, and where it came from.
+pub(crate) struct Ledger {
+    entries: Vec<Entry>,
+}
+
+impl Ledger {
+    /// The entry of the root itself.
+    pub(crate) const ROOT: EntryId = EntryId(0);
+
+    /// A ledger that starts with the root as it is in its slot.
+    pub(crate) fn new(root: &Slot) -> Ledger {
+        let entry = Entry {
+            parent: None,
+            name: "root".into(),
+            reason: "from reset, destroyed",
+            what: root.decoded(),
+        };
+        Ledger {
+            entries: Vec::from([entry]),
+        }
+    }
+
+    /// Derives a capability into `slot` and enters it. The address of the result is its base.
+    pub(crate) fn derive(
+        &mut self,
+        slot: &Slot,
+        (parent, from): (EntryId, &Slot),
+        (name, reason): (&str, &'static str),
+        range: Range<u64>,
+        permissions: Permissions,
+    ) -> Result<EntryId, CarveError> {
+        let request = Derivation {
+            base: range.start,
+            length: range.end - range.start,
+            permissions,
+            address: range.start,
+        };
+        self.derive_at(slot, (parent, from), (name, reason), request)
+    }
+
+    /// As [`Ledger::derive`], with an address of its own.
+    pub(crate) fn derive_at(
+        &mut self,
+        slot: &Slot,
+        (parent, from): (EntryId, &Slot),
+        (name, reason): (&str, &'static str),
+        request: Derivation,
+    ) -> Result<EntryId, CarveError> {
+        slot.derive(from, &request).map_err(|error| CarveError {
+            name: name.into(),
+            request,
+            error,
+        })?;
+        Ok(self.enter(parent, name.into(), reason, slot.decoded()))
+    }
+
+    /// Enters a capability that already exists. A name that is there already is replaced: a restarted cVM's.
+    pub(crate) fn enter(&mut self, parent: EntryId, name: String, reason: &'static str, what: Decoded) -> EntryId {
+        let entry = Entry {
+            parent: Some(parent),
+            name,
+            reason,
+            what,
+        };
+        if let Some(index) = self.entries.iter().position(|other| other.name == entry.name) {
+            self.entries[index] = entry;
+            return EntryId(index);
+        }
+        self.entries.push(entry);
+        EntryId(self.entries.len() - 1)
+    }
+
+    /// Prints every entry.
+    pub(crate) fn print(&self, entries: Range<usize>) {
+        for (index, entry) in self.entries.iter().enumerate().skip(entries.start).take(entries.len()) {
+            log::info!("ledger {index} {entry}");
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}

@@ -1,0 +1,316 @@
+//! A boot, from the reset code's hand-over to the first cVM.
+
+use crate::archive::Archive;
+use crate::cvm::{Cvm, Life};
+use crate::elf::PAGE;
+use crate::pool::Pool;
+use crate::root::{EntryId, Ledger, MONITOR_DATA, POOL};
+use crate::state::{MONITOR, Monitor};
+use crate::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
+use crate::thread::Scheduler;
+use crate::{console, manifest, panic, trap, tree};
+use abi::image::ImageHeader;
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use arch::{BootInfo, Device, Frame, user};
+use core::ops::Range;
+use fdt::Fdt;
+use linked_list_allocator::LockedHeap;
+
+/// Heap that the device tree is read with, before the size of the memory is known.
+const FIRST_HEAP: u64 = 128 * 1024;
+/// The heap is this part of the memory …
+const HEAP_DIVISOR: u64 = 32;
+/// … but within these limits, in bytes, plus the archive's size.
+const HEAP_LIMITS: Range<u64> = 1024 * 1024..16 * 1024 * 1024;
+
+/// Boots: called once by the reset code on the monitor's stack, with the root capability in its slot.
+pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
+    console::init();
+    let Ok(()) = arch::init(boot.bias) else {
+        arch::power_off(false)
+    };
+    arch::install(trap::handle, panic::fatal);
+
+    let header = image_header(&boot);
+    let appended = header.archive_offset + header.archive_size;
+    let image_end = (boot.text.0 + appended.max(boot.data.1 - boot.text.0)).next_multiple_of(PAGE);
+    grow_heap(heap, image_end..image_end + FIRST_HEAP);
+    let tree_bytes = device_tree(&boot);
+    let Ok(platform) = Fdt::new(&tree_bytes) else {
+        panic!("the platform's device tree cannot be read")
+    };
+    let memory = memory_of(&platform, boot.text.0);
+    let initrd = initrd(&platform);
+
+    let mut ledger = Ledger::new(arch::root());
+    let devices = carve_devices(&mut ledger, &platform);
+    console::set_level(platform.chosen().bootargs().unwrap_or(""));
+    log::info!(
+        "Intravisor on bare metal, {}, {} KiB of memory",
+        arch::isa(),
+        (memory.end - memory.start) / 1024
+    );
+
+    let archive = initrd
+        .clone()
+        .unwrap_or(boot.text.0 + header.archive_offset..boot.text.0 + appended);
+    let heap_end = heap_end(image_end, &memory, &archive, initrd.as_ref());
+    grow_heap(heap, image_end + FIRST_HEAP..heap_end);
+    let archive = read_bytes(&archive);
+    read_symbols(&boot, &header);
+    let pool = carve_memory(&mut ledger, &boot, heap_end, &memory);
+    arch::root().clear();
+    log::info!(
+        "root capability destroyed, {devices} devices, cVM memory {:#x}-{:#x}",
+        pool.1.start,
+        pool.1.end
+    );
+    ledger.print(0..ledger.len());
+
+    arch::interrupts::init(&platform);
+    arch::console::enable_interrupt();
+    let Some(frequency) = arch::timer::frequency(&platform) else {
+        panic!("the device tree gives no timer frequency")
+    };
+    run(archive.leak(), ledger, pool, frequency)
+}
+
+/// Loads the archive's cVMs and leaves for the first one.
+fn run(archive: &'static [u8], ledger: Ledger, (pool_entry, pool): (EntryId, Range<u64>), frequency: u64) -> ! {
+    let mut monitor = Box::new(Monitor {
+        scheduler: Scheduler::new(frequency),
+        cvms: Vec::new(),
+        ledger,
+        pool: pool_entry,
+        frequency,
+        boot: arch::timer::now(),
+        input: heapless::Deque::new(),
+        next_start: 0,
+    });
+    let specs = match Archive::check(archive)
+        .map_err(|error| alloc::format!("{error}"))
+        .and_then(|archive| {
+            manifest::read(archive)
+                .map(|specs| (archive, specs))
+                .map_err(|error| alloc::format!("{error}"))
+        }) {
+        Ok(specs) => specs,
+        Err(error) => refuse(&error),
+    };
+    let (archive, specs) = specs;
+    arch::protection::open(pool.start, pool.end);
+    let mut free = Pool::new(pool);
+    for (id, spec) in specs.into_iter().enumerate() {
+        let name = spec.name.clone();
+        // The manifest was checked to name members only.
+        let elf = archive.find(&spec.runtime).unwrap_or(&[]);
+        let cvm = Cvm::place(id, spec, aligned(elf), &mut free);
+        let cvm = cvm.unwrap_or_else(|error| refuse(&alloc::format!("cVM {name}: {error}")));
+        let frame = Frame::boxed(&MONITOR_DATA);
+        let frame = frame.unwrap_or_else(|error| refuse(&alloc::format!("cVM {name}: register frame: {error}")));
+        monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
+        monitor.cvms.push(cvm);
+    }
+    let carved = monitor.ledger.len();
+    monitor.start_waiting(arch::timer::now());
+    monitor.ledger.print(carved..monitor.ledger.len());
+    let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
+    log::info!(
+        "{started} of {} cVMs started, {} KiB free",
+        monitor.cvms.len(),
+        free.free_bytes() / 1024
+    );
+    let frame = monitor.next();
+    *MONITOR.lock() = Some(monitor);
+    arch::resume(frame)
+}
+
+/// The image cannot be run: says why and powers off with a failing status.
+fn refuse(error: &str) -> ! {
+    log::error!("{error}");
+    arch::power_off(false)
+}
+
+/// An ELF at an address that the parser can work with: the archive aligns to 4 bytes only.
+fn aligned(bytes: &'static [u8]) -> &'static [u8] {
+    if bytes.as_ptr().addr().is_multiple_of(8) {
+        return bytes;
+    }
+    let mut words = vec![0_u64; bytes.len().div_ceil(8)].into_iter();
+    for (word, chunk) in words.as_mut_slice().iter_mut().zip(bytes.chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..chunk.len()].copy_from_slice(chunk);
+        *word = u64::from_ne_bytes(padded);
+    }
+    let words: &'static [u64] = words.collect::<Vec<_>>().leak();
+    // SAFETY: any u64 is 8 initialised bytes; the slice is not longer than the words it lies in.
+    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), bytes.len()) }
+}
+
+/// Copies physical memory through the root capability, before it is destroyed.
+fn read_bytes(range: &Range<u64>) -> Vec<u8> {
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    let copied = user::copy_in(&mut bytes, arch::root(), range.start);
+    assert!(
+        copied.is_ok(),
+        "memory {:#x}-{:#x} cannot be read",
+        range.start,
+        range.end
+    );
+    bytes
+}
+
+fn image_header(boot: &BootInfo) -> ImageHeader {
+    let mut bytes = [0; ImageHeader::SIZE];
+    let copied = user::copy_in(&mut bytes, arch::root(), boot.text.0 + abi::image::OFFSET as u64);
+    let header = copied.ok().and_then(|()| ImageHeader::from_bytes(&bytes));
+    header.unwrap_or_else(|| panic!("the image has no header"))
+}
+
+fn device_tree(boot: &BootInfo) -> Vec<u8> {
+    let address = boot.device_tree;
+    let header = read_bytes(&(address..address + 40));
+    let used = tree::used_size(&header).unwrap_or_else(|error| panic!("{error}"));
+    tree::check(read_bytes(&(address..address + used as u64))).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The memory region that holds the image.
+fn memory_of(platform: &Fdt<'_>, image: u64) -> Range<u64> {
+    let memory = platform.memory();
+    let mut regions = memory.regions().filter_map(|region| {
+        let start = region.starting_address as u64;
+        Some(start..start.checked_add(region.size? as u64)?)
+    });
+    let Some(memory) = regions.find(|region| region.contains(&image)) else {
+        panic!("the device tree has no memory at {image:#x}, where the image lies")
+    };
+    memory
+}
+
+fn initrd(platform: &Fdt<'_>) -> Option<Range<u64>> {
+    let chosen = platform.find_node("/chosen")?;
+    let address = |name| chosen.property(name).and_then(|property| tree::address(property.value));
+    let range = address("linux,initrd-start")?..address("linux,initrd-end")?;
+    (range.start < range.end).then_some(range)
+}
+
+fn heap_end(image_end: u64, memory: &Range<u64>, archive: &Range<u64>, initrd: Option<&Range<u64>>) -> u64 {
+    let size = ((memory.end - memory.start) / HEAP_DIVISOR).clamp(HEAP_LIMITS.start, HEAP_LIMITS.end);
+    let end = (image_end + size + (archive.end - archive.start)).next_multiple_of(PAGE);
+    if let Some(range) = initrd.filter(|range| range.start < end && image_end < range.end) {
+        panic!(
+            "the initrd {:#x}-{:#x} lies in the monitor's memory, which ends at {end:#x}",
+            range.start, range.end
+        );
+    }
+    assert!(
+        end < memory.end,
+        "the memory {:#x}-{:#x} is too small for the monitor",
+        memory.start,
+        memory.end
+    );
+    end
+}
+
+/// Adds a physical range to the heap.
+fn grow_heap(heap: &LockedHeap, range: Range<u64>) {
+    let size = (range.end - range.start) as usize;
+    let mut heap = heap.lock();
+    // SAFETY: the range lies behind the image, in memory that nothing else uses, and borders on the heap so far.
+    unsafe {
+        if heap.size() == 0 {
+            heap.init(arch::pointer(range.start), size);
+        } else {
+            heap.extend(size);
+        }
+    }
+}
+
+fn read_symbols(boot: &BootInfo, header: &ImageHeader) {
+    let start = boot.text.0 + header.symbols_offset;
+    let table = read_bytes(&(start..start + header.symbols_size));
+    SYMBOLS.call_once(|| MonitorSymbols {
+        image_start: boot.text.0,
+        table,
+    });
+}
+
+/// Derives a capability for every device window that the platform has; returns their number.
+fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
+    let mut count = 0;
+    for window in arch::windows(platform) {
+        let carved = ledger.derive(
+            arch::window(window.device),
+            (Ledger::ROOT, arch::root()),
+            (window.device.name(), "device window"),
+            window.base..window.base + window.size,
+            arch::device_permissions(),
+        );
+        match carved {
+            Ok(_) => count += 1,
+            // Without a console there is nobody to tell.
+            Err(_) if window.device == Device::Console => arch::power_off(false),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    count
+}
+
+/// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.
+fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Range<u64>) -> (EntryId, Range<u64>) {
+    ledger.enter(Ledger::ROOT, "monitor text".into(), "PCC of the monitor", arch::text());
+    let (length, alignment) = arch::representable(heap_end - boot.data.0);
+    let exact = boot.data.0.is_multiple_of(alignment) && length == heap_end - boot.data.0;
+    let data = if exact {
+        boot.data.0..heap_end
+    } else {
+        representable_data(boot, heap_end)
+    };
+    let request = arch::Derivation {
+        base: data.start,
+        length: data.end - data.start,
+        permissions: arch::monitor_data_permissions(),
+        address: arch::data_origin(data.start),
+    };
+    let root = (Ledger::ROOT, arch::root());
+    let carved = ledger.derive_at(
+        &MONITOR_DATA,
+        root,
+        ("monitor data", "stack, data and heap of the monitor"),
+        request,
+    );
+    carved.unwrap_or_else(|error| panic!("{error}"));
+    arch::set_data(&MONITOR_DATA);
+
+    let start = data.end.next_multiple_of(PAGE);
+    let (length, alignment) = arch::representable(memory.end - start);
+    let pool = start.next_multiple_of(alignment)..memory.end / alignment * alignment;
+    assert!(
+        length >= pool.end - pool.start,
+        "the cVM memory {:#x}-{:#x} is not representable",
+        pool.start,
+        pool.end
+    );
+    let root = (Ledger::ROOT, arch::root());
+    let entry = ledger.derive(
+        &POOL,
+        root,
+        ("cVM pool", "memory of all cVMs"),
+        pool.clone(),
+        arch::data_permissions() | arch::code_permissions(),
+    );
+    (entry.unwrap_or_else(|error| panic!("{error}")), pool)
+}
+
+/// The monitor's data with its end moved up to representable bounds. The start cannot move: the text is below.
+fn representable_data(boot: &BootInfo, heap_end: u64) -> Range<u64> {
+    let (_, alignment) = arch::representable(heap_end - boot.data.0);
+    assert!(
+        boot.data.0.is_multiple_of(alignment),
+        "the monitor's data starts at {:#x}, not at a multiple of {alignment:#x}",
+        boot.data.0
+    );
+    boot.data.0..heap_end.next_multiple_of(alignment)
+}

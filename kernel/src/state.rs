@@ -1,0 +1,225 @@
+//! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
+
+use crate::cvm::{Cvm, End, Life};
+use crate::root::{EntryId, Ledger};
+use crate::thread::{Scheduler, State};
+use abi::manifest::RestartPolicy;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use arch::Frame;
+use spin::Mutex;
+
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// Everything that a trap handler works on. Lock order: this, then the console.
+pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
+
+/// The running monitor.
+pub(crate) struct Monitor {
+    pub(crate) scheduler: Scheduler,
+    /// cVM n has thread n.
+    pub(crate) cvms: Vec<Cvm>,
+    pub(crate) ledger: Ledger,
+    /// Ledger entry of the pool that cVMs are carved from.
+    pub(crate) pool: EntryId,
+    /// Ticks of the timer in a second.
+    pub(crate) frequency: u64,
+    /// Tick at which the monitor started.
+    pub(crate) boot: u64,
+    /// Console input that nobody has read yet.
+    pub(crate) input: heapless::Deque<u8, 1024>,
+    /// The first cVM that still waits for an earlier one; all before it have been started.
+    pub(crate) next_start: usize,
+}
+
+impl Monitor {
+    /// Nanoseconds as ticks, rounded up.
+    pub(crate) fn ticks(&self, nanoseconds: u64) -> u64 {
+        let ticks = (u128::from(nanoseconds) * u128::from(self.frequency)).div_ceil(u128::from(SECOND));
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// Ticks as nanoseconds.
+    pub(crate) fn nanoseconds(&self, ticks: u64) -> u64 {
+        (u128::from(ticks) * u128::from(SECOND) / u128::from(self.frequency)) as u64
+    }
+
+    /// Starts the cVMs whose turn has come: those before the first one that others wait for.
+    pub(crate) fn start_waiting(&mut self, now: u64) {
+        while self.next_start < self.cvms.len() {
+            if let Some(before) = self.next_start.checked_sub(1) {
+                let previous = &self.cvms[before];
+                let ended = matches!(previous.life, Life::Ended(_));
+                let waited = match previous.spec.wait {
+                    ..=-1 => true,
+                    0 => ended,
+                    seconds => ended || now >= self.wait_end(before, seconds),
+                };
+                if !waited {
+                    return;
+                }
+            }
+            let id = self.next_start;
+            self.next_start += 1;
+            self.start(id, now);
+        }
+    }
+
+    fn wait_end(&self, id: usize, seconds: i32) -> u64 {
+        self.cvms[id]
+            .started
+            .saturating_add(self.ticks(SECOND.saturating_mul(seconds.unsigned_abs().into())))
+    }
+
+    fn start(&mut self, id: usize, now: u64) {
+        let cvm = &mut self.cvms[id];
+        match cvm.start(self.scheduler.threads[id].frame, &mut self.ledger, self.pool, now) {
+            Ok(()) => self.scheduler.wake(id),
+            Err(error) => {
+                log::error!("{}: cannot start: {error}", cvm.spec.name);
+                cvm.life = Life::Ended(End::Failed);
+            }
+        }
+    }
+
+    /// A cVM's life is over: its thread stops, its registers are forgotten, its restart policy decides what follows.
+    pub(crate) fn end(&mut self, id: usize, end: End, now: u64) {
+        self.scheduler.stop(id, now);
+        self.scheduler.threads[id].frame.clear();
+        let delay = self.ticks(self.cvms[id].spec.restart_delay);
+        let cvm = &mut self.cvms[id];
+        cvm.lines.finish(&cvm.spec.name);
+        cvm.pending_read = None;
+        if let End::Faulted(kind) = end {
+            cvm.last_fault = Some(kind);
+        }
+        let wanted = match cvm.spec.restart {
+            RestartPolicy::Never => false,
+            RestartPolicy::OnFault => matches!(end, End::Faulted(_)),
+            RestartPolicy::Always => true,
+        };
+        if wanted && cvm.restarts < cvm.spec.restart_limit {
+            cvm.restarts += 1;
+            cvm.life = Life::Restarting {
+                at: now.saturating_add(delay),
+                ended: end,
+            };
+            log::info!(
+                "{}: restart {} of {}",
+                cvm.spec.name,
+                cvm.restarts,
+                cvm.spec.restart_limit
+            );
+        } else {
+            cvm.life = Life::Ended(end);
+        }
+        self.due(now);
+    }
+
+    /// Does what the time has come for: sleepers wake, cVMs start and start again.
+    pub(crate) fn due(&mut self, now: u64) {
+        self.scheduler.wake_sleepers(now);
+        for id in 0..self.cvms.len() {
+            if matches!(self.cvms[id].life, Life::Restarting { at, .. } if at <= now) {
+                self.start(id, now);
+            }
+        }
+        self.start_waiting(now);
+    }
+
+    /// The next tick at which [`Monitor::due`] has something to do or the slice ends.
+    fn deadline(&self) -> Option<u64> {
+        let restarts = self.cvms.iter().filter_map(|cvm| match cvm.life {
+            Life::Restarting { at, .. } => Some(at),
+            _ => None,
+        });
+        let waiting = self
+            .next_start
+            .checked_sub(1)
+            .filter(|_| self.next_start < self.cvms.len());
+        let waiting = waiting.and_then(|before| match self.cvms[before].spec.wait {
+            ..=0 => None,
+            seconds => Some(self.wait_end(before, seconds)),
+        });
+        self.scheduler
+            .deadline()
+            .into_iter()
+            .chain(restarts)
+            .chain(waiting)
+            .min()
+    }
+
+    /// Chooses who runs next, waiting for something to happen when nobody can. Ends the run when no cVM is left.
+    pub(crate) fn next(&mut self) -> &'static Frame {
+        loop {
+            let now = arch::timer::now();
+            if let Some(frame) = self.scheduler.dispatch(now) {
+                arch::timer::set_deadline(self.deadline());
+                return frame;
+            }
+            if self.cvms.iter().all(|cvm| matches!(cvm.life, Life::Ended(_))) {
+                self.finish(now);
+            }
+            arch::timer::set_deadline(self.deadline());
+            arch::interrupts::wait();
+            self.service_devices();
+            self.due(arch::timer::now());
+        }
+    }
+
+    /// Takes what devices have to say: console input, which wakes who waits for it.
+    pub(crate) fn service_devices(&mut self) {
+        let input = &mut self.input;
+        while arch::interrupts::service(|| {
+            while let Some(byte) = arch::console::get() {
+                // A full queue drops the newest input, as a UART does.
+                let _ = input.push_back(byte);
+            }
+        })
+        .is_some()
+        {}
+        crate::hostcall::serve_readers(self);
+    }
+
+    /// Prints what became of every cVM and powers off.
+    fn finish(&self, now: u64) -> ! {
+        log::info!("all cVMs have ended");
+        log::info!(
+            "{:<16} {:<28} {:>8} {:>12} {:>9}",
+            "name",
+            "state",
+            "restarts",
+            "time us",
+            "hostcalls"
+        );
+        for cvm in &self.cvms {
+            let state = match cvm.life {
+                Life::Ended(End::Exited(code)) => alloc::format!("exited {code}"),
+                Life::Ended(End::Faulted(kind)) => alloc::format!("killed: {}", kind.name()),
+                _ => alloc::string::String::from("not started"),
+            };
+            let time = self.nanoseconds(self.scheduler.run_time(cvm.id, now)) / 1000;
+            log::info!(
+                "{:<16} {state:<28} {:>8} {time:>12} {:>9}",
+                cvm.spec.name,
+                cvm.restarts,
+                cvm.hostcalls
+            );
+        }
+        let success = self.cvms.iter().all(|cvm| cvm.life == Life::Ended(End::Exited(0)));
+        log::info!("power off, status {}", u8::from(!success));
+        arch::power_off(success)
+    }
+
+    /// The running cVM. The identity of a caller is this record of the monitor, nothing that the caller holds.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<usize> {
+        self.scheduler.current()
+    }
+
+    /// Blocks the running thread.
+    pub(crate) fn block(&mut self, state: State) {
+        self.scheduler.block(state, arch::timer::now());
+    }
+}

@@ -1,0 +1,69 @@
+//! Function names for backtraces: of a cVM from its ELF's symbol table, of the monitor from the image.
+
+use abi::image::Symbols;
+use alloc::vec::Vec;
+
+/// ELF symbol type of a function (STT_FUNC).
+const FUNCTION: u8 = 2;
+/// ELF section type of a symbol table (SHT_SYMTAB).
+const SYMBOL_TABLE: u32 = 2;
+
+fn bytes_at<const N: usize>(bytes: &[u8], offset: u64) -> Option<[u8; N]> {
+    let start = usize::try_from(offset).ok()?;
+    bytes.get(start..start.checked_add(N)?)?.try_into().ok()
+}
+
+fn half(bytes: &[u8], offset: u64) -> Option<u16> {
+    bytes_at(bytes, offset).map(u16::from_le_bytes)
+}
+
+fn word(bytes: &[u8], offset: u64) -> Option<u32> {
+    bytes_at(bytes, offset).map(u32::from_le_bytes)
+}
+
+fn double(bytes: &[u8], offset: u64) -> Option<u64> {
+    bytes_at(bytes, offset).map(u64::from_le_bytes)
+}
+
+/// Name of the function of an ELF64 that holds `address` (as linked), and the distance from its start. Whatever is
+/// malformed counts as absent: symbols only decorate a report.
+pub(crate) fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
+    let sections = double(elf, 40)?;
+    let (size, count) = (u64::from(half(elf, 58)?), u64::from(half(elf, 60)?));
+    let section = |index: u64| sections.checked_add(index.checked_mul(size)?);
+    let table = (0..count)
+        .filter_map(section)
+        .find(|header| header.checked_add(4).and_then(|at| word(elf, at)) == Some(SYMBOL_TABLE))?;
+    let (start, length) = (double(elf, table + 24)?, double(elf, table + 32)?);
+    let strings = double(elf, section(u64::from(word(elf, table + 40)?))? + 24)?;
+    let mut best: Option<(u64, u32)> = None;
+    for at in (start..start.checked_add(length)?).step_by(24) {
+        let (name, info) = (word(elf, at)?, bytes_at::<1>(elf, at + 4)?[0]);
+        let (value, size) = (double(elf, at + 8)?, double(elf, at + 16)?);
+        let inside = address >= value && address - value < size.max(1);
+        if info & 0xf == FUNCTION && inside && best.is_none_or(|(other, _)| value > other) {
+            best = Some((value, name));
+        }
+    }
+    let (value, name) = best?;
+    let name = elf.get(usize::try_from(strings.checked_add(u64::from(name))?).ok()?..)?;
+    let end = name.iter().position(|byte| *byte == 0)?;
+    Some((core::str::from_utf8(&name[..end]).ok()?, address - value))
+}
+
+/// The monitor's own symbols.
+pub(crate) static MONITOR: spin::Once<MonitorSymbols> = spin::Once::new();
+
+/// The monitor's symbol table, as `intravisor pack` appended it to the image.
+pub(crate) struct MonitorSymbols {
+    pub(crate) image_start: u64,
+    pub(crate) table: Vec<u8>,
+}
+
+impl MonitorSymbols {
+    /// Name of the monitor's function at a physical address, and the distance from its start.
+    pub(crate) fn lookup(&self, address: u64) -> Option<(&str, u32)> {
+        let offset = u32::try_from(address.checked_sub(self.image_start)?).ok()?;
+        Symbols::new(&self.table).lookup(offset)
+    }
+}
