@@ -27,6 +27,7 @@ pub const DT_RELR: u32 = 36;
 
 const LE: LittleEndian = LittleEndian;
 type Header = elf::FileHeader64<LittleEndian>;
+type Rela = elf::Rela64<LittleEndian>;
 
 /// A part of a program that is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -98,9 +99,9 @@ pub struct Facts {
     pub interpreter: bool,
     /// Shared objects it needs (`DT_NEEDED`).
     pub needed: Vec<String>,
-    /// Dynamic relocations, `DT_RELA` and `DT_JMPREL`.
+    /// Dynamic relocations, `DT_RELA`.
     pub relocations: Vec<Relocation>,
-    /// Relocation tables in an encoding other than `Rela` (`DT_REL`, `DT_RELR`).
+    /// Relocation tables other than `DT_RELA`: `DT_REL`, `DT_RELR`, `DT_JMPREL`.
     pub other_relocations: Vec<&'static str>,
     /// Number of functions in its symbol table.
     pub functions: usize,
@@ -131,7 +132,8 @@ impl Facts {
             flags: header.e_flags(LE),
             entry: header.e_entry(LE),
             segments: of_type(elf::PT_LOAD).map(segment).collect(),
-            tls: of_type(elf::PT_TLS).map(segment).next(),
+            // A linker script that provides for TLS leaves an empty segment when there is none.
+            tls: of_type(elf::PT_TLS).map(segment).find(|segment| segment.memory_size > 0),
             interpreter: of_type(elf::PT_INTERP).next().is_some(),
             needed: Vec::new(),
             relocations: Vec::new(),
@@ -170,21 +172,14 @@ impl Facts {
                 }
                 Some(elf::DT_REL) => self.other_relocations.push("DT_REL"),
                 Some(DT_RELR) => self.other_relocations.push("DT_RELR"),
+                Some(elf::DT_JMPREL) => self.other_relocations.push("DT_JMPREL"),
                 _ => {}
             }
         }
-        for (table, size) in [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_JMPREL, elf::DT_PLTRELSZ)] {
-            let (Some(address), Some(size)) = (value(table), value(size)) else {
-                continue;
-            };
+        if let (Some(address), Some(size)) = (value(elf::DT_RELA), value(elf::DT_RELASZ)) {
             let bytes = self.loaded(file, address, Some(size));
-            let bytes = bytes.ok_or(ElfError::RelocationTable { address, size })?;
-            let (table, rest) = object::pod::slice_from_all_bytes::<elf::Rela64<LittleEndian>>(bytes)
-                .map(|table| (table, 0))
-                .unwrap_or((&[], bytes.len()));
-            if rest != 0 {
-                return Err(ElfError::RelocationTable { address, size });
-            }
+            let table = bytes.and_then(|bytes| object::pod::slice_from_all_bytes::<Rela>(bytes).ok());
+            let table = table.ok_or(ElfError::RelocationTable { address, size })?;
             self.relocations.extend(table.iter().map(|relocation| Relocation {
                 address: relocation.r_offset(LE),
                 kind: relocation.r_type(LE, false),
@@ -283,9 +278,9 @@ pub fn functions(file: &[u8]) -> Result<Vec<Function>, ElfError> {
     typed.dedup_by_key(|function| function.address);
     labels.retain(|label| {
         let before = typed.partition_point(|function| function.address <= label.address);
-        !typed[..before]
+        typed[..before]
             .last()
-            .is_some_and(|function| label.address - function.address < function.size.max(1))
+            .is_none_or(|function| label.address - function.address >= function.size.max(1))
     });
     typed.extend(labels);
     typed.sort_by(|left, right| {
