@@ -254,18 +254,34 @@ impl Packer<'_> {
                 problem,
             );
         }
-        let fixed = facts.kind == object::elf::ET_EXEC;
-        if let (true, Some(base), Some((start, end))) = (fixed, spec.isolation_base, facts.span()) {
-            let size = spec.isolation_size.unwrap_or(needed);
-            let holds = |low: u64| start >= low && end <= low.saturating_add(size);
-            // ISAv8 counts a hybrid cVM's addresses from its base: a program linked at 0 fits as well.
-            if !holds(base) && !holds(0) {
-                let problem = format!(
-                    "linked at {start:#x}-{end:#x}, expected a position-independent program or one inside {base:#x}-{:#x}",
-                    base.saturating_add(size)
-                );
-                self.error(cvm, cvm.runtime_position, "runtime", &cvm.spec.runtime, problem);
-            }
+        if facts.kind == object::elf::ET_EXEC
+            && let Err(problem) = check_fixed(facts, spec, needed)
+        {
+            self.error(cvm, cvm.runtime_position, "runtime", &cvm.spec.runtime, problem);
         }
     }
+}
+
+/// A program linked at fixed addresses must lie in the memory that its cVM is given.
+fn check_fixed(facts: &Facts, spec: &CvmSpec, needed: u64) -> Result<(), String> {
+    const EXPECTED: &str = "expected a position-independent program or one inside";
+    let Some((start, end)) = facts.span() else {
+        return Ok(());
+    };
+    let linked = format!("linked at {start:#x}-{end:#x}");
+    let Some(base) = spec.isolation_base else {
+        return Err(format!("{linked}, {EXPECTED} a given isolation.base"));
+    };
+    let size = spec.isolation_size.unwrap_or(needed);
+    // ISAv8 counts a hybrid cVM's addresses from its base: a program linked near 0 fits as well.
+    if [base, 0]
+        .into_iter()
+        .any(|low| start >= low && end <= low.saturating_add(size))
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "{linked}, {EXPECTED} {base:#x}-{:#x}",
+        base.saturating_add(size)
+    ))
 }

@@ -133,7 +133,9 @@ impl Facts {
             entry: header.e_entry(LE),
             segments: of_type(elf::PT_LOAD).map(segment).collect(),
             // A linker script that provides for TLS leaves an empty segment when there is none.
-            tls: of_type(elf::PT_TLS).map(segment).find(|segment| segment.memory_size > 0),
+            tls: of_type(elf::PT_TLS)
+                .map(segment)
+                .find(|segment| segment.memory_size > 0),
             interpreter: of_type(elf::PT_INTERP).next().is_some(),
             needed: Vec::new(),
             relocations: Vec::new(),

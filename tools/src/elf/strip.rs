@@ -27,13 +27,13 @@ pub fn strip(file: &[u8]) -> Result<Vec<u8>, ElfError> {
     })
 }
 
-/// Bytes from the start of the file that belong to headers, segments or loaded sections.
+/// Bytes from the start of the file that belong to headers, segments or loaded sections. A segment without bytes counts
+/// by its offset: the loader wants that inside the file as well.
 fn kept_size(file: &[u8], header: &Header, sections: &SectionTable<'_, Header>) -> Result<usize, ElfError> {
     let program_headers = header.program_headers(LE, file).map_err(malformed)?;
     let table = header.e_phoff(LE) + size_of_val(program_headers) as u64;
     let segments = program_headers
         .iter()
-        .filter(|segment| segment.p_filesz(LE) != 0)
         .map(|segment| segment.p_offset(LE).saturating_add(segment.p_filesz(LE)));
     let loaded = sections
         .iter()
