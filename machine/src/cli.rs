@@ -98,7 +98,7 @@ pub fn exit_code(stop: &Stop) -> ExitCode {
     let status = match stop {
         Stop::Exit(status) => return ExitCode::from(*status),
         Stop::Limit => STATUS_LIMIT,
-        Stop::Idle => STATUS_IDLE,
+        Stop::Idle | Stop::Quit => STATUS_IDLE,
         _ => STATUS_MACHINE,
     };
     eprintln!("cheri-machine: {stop}");

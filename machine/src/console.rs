@@ -111,6 +111,11 @@ impl Console {
         self.input.pop_front()
     }
 
+    /// Gives back a character that [`Console::take_input`] returned; it comes first again.
+    pub fn untake_input(&mut self, byte: u8) {
+        self.input.push_front(byte);
+    }
+
     /// Whether a character for the guest is there now.
     pub fn has_input(&mut self) -> bool {
         self.poll();

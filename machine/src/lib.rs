@@ -5,7 +5,7 @@
 //! reproducible to the instruction. The program `cheri-machine` is the same behind a command line.
 //!
 //! What both boards share is here: [`memory`] (bytes and tags), [`console`], [`program`] (kernel, ELF, symbols, initrd),
-//! [`stop`] (how a run ended) and [`cli`]. Each board is one module.
+//! [`stop`] (how a run ended) and [`cli`]. Each board is one module: [`riscv`] and, beside it, Morello.
 //!
 //! Capability arithmetic is not here: it is the crate `capability`, which the machine, the tools and the tests share.
 
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod console;
 pub mod memory;
 pub mod program;
+pub mod riscv;
 pub mod stop;
 
 pub use console::Console;

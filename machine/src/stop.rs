@@ -22,6 +22,15 @@ pub enum Stop {
     Pattern,
     /// The condition given by the caller has become true.
     Condition,
+    /// The first instruction of a trap handler traps: this core would do that for ever.
+    TrapLoop {
+        /// Address of the handler.
+        address: u64,
+        /// Number of the hart or CPU.
+        core: usize,
+    },
+    /// The person at the console ended the run.
+    Quit,
     /// Every core waits for an interrupt, no timer is set, and the console's input is at its end.
     Idle,
     /// The guest did something that the architecture allows and this emulator does not implement.
@@ -47,6 +56,13 @@ impl fmt::Display for Stop {
             Stop::Limit => f.write_str("the instruction limit is reached"),
             Stop::Pattern => f.write_str("the console pattern appeared"),
             Stop::Condition => f.write_str("the condition became true"),
+            Stop::TrapLoop { address, core } => {
+                write!(
+                    f,
+                    "core {core} traps at the first instruction of its trap handler at {address:#x}, for ever"
+                )
+            }
+            Stop::Quit => f.write_str("ended from the console"),
             Stop::Idle => f.write_str(
                 "every core waits for an interrupt, but no timer is set and the console's input is at its end",
             ),

@@ -1,0 +1,382 @@
+//! Memory as instructions see it: the capability check, then alignment, then translation, then RAM or a device.
+//!
+//! The order of the checks is the order in which their faults win (DDI 0606, VACheckAddress and CheckCapability): tag, seal,
+//! load permission, bounds, store permission for something that loads; permission before bounds for a store.
+
+use super::bus::Bus;
+use super::core::{Core, Step, permission};
+use super::exception::status;
+use super::mmu::Access;
+use capability::morello::Capability;
+
+const PAGE: u64 = 4096;
+const ENTRIES: usize = 512;
+
+/// What a translation allows and how capabilities behave there.
+pub(super) mod attribute {
+    pub(crate) const READ: u8 = 1;
+    pub(crate) const WRITE: u8 = 1 << 1;
+    pub(crate) const RAM: u8 = 1 << 2;
+    /// Loaded tags are cleared.
+    pub(crate) const LOAD_CLEARS: u8 = 1 << 3;
+    /// Loading a tag faults.
+    pub(crate) const LOAD_FAULTS: u8 = 1 << 4;
+    /// Any capability load faults.
+    pub(crate) const LOAD_ALWAYS_FAULTS: u8 = 1 << 5;
+    /// Storing a tag faults.
+    pub(crate) const STORE_FAULTS: u8 = 1 << 6;
+    /// Instructions may be fetched.
+    pub(crate) const EXECUTE: u8 = 1 << 7;
+}
+
+/// One remembered page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Number of the virtual page; all ones: empty.
+    page: u64,
+    /// Offset of the page in its RAM, or its physical address when it is no RAM.
+    pub(super) place: u64,
+    /// Which RAM.
+    pub(super) ram: u8,
+    /// Bits of [`attribute`].
+    pub(super) attributes: u8,
+}
+
+const EMPTY: Entry = Entry { page: u64::MAX, place: 0, ram: 0, attributes: 0 };
+
+/// Remembered data translations: one set for unprivileged accesses, one for the others.
+pub(super) struct Tlb {
+    sets: [Box<[Entry; ENTRIES]>; 2],
+    used: bool,
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Self { sets: [Box::new([EMPTY; ENTRIES]), Box::new([EMPTY; ENTRIES])], used: false }
+    }
+}
+
+impl Tlb {
+    /// Forgets everything.
+    pub(super) fn flush(&mut self) {
+        if self.used {
+            for set in &mut self.sets {
+                set.fill(EMPTY);
+            }
+            self.used = false;
+        }
+    }
+}
+
+/// A base register with what it authorises: a capability in C64, DDC in A64; alternate-base forms the other way round.
+#[derive(Clone, Copy)]
+pub(super) enum Base {
+    /// The usual one of the current instruction set.
+    Normal,
+    /// The other one.
+    Alternate,
+}
+
+/// Kinds of access, as the permissions that they need.
+pub(super) const LOAD: u32 = permission::LOAD;
+pub(super) const STORE: u32 = permission::STORE;
+
+/// The permissions that storing `value` needs.
+pub(super) fn store_permissions(value: &Capability) -> u32 {
+    match (value.tag(), value.has_permission_bits(permission::GLOBAL)) {
+        (false, _) => STORE,
+        (true, true) => STORE | permission::STORE_CAPABILITY,
+        (true, false) => STORE | permission::STORE_CAPABILITY | permission::STORE_LOCAL,
+    }
+}
+
+impl Core {
+    /// Whether accesses of the current instruction are unprivileged.
+    pub(super) fn user(&self) -> bool {
+        self.el == 0
+    }
+
+    /// Whether `base` means a capability register.
+    #[inline(always)]
+    pub(super) fn capability_base(&self, base: Base) -> bool {
+        self.c64 != matches!(base, Base::Alternate)
+    }
+
+    /// Checks that SP, when it is the base, is aligned.
+    #[inline(always)]
+    pub(super) fn check_sp(&mut self, n: u32) -> Step {
+        if n & 31 == 31 && self.sp[self.bank].address() & 15 != 0 {
+            let bit = if self.el == 0 { 4 } else { 3 };
+            if self.registers.sctlr[usize::from(self.el.max(1))] >> bit & 1 == 1 {
+                return self.sp_alignment_fault();
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks an access of `size` bytes at `address`, reached through base register `n`, for `permissions`. Returns the virtual
+    /// address, which DDC may have moved.
+    #[inline(always)]
+    pub(super) fn authorise(&mut self, base: Base, n: u32, address: u64, size: u64, permissions: u32) -> Step<u64> {
+        if self.capability_base(base) {
+            let authority = self.c_or_sp(n);
+            self.check_capability(&authority, address, size, permissions)?;
+            Ok(address)
+        } else {
+            let address = address.wrapping_add(self.ddc_offset());
+            let ddc = self.ddc[self.bank];
+            self.check_capability(&ddc, address, size, permissions)?;
+            Ok(address)
+        }
+    }
+
+    /// The capability that authorises accesses through base register `n`.
+    pub(super) fn authority(&self, base: Base, n: u32) -> Capability {
+        if self.capability_base(base) { self.c_or_sp(n) } else { *self.current_ddc() }
+    }
+
+    /// Checks an access of `size` bytes at `address` against `authority`.
+    #[inline(always)]
+    pub(super) fn check_capability(&mut self, authority: &Capability, address: u64, size: u64, needed: u32) -> Step {
+        let fine = authority.tag()
+            && !authority.is_sealed()
+            && authority.has_permission_bits(needed)
+            && authority.in_bounds(address, size);
+        if fine { Ok(()) } else { self.refuse(authority, address, size, needed) }
+    }
+
+    #[cold]
+    fn refuse(&mut self, authority: &Capability, address: u64, size: u64, needed: u32) -> Step {
+        let loads = needed & LOAD != 0;
+        let in_bounds = authority.in_bounds(address, size);
+        let missing = needed & !authority.permission_bits();
+        if !authority.tag() {
+            return self.capability_abort(address, status::CAPABILITY_TAG, !loads);
+        }
+        if authority.is_sealed() {
+            return self.capability_abort(address, status::CAPABILITY_SEAL, !loads);
+        }
+        if missing & LOAD != 0 {
+            return self.capability_abort(address, status::CAPABILITY_PERMISSION, false);
+        }
+        if missing != 0 && (!loads || in_bounds) {
+            return self.capability_abort(address, status::CAPABILITY_PERMISSION, true);
+        }
+        self.capability_abort(address, status::CAPABILITY_BOUNDS, !loads)
+    }
+
+    /// Raises an alignment fault unless `address` is a multiple of `size`.
+    #[inline(always)]
+    pub(super) fn check_alignment(&mut self, address: u64, size: u64, write: bool) -> Step {
+        if address & (size - 1) != 0 {
+            return self.data_abort(address, status::ALIGNMENT, write);
+        }
+        Ok(())
+    }
+
+    /// Checks the alignment of an ordinary access, which SCTLR.A demands.
+    #[inline(always)]
+    fn check_strict_alignment(&mut self, address: u64, size: u64, write: bool) -> Step {
+        if address & (size - 1) != 0 && self.registers.sctlr[usize::from(self.el.max(1))] & 2 != 0 {
+            return self.data_abort(address, status::ALIGNMENT, write);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn entry(&mut self, bus: &mut Bus, address: u64, access: Access, user: bool) -> Step<Entry> {
+        let page = address / PAGE;
+        let entry = self.tlb.sets[usize::from(user)][page as usize % ENTRIES];
+        let needed = if matches!(access, Access::Write) { attribute::WRITE } else { attribute::READ };
+        if entry.page == page && entry.attributes & needed != 0 {
+            return Ok(entry);
+        }
+        self.fill(bus, address, access, user)
+    }
+
+    #[cold]
+    fn fill(&mut self, bus: &mut Bus, address: u64, access: Access, user: bool) -> Step<Entry> {
+        let page = address / PAGE;
+        let found = self.translate(bus, address, access, user)?;
+        let physical = found.physical & !(PAGE - 1);
+        let entry = match bus.ram_at(physical) {
+            Some((ram, offset)) => {
+                Entry { page, place: offset, ram, attributes: found.attributes | attribute::RAM }
+            }
+            None => Entry { page, place: physical, ram: 0, attributes: found.attributes & !attribute::RAM },
+        };
+        self.tlb.used = true;
+        self.tlb.sets[usize::from(user)][page as usize % ENTRIES] = entry;
+        Ok(entry)
+    }
+
+    /// Loads `N` bytes (a power of two up to 16) at a virtual address that has been authorised.
+    #[inline(always)]
+    pub(super) fn load<const N: usize>(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step<[u8; N]> {
+        if address & (N as u64 - 1) != 0 {
+            return self.load_misaligned(bus, address, user);
+        }
+        let entry = self.entry(bus, address, Access::Read, user)?;
+        if entry.attributes & attribute::RAM != 0 {
+            return Ok(bus.ram[usize::from(entry.ram)].read(entry.place as usize + (address % PAGE) as usize));
+        }
+        self.load_device(bus, address, entry.place + address % PAGE)
+    }
+
+    #[cold]
+    fn load_misaligned<const N: usize>(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step<[u8; N]> {
+        self.check_strict_alignment(address, N as u64, false)?;
+        let mut bytes = [0; N];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            [*byte] = self.load::<1>(bus, address.wrapping_add(index as u64), user)?;
+        }
+        Ok(bytes)
+    }
+
+    #[cold]
+    fn load_device<const N: usize>(&mut self, bus: &mut Bus, address: u64, physical: u64) -> Step<[u8; N]> {
+        self.look = true;
+        let mut bytes = [0; N];
+        for (index, part) in bytes.chunks_mut(8).enumerate() {
+            let Some(value) = bus.device_read(self.number, physical + index as u64 * 8, part.len()) else {
+                return self.data_abort(address, status::EXTERNAL, false);
+            };
+            part.copy_from_slice(&value.to_le_bytes()[..part.len()]);
+        }
+        Ok(bytes)
+    }
+
+    /// Stores `N` bytes (a power of two up to 16) at a virtual address that has been authorised.
+    #[inline(always)]
+    pub(super) fn store<const N: usize>(&mut self, bus: &mut Bus, address: u64, bytes: [u8; N], user: bool) -> Step {
+        if address & (N as u64 - 1) != 0 {
+            return self.store_misaligned(bus, address, bytes, user);
+        }
+        let entry = self.entry(bus, address, Access::Write, user)?;
+        if entry.attributes & attribute::RAM != 0 {
+            let ram = &mut bus.ram[usize::from(entry.ram)];
+            ram.write(entry.place as usize + (address % PAGE) as usize, bytes);
+            if ram.has_changed() {
+                self.close_window();
+            }
+            return Ok(());
+        }
+        self.store_device(bus, address, entry.place + address % PAGE, bytes)
+    }
+
+    #[cold]
+    fn store_misaligned<const N: usize>(&mut self, bus: &mut Bus, address: u64, bytes: [u8; N], user: bool) -> Step {
+        self.check_strict_alignment(address, N as u64, true)?;
+        // Both pages must be writable before anything is written.
+        self.entry(bus, address, Access::Write, user)?;
+        self.entry(bus, address.wrapping_add(N as u64 - 1), Access::Write, user)?;
+        for (index, byte) in bytes.into_iter().enumerate() {
+            self.store(bus, address.wrapping_add(index as u64), [byte], user)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn store_device<const N: usize>(&mut self, bus: &mut Bus, address: u64, physical: u64, bytes: [u8; N]) -> Step {
+        self.look = true;
+        for (index, part) in bytes.chunks(8).enumerate() {
+            let mut value = [0; 8];
+            value[..part.len()].copy_from_slice(part);
+            let place = physical + index as u64 * 8;
+            if !bus.device_write(self.number, place, part.len(), u64::from_le_bytes(value)) {
+                return self.data_abort(address, status::EXTERNAL, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Raises the fault that a store at `address` would, without storing.
+    pub(super) fn probe_store(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step {
+        self.entry(bus, address, Access::Write, user).map(|_| ())
+    }
+
+    /// Raises the fault that storing a tagged capability at `address` would, without storing.
+    pub(super) fn probe_store_tag(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step {
+        let entry = self.entry(bus, address, Access::Write, user)?;
+        if entry.attributes & attribute::STORE_FAULTS != 0 {
+            return self.capability_abort(address, status::CAPABILITY_PAGE, true);
+        }
+        Ok(())
+    }
+
+    /// The granule at `address` as memory holds it, with the attributes of its page.
+    pub(super) fn load_granule(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step<((u64, u64, bool), u8)> {
+        let entry = self.entry(bus, address, Access::Read, user)?;
+        if entry.attributes & attribute::RAM == 0 {
+            let bytes: [u8; 16] = self.load_device(bus, address, entry.place + address % PAGE)?;
+            let value = u128::from_le_bytes(bytes);
+            return Ok(((value as u64, (value >> 64) as u64, false), entry.attributes));
+        }
+        let ram = &bus.ram[usize::from(entry.ram)];
+        Ok((ram.read_granule(entry.place as usize + (address % PAGE) as usize), entry.attributes))
+    }
+
+    /// Loads a capability from an aligned, authorised address; `authority` decides what is left of it.
+    pub(super) fn load_capability(
+        &mut self,
+        bus: &mut Bus,
+        address: u64,
+        authority: &Capability,
+        user: bool,
+    ) -> Step<Capability> {
+        let ((low, high, tag), attributes) = self.load_granule(bus, address, user)?;
+        if attributes & attribute::LOAD_ALWAYS_FAULTS != 0 {
+            return self.capability_abort(address, status::CAPABILITY_PAGE, false);
+        }
+        let cleared =
+            attributes & attribute::LOAD_CLEARS != 0 || !authority.has_permission_bits(permission::LOAD_CAPABILITY);
+        if !tag || cleared {
+            return Ok(Capability::from_memory(low, high, false));
+        }
+        if attributes & attribute::LOAD_FAULTS != 0 {
+            return self.capability_abort(address, status::CAPABILITY_PAGE, false);
+        }
+        let loaded = Capability::from_memory(low, high, true);
+        if authority.has_permission_bits(permission::MUTABLE_LOAD) || loaded.is_sealed() {
+            return Ok(loaded);
+        }
+        Ok(loaded.without_permissions(
+            permission::MUTABLE_LOAD | permission::STORE_LOCAL | permission::STORE_CAPABILITY | permission::STORE,
+        ))
+    }
+
+    /// Stores a capability at an aligned, authorised address.
+    pub(super) fn store_capability(&mut self, bus: &mut Bus, address: u64, value: &Capability, user: bool) -> Step {
+        if value.tag() {
+            self.probe_store_tag(bus, address, user)?;
+        }
+        let entry = self.entry(bus, address, Access::Write, user)?;
+        let (low, high) = value.to_memory();
+        if entry.attributes & attribute::RAM == 0 {
+            let bytes = (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
+            return self.store_device(bus, address, entry.place + address % PAGE, bytes);
+        }
+        let ram = &mut bus.ram[usize::from(entry.ram)];
+        ram.write_granule(entry.place as usize + (address % PAGE) as usize, low, high, value.tag());
+        if ram.has_changed() {
+            self.close_window();
+        }
+        Ok(())
+    }
+
+    /// The physical address behind `address` for loading, to compare exclusives by.
+    pub(super) fn physical(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step<u64> {
+        let entry = self.entry(bus, address, Access::Read, user)?;
+        let base = if entry.attributes & attribute::RAM != 0 { bus.ram[usize::from(entry.ram)].base() } else { 0 };
+        Ok(base + entry.place + address % PAGE)
+    }
+
+    /// Writes the tag at an aligned, authorised address and leaves the data alone.
+    pub(super) fn store_tag(&mut self, bus: &mut Bus, address: u64, tag: bool, user: bool) -> Step {
+        let entry = self.entry(bus, address, Access::Write, user)?;
+        if entry.attributes & attribute::RAM != 0 {
+            bus.ram[usize::from(entry.ram)].set_tag(entry.place as usize + (address % PAGE) as usize, tag);
+        }
+        Ok(())
+    }
+}

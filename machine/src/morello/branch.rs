@@ -1,0 +1,165 @@
+//! Branches of A64 and calls into the next exception level (DDI 0487 C4.1.3). In C64 a link is a capability derived from PCC.
+
+use super::bus::Bus;
+use super::core::{Core, Step, cctlr};
+use super::decode::{Row, bit, bits, pattern, rd, rn, signed};
+use super::exception::class;
+use capability::morello::Capability;
+
+/// Branches, exception generation, exception return.
+pub(super) const INSTRUCTIONS: &[Row] = &[
+    (pattern("0001 01.. .... .... .... .... .... ...."), branch),
+    (pattern("1001 01.. .... .... .... .... .... ...."), branch_link),
+    (pattern("0101 0100 .... .... .... .... ...0 ...."), branch_conditional),
+    (pattern(".011 0100 .... .... .... .... .... ...."), compare_branch),
+    (pattern(".011 0101 .... .... .... .... .... ...."), compare_branch),
+    (pattern(".011 011. .... .... .... .... .... ...."), test_branch),
+    (pattern("1101 0110 0001 1111 0000 00.. ...0 0000"), branch_register),
+    (pattern("1101 0110 0011 1111 0000 00.. ...0 0000"), branch_link_register),
+    (pattern("1101 0110 0101 1111 0000 00.. ...0 0000"), branch_register),
+    (pattern("1101 0110 1001 1111 0000 0011 1110 0000"), exception_return),
+    (pattern("1101 0100 000. .... .... .... ...0 0001"), supervisor_call),
+    (pattern("1101 0100 000. .... .... .... ...0 0010"), hypervisor_call),
+    (pattern("1101 0100 000. .... .... .... ...0 0011"), monitor_call),
+    (pattern("1101 0100 001. .... .... .... ...0 0000"), breakpoint),
+    (pattern("1101 0100 0101 1110 0000 0000 0000 0000"), semihosting),
+];
+
+impl Core {
+    /// What a branch with link leaves in C30: an integer in A64, a capability (a sentry under SBL) in C64.
+    pub(super) fn link(&self) -> Capability {
+        let after = self.pc.wrapping_add(4);
+        if self.c64 {
+            self.sealed_link(after | 1)
+        } else {
+            Capability::from_integer(after.wrapping_sub(self.pcc_offset()))
+        }
+    }
+
+    /// The link as a capability to `address`.
+    pub(super) fn sealed_link(&self, address: u64) -> Capability {
+        let link = self.pcc.with_address_unchecked(address);
+        if self.cctlr() & cctlr::SBL != 0 { link.seal_entry() } else { link }
+    }
+}
+
+fn branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    core.branch(core.pc.wrapping_add_signed(signed(word, 0, 26) * 4));
+    Ok(())
+}
+
+fn branch_link(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let link = core.link();
+    core.branch(core.pc.wrapping_add_signed(signed(word, 0, 26) * 4));
+    core.set_c(30, link);
+    Ok(())
+}
+
+fn branch_conditional(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    if core.condition(bits(word, 0, 4)) {
+        core.branch(core.pc.wrapping_add_signed(signed(word, 5, 19) * 4));
+    }
+    Ok(())
+}
+
+fn compare_branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let value = core.x(rd(word));
+    let zero = if bit(word, 31) { value == 0 } else { value as u32 == 0 };
+    if zero != bit(word, 24) {
+        core.branch(core.pc.wrapping_add_signed(signed(word, 5, 19) * 4));
+    }
+    Ok(())
+}
+
+fn test_branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let number = bits(word, 31, 1) << 5 | bits(word, 19, 5);
+    if (core.x(rd(word)) >> number & 1 == 1) == bit(word, 24) {
+        core.branch(core.pc.wrapping_add_signed(signed(word, 5, 14) * 4));
+    }
+    Ok(())
+}
+
+impl Core {
+    /// The address in PCC that an integer code address means.
+    fn integer_target(&self, n: u32) -> u64 {
+        let offset = if self.c64 { 0 } else { self.pcc_offset() };
+        self.x(n).wrapping_add(offset)
+    }
+}
+
+fn branch_register(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    core.branch(core.integer_target(rn(word)));
+    Ok(())
+}
+
+fn branch_link_register(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let (target, link) = (core.integer_target(rn(word)), core.link());
+    core.branch(target);
+    core.set_c(30, link);
+    Ok(())
+}
+
+fn exception_return(core: &mut Core, _: &mut Bus, _: u32) -> Step {
+    if core.el == 0 {
+        return core.undefined();
+    }
+    core.exception_return()
+}
+
+fn supervisor_call(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let general = core.el2_enabled() && core.registers.hcr_el2 >> 27 & 1 == 1;
+    let target = if core.el == 0 && general { 2 } else { core.el.max(1) };
+    core.raise_call(target, class::SVC, bits(word, 5, 16))
+}
+
+fn hypervisor_call(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    if core.el == 0 {
+        return core.undefined();
+    }
+    if super::psci::call(core, bus, super::psci::Conduit::Hypervisor) {
+        return Ok(());
+    }
+    let disabled = if core.levels.el3 {
+        core.registers.scr_el3 >> 8 & 1 == 0
+    } else {
+        core.registers.hcr_el2 >> 29 & 1 == 1
+    };
+    if !core.levels.el2 || disabled {
+        return core.undefined();
+    }
+    core.raise_call(core.el.max(2), class::HVC, bits(word, 5, 16))
+}
+
+fn monitor_call(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    if core.el == 0 {
+        return core.undefined();
+    }
+    if super::psci::call(core, bus, super::psci::Conduit::Monitor) {
+        return Ok(());
+    }
+    if !core.levels.el3 || core.registers.scr_el3 >> 7 & 1 == 1 {
+        return core.undefined();
+    }
+    core.raise_call(3, class::SMC, bits(word, 5, 16))
+}
+
+fn breakpoint(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    core.raise(class::BREAKPOINT, bits(word, 5, 16))
+}
+
+/// HLT #0xf000: SYS_EXIT and SYS_EXIT_EXTENDED with an exit code end the run.
+fn semihosting(core: &mut Core, bus: &mut Bus, _: u32) -> Step {
+    const EXIT: u64 = 0x18;
+    const EXIT_EXTENDED: u64 = 0x20;
+    const APPLICATION_EXIT: u64 = 0x2_0026;
+    if core.el == 0 || !bus.semihosting || !matches!(core.x(0), EXIT | EXIT_EXTENDED) {
+        return core.undefined();
+    }
+    let block = core.x(1);
+    let reason = u64::from_le_bytes(core.load(bus, block, false)?);
+    let code = u64::from_le_bytes(core.load(bus, block + 8, false)?);
+    let status = if reason == APPLICATION_EXIT { code as u8 } else { 1 };
+    bus.stop = Some(crate::Stop::Exit(status));
+    core.look = true;
+    Ok(())
+}

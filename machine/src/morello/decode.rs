@@ -1,0 +1,129 @@
+//! From an instruction word to the function that executes it.
+//!
+//! Every module that executes instructions has a table of patterns, written as the architecture manual draws them: `0` and `1`
+//! are fixed, `.` is a field, blanks separate. The first pattern that matches wins. A word is looked up once and then kept
+//! in the decode cache, so that a plain search is fast enough.
+
+use super::bus::Bus;
+use super::core::{Core, Handler, Step};
+use super::{atomics, branch, capability_memory, capability_operations, fp, integer, memory, simd, simd_memory, system};
+
+/// The fixed bits of an encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    mask: u32,
+    value: u32,
+}
+
+/// One row of a table of instructions.
+pub(super) type Row = (Pattern, Handler);
+
+/// Reads a pattern; anything but 32 bits of it is a compile error.
+pub(super) const fn pattern(text: &str) -> Pattern {
+    let bytes = text.as_bytes();
+    let (mut mask, mut value, mut count, mut at) = (0u32, 0u32, 0, 0);
+    while at < bytes.len() {
+        let (fixed, one) = match bytes[at] {
+            b'0' => (1, 0),
+            b'1' => (1, 1),
+            b'.' => (0, 0),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        mask = mask << 1 | fixed;
+        value = value << 1 | one;
+        count += 1;
+        at += 1;
+    }
+    assert!(count == 32, "a pattern has 32 bits");
+    Pattern { mask, value }
+}
+
+/// The function that executes `word`.
+pub(super) fn decode(word: u32) -> Handler {
+    let tables: &[&[Row]] = match word >> 25 & 15 {
+        1 => &[capability_memory::INSTRUCTIONS, capability_operations::INSTRUCTIONS],
+        8 | 9 => &[integer::IMMEDIATE],
+        10 | 11 => &[branch::INSTRUCTIONS, system::INSTRUCTIONS],
+        4 | 6 | 12 | 14 => &[memory::INSTRUCTIONS, atomics::INSTRUCTIONS, simd_memory::INSTRUCTIONS],
+        5 | 13 => &[integer::REGISTER],
+        7 | 15 => &[fp::INSTRUCTIONS, simd::INSTRUCTIONS],
+        _ => &[],
+    };
+    tables
+        .iter()
+        .flat_map(|table| table.iter())
+        .find(|(pattern, _)| word & pattern.mask == pattern.value)
+        .map_or(unallocated, |(_, handler)| *handler)
+}
+
+/// Stands in the decode cache for what was not decoded yet; the fetch loop recognises it by its address.
+pub(super) fn not_decoded(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    decode(word)(core, bus, word)
+}
+
+/// An encoding that means nothing.
+pub(super) fn unallocated(core: &mut Core, _: &mut Bus, _: u32) -> Step {
+    core.undefined()
+}
+
+/// `count` bits of `word` from bit `low`.
+#[inline(always)]
+pub(super) const fn bits(word: u32, low: u32, count: u32) -> u32 {
+    word >> low & ((1 << count) - 1)
+}
+
+/// Bit `number` of `word`.
+#[inline(always)]
+pub(super) const fn bit(word: u32, number: u32) -> bool {
+    word >> number & 1 == 1
+}
+
+/// `count` bits of `word` from bit `low` as a signed number.
+#[inline(always)]
+pub(super) const fn signed(word: u32, low: u32, count: u32) -> i64 {
+    ((word << (32 - low - count)) as i32 >> (32 - count)) as i64
+}
+
+/// Register field in bits 4:0.
+#[inline(always)]
+pub(super) const fn rd(word: u32) -> u32 {
+    word & 31
+}
+
+/// Register field in bits 9:5.
+#[inline(always)]
+pub(super) const fn rn(word: u32) -> u32 {
+    word >> 5 & 31
+}
+
+/// Register field in bits 20:16.
+#[inline(always)]
+pub(super) const fn rm(word: u32) -> u32 {
+    word >> 16 & 31
+}
+
+/// Register field in bits 14:10.
+#[inline(always)]
+pub(super) const fn ra(word: u32) -> u32 {
+    word >> 10 & 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fixes_exactly_its_digits() {
+        let parsed = pattern("1100 0010 .... .... 0000 1111 .... ...1");
+        assert_eq!(parsed, Pattern { mask: 0xff00_ff01, value: 0xc200_0f01 });
+    }
+
+    #[test]
+    fn signed_fields_extend_their_top_bit() {
+        assert_eq!(signed(0x3f_f000, 12, 10), -1);
+        assert_eq!(signed(0x1f_f000, 12, 10), 0x1ff);
+    }
+}

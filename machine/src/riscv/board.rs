@@ -1,0 +1,623 @@
+//! The board: harts, bus and virtual time, and the ways to run them and to look inside.
+
+use capability::riscv::Capability;
+use thiserror::Error;
+
+use crate::cli::Isa;
+use crate::console::Console;
+use crate::memory::{GRANULE, TaggedMemory};
+use crate::program::{ElfMachine, LoadError, Program, Symbols, load_bytes};
+use crate::stop::{Stop, Unsupported};
+
+use super::bus::Bus;
+use super::code::Code;
+use super::devices::Devices;
+use super::hart::{EXTERNAL_INTERRUPT, Hart, Privilege, SOFTWARE_INTERRUPT, TIMER_INTERRUPT, TrapRecord, special};
+use super::map;
+use super::trace::{Step, Tracer};
+use super::trap::Trap;
+use super::tree::{TreeInput, device_tree, reset_rom};
+
+/// Instructions after which another hart has its turn, when several are awake.
+const QUANTUM: u64 = 1000;
+/// Instructions after which the console is asked for input at the latest.
+const POLL: u64 = 1 << 20;
+
+/// What a board is built from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Version of the CHERI instruction set.
+    pub isa: Isa,
+    /// Bytes of RAM: a multiple of 4096, at least 1 MiB.
+    pub memory: u64,
+    /// Number of harts, 1 to 8. All of them start at once.
+    pub harts: usize,
+    /// What messages call the kernel.
+    pub kernel_name: String,
+    /// The kernel: raw bytes for 0x80000000, or an ELF file.
+    pub kernel: Vec<u8>,
+    /// The initial RAM disk.
+    pub initrd: Option<Vec<u8>>,
+    /// Text for `/chosen/bootargs`.
+    pub append: String,
+}
+
+impl Config {
+    /// One v9 hart, 128 MiB of RAM, and `kernel`.
+    pub fn new(kernel: Vec<u8>) -> Self {
+        Config {
+            isa: Isa::V9,
+            memory: 128 << 20,
+            harts: 1,
+            kernel_name: "kernel".to_owned(),
+            kernel,
+            initrd: None,
+            append: String::new(),
+        }
+    }
+}
+
+/// Why a board could not be built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The kernel or the initial RAM disk cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Too many harts or none.
+    #[error("{0} harts asked for; this board has 1 to {max}", max = map::MAX_HARTS)]
+    Harts(usize),
+    /// A size of RAM that the board cannot have.
+    #[error("{0:#x} bytes of RAM asked for; expected a multiple of 0x1000 from 1 MiB to 64 GiB")]
+    Memory(u64),
+    /// The device tree could not be written, which only `bootargs` with a NUL can cause.
+    #[error("device tree: {0}")]
+    Tree(#[from] vm_fdt::Error),
+}
+
+/// When [`Board::run`] comes back. Without any condition it runs until the guest ends the run.
+#[derive(Default)]
+pub struct Until<'a> {
+    /// After this many instructions, of all harts together.
+    pub limit: Option<u64>,
+    /// Before an instruction at one of these addresses; the first instruction of a run is always executed.
+    pub breakpoints: &'a [u64],
+    /// When this text has appeared on the console.
+    pub pattern: Option<&'a str>,
+    /// When this is true after an instruction.
+    pub condition: Option<&'a mut dyn FnMut(&Board) -> bool>,
+}
+
+impl<'a> Until<'a> {
+    /// Until the guest exits, or `instructions` have been executed.
+    pub fn exit(instructions: u64) -> Self {
+        Until {
+            limit: Some(instructions),
+            ..Until::default()
+        }
+    }
+
+    /// Also when `text` has appeared on the console.
+    pub fn or_pattern(self, text: &'a str) -> Self {
+        Until {
+            pattern: Some(text),
+            ..self
+        }
+    }
+
+    /// Also before an instruction at one of `addresses`.
+    pub fn or_breakpoints(self, addresses: &'a [u64]) -> Self {
+        Until {
+            breakpoints: addresses,
+            ..self
+        }
+    }
+}
+
+/// A CHERI-RISC-V board with its program loaded.
+pub struct Board {
+    config: Config,
+    program: Program,
+    pub(super) bus: Bus,
+    code: Code,
+    pub(super) harts: Vec<Hart>,
+    /// The hart whose turn it is.
+    current: usize,
+    /// Steps left of its turn.
+    turn: u64,
+    /// Virtual time in nanoseconds.
+    now: u64,
+    /// Steps of all harts.
+    steps: u64,
+    tracer: Tracer,
+}
+
+impl Board {
+    /// Builds a board whose console is a pair of buffers.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn new(config: Config) -> Result<Self, BuildError> {
+        Board::with_console(config, Console::buffer())
+    }
+
+    /// Builds a board with this console.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn with_console(config: Config, console: Console) -> Result<Self, BuildError> {
+        if !(1..=map::MAX_HARTS).contains(&config.harts) {
+            return Err(BuildError::Harts(config.harts));
+        }
+        if !config.memory.is_multiple_of(0x1000) || !(1 << 20..=64 << 30).contains(&config.memory) {
+            return Err(BuildError::Memory(config.memory));
+        }
+        let program = Program::parse(&config.kernel_name, &config.kernel, ElfMachine::RiscV)?;
+        let mut board = Board {
+            bus: Bus {
+                memory: TaggedMemory::new(map::RAM, config.memory as usize),
+                rom: Vec::new(),
+                devices: Devices::new(config.harts, console),
+                time_base: 0,
+            },
+            code: Code::new(config.memory as usize),
+            harts: (0..config.harts).map(|hart| Hart::new(hart, config.isa)).collect(),
+            current: 0,
+            turn: 0,
+            now: 0,
+            steps: 0,
+            tracer: Tracer::default(),
+            program,
+            config,
+        };
+        board.load()?;
+        Ok(board)
+    }
+
+    /// Puts kernel, initial RAM disk, device tree and reset ROM where QEMU does.
+    fn load(&mut self) -> Result<(), BuildError> {
+        let memory = &mut self.bus.memory;
+        self.program.load(memory, map::RAM)?;
+        let initrd = match &self.config.initrd {
+            Some(bytes) => {
+                let entry = self.program.entry().unwrap_or(map::RAM);
+                let start = entry.wrapping_add((self.config.memory / 2).min(128 << 20));
+                load_bytes(memory, "initrd", start, bytes)?;
+                Some((start as u32, (start + bytes.len() as u64) as u32))
+            }
+            None => None,
+        };
+        let tree = device_tree(&TreeInput {
+            harts: self.config.harts,
+            memory: self.config.memory,
+            bootargs: &self.config.append,
+            initrd,
+        })?;
+        let below = (map::RAM + self.config.memory).min(3 << 30) - tree.len() as u64;
+        let tree_address = below & !((16 << 20) - 1);
+        load_bytes(memory, "device tree", tree_address, &tree)?;
+        self.bus.rom = reset_rom(map::RAM, tree_address);
+        Ok(())
+    }
+
+    /// Resets the whole board as its reset button does: RAM is loaded anew, time and counts begin again. The console and
+    /// what it printed stay.
+    ///
+    /// # Errors
+    /// None that did not occur when the board was built.
+    pub fn reset(&mut self) -> Result<(), BuildError> {
+        let console = std::mem::replace(&mut self.bus.devices.uart.console, Console::buffer());
+        let tracer = std::mem::take(&mut self.tracer);
+        *self = Board::with_console(self.config.clone(), console)?;
+        self.tracer = tracer;
+        Ok(())
+    }
+
+    /// Runs until one of the conditions holds or the guest ends the run.
+    pub fn run(&mut self, mut until: Until) -> Stop {
+        let end = until.limit.map_or(u64::MAX, |limit| self.steps.saturating_add(limit));
+        self.bus
+            .devices
+            .uart
+            .console
+            .set_pattern(until.pattern.unwrap_or_default());
+        let mut first = true;
+        let stop = loop {
+            if let Some(stop) = self.bus.devices.stop.take() {
+                break stop;
+            }
+            if self.bus.devices.uart.console.take_pattern_seen() {
+                break Stop::Pattern;
+            }
+            if self.bus.devices.uart.console.quit_requested() {
+                break Stop::Quit;
+            }
+            if self.steps >= end {
+                break Stop::Limit;
+            }
+            if let Err(stop) = self.choose_hart() {
+                break stop;
+            }
+            let budget = self.budget().min(end - self.steps);
+            let stop = self.run_slice(budget, &mut until, first);
+            first = false;
+            if let Some(stop) = stop {
+                break stop;
+            }
+        };
+        self.bus.devices.uart.console.flush();
+        stop
+    }
+
+    /// Runs to the instruction at `address`.
+    ///
+    /// # Errors
+    /// How the run ended instead, also when `limit` instructions did not lead there.
+    pub fn run_to(&mut self, address: u64, limit: u64) -> Result<(), Stop> {
+        match self.run(Until::exit(limit).or_breakpoints(&[address])) {
+            Stop::Breakpoint { .. } => Ok(()),
+            stop => Err(stop),
+        }
+    }
+
+    /// Runs to `from`, then to `to`, and returns the number of instructions that were completed between the two.
+    ///
+    /// # Errors
+    /// How the run ended instead.
+    pub fn count_between(&mut self, from: u64, to: u64, limit: u64) -> Result<u64, Stop> {
+        self.run_to(from, limit)?;
+        let before = self.total_instructions();
+        self.run_to(to, limit)?;
+        Ok(self.total_instructions() - before)
+    }
+
+    /// Gives `current` to a hart that has something to do, waking those whose interrupt has come; lets time pass when there
+    /// is none.
+    fn choose_hart(&mut self) -> Result<(), Stop> {
+        loop {
+            self.update_interrupts();
+            for hart in &mut self.harts {
+                hart.waiting &= hart.mip & hart.mie == 0;
+            }
+            if self.turn > 0 && !self.harts[self.current].waiting {
+                return Ok(());
+            }
+            let count = self.harts.len();
+            let next = (1..=count)
+                .map(|step| (self.current + step) % count)
+                .find(|hart| !self.harts[*hart].waiting);
+            if let Some(next) = next {
+                // What another hart does in between must break a reservation; so does losing the turn.
+                self.harts[self.current].reservation = None;
+                (self.current, self.turn) = (next, QUANTUM);
+                return Ok(());
+            }
+            self.pass_time()?;
+        }
+    }
+
+    /// All harts wait: jumps to the next timer that can wake one, else waits for the console.
+    fn pass_time(&mut self) -> Result<(), Stop> {
+        let timers = self.harts.iter().filter(|hart| hart.mie >> TIMER_INTERRUPT & 1 == 1);
+        let deadline = timers.filter_map(|hart| self.bus.devices.clint.deadline(hart.id)).min();
+        if let Some(deadline) = deadline {
+            self.now = self.now.max(deadline);
+            return Ok(());
+        }
+        let uart = &mut self.bus.devices.uart;
+        if uart.is_full() || !uart.console.wait_for_input() {
+            return Err(Stop::Idle);
+        }
+        if uart.console.quit_requested() {
+            return Err(Stop::Quit);
+        }
+        Ok(())
+    }
+
+    fn update_interrupts(&mut self) {
+        let devices = &mut self.bus.devices;
+        devices.update();
+        for hart in &mut self.harts {
+            let timer = devices
+                .clint
+                .deadline(hart.id)
+                .is_some_and(|deadline| self.now >= deadline);
+            hart.mip = u64::from(devices.clint.software[hart.id]) << SOFTWARE_INTERRUPT
+                | u64::from(timer) << TIMER_INTERRUPT
+                | u64::from(devices.plic.machine_line(hart.id)) << EXTERNAL_INTERRUPT;
+        }
+    }
+
+    /// Instructions that can be executed before a timer fires, the console is polled or another hart has its turn.
+    fn budget(&self) -> u64 {
+        let awake = self.harts.iter().filter(|hart| !hart.waiting).count();
+        let turn = if awake > 1 { self.turn } else { POLL };
+        let deadlines = (0..self.harts.len()).filter_map(|hart| self.bus.devices.clint.deadline(hart));
+        let next = deadlines.filter(|deadline| *deadline > self.now).min();
+        next.map_or(turn, |deadline| turn.min(deadline - self.now))
+    }
+
+    fn run_slice(&mut self, budget: u64, until: &mut Until, first: bool) -> Option<Stop> {
+        let core = self.current;
+        if let Some(number) = self.harts[core].pending_interrupt() {
+            self.harts[core].take_trap(Trap::interrupt(number), 0);
+            self.tracer.trap(&self.harts[core]);
+        }
+        let hart = &mut self.harts[core];
+        self.bus.time_base = self.now.wrapping_sub(hart.steps);
+        let start = hart.steps;
+        hart.pause_on_trap = self.tracer.wants_traps();
+        hart.attention = false;
+        let stepping = !until.breakpoints.is_empty() || until.condition.is_some() || self.tracer.wants_steps();
+        let stop = if stepping {
+            self.run_steps(budget, until, first)
+        } else {
+            hart.end = hart.steps + budget;
+            hart.run(&mut self.bus, &mut self.code);
+            self.settle(start);
+            None
+        };
+        let hart = &mut self.harts[core];
+        if self.tracer.wants_traps()
+            && !self.tracer.wants_steps()
+            && hart.last_trap_step == hart.steps
+            && hart.steps > start
+        {
+            self.tracer.trap(hart);
+        }
+        let hart = &mut self.harts[core];
+        if hart.trap_loop {
+            return Some(Stop::TrapLoop { address: hart.pc, core });
+        }
+        if std::mem::take(&mut hart.semihosting) {
+            return Some(self.semihosting());
+        }
+        stop
+    }
+
+    /// Accounts for what the current hart has executed since it had `start` steps.
+    fn settle(&mut self, start: u64) {
+        let executed = self.harts[self.current].steps - start;
+        self.steps += executed;
+        self.now += executed;
+        self.turn = self.turn.saturating_sub(executed);
+    }
+
+    /// Runs instruction by instruction, with a look at breakpoints, condition and trace between them.
+    fn run_steps(&mut self, budget: u64, until: &mut Until, first: bool) -> Option<Stop> {
+        let core = self.current;
+        let mut first = first;
+        for _ in 0..budget {
+            let address = self.harts[core].pc;
+            if !std::mem::take(&mut first) && until.breakpoints.contains(&address) {
+                return Some(Stop::Breakpoint { address, core });
+            }
+            let step = self
+                .tracer
+                .wants_steps()
+                .then(|| Step::before(&self.harts[core], &self.bus));
+            let hart = &mut self.harts[core];
+            let start = hart.steps;
+            hart.end = start + 1;
+            hart.run(&mut self.bus, &mut self.code);
+            self.settle(start);
+            let hart = &self.harts[core];
+            if let Some(step) = step {
+                self.tracer.step(step, hart);
+            }
+            if let Some(condition) = &mut until.condition
+                && condition(self)
+            {
+                return Some(Stop::Condition);
+            }
+            if self.harts[core].attention || self.harts[core].trap_loop {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Serves a semihosting call of the current hart: the two exits, and nothing else.
+    fn semihosting(&self) -> Stop {
+        const EXIT: u64 = 0x18;
+        const EXIT_EXTENDED: u64 = 0x20;
+        const APPLICATION_EXIT: u64 = 0x2_0026;
+        let hart = &self.harts[self.current];
+        let operation = hart.registers.integer(10);
+        let address = hart.pc.wrapping_sub(4);
+        let unsupported = |what: String| {
+            Stop::Unsupported(Unsupported {
+                address,
+                instruction: 0x0010_0073,
+                what,
+            })
+        };
+        if operation != EXIT && operation != EXIT_EXTENDED {
+            return unsupported(format!("semihosting operation {operation:#x}"));
+        }
+        match self.bus.memory.offset(hart.registers.integer(11), 16) {
+            Some(offset) => {
+                let reason = u64::from_le_bytes(self.bus.memory.read(offset));
+                let code = u64::from_le_bytes(self.bus.memory.read(offset + 8));
+                Stop::Exit(if reason == APPLICATION_EXIT { code as u8 } else { 1 })
+            }
+            None => unsupported("semihosting exit with a parameter block outside RAM".to_owned()),
+        }
+    }
+
+    /// The configuration the board was built from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Symbols of the kernel; none if it is raw.
+    pub fn symbols(&self) -> &Symbols {
+        self.program.symbols()
+    }
+
+    /// The console: what was printed, and a place for input.
+    pub fn console(&self) -> &Console {
+        &self.bus.devices.uart.console
+    }
+
+    /// Types characters at the console.
+    pub fn inject_input(&mut self, bytes: &[u8]) {
+        self.bus.devices.uart.console.push_input(bytes);
+    }
+
+    /// Raises a PLIC source (1 to 53) once, as a device would.
+    pub fn inject_interrupt(&mut self, source: u32) {
+        assert!(
+            (1..map::PLIC_SOURCES as u32).contains(&source),
+            "the PLIC has no source {source}"
+        );
+        self.bus.devices.plic.pulse(source);
+    }
+
+    /// Sets the software interrupt line (CLINT `msip`) of a hart.
+    pub fn set_software_interrupt(&mut self, core: usize, level: bool) {
+        self.bus.devices.clint.software[core] = level;
+    }
+
+    /// Number of harts.
+    pub fn cores(&self) -> usize {
+        self.harts.len()
+    }
+
+    /// General register `number` (0 to 31) of a hart.
+    pub fn register(&self, core: usize, number: u8) -> Capability {
+        assert!(number < 32, "there is no register {number}");
+        self.harts[core].registers.capability(number)
+    }
+
+    /// Changes general register `number` (1 to 31) of a hart.
+    pub fn set_register(&mut self, core: usize, number: u8, value: Capability) {
+        assert!((1..32).contains(&number), "register {number} cannot be written");
+        self.harts[core].registers.set_capability(number, value);
+    }
+
+    /// Special capability register `number` (see [`super::special`]) of a hart.
+    pub fn special_register(&self, core: usize, number: u8) -> Capability {
+        assert!(special::ALL.contains(&number), "there is no special register {number}");
+        match number {
+            special::PCC => self.harts[core].program_counter(),
+            _ => self.harts[core].special[usize::from(number)],
+        }
+    }
+
+    /// Changes special capability register `number` of a hart; PCC with its address.
+    pub fn set_special_register(&mut self, core: usize, number: u8, value: Capability) {
+        assert!(special::ALL.contains(&number), "there is no special register {number}");
+        let hart = &mut self.harts[core];
+        match number {
+            special::PCC => hart.set_pcc(value),
+            special::DDC => hart.set_ddc(value),
+            _ => hart.special[usize::from(number)] = value,
+        }
+    }
+
+    /// Reads a CSR without any check of privilege; one that does not exist is 0.
+    pub fn csr(&self, core: usize, number: u16) -> u64 {
+        self.harts[core].read_csr(u32::from(number), &self.bus)
+    }
+
+    /// Address of the next instruction of a hart.
+    pub fn pc(&self, core: usize) -> u64 {
+        self.harts[core].pc
+    }
+
+    /// Privilege mode of a hart.
+    pub fn privilege(&self, core: usize) -> Privilege {
+        self.harts[core].privilege
+    }
+
+    /// Whether a hart is in WFI.
+    pub fn is_waiting(&self, core: usize) -> bool {
+        self.harts[core].waiting
+    }
+
+    /// The last trap a hart took.
+    pub fn last_trap(&self, core: usize) -> Option<TrapRecord> {
+        self.harts[core].last_trap
+    }
+
+    /// Instructions that a hart has completed since reset (`minstret`, unless the guest wrote that).
+    pub fn instructions(&self, core: usize) -> u64 {
+        self.harts[core].retired()
+    }
+
+    /// Instructions that all harts have completed.
+    pub fn total_instructions(&self) -> u64 {
+        self.harts.iter().map(Hart::retired).sum()
+    }
+
+    /// Virtual time in nanoseconds: one an instruction, and what was skipped in WFI.
+    pub fn time(&self) -> u64 {
+        self.now
+    }
+
+    /// The RAM with its tags. Offsets begin at its base, 0x80000000.
+    pub fn memory(&self) -> &TaggedMemory {
+        &self.bus.memory
+    }
+
+    /// The RAM, to change bytes or flip tags.
+    pub fn memory_mut(&mut self) -> &mut TaggedMemory {
+        &mut self.bus.memory
+    }
+
+    /// Reads bytes of RAM by address; `None` outside it.
+    pub fn read_memory(&self, address: u64, length: usize) -> Option<&[u8]> {
+        self.bus
+            .memory
+            .offset(address, length)
+            .map(|offset| self.bus.memory.bytes(offset, length))
+    }
+
+    /// Writes bytes of RAM by address, as a device would: tags are cleared. `None` outside RAM.
+    pub fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
+        let offset = self.bus.memory.offset(address, bytes.len())?;
+        self.bus.memory.fill(offset, bytes);
+        Some(())
+    }
+
+    /// The capability in the granule at `address` (a multiple of 16), tagged or not; `None` outside RAM.
+    pub fn read_capability(&self, address: u64) -> Option<Capability> {
+        let offset = self.bus.memory.offset(address, GRANULE)?;
+        assert!(
+            offset.is_multiple_of(GRANULE),
+            "{address:#x} is no multiple of {GRANULE}"
+        );
+        let (low, high, tag) = self.bus.memory.read_granule(offset);
+        Some(Capability::from_memory(low, high, tag))
+    }
+
+    /// Every tagged granule of the RAM with the capability it holds, by ascending address.
+    pub fn tagged_capabilities(&self) -> impl Iterator<Item = (u64, Capability)> + '_ {
+        self.bus
+            .memory
+            .tagged()
+            .filter_map(|address| Some((address, self.read_capability(address)?)))
+    }
+
+    /// Every tagged capability in the general and special registers of a hart, with the register's name.
+    pub fn tagged_registers(&self, core: usize) -> impl Iterator<Item = (String, Capability)> + '_ {
+        let general = (1..32).map(move |number| (format!("c{number}"), self.register(core, number)));
+        let special = special::ALL.into_iter().map(move |number| {
+            (
+                super::trap::special_register_name(number).to_owned(),
+                self.special_register(core, number),
+            )
+        });
+        general.chain(special).filter(|(_, capability)| capability.tag())
+    }
+
+    /// Calls `hook` for every instruction from now on, after it was executed. Slows the board down.
+    pub fn set_trace(&mut self, hook: Option<Box<dyn FnMut(&Step)>>) {
+        self.tracer.steps = hook;
+    }
+
+    /// Calls `hook` with the hart number for every trap from now on, after it was taken.
+    pub fn set_trap_hook(&mut self, hook: Option<Box<dyn FnMut(usize, &TrapRecord)>>) {
+        self.tracer.traps = hook;
+    }
+}

@@ -1,0 +1,201 @@
+//! Decoded instructions.
+
+/// What an instruction does. Where the encoding means different things in the two modes, the decoder has chosen already:
+/// a name with `Ddc` goes through DDC, one with `Cap` through the capability in `rs1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// Not decoded yet.
+    Undecoded,
+    /// No instruction: traps.
+    Illegal,
+    /// A hint: does nothing.
+    Nop,
+    Lui,
+    Auipc,
+    Auipcc,
+    Jal,
+    Jalr,
+    Cjal,
+    Cjalr,
+    JalrPcc,
+    Beq,
+    Bne,
+    Blt,
+    Bge,
+    Bltu,
+    Bgeu,
+    LbDdc,
+    LhDdc,
+    LwDdc,
+    LdDdc,
+    LbuDdc,
+    LhuDdc,
+    LwuDdc,
+    LbCap,
+    LhCap,
+    LwCap,
+    LdCap,
+    LbuCap,
+    LhuCap,
+    LwuCap,
+    SbDdc,
+    ShDdc,
+    SwDdc,
+    SdDdc,
+    SbCap,
+    ShCap,
+    SwCap,
+    SdCap,
+    /// Load and store of a capability.
+    ClcDdc,
+    ClcCap,
+    CscDdc,
+    CscCap,
+    Addi,
+    Slti,
+    Sltiu,
+    Xori,
+    Ori,
+    Andi,
+    Slli,
+    Srli,
+    Srai,
+    Addiw,
+    Slliw,
+    Srliw,
+    Sraiw,
+    Add,
+    Sub,
+    Sll,
+    Slt,
+    Sltu,
+    Xor,
+    Srl,
+    Sra,
+    Or,
+    And,
+    Addw,
+    Subw,
+    Sllw,
+    Srlw,
+    Sraw,
+    Mul,
+    Mulh,
+    Mulhsu,
+    Mulhu,
+    Div,
+    Divu,
+    Rem,
+    Remu,
+    Mulw,
+    Divw,
+    Divuw,
+    Remw,
+    Remuw,
+    Fence,
+    FenceI,
+    SfenceVma,
+    Ecall,
+    Ebreak,
+    Mret,
+    Wfi,
+    Csrrw,
+    Csrrs,
+    Csrrc,
+    Csrrwi,
+    Csrrsi,
+    Csrrci,
+    /// `imm`: [`Atomic`].
+    Amo,
+    Lr,
+    Sc,
+    CSpecialRw,
+    CGetPerm,
+    CGetType,
+    CGetBase,
+    CGetLen,
+    CGetTag,
+    CGetSealed,
+    CGetOffset,
+    CGetFlags,
+    CGetAddr,
+    CGetHigh,
+    Crrl,
+    Cram,
+    CMove,
+    CClearTag,
+    CSealEntry,
+    CLoadTags,
+    CSetBounds,
+    CSetBoundsExact,
+    CSetBoundsImm,
+    CSeal,
+    CUnseal,
+    CAndPerm,
+    CSetFlags,
+    CSetOffset,
+    CSetAddr,
+    CSetHigh,
+    CIncOffset,
+    CIncOffsetImm,
+    CToPtr,
+    CFromPtr,
+    CSub,
+    CBuildCap,
+    CCopyType,
+    CCSeal,
+    CTestSubset,
+    CSeqx,
+    CInvoke,
+}
+
+/// One decoded instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operation {
+    pub(super) kind: Kind,
+    /// Destination; `x0` is replaced by a register that nobody reads.
+    pub(super) rd: u8,
+    pub(super) rs1: u8,
+    pub(super) rs2: u8,
+    /// Bytes in memory: 2 or 4.
+    pub(super) length: u8,
+    /// Immediate operand, CSR number, special register number or [`Atomic`].
+    pub(super) imm: i32,
+}
+
+impl Operation {
+    pub(super) const UNDECODED: Operation = Operation {
+        kind: Kind::Undecoded,
+        rd: 0,
+        rs1: 0,
+        rs2: 0,
+        length: 0,
+        imm: 0,
+    };
+}
+
+/// The operation, width and authority of an atomic instruction, packed into `imm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Atomic {
+    /// `funct5`: 0 add, 1 swap, 2 LR, 3 SC, 4 xor, 8 or, 12 and, 16 min, 20 max, 24 minu, 28 maxu.
+    pub(super) function: u8,
+    /// Logarithm of the width in bytes: 0 to 3, 4 for a capability.
+    pub(super) size: u8,
+    /// Through the capability in `rs1`, not through DDC.
+    pub(super) by_capability: bool,
+}
+
+impl Atomic {
+    pub(super) const fn pack(self) -> i32 {
+        self.function as i32 | (self.size as i32) << 8 | (self.by_capability as i32) << 16
+    }
+
+    pub(super) const fn unpack(imm: i32) -> Self {
+        Atomic {
+            function: imm as u8,
+            size: (imm >> 8) as u8,
+            by_capability: imm >> 16 != 0,
+        }
+    }
+}

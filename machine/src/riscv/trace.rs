@@ -1,0 +1,155 @@
+//! Tracing for a person: each instruction with what it changed, each trap with what was tried.
+
+use std::fmt;
+
+use capability::riscv::Capability;
+
+use super::bus::Bus;
+use super::code;
+use super::disassemble::disassemble;
+use super::hart::{Hart, Privilege, TrapRecord, special};
+use super::trap::special_register_name;
+
+/// One executed instruction.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Number of the hart.
+    pub core: usize,
+    /// Privilege mode it was executed in.
+    pub privilege: Privilege,
+    /// Whether it was executed in capability mode.
+    pub capability_mode: bool,
+    /// Its address.
+    pub address: u64,
+    /// The instruction as far as it could be fetched; the upper half is 0 for a compressed one.
+    pub instruction: Option<u32>,
+    /// General and special registers that it changed.
+    pub changes: Vec<(String, Capability)>,
+    /// The trap that it took instead of completing.
+    pub trap: Option<TrapRecord>,
+    before: Vec<Capability>,
+    trapped: u64,
+}
+
+/// All registers that a trace shows, in the order of their names.
+fn registers(hart: &Hart) -> Vec<Capability> {
+    let general = (0..32).map(|number| hart.registers.capability(number));
+    general
+        .chain(
+            special::ALL[1..]
+                .iter()
+                .map(|number| hart.special[usize::from(*number)]),
+        )
+        .collect()
+}
+
+fn name(index: usize) -> String {
+    match index {
+        0..32 => format!("c{index}"),
+        _ => special_register_name(special::ALL[index - 31]).to_owned(),
+    }
+}
+
+impl Step {
+    /// What is known before the instruction at the hart's program counter is executed.
+    pub(super) fn before(hart: &Hart, bus: &Bus) -> Self {
+        Step {
+            core: hart.id,
+            privilege: hart.privilege,
+            capability_mode: hart.capability_mode(),
+            address: hart.pc,
+            instruction: hart.fetch(bus).ok(),
+            changes: Vec::new(),
+            trap: None,
+            before: registers(hart),
+            trapped: hart.trapped,
+        }
+    }
+
+    /// Adds what is known after it.
+    fn complete(&mut self, hart: &Hart) {
+        let after = registers(hart);
+        let pairs = self.before.drain(..).zip(after).enumerate();
+        self.changes = pairs
+            .filter(|(_, (old, new))| old != new)
+            .map(|(index, (_, new))| (name(index), new))
+            .collect();
+        self.trap = hart.last_trap.filter(|_| hart.trapped != self.trapped);
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let privilege = if self.privilege == Privilege::Machine { 'M' } else { 'U' };
+        write!(f, "{}{privilege} {:#012x}  ", self.core, self.address)?;
+        match self.instruction {
+            Some(word) => {
+                let operation = code::decode(word, self.capability_mode);
+                let text = disassemble(word, self.capability_mode);
+                if operation.length == 2 {
+                    write!(f, "    {word:04x}  {text:<32}")?;
+                } else {
+                    write!(f, "{word:08x}  {text:<32}")?;
+                }
+            }
+            None => write!(f, "{:<42}", "(no instruction)")?,
+        }
+        for (name, value) in &self.changes {
+            match plain_integer(value) {
+                Some(integer) => write!(f, " x{}={integer:#x}", name.trim_start_matches('c'))?,
+                None => write!(f, " {name}={}", value.decode())?,
+            }
+        }
+        match &self.trap {
+            Some(record) => write!(f, " => {}", record.trap),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The value of a register that holds nothing but an integer.
+fn plain_integer(value: &Capability) -> Option<u64> {
+    (*value == Capability::from_integer(value.address())).then_some(value.address())
+}
+
+impl fmt::Display for TrapRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let privilege = if self.from == Privilege::Machine { 'M' } else { 'U' };
+        write!(f, "{} in {privilege} mode at {:#x}", self.trap, self.address)
+    }
+}
+
+type TrapHook = Box<dyn FnMut(usize, &TrapRecord)>;
+
+/// Who wants to hear of instructions and traps.
+#[derive(Default)]
+pub(super) struct Tracer {
+    pub(super) steps: Option<Box<dyn FnMut(&Step)>>,
+    pub(super) traps: Option<TrapHook>,
+}
+
+impl Tracer {
+    pub(super) fn wants_steps(&self) -> bool {
+        self.steps.is_some()
+    }
+
+    pub(super) fn wants_traps(&self) -> bool {
+        self.traps.is_some()
+    }
+
+    pub(super) fn step(&mut self, mut step: Step, hart: &Hart) {
+        step.complete(hart);
+        if step.trap.is_some() {
+            self.trap(hart);
+        }
+        if let Some(hook) = &mut self.steps {
+            hook(&step);
+        }
+    }
+
+    pub(super) fn trap(&mut self, hart: &Hart) {
+        if let (Some(hook), Some(record)) = (&mut self.traps, &hart.last_trap) {
+            hook(hart.id, record);
+        }
+    }
+}
