@@ -88,9 +88,4 @@ impl Bus {
             None => self.read_rom(address, 2).map(|value| value as u16),
         }
     }
-
-    /// Whether there is RAM, a ROM or a device at `address`.
-    pub(super) fn exists(&self, address: u64) -> bool {
-        self.memory.offset(address, 1).is_some() || self.read_rom(address, 1).is_some() || window(address).is_some()
-    }
 }

@@ -261,6 +261,10 @@ impl Hart {
                 let source = self.registers.capability(op.rs1);
                 self.increment(op.rd, op.rs1, source, imm)?;
             }
+            Kind::Auipcc => {
+                let target = self.pcc.with_address_unchecked(*pc).set_address(pc.wrapping_add(imm));
+                self.registers.set_capability(op.rd, target);
+            }
             Kind::CMove => {
                 let source = self.registers.capability(op.rs1);
                 self.registers.set_capability(op.rd, source);
