@@ -14,8 +14,7 @@ pub(super) const IMMEDIATE: &[Row] = &[
     (pattern("11.1 0010 1... .... .... .... .... ...."), move_wide),
     (pattern("0001 0010 10.. .... .... .... .... ...."), move_wide),
     (pattern("01.1 0010 10.. .... .... .... .... ...."), move_wide),
-    (pattern("1001 0011 01.. .... .... .... .... ...."), bitfield),
-    (pattern("1.11 0011 01.. .... .... .... .... ...."), bitfield_not_signed),
+    (pattern("1..1 0011 01.. .... .... .... .... ...."), bitfield),
     (pattern("0..1 0011 000. .... 0... .... .... ...."), bitfield),
     (pattern("1001 0011 110. .... .... .... .... ...."), extract),
     (pattern("0001 0011 100. .... 0... .... .... ...."), extract),
@@ -256,15 +255,11 @@ fn move_wide(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     Ok(())
 }
 
-fn bitfield_not_signed(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    bitfield(core, bus, word)
-}
-
 fn bitfield(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let (immr, imms) = (bits(word, 16, 6), bits(word, 10, 6));
     let wide = wide(word);
     let size = if wide { 64 } else { 32 };
-    if bit(word, 22) != wide || bits(word, 29, 2) == 3 {
+    if bits(word, 29, 2) == 3 {
         return core.undefined();
     }
     let source = cut(core.x(rn(word)), wide);

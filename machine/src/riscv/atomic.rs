@@ -31,13 +31,12 @@ impl Hart {
             return self.swap_capability(bus, op, &authority, address);
         }
         let size = 1 << atomic.size;
-        check(
-            &authority,
-            permission::LOAD | permission::STORE,
-            address,
-            size,
-            Alignment::Store,
-        )?;
+        let both = permission::LOAD | permission::STORE;
+        if !atomic.by_capability {
+            // Through DDC, missing permissions are reported where the first byte alone is in bounds.
+            check(&authority, both, address, 1, Alignment::Any)?;
+        }
+        check(&authority, both, address, size, Alignment::Store)?;
         let operand = self.registers.integer(op.rs2);
         let word = atomic.size == 2;
         let old = self.load_sized(bus, address, atomic.size).map_err(as_store)?;
@@ -64,12 +63,8 @@ impl Hart {
         let value = self.registers.capability(op.rs2);
         let permissions = also | permission::STORE | permission::STORE_CAPABILITY;
         let local = value.tag() && !value.has_permission_bits(permission::GLOBAL);
-        // Permissions come before bounds here: check them for an access that is in bounds.
-        let inside = Authority {
-            capability: authority.capability,
-            register: authority.register,
-        };
-        check(&inside, permissions, authority.capability.base(), 0, Alignment::Any)?;
+        // Permissions come before bounds here: check them for an access to nothing.
+        check(authority, permissions, authority.capability.base(), 0, Alignment::Any)?;
         if local && !authority.capability.has_permission_bits(permission::STORE_LOCAL) {
             return Err(Trap::capability(CapabilityCause::StoreLocal, op.rs2));
         }
