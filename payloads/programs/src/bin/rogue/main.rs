@@ -2,7 +2,8 @@
 //!
 //! `read-`, `write-` and `jump-` go with `below`, `above` (the bytes next to its own memory), `null`, `monitor`,
 //! `device`, `other` (no default address). The rest is listed in [`DEEDS`]; `panic` and `exit CODE` are the legal ways
-//! to fail. A deed that goes unpunished is reported, and the exit code is 66.
+//! to fail. A deed that goes unpunished is reported, and the exit code is 66. With `--then-behave` it does the deed only in
+//! its first life and exits with 0 when it was restarted.
 //!
 //! Addresses on the command line are physical ones; where the processor gives the cVM addresses from 0, they are
 //! converted. The null page is then the cVM's own: `read-null` and `write-null` do no harm and succeed there.
@@ -23,6 +24,8 @@ rt::entry!(main);
 
 /// Exit code for a forbidden deed that succeeded.
 const UNPUNISHED: i32 = 66;
+/// Option: only the first life is a rogue's.
+const THEN_BEHAVE: &str = "--then-behave";
 /// Exit code for arguments that name no deed.
 const USAGE: i32 = 64;
 
@@ -46,12 +49,16 @@ const DEEDS: [(&str, fn()); 11] = [
 ];
 
 fn main() -> i32 {
-    let mut arguments = rt::args().skip(1);
+    let mut arguments = rt::args().skip(1).filter(|argument| *argument != THEN_BEHAVE);
     let Some(kind) = arguments.next() else {
         rt::println!("rogue: which deed?");
         return USAGE;
     };
     let detail = arguments.next();
+    if rt::args().any(|argument| argument == THEN_BEHAVE) && rt::info().is_ok_and(|info| info.restarts > 0) {
+        rt::println!("rogue: behaving now");
+        return 0;
+    }
     if kind == "panic" {
         panic!("as asked");
     }
