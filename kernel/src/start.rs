@@ -31,7 +31,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let Ok(()) = arch::init(boot.bias) else {
         arch::power_off(false)
     };
-    arch::install(trap::handle, panic::fatal);
+    arch::install(panic::fatal);
 
     let header = image_header(&boot);
     let appended = header.archive_offset + header.archive_size;
@@ -108,7 +108,7 @@ fn run(archive: &'static [u8], ledger: Ledger, (pool_entry, pool): (EntryId, Ran
         let elf = archive.find(&spec.runtime).unwrap_or(&[]);
         let cvm = Cvm::place(id, spec, aligned(elf), &mut free);
         let cvm = cvm.unwrap_or_else(|error| refuse(&alloc::format!("cVM {name}: {error}")));
-        let frame = Frame::boxed(&MONITOR_DATA);
+        let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
         let frame = frame.unwrap_or_else(|error| refuse(&alloc::format!("cVM {name}: register frame: {error}")));
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
         monitor.cvms.push(cvm);

@@ -6,17 +6,26 @@ use crate::{fault, hostcall};
 use arch::{Frame, Trap};
 
 /// Handles a trap out of the running thread, whose registers are in `frame`; returns the frame to resume.
-pub(crate) fn handle(frame: &'static Frame, trap: Trap) -> &'static Frame {
+///
+/// The way of a hostcall that returns to its caller is short on purpose: everything else is out of line.
+pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
     let mut guard = MONITOR.lock();
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
     let Some(id) = monitor.current() else { return frame };
+    let trap = frame.trap();
+    if trap == Trap::Hostcall && hostcall::dispatch(monitor, id, frame) == hostcall::Next::Return {
+        return frame;
+    }
+    leave(monitor, id, frame, trap)
+}
+
+/// Whoever was running may not go on: finds out who does.
+#[inline(never)]
+fn leave(monitor: &mut Monitor, id: usize, frame: &'static Frame, trap: Trap) -> &'static Frame {
     match trap {
-        Trap::Hostcall => match hostcall::dispatch(monitor, id, frame) {
-            hostcall::Next::Return => frame,
-            hostcall::Next::Switch => monitor.next(),
-        },
+        Trap::Hostcall => monitor.next(),
         Trap::Timer => tick(monitor),
         Trap::Interrupt => {
             monitor.service_devices();

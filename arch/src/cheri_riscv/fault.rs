@@ -24,7 +24,8 @@ const REGISTER_DDC: u64 = 33;
 /// Decodes the fault that `frame` was saved with.
 pub fn describe(frame: &Frame) -> Fault {
     let (cause, value) = (frame.cause(), frame.value());
-    let instruction = fetch(frame);
+    // The monitor's own text cannot be read, and a refused copy would overwrite the monitor's frame.
+    let instruction = if frame.is_of_monitor() { None } else { fetch(frame) };
     let operation = instruction.and_then(|word| Operation::decode(word, frame));
     let mut fault = Fault {
         kind: FaultKind::Unknown,

@@ -2,6 +2,7 @@
 //! stores; their layout is what the assembly gets its offsets from.
 
 use super::slot::Slot;
+use super::trap::Handler;
 use super::variant;
 use crate::types::Derivation;
 use crate::types::DeriveError;
@@ -40,6 +41,8 @@ pub struct Frame {
     pointer: Cell<u64>,
     /// Top of the stack on which a trap out of this frame is handled.
     stack: Cell<u64>,
+    /// What handles it.
+    handler: Cell<Option<Handler>>,
 }
 
 // SAFETY: frames are touched by one hart, with interrupts off.
@@ -55,6 +58,7 @@ impl Frame {
     pub(super) const STATUS: usize = offset_of!(Frame, status);
     pub(super) const POINTER: usize = offset_of!(Frame, pointer);
     pub(super) const STACK: usize = offset_of!(Frame, stack);
+    pub(super) const HANDLER: usize = offset_of!(Frame, handler);
 
     pub(super) const fn empty() -> Frame {
         Frame {
@@ -67,22 +71,23 @@ impl Frame {
             status: Cell::new(0),
             pointer: Cell::new(0),
             stack: Cell::new(0),
+            handler: Cell::new(None),
         }
     }
 
-    /// A frame for a thread of a cVM. `monitor_data` is the monitor's data capability, from which the frame's own
+    /// A frame for a thread of a cVM, whose traps `handler` handles. `monitor_data` is the monitor's data capability, from which the frame's own
     /// authority (bounds: this frame) is derived.
     ///
     /// # Errors
     /// When the capability over the frame cannot be derived.
-    pub fn boxed(monitor_data: &Slot) -> Result<Box<Frame>, DeriveError> {
+    pub fn boxed(monitor_data: &Slot, handler: Handler) -> Result<Box<Frame>, DeriveError> {
         let frame = Box::new(Frame::empty());
-        frame.attach(monitor_data, super::stack_top())?;
+        frame.attach(monitor_data, super::stack_top(), handler)?;
         Ok(frame)
     }
 
-    /// Gives a pinned frame its own authority and the stack that handles traps out of it.
-    pub(super) fn attach(&self, monitor_data: &Slot, stack: u64) -> Result<(), DeriveError> {
+    /// Gives a pinned frame its own authority, and the handler of traps out of it with the stack that it runs on.
+    pub(super) fn attach(&self, monitor_data: &Slot, stack: u64, handler: Handler) -> Result<(), DeriveError> {
         let base = variant::physical(self);
         self.own.derive(
             monitor_data,
@@ -96,6 +101,7 @@ impl Frame {
         self.nested.copy_from(&super::MONITOR_FRAME.own);
         self.pointer.set(self as *const Frame as u64);
         self.stack.set(stack);
+        self.handler.set(Some(handler));
         Ok(())
     }
 
@@ -235,7 +241,7 @@ impl Frame {
         self.value.get()
     }
 
-    pub(super) fn from_monitor(&self) -> bool {
+    pub(super) fn is_of_monitor(&self) -> bool {
         self.status.get() & STATUS_MPP != 0
     }
 

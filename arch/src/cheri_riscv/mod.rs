@@ -60,7 +60,7 @@ unsafe extern "C" {
 pub fn init(bias: u64) -> Result<(), DeriveError> {
     variant::set_bias(bias);
     let stack = &raw const intravisor_emergency_stack_top as u64;
-    MONITOR_FRAME.attach(&ROOT, stack)?;
+    MONITOR_FRAME.attach(&ROOT, stack, trap::monitor_fault)?;
     MONITOR_FRAME.set_nested_to_own();
     Ok(())
 }
@@ -120,7 +120,7 @@ pub fn frame_pointer() -> u64 {
 pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
     let stacks = stack_top() - STACK_SIZE..&raw const intravisor_emergency_stack_top as u64;
     let slots = frame_pointer.checked_add_signed(BACKTRACE_PREVIOUS)?..frame_pointer;
-    if frame_pointer % 8 != 0 || slots.start < stacks.start || slots.end > stacks.end {
+    if !frame_pointer.is_multiple_of(8) || slots.start < stacks.start || slots.end > stacks.end {
         return None;
     }
     let read = |offset: i64| {

@@ -54,7 +54,7 @@ impl Slot {
                 "ld {low}, 0({slot})",
                 "ld {high}, 8({slot})",
                 slot = in(reg) self.pointer(),
-                tag = lateout(reg) tag,
+                tag = out(reg) tag,
                 low = out(reg) low,
                 high = out(reg) high,
                 out("x6") _,

@@ -48,26 +48,27 @@ intravisor_trap_entry:
     LC  x6, {nested}, x2
     CSpecialRW x5, MScratchC, x6          # the program's c2 out, the frame for a fault of the monitor in
     SC  x5, (16 * 2), x2
+    csrr x11, mcause
+    csrr x6, mtval
+    csrr x7, mstatus
+    sd  x11, {cause}(x2)
+    sd  x6, {value}(x2)
+    sd  x7, {status}(x2)
     CSpecialRW x5, MEPCC, x0
-    SC  x5, {pcc}, x2
+    addi x11, x11, -{hostcall}
+    bnez x11, 1f
+    CIncOffsetImm x5, x5, 4               # ECALL leaves its own address: a hostcall returns behind it
+1:  SC  x5, {pcc}, x2
     CSpecialRW x5, MTDC, x0
     CSpecialRW x5, DDC, x5                # the program's DDC out, the monitor's in
     SC  x5, {ddc}, x2
-    csrr x5, mcause
-    csrr x6, mtval
-    csrr x7, mstatus
-    sd  x5, {cause}(x2)
-    sd  x6, {value}(x2)
-    sd  x7, {status}(x2)
     ld  x10, {pointer}(x2)                # the frame as the monitor's pointers count
-    ld  x11, {stack}(x2)
+    ld  x7, {handler}(x2)
+    ld  x2, {stack}(x2)
     CONTINUE_HYBRID x6
-    # LIVE: a0 = frame, a1 = stack; DDC = the monitor's; hybrid mode.
-    mv  sp, a1
-    mv  a1, t0                            # mcause
+    # LIVE: a0 = frame, sp, t2 = handler; DDC = the monitor's; hybrid mode.
     li  s0, 0                             # ends a backtrace of the monitor here
-    li  ra, 0
-    call {handler}
+    jalr t2
     # Falls through with a0 = frame to resume.
 
 # FROM above, or from intravisor_resume. LIVE: a0 = frame to resume, hybrid mode, the monitor's DDC. The stack is not

@@ -25,7 +25,8 @@ global_asm!(
     status = const Frame::STATUS,
     pointer = const Frame::POINTER,
     stack = const Frame::STACK,
-    handler = sym handler,
+    handler = const Frame::HANDLER,
+    hostcall = const CAUSE_HOSTCALL,
 );
 
 unsafe extern "C" {
@@ -40,17 +41,15 @@ const CAUSE_HOSTCALL: u64 = 8;
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
 
-/// What the kernel does with a trap out of a thread: it returns the frame to resume.
-pub type Handler = fn(&'static Frame, Trap) -> &'static Frame;
+/// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
+pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
 /// What the kernel does when the monitor itself faults.
 pub type FatalHandler = fn(&'static Frame) -> !;
 
-static HANDLER: AtomicUsize = AtomicUsize::new(0);
 static FATAL: AtomicUsize = AtomicUsize::new(0);
 
-/// Registers the kernel's handlers and arms the trap entry; from here on a fault of the monitor is reported.
-pub fn install(handler: Handler, fatal: FatalHandler) {
-    HANDLER.store(handler as usize, Ordering::Relaxed);
+/// Registers what the kernel does with a fault of the monitor and arms the trap entry.
+pub fn install(fatal: FatalHandler) {
     FATAL.store(fatal as usize, Ordering::Relaxed);
     let entry = (intravisor_trap_entry as *const () as u64).wrapping_add(variant::bias());
     // SAFETY: the monitor's own frame is pinned in a static and has its authority (`init` attached it).
@@ -63,28 +62,21 @@ pub fn resume(frame: &'static Frame) -> ! {
     unsafe { intravisor_resume((frame as *const Frame).cast()) }
 }
 
-/// Called by the trap entry on the stack that the frame names.
-extern "C" fn handler(frame: &'static Frame, cause: u64) -> &'static Frame {
-    if frame.from_monitor() {
-        return monitor_fault(frame);
-    }
-    let trap = match cause {
-        CAUSE_HOSTCALL => {
-            // ECALL leaves its own address in MEPCC. It is always 4 bytes long and was in bounds.
-            frame.set_pc(frame.pc().wrapping_add(4));
-            Trap::Hostcall
+impl Frame {
+    /// Why the processor left the program that this frame belongs to.
+    #[inline]
+    pub fn trap(&self) -> Trap {
+        match self.cause() {
+            CAUSE_HOSTCALL => Trap::Hostcall,
+            CAUSE_TIMER => Trap::Timer,
+            CAUSE_EXTERNAL => Trap::Interrupt,
+            _ => Trap::Fault,
         }
-        CAUSE_TIMER => Trap::Timer,
-        CAUSE_EXTERNAL => Trap::Interrupt,
-        _ => Trap::Fault,
-    };
-    // SAFETY: `install` stored a `Handler`, and traps from U-mode come only after it.
-    let handler = unsafe { core::mem::transmute::<usize, Handler>(HANDLER.load(Ordering::Relaxed)) };
-    handler(frame, trap)
+    }
 }
 
-/// A fault while the monitor ran: refused by a cVM's capability in a copy routine, or a bug of the monitor.
-fn monitor_fault(frame: &'static Frame) -> &'static Frame {
+/// The handler of the monitor's own frame: refused by a cVM's capability in a copy routine, or a bug of the monitor.
+pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
         return frame;

@@ -1,1 +1,206 @@
-//! later
+//! The software stand-in: the kernel's unit tests run on it under plain `cargo test`. Capabilities behave as those of
+//! CHERI-RISC-V ISAv9, computed by `capability`; memory, console and time belong to the thread that runs the test, and
+//! [`stand_in`] lets the test look at them and change them.
+
+mod frame;
+mod slot;
+pub mod stand_in;
+pub mod user;
+
+pub use frame::Frame;
+pub use slot::{
+    Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
+    monitor_text_permissions, representable,
+};
+
+use crate::types::{DeriveError, Device, Fault, Window};
+use abi::FaultKind;
+use capability::Decoded;
+use fdt::Fdt;
+
+/// ELF machine number of cVMs (EM_RISCV).
+pub const ELF_MACHINE: u16 = 243;
+/// ELF relocation type that adds the load bias to its addend (R_RISCV_RELATIVE).
+pub const ELF_RELATIVE: u32 = 3;
+/// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
+pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
+/// Bytes between the thread pointer and the TLS block.
+pub const TLS_OFFSET: u64 = 0;
+/// Offset of a return address from the frame pointer.
+pub const BACKTRACE_RETURN: i64 = -8;
+/// Offset of the caller's frame pointer from the frame pointer.
+pub const BACKTRACE_PREVIOUS: i64 = -16;
+
+static ROOT: Slot = Slot::root();
+static WINDOWS: [Slot; Device::COUNT] = [const { Slot::null() }; Device::COUNT];
+
+/// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
+pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
+/// What the kernel does when the monitor itself faults.
+pub type FatalHandler = fn(&'static Frame) -> !;
+
+/// Nothing to prepare here.
+///
+/// # Errors
+/// None here.
+pub fn init(_bias: u64) -> Result<(), DeriveError> {
+    Ok(())
+}
+
+/// No trap ever comes on the host: a test calls the kernel's handler itself.
+pub fn install(_fatal: FatalHandler) {}
+
+/// There is nothing to run on the host.
+pub fn resume(_frame: &'static Frame) -> ! {
+    panic!("a thread was resumed on the host")
+}
+
+/// The slot of the root capability.
+pub fn root() -> &'static Slot {
+    &ROOT
+}
+
+/// The monitor's own data capability has no meaning on the host.
+pub fn set_data(_data: &Slot) {}
+
+/// The address of the monitor's data capability.
+pub fn data_origin(base: u64) -> u64 {
+    base
+}
+
+/// The monitor's code capability: the root, for want of a better one.
+pub fn text() -> Decoded {
+    ROOT.decoded()
+}
+
+/// The stand-in does not relocate.
+pub fn relocates() -> bool {
+    false
+}
+
+/// Name of the stand-in for the log.
+pub fn isa() -> &'static str {
+    "the host's stand-in"
+}
+
+/// Physical address of something that belongs to the monitor.
+pub fn physical<T: ?Sized>(thing: *const T) -> u64 {
+    thing.cast::<u8>() as u64
+}
+
+/// Pointer of the monitor to a physical address.
+pub fn pointer(physical: u64) -> *mut u8 {
+    physical as *mut u8
+}
+
+/// No backtrace of the host's own stack.
+pub fn caller(_frame_pointer: u64) -> Option<[u64; 2]> {
+    None
+}
+
+/// No frame pointer to start from.
+pub fn frame_pointer() -> u64 {
+    0
+}
+
+/// The fault that the test put into the frame.
+pub fn describe(frame: &Frame) -> Fault {
+    Fault {
+        kind: FaultKind::Unknown,
+        pc: frame.pc(),
+        access: None,
+        address: None,
+        authority: None,
+        instruction: None,
+        raw: [("cause", 0), ("value", 0)],
+    }
+}
+
+/// The slot of a device window.
+pub fn window(device: Device) -> &'static Slot {
+    &WINDOWS[device as usize]
+}
+
+/// The host has no devices to carve.
+pub fn windows<'a>(_tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
+    core::iter::empty()
+}
+
+/// Ends the test by a panic that tells the status.
+pub fn power_off(success: bool) -> ! {
+    panic!("power off, {}", if success { "success" } else { "failure" })
+}
+
+/// The second line of defence: none on the host.
+pub mod protection {
+    /// Opens memory to cVMs.
+    pub fn open(_base: u64, _top: u64) {}
+}
+
+/// The console: what the monitor sends is collected, what it receives comes from the test.
+pub mod console {
+    use super::stand_in::WORLD;
+
+    /// Sends a byte.
+    pub fn put(byte: u8) {
+        WORLD.with_borrow_mut(|world| world.output.push(byte));
+    }
+
+    /// The next byte that the test has typed.
+    pub fn get() -> Option<u8> {
+        WORLD.with_borrow_mut(|world| world.input.pop_front())
+    }
+
+    /// Nothing to enable.
+    pub fn enable_interrupt() {}
+}
+
+/// Interrupts: pending while there is input.
+pub mod interrupts {
+    use super::stand_in::WORLD;
+    use fdt::Fdt;
+
+    /// Nothing to open.
+    pub fn init(_tree: &Fdt<'_>) {}
+
+    /// Services pending input; `None` = nothing pending.
+    pub fn service(drain: impl FnOnce()) -> Option<bool> {
+        let pending = WORLD.with_borrow(|world| !world.input.is_empty());
+        pending.then(|| {
+            drain();
+            true
+        })
+    }
+
+    /// Moves time to the deadline.
+    ///
+    /// # Panics
+    /// Without a deadline: nothing would ever happen again.
+    pub fn wait() {
+        WORLD.with_borrow_mut(|world| {
+            let deadline = world.deadline.expect("the monitor waits for an event that cannot come");
+            world.now = world.now.max(deadline);
+        });
+    }
+}
+
+/// Time: stands still but for what the test and `interrupts::wait` do.
+pub mod timer {
+    use super::stand_in::WORLD;
+    use fdt::Fdt;
+
+    /// Ticks a second.
+    pub fn frequency(_tree: &Fdt<'_>) -> Option<u64> {
+        Some(10_000_000)
+    }
+
+    /// Ticks since the test began.
+    pub fn now() -> u64 {
+        WORLD.with_borrow(|world| world.now)
+    }
+
+    /// Sets or removes the deadline.
+    pub fn set_deadline(deadline: Option<u64>) {
+        WORLD.with_borrow_mut(|world| world.deadline = deadline);
+    }
+}

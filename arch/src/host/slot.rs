@@ -1,0 +1,117 @@
+//! Slots that hold a capability of `capability::riscv` as a plain value.
+
+use crate::types::{Derivation, DeriveError};
+use capability::riscv::{Capability, permission_bits, representable_length, representable_mask};
+use capability::{Decoded, Permissions};
+use std::sync::Mutex;
+
+/// A pinned home of one capability.
+pub struct Slot(Mutex<Capability>);
+
+impl Slot {
+    /// A slot that holds NULL.
+    pub const fn null() -> Slot {
+        Slot(Mutex::new(Capability::NULL))
+    }
+
+    pub(super) const fn root() -> Slot {
+        Slot(Mutex::new(Capability::ROOT))
+    }
+
+    fn get(&self) -> Capability {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn set(&self, value: Capability) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = value;
+    }
+
+    /// A plain value of what the slot holds.
+    pub fn decoded(&self) -> Decoded {
+        self.get().decode()
+    }
+
+    /// Makes the slot hold NULL.
+    pub fn clear(&self) {
+        self.set(Capability::NULL);
+    }
+
+    pub(super) fn set_integer(&self, value: u64) {
+        self.set(Capability::from_integer(value));
+    }
+
+    /// Makes the slot hold what `other` holds.
+    pub fn copy_from(&self, other: &Slot) {
+        self.set(other.get());
+    }
+
+    /// Makes the slot hold a capability derived from `parent`.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        let from = parent.get();
+        if !from.tag() {
+            return Err(DeriveError::Untagged);
+        }
+        if from.is_sealed() {
+            return Err(DeriveError::Sealed);
+        }
+        let top = u128::from(request.base) + u128::from(request.length);
+        if request.base < from.base() || top > from.top() {
+            return Err(DeriveError::OutOfBounds);
+        }
+        if !from.permissions().contains(request.permissions) {
+            return Err(DeriveError::Permissions);
+        }
+        let (bounded, exact) = from.set_address(request.base).set_bounds(request.length);
+        let derived = bounded
+            .and_permissions(permission_bits(request.permissions))
+            .set_address(request.address);
+        if !exact || !derived.tag() {
+            return Err(DeriveError::Unrepresentable);
+        }
+        self.set(derived);
+        Ok(())
+    }
+}
+
+/// Permissions of a cVM's code capability.
+pub fn code_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::INVOKE
+}
+
+/// Permissions of a cVM's data capability.
+pub fn data_permissions() -> Permissions {
+    monitor_data_permissions() | Permissions::INVOKE
+}
+
+/// Permissions of the monitor's own data capability.
+pub fn monitor_data_permissions() -> Permissions {
+    Permissions::GLOBAL
+        | Permissions::LOAD
+        | Permissions::STORE
+        | Permissions::LOAD_CAPABILITY
+        | Permissions::STORE_CAPABILITY
+        | Permissions::STORE_LOCAL
+}
+
+/// Permissions of the monitor's own code capability.
+pub fn monitor_text_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::SYSTEM
+}
+
+/// Permissions of a device window.
+pub fn device_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE
+}
+
+/// The length and the alignment of the base that make bounds representable.
+pub fn representable(length: u64) -> (u64, u64) {
+    (representable_length(length), representable_mask(length).wrapping_neg())
+}
+
+/// The base of the addresses that a cVM in a region at `base` sees.
+pub fn address_base(base: u64) -> u64 {
+    base
+}

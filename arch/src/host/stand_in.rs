@@ -1,0 +1,55 @@
+//! What a test sees of the stand-in: its thread's memory, console and time.
+
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The world of one thread.
+pub(super) struct World {
+    pub(super) memory: BTreeMap<u64, u8>,
+    pub(super) output: Vec<u8>,
+    pub(super) input: VecDeque<u8>,
+    pub(super) now: u64,
+    pub(super) deadline: Option<u64>,
+}
+
+std::thread_local! {
+    pub(super) static WORLD: RefCell<World> = const {
+        RefCell::new(World {
+            memory: BTreeMap::new(),
+            output: Vec::new(),
+            input: VecDeque::new(),
+            now: 0,
+            deadline: None,
+        })
+    };
+}
+
+/// Takes what the monitor has sent to the console since the last call.
+pub fn take_output() -> Vec<u8> {
+    WORLD.with_borrow_mut(|world| core::mem::take(&mut world.output))
+}
+
+/// Types on the console.
+pub fn type_input(bytes: &[u8]) {
+    WORLD.with_borrow_mut(|world| world.input.extend(bytes));
+}
+
+/// Moves time forward.
+pub fn advance(ticks: u64) {
+    WORLD.with_borrow_mut(|world| world.now += ticks);
+}
+
+/// The deadline of the timer.
+pub fn deadline() -> Option<u64> {
+    WORLD.with_borrow(|world| world.deadline)
+}
+
+/// Reads physical memory; bytes never written are 0xaa, so that forgotten zeroing shows.
+pub fn memory(address: u64, length: usize) -> Vec<u8> {
+    WORLD.with_borrow(|world| {
+        (0..length as u64)
+            .map(|offset| world.memory.get(&(address + offset)).copied().unwrap_or(0xaa))
+            .collect()
+    })
+}
