@@ -42,6 +42,22 @@ impl Architecture {
         }
     }
 
+    /// The smallest length of at least `length` bytes that capability bounds can say exactly, and the alignment that
+    /// their base needs. `None` when that is the whole address space.
+    pub fn representable(self, length: u64) -> Option<(u64, u64)> {
+        let (rounded, mask) = match self {
+            Architecture::CheriRiscv => (
+                capability::riscv::representable_length(length),
+                capability::riscv::representable_mask(length),
+            ),
+            Architecture::Morello => (
+                capability::morello::representable_length(length),
+                capability::morello::representable_mask(length),
+            ),
+        };
+        (rounded >= length).then_some((rounded, mask.wrapping_neg()))
+    }
+
     /// The architecture with this ELF machine number.
     pub fn from_elf_machine(machine: u16) -> Option<Architecture> {
         Architecture::ALL.into_iter().find(|arch| arch.elf_machine() == machine)

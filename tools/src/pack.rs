@@ -254,6 +254,21 @@ impl Packer<'_> {
                 problem,
             );
         }
+        let size = spec.isolation_size.unwrap_or(needed);
+        if let (Some(base), Some((length, alignment))) = (spec.isolation_base, self.arch.representable(size))
+            && !base.is_multiple_of(alignment)
+        {
+            let problem = format!(
+                "the bounds of {length:#x} bytes cannot be said exactly from there, expected a multiple of {alignment:#x}"
+            );
+            return self.error(
+                cvm,
+                cvm.isolation_position,
+                "isolation.base",
+                &format!("{base:#x}"),
+                problem,
+            );
+        }
         if facts.kind == object::elf::ET_EXEC
             && let Err(problem) = check_fixed(facts, spec, needed)
         {

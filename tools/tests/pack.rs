@@ -462,6 +462,11 @@ fn programs_are_found_checked_and_measured() {
         "demo.yaml:4:14: error: cVM a: isolation.size: \"16 KiB\": too small: the program needs 0x2000, heap 0x0, \
          stack 0x4000, start block 0x60; expected at least 28 KiB"
     );
+    assert_eq!(
+        about("isolation: {base: 0x82001000, size: 128MiB}"),
+        "demo.yaml:4:14: error: cVM a: isolation.base: \"0x82001000\": the bounds of 0x8000000 bytes cannot be said exactly \
+         from there, expected a multiple of 0x40000"
+    );
     let huge = about("heap: 0xffffffffffffffff");
     let text = "demo.yaml:2:3: error: cVM a: heap, stack: \"heap 0xffffffffffffffff, stack 0x4000\": \
                 more than the 64-bit address space, expected sizes that fit into memory";
