@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufReader, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
@@ -82,7 +82,7 @@ impl Console {
         console.source = Some(receiver);
         std::thread::spawn(move || {
             let mut escaped = false;
-            for byte in file.bytes().map_while(Result::ok) {
+            for byte in BufReader::new(file).bytes().map_while(Result::ok) {
                 let key = match (escaped, byte) {
                     (false, ESCAPE) if terminal => {
                         escaped = true;

@@ -7,9 +7,9 @@ pub(super) fn multiply_divide(kind: Kind, a: u64, b: u64) -> u64 {
     let (signed_a, signed_b) = (a as i64, b as i64);
     let (word_a, word_b) = (a as i32, b as i32);
     match kind {
-        Kind::Mulh => (i128::from(signed_a) * i128::from(signed_b) >> 64) as u64,
+        Kind::Mulh => ((i128::from(signed_a) * i128::from(signed_b)) >> 64) as u64,
         Kind::Mulhsu => (i128::from(signed_a).wrapping_mul(i128::from(b)) >> 64) as u64,
-        Kind::Mulhu => (u128::from(a) * u128::from(b) >> 64) as u64,
+        Kind::Mulhu => ((u128::from(a) * u128::from(b)) >> 64) as u64,
         Kind::Div if b == 0 => u64::MAX,
         Kind::Div => signed_a.wrapping_div(signed_b) as u64,
         Kind::Divu => a.checked_div(b).unwrap_or(u64::MAX),

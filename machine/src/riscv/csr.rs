@@ -166,11 +166,10 @@ impl Hart {
                 self.forget_windows();
             }
             MIE => self.mie = value & INTERRUPTS,
+            MTVEC if value & 3 > 1 => {}
             MTVEC => {
-                if value & 3 < 2 {
-                    let register = &mut self.special[special::MTCC as usize];
-                    *register = with_program_counter_view(self.isa, *register, value);
-                }
+                let register = &mut self.special[special::MTCC as usize];
+                *register = with_program_counter_view(self.isa, *register, value);
             }
             MCOUNTEREN => self.mcounteren = value & 0xffff_ffff,
             MSCRATCH => self.mscratch = value,

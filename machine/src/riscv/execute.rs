@@ -6,6 +6,7 @@ use super::bus::Bus;
 use super::code::{self, Code};
 use super::hart::{Hart, permission};
 use super::operation::{Kind, Operation};
+use super::trace::TrapRecord;
 use super::trap::{CapabilityCause, REGISTER_PCC, Trap};
 
 /// Where the hart goes after an instruction that the loop does not execute itself.
@@ -91,7 +92,7 @@ impl Hart {
     fn trap(&mut self, trap: Trap, bus: &Bus) {
         let half = |offset| u32::from(bus.fetch(self.pc.wrapping_add(offset)).unwrap_or(0));
         let instruction = half(0) | half(2) << 16;
-        self.take_trap(trap, instruction);
+        self.take_trap(TrapRecord::new(self, trap, instruction));
         if self.pause_on_trap || self.trap_loop {
             self.pause();
         }

@@ -7,6 +7,7 @@ use crate::cli::Isa;
 use super::map;
 use super::pmp::Pmp;
 use super::registers::Registers;
+use super::trace::TrapRecord;
 use super::trap::{CAUSE_INTERRUPT, CapabilityCause, REGISTER_PCC, Trap};
 
 /// Privilege modes of this board; there is no supervisor mode.
@@ -120,19 +121,6 @@ pub(super) struct Reservation {
     pub(super) low: u64,
     pub(super) high: u64,
     pub(super) tag: bool,
-}
-
-/// The last trap that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrapRecord {
-    /// Cause and value.
-    pub trap: Trap,
-    /// Address of the instruction that trapped, or of the next one for an interrupt.
-    pub address: u64,
-    /// The instruction that trapped as far as memory has one there.
-    pub instruction: u32,
-    /// Privilege before the trap.
-    pub from: Privilege,
 }
 
 /// One hart.
@@ -331,23 +319,11 @@ impl Hart {
             .find(|number| pending >> number & 1 == 1)
     }
 
-    /// Enters the trap handler. `instruction` is what memory holds at the trapping instruction.
-    pub(super) fn take_trap(&mut self, trap: Trap, instruction: u32) {
+    /// Enters the trap handler.
+    pub(super) fn take_trap(&mut self, record: TrapRecord) {
+        let trap = record.trap;
         let interrupt = trap.cause & CAUSE_INTERRUPT != 0;
-        let trap = if trap == Trap::illegal() {
-            Trap {
-                value: u64::from(instruction),
-                ..trap
-            }
-        } else {
-            trap
-        };
-        self.last_trap = Some(TrapRecord {
-            trap,
-            address: self.pc,
-            instruction,
-            from: self.privilege,
-        });
+        self.last_trap = Some(record);
         if !interrupt {
             self.trapped += 1;
             self.trap_loop = self.last_trap_step != u64::MAX
@@ -450,7 +426,7 @@ mod tests {
         assert_eq!((hart.privilege, hart.pc), (Privilege::User, 0x8100_0000));
         hart.set_ddc(user);
         hart.pc = 0x8100_0010;
-        hart.take_trap(Trap::capability(CapabilityCause::Length, 33), 0);
+        hart.take_trap(TrapRecord::new(&hart, Trap::capability(CapabilityCause::Length, 33), 0));
         assert_eq!(hart.special[special::MEPCC as usize], user.set_address(0x8100_0010));
         assert_eq!((hart.mcause, hart.mtval), (0x1c, 0x421));
         assert_eq!((hart.pc, hart.privilege), (0x8000_0000, Privilege::Machine));

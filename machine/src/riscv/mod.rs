@@ -29,6 +29,7 @@ mod devices;
 mod disassemble;
 mod execute;
 mod hart;
+mod inspect;
 pub mod map;
 mod operation;
 mod pmp;
@@ -43,8 +44,8 @@ use std::time::Instant;
 pub use crate::cli::Isa;
 pub use board::{Board, BuildError, Config, Until};
 pub use disassemble::disassemble;
-pub use hart::{Privilege, TrapRecord, special};
-pub use trace::Step;
+pub use hart::{Privilege, special};
+pub use trace::{Attempt, Step, TrapRecord};
 pub use trap::{CapabilityCause, Trap};
 
 use crate::cli::Options;
@@ -69,10 +70,10 @@ pub fn command(options: &Options) -> Result<Stop, String> {
     let console = Console::host().map_err(|error| format!("console: {error}"))?;
     let mut board = Board::with_console(config, console).map_err(|error| error.to_string())?;
     if options.trace {
-        board.set_trace(Some(Box::new(|step| eprintln!("{step}"))));
+        board.set_trace(|step| eprintln!("{step}"));
     }
     if options.explain_faults {
-        board.set_trap_hook(Some(Box::new(|core, record| eprintln!("hart {core}: {record}"))));
+        board.set_trap_hook(|core, record| eprintln!("hart {core}: {record}"));
     }
     let start = Instant::now();
     let mut instructions = 0;

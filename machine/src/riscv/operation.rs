@@ -199,3 +199,61 @@ impl Atomic {
         }
     }
 }
+
+/// The access to memory that an operation makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemoryAccess {
+    pub(super) by_capability: bool,
+    pub(super) store: bool,
+    /// Bytes.
+    pub(super) size: u8,
+    /// Added to the base register.
+    pub(super) offset: i32,
+}
+
+impl Operation {
+    /// The access that this operation makes, if it is a load, store or atomic; an atomic counts as a store.
+    pub(super) fn memory_access(&self) -> Option<MemoryAccess> {
+        use Kind::*;
+        let (by_capability, store, size) = match self.kind {
+            LbDdc | LbuDdc => (false, false, 1),
+            LhDdc | LhuDdc => (false, false, 2),
+            LwDdc | LwuDdc => (false, false, 4),
+            LdDdc => (false, false, 8),
+            ClcDdc => (false, false, 16),
+            LbCap | LbuCap => (true, false, 1),
+            LhCap | LhuCap => (true, false, 2),
+            LwCap | LwuCap => (true, false, 4),
+            LdCap => (true, false, 8),
+            ClcCap => (true, false, 16),
+            CLoadTags => (true, false, 64),
+            SbDdc => (false, true, 1),
+            ShDdc => (false, true, 2),
+            SwDdc => (false, true, 4),
+            SdDdc => (false, true, 8),
+            CscDdc => (false, true, 16),
+            SbCap => (true, true, 1),
+            ShCap => (true, true, 2),
+            SwCap => (true, true, 4),
+            SdCap => (true, true, 8),
+            CscCap => (true, true, 16),
+            Amo | Lr | Sc => {
+                let atomic = Atomic::unpack(self.imm);
+                let store = self.kind != Lr;
+                return Some(MemoryAccess {
+                    by_capability: atomic.by_capability,
+                    store,
+                    size: 1 << atomic.size,
+                    offset: 0,
+                });
+            }
+            _ => return None,
+        };
+        Some(MemoryAccess {
+            by_capability,
+            store,
+            size,
+            offset: self.imm,
+        })
+    }
+}

@@ -73,14 +73,13 @@ pub(super) fn device_tree(input: &TreeInput) -> Result<Vec<u8>, Error> {
     fdt.property_string("compatible", "simple-bus")?;
     fdt.property_null("ranges")?;
     devices(&mut fdt, input, plic, test)?;
-    fdt.end_node(soc)?;
-
     let poweroff = fdt.begin_node("poweroff")?;
     system_request(&mut fdt, "syscon-poweroff", 0x5555, test)?;
     fdt.end_node(poweroff)?;
     let reboot = fdt.begin_node("reboot")?;
     system_request(&mut fdt, "syscon-reboot", 0x7777, test)?;
     fdt.end_node(reboot)?;
+    fdt.end_node(soc)?;
 
     let chosen = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", input.bootargs)?;

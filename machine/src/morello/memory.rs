@@ -1,0 +1,275 @@
+//! Loads and stores of general registers (DDI 0487 C4.1.4). In C64 the base is a capability register, in A64 DDC authorises.
+
+use super::access::{Base, LOAD, STORE};
+use super::bus::Bus;
+use super::core::{Core, Step};
+use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn, signed};
+use super::integer::extend;
+
+/// Loads and stores of single registers and pairs, and literals.
+pub(super) const INSTRUCTIONS: &[Row] = &[
+    (pattern("0.01 1000 .... .... .... .... .... ...."), load_literal),
+    (pattern("1001 1000 .... .... .... .... .... ...."), load_literal),
+    (pattern("1101 1000 .... .... .... .... .... ...."), prefetch),
+    (pattern("..10 1000 0... .... .... .... .... ...."), pair_no_allocate),
+    (pattern("..10 1000 1... .... .... .... .... ...."), pair_post_index),
+    (pattern("..10 1001 0... .... .... .... .... ...."), pair_offset),
+    (pattern("..10 1001 1... .... .... .... .... ...."), pair_pre_index),
+    (pattern("..11 1000 ..0. .... .... 00.. .... ...."), unscaled),
+    (pattern("..11 1000 ..0. .... .... 01.. .... ...."), post_index),
+    (pattern("..11 1000 ..0. .... .... 10.. .... ...."), unprivileged),
+    (pattern("..11 1000 ..0. .... .... 11.. .... ...."), pre_index),
+    (pattern("..11 1000 ..1. .... .1.. 10.. .... ...."), register_offset),
+    (pattern("..11 1001 .... .... .... .... .... ...."), unsigned_offset),
+];
+
+/// What a transfer of one register does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transfer {
+    /// Binary logarithm of the size in bytes.
+    pub(super) size: u32,
+    /// What happens.
+    pub(super) kind: Kind,
+}
+
+/// The direction of a transfer, and the extension of what is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Store,
+    Load,
+    LoadSigned,
+    LoadSigned32,
+    Prefetch,
+}
+
+impl Transfer {
+    /// From the size and opc fields that most encodings share.
+    #[inline(always)]
+    const fn from_fields(size: u32, opc: u32) -> Option<Self> {
+        let kind = match (opc, size) {
+            (0, _) => Kind::Store,
+            (1, _) => Kind::Load,
+            (2, 3) => Kind::Prefetch,
+            (2, _) => Kind::LoadSigned,
+            (3, 0 | 1) => Kind::LoadSigned32,
+            _ => return None,
+        };
+        Some(Self { size, kind })
+    }
+
+    const fn permissions(self) -> u32 {
+        match self.kind {
+            Kind::Store => STORE,
+            _ => LOAD,
+        }
+    }
+}
+
+impl Core {
+    /// The low bytes of a register's worth of memory.
+    #[inline(always)]
+    pub(super) fn load_sized(&mut self, bus: &mut Bus, address: u64, size: u32, user: bool) -> Step<u64> {
+        Ok(match size {
+            0 => self.load::<1>(bus, address, user)?[0].into(),
+            1 => u16::from_le_bytes(self.load(bus, address, user)?).into(),
+            2 => u32::from_le_bytes(self.load(bus, address, user)?).into(),
+            _ => u64::from_le_bytes(self.load(bus, address, user)?),
+        })
+    }
+
+    /// Stores the low bytes of `value`.
+    #[inline(always)]
+    pub(super) fn store_sized(&mut self, bus: &mut Bus, address: u64, size: u32, value: u64, user: bool) -> Step {
+        match size {
+            0 => self.store(bus, address, [value as u8], user),
+            1 => self.store(bus, address, (value as u16).to_le_bytes(), user),
+            2 => self.store(bus, address, (value as u32).to_le_bytes(), user),
+            _ => self.store(bus, address, value.to_le_bytes(), user),
+        }
+    }
+
+    /// Transfers register `t` at `address`, which base register `n` authorises.
+    #[inline(always)]
+    pub(super) fn transfer(
+        &mut self,
+        bus: &mut Bus,
+        what: Transfer,
+        base: Base,
+        (n, t): (u32, u32),
+        address: u64,
+        user: bool,
+    ) -> Step {
+        if what.kind == Kind::Prefetch {
+            return Ok(());
+        }
+        self.check_sp(n)?;
+        let address = self.authorise(base, n, address, 1 << what.size, what.permissions())?;
+        if what.kind == Kind::Store {
+            let value = self.x(t);
+            return self.store_sized(bus, address, what.size, value, user);
+        }
+        let value = self.load_sized(bus, address, what.size, user)?;
+        let unused = 64 - (8 << what.size);
+        let value = match what.kind {
+            Kind::LoadSigned => ((value << unused) as i64 >> unused) as u64,
+            Kind::LoadSigned32 => u64::from(((value << unused) as i64 >> unused) as u32),
+            _ => value,
+        };
+        self.set_x(t, value);
+        Ok(())
+    }
+
+    /// Writes a new address to base register `n`: moves the capability in C64, leaves an integer in A64.
+    #[inline(always)]
+    pub(super) fn write_back(&mut self, n: u32, address: u64) {
+        if self.c64 {
+            let base = self.c_or_sp(n);
+            self.set_c_or_sp(n, base.inc_offset(address.wrapping_sub(base.address())));
+        } else {
+            self.set_x_or_sp(n, address);
+        }
+    }
+}
+
+fn transfer_of(core: &mut Core, word: u32) -> Step<Transfer> {
+    match Transfer::from_fields(bits(word, 30, 2), bits(word, 22, 2)) {
+        Some(transfer) => Ok(transfer),
+        None => core.undefined(),
+    }
+}
+
+fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of(core, word)?;
+    let address = core.x_or_sp(rn(word)).wrapping_add(u64::from(bits(word, 10, 12)) << what.size);
+    let user = core.user();
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
+}
+
+fn unscaled(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of(core, word)?;
+    let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
+    let user = core.user();
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
+}
+
+fn unprivileged(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of(core, word)?;
+    if what.kind == Kind::Prefetch {
+        return core.undefined();
+    }
+    let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
+    let user = core.unprivileged_access();
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
+}
+
+impl Core {
+    /// Whether LDTR and STTR access memory as EL0 does.
+    pub(super) fn unprivileged_access(&self) -> bool {
+        let host = self.el == 2 && self.registers.hcr_el2 >> 34 & 1 == 1 && self.registers.hcr_el2 >> 27 & 1 == 1;
+        self.el == 0 || !self.uao && (self.el == 1 || host)
+    }
+}
+
+fn post_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of(core, word)?;
+    if what.kind == Kind::Prefetch {
+        return core.undefined();
+    }
+    let address = core.x_or_sp(rn(word));
+    let user = core.user();
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)?;
+    core.write_back(rn(word), address.wrapping_add_signed(signed(word, 12, 9)));
+    Ok(())
+}
+
+fn pre_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of(core, word)?;
+    if what.kind == Kind::Prefetch {
+        return core.undefined();
+    }
+    let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
+    let user = core.user();
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)?;
+    core.write_back(rn(word), address);
+    Ok(())
+}
+
+fn register_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of(core, word)?;
+    let amount = if bit(word, 12) { what.size } else { 0 };
+    let offset = extend(core.x(rm(word)), bits(word, 13, 3), amount);
+    let address = core.x_or_sp(rn(word)).wrapping_add(offset);
+    let user = core.user();
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
+}
+
+fn prefetch(_: &mut Core, _: &mut Bus, _: u32) -> Step {
+    Ok(())
+}
+
+/// Loads relative to PCC, which authorises them.
+fn load_literal(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let address = core.pc.wrapping_add_signed(signed(word, 5, 19) * 4);
+    let size = if bits(word, 30, 2) == 1 { 3 } else { 2 };
+    let pcc = core.pcc;
+    core.check_capability(&pcc, address, 1 << size, LOAD)?;
+    let user = core.user();
+    let value = core.load_sized(bus, address, size, user)?;
+    core.set_x(rd(word), if bits(word, 30, 2) == 2 { value as i32 as u64 } else { value });
+    Ok(())
+}
+
+fn pair_no_allocate(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    if bits(word, 30, 2) == 1 {
+        return core.undefined();
+    }
+    pair_offset(core, bus, word)
+}
+
+fn pair_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let address = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
+    transfer_pair(core, bus, word, address)
+}
+
+fn pair_pre_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let address = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
+    transfer_pair(core, bus, word, address)?;
+    core.write_back(rn(word), address);
+    Ok(())
+}
+
+fn pair_post_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let address = core.x_or_sp(rn(word));
+    transfer_pair(core, bus, word, address)?;
+    core.write_back(rn(word), address.wrapping_add_signed(pair_immediate(word)));
+    Ok(())
+}
+
+fn pair_immediate(word: u32) -> i64 {
+    signed(word, 15, 7) << if bit(word, 31) { 3 } else { 2 }
+}
+
+fn transfer_pair(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Step {
+    let (opc, load) = (bits(word, 30, 2), bit(word, 22));
+    if opc == 3 || opc == 1 && !load {
+        return core.undefined();
+    }
+    let size = if opc == 2 { 3 } else { 2 };
+    core.check_sp(rn(word))?;
+    let address =
+        core.authorise(Base::Normal, rn(word), address, 2 << size, if load { LOAD } else { STORE })?;
+    let user = core.user();
+    let second = address.wrapping_add(1 << size);
+    if load {
+        let one = core.load_sized(bus, address, size, user)?;
+        let two = core.load_sized(bus, second, size, user)?;
+        let (one, two) = if opc == 1 { (one as i32 as u64, two as i32 as u64) } else { (one, two) };
+        core.set_x(rd(word), one);
+        core.set_x(ra(word), two);
+        Ok(())
+    } else {
+        let (one, two) = (core.x(rd(word)), core.x(ra(word)));
+        core.store_sized(bus, address, size, one, user)?;
+        core.store_sized(bus, second, size, two, user)
+    }
+}
