@@ -1,0 +1,36 @@
+//! Looks for the QEMUs that the tests can use besides the embedded machine. A test that wants one that is not there is
+//! shown as ignored, with the reason.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Name of the condition, program, variable that may name another program.
+const EMULATORS: [(&str, &str, &str); 3] = [
+    (
+        "qemu_riscv64cheri",
+        "qemu-system-riscv64cheri",
+        "INTRAVISOR_QEMU_RISCV64CHERI",
+    ),
+    (
+        "qemu_riscv64xcheri",
+        "qemu-system-riscv64xcheri",
+        "INTRAVISOR_QEMU_RISCV64XCHERI",
+    ),
+    ("qemu_morello", "qemu-system-morello", "INTRAVISOR_QEMU_MORELLO"),
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=PATH");
+    let search_path = env::var_os("PATH").unwrap_or_default();
+    for (condition, program, variable) in EMULATORS {
+        println!("cargo::rustc-check-cfg=cfg({condition})");
+        println!("cargo::rerun-if-env-changed={variable}");
+        let named = env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from);
+        let on_path = || env::split_paths(&search_path).map(|directory| directory.join(program));
+        if let Some(path) = named.or_else(|| on_path().find(|path| path.is_file())) {
+            println!("cargo::rustc-cfg={condition}");
+            println!("cargo::rustc-env={variable}={}", path.display());
+        }
+    }
+}

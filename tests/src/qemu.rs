@@ -1,0 +1,109 @@
+//! Booting on QEMU. Its virtual time counts instructions too (`-icount`), so that what a test sees does not depend on
+//! how busy the host is.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tools::run::{self, Isa};
+
+use crate::outcome::Ending;
+use crate::platform::Platform;
+
+/// A run that takes longer on the host hangs; the longest takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The variable that names the platform's emulator, and the program that was found when the tests were built.
+fn emulator(platform: Platform) -> (&'static str, Option<&'static str>) {
+    match platform {
+        Platform::QemuXcheri => (
+            "INTRAVISOR_QEMU_RISCV64XCHERI",
+            option_env!("INTRAVISOR_QEMU_RISCV64XCHERI"),
+        ),
+        _ => (
+            "INTRAVISOR_QEMU_RISCV64CHERI",
+            option_env!("INTRAVISOR_QEMU_RISCV64CHERI"),
+        ),
+    }
+}
+
+/// Boots `image`, types the input, and returns how the run ended and what was on the console.
+///
+/// # Panics
+/// QEMU cannot be started.
+pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(String, Vec<u8>)]) -> (Ending, String) {
+    let (variable, program) = emulator(platform);
+    let lookup = |name: &str| program.filter(|_| name == variable).map(OsString::from);
+    let isa = if platform.relocates() { Isa::V8 } else { Isa::V9 };
+    let icount = ["-icount", "shift=0,sleep=off"].map(OsString::from);
+    let extra = [extra, &icount].concat();
+    let command = run::qemu_command(image, platform.arch(), isa, &extra, &lookup);
+    let mut command = command.unwrap_or_else(|error| panic!("{error}"));
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let name = command.get_program().display().to_string();
+    watch(child.unwrap_or_else(|error| panic!("{name}: {error}")), input)
+}
+
+fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
+    let output = reader(&mut child);
+    let mut stdin = child.stdin.take();
+    let mut input = input.iter();
+    let mut awaited = input.next();
+    let (mut console, mut searched) = (String::new(), 0);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => console.push_str(&String::from_utf8_lossy(&bytes)),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                // It may have ended by itself just now; the status below tells.
+                let _ = child.kill();
+                let _ = child.wait();
+                return (Ending::Broken(format!("no end within {PATIENCE:?}")), console);
+            }
+        }
+        while let Some((pattern, bytes)) = awaited {
+            let Some(at) = console[searched..].find(pattern) else {
+                break;
+            };
+            searched += at + pattern.len();
+            if let Some(stdin) = &mut stdin {
+                stdin
+                    .write_all(bytes)
+                    .and_then(|()| stdin.flush())
+                    .unwrap_or_else(|error| panic!("typing: {error}"));
+            }
+            awaited = input.next();
+        }
+    }
+    let status = child.wait().unwrap_or_else(|error| panic!("QEMU: {error}"));
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    (
+        code.map_or_else(|| Ending::Broken(status.to_string()), Ending::Exit),
+        console,
+    )
+}
+
+/// The child's standard output as it comes.
+fn reader(child: &mut Child) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    if let Some(mut stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}

@@ -1,0 +1,237 @@
+//! What a test boots: cVMs and their programs, or whatever else stands in the archive, and the board around them.
+
+
+use abi::manifest::MEMBER;
+use machine::Stop;
+use machine::riscv::{Board, Config, Until};
+use tools::archive::{self, Member};
+use tools::manifest::{CvmSpec, Manifest};
+
+use crate::outcome::{Ending, Outcome};
+use crate::platform::Platform;
+use crate::{artifacts, qemu};
+
+/// Most instructions of one run on the embedded machine; the longest test needs a fifth.
+const INSTRUCTIONS: u64 = 4_000_000_000;
+
+/// A cVM that runs one of the workspace's programs.
+pub fn cvm(name: &str, program: &str, args: &[&str]) -> CvmSpec {
+    CvmSpec {
+        args: args.iter().map(|argument| (*argument).to_owned()).collect(),
+        ..CvmSpec::new(name, program)
+    }
+}
+
+/// An image and the board that boots it.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    cvms: Vec<CvmSpec>,
+    members: Vec<Member>,
+    archive: Option<Vec<u8>>,
+    initrd: Option<Vec<u8>>,
+    /// Text for the kernel command line.
+    pub append: String,
+    /// Number of harts.
+    pub harts: usize,
+    /// Console input: what to wait for on the console, and what to type then.
+    pub input: Vec<(String, Vec<u8>)>,
+}
+
+impl Scenario {
+    /// These cVMs on a board with 128 MiB and one hart.
+    pub fn new(cvms: impl Into<Vec<CvmSpec>>) -> Scenario {
+        Scenario {
+            cvms: cvms.into(),
+            members: Vec::new(),
+            archive: None,
+            initrd: None,
+            append: String::new(),
+            harts: 1,
+            input: Vec::new(),
+        }
+    }
+
+    /// A manifest that no list of cVMs can express, and the workspace's programs `hello` and `idle`.
+    pub fn with_manifest(platform: Platform, manifest: impl Into<Vec<u8>>) -> Scenario {
+        let artifacts = artifacts::built(platform.arch());
+        let mut scenario = Scenario::new([]);
+        scenario.members.push(Member::new(MEMBER, manifest));
+        scenario
+            .members
+            .extend(["hello", "idle"].map(|name| Member::new(name, artifacts.program(name))));
+        scenario
+    }
+
+    /// Exactly these bytes as the archive.
+    pub fn with_archive(archive: impl Into<Vec<u8>>) -> Scenario {
+        Scenario {
+            archive: Some(archive.into()),
+            ..Scenario::new([])
+        }
+    }
+
+    /// The cVMs of a YAML file of the workspace, packed as `intravisor pack` does it.
+    ///
+    /// # Panics
+    /// It is not accepted.
+    pub fn example(platform: Platform, name: &str) -> Scenario {
+        let arch = platform.arch();
+        artifacts::built(arch);
+        let workspace = tools::workspace::Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+        let (yaml, _) = workspace.example(name).unwrap_or_else(|error| panic!("{error}"));
+        let packed = tools::pack::pack(&yaml, arch, &[workspace.programs(arch)]);
+        Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
+    }
+
+    /// Adds a file to the archive; a cVM with this runtime gets it instead of the workspace's program.
+    pub fn member(mut self, name: &str, data: impl Into<Vec<u8>>) -> Scenario {
+        self.members.push(Member::new(name, data));
+        self
+    }
+
+    /// Text for the kernel command line.
+    pub fn append(mut self, text: &str) -> Scenario {
+        self.append = text.to_owned();
+        self
+    }
+
+    /// Number of harts.
+    pub fn harts(mut self, harts: usize) -> Scenario {
+        self.harts = harts;
+        self
+    }
+
+    /// Types `text` when `pattern` appears on the console, after what was asked for before.
+    pub fn input(mut self, pattern: &str, text: &str) -> Scenario {
+        self.input.push((pattern.to_owned(), text.as_bytes().to_vec()));
+        self
+    }
+
+    /// Puts the archive of another scenario into an initrd.
+    pub fn initrd(mut self, platform: Platform, other: &Scenario) -> Scenario {
+        self.initrd = Some(other.archive(platform));
+        self
+    }
+
+    /// The archive as it goes into the image.
+    pub fn archive(&self, platform: Platform) -> Vec<u8> {
+        if let Some(archive) = &self.archive {
+            return archive.clone();
+        }
+        let mut members = self.members.clone();
+        if !self.cvms.is_empty() {
+            let manifest = Manifest::new(&self.cvms)
+                .encode()
+                .unwrap_or_else(|error| panic!("manifest: {error}"));
+            members.insert(0, Member::new(MEMBER, manifest));
+        }
+        for cvm in &self.cvms {
+            if members.iter().all(|member| member.name != cvm.runtime) {
+                let program = artifacts::built(platform.arch()).program(&cvm.runtime);
+                members.push(Member::new(&cvm.runtime, program));
+            }
+        }
+        archive::write(&members).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The image with monitor, symbols and archive.
+    pub fn image(&self, platform: Platform) -> Vec<u8> {
+        let monitor = &artifacts::built(platform.arch()).monitor;
+        let image = tools::image::build(monitor, platform.arch(), Some(&self.archive(platform)));
+        image.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Boots and runs to the end.
+    pub fn boot(&self, platform: Platform) -> Outcome {
+        match platform {
+            Platform::MachineV9 | Platform::MachineV8 => self.on_board(platform).finish(),
+            Platform::QemuV9 | Platform::QemuV8 | Platform::QemuXcheri => self.on_qemu(platform),
+        }
+    }
+
+    /// The embedded machine with the image loaded.
+    ///
+    /// # Panics
+    /// The machine refuses the image.
+    pub fn on_board(&self, platform: Platform) -> Running {
+        let config = Config {
+            isa: platform.isa(),
+            harts: self.harts,
+            initrd: self.initrd.clone(),
+            append: self.append.clone(),
+            ..Config::new(self.image(platform))
+        };
+        Running {
+            platform,
+            board: Board::new(config).unwrap_or_else(|error| panic!("{error}")),
+            input: self.input.clone(),
+        }
+    }
+
+    fn on_qemu(&self, platform: Platform) -> Outcome {
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
+        let write = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            path
+        };
+        let mut extra = vec!["-smp".into(), self.harts.to_string().into()];
+        if !self.append.is_empty() {
+            extra.extend(["-append".into(), self.append.clone().into()]);
+        }
+        if let Some(initrd) = &self.initrd {
+            extra.extend(["-initrd".into(), write("initrd", initrd).into()]);
+        }
+        let image = write("image", &self.image(platform));
+        let (ending, console) = qemu::run(platform, &image, &extra, &self.input);
+        Outcome::new(platform, ending, &console, &[])
+    }
+}
+
+/// A board of the embedded machine in the middle of a run.
+pub struct Running {
+    platform: Platform,
+    /// The board, to look into.
+    pub board: Board,
+    input: Vec<(String, Vec<u8>)>,
+}
+
+impl Running {
+    /// Runs until `pattern` appears on the console.
+    ///
+    /// # Panics
+    /// The run ends before that.
+    pub fn until(&mut self, pattern: &str) {
+        let stop = self.board.run(Until::exit(INSTRUCTIONS).or_pattern(pattern));
+        assert_eq!(
+            stop,
+            Stop::Pattern,
+            "waiting for {pattern:?}:\n{}",
+            self.board.console().text()
+        );
+    }
+
+    /// Runs to the end.
+    pub fn finish(mut self) -> Outcome {
+        let input = std::mem::take(&mut self.input);
+        for (pattern, bytes) in &input {
+            self.until(pattern);
+            self.board.inject_input(bytes);
+        }
+        // Without input, every line gets the time of its end.
+        let pattern = if input.is_empty() { "\n" } else { "" };
+        let mut times = Vec::new();
+        let stop = loop {
+            match self.board.run(Until::exit(INSTRUCTIONS).or_pattern(pattern)) {
+                Stop::Pattern => times.push(self.board.time()),
+                stop => break stop,
+            }
+        };
+        let ending = match stop {
+            Stop::Exit(status) => Ending::Exit(status),
+            other => Ending::Broken(other.to_string()),
+        };
+        let console = self.board.console().text();
+        Outcome::new(self.platform, ending, &console, &times)
+    }
+}
