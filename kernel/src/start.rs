@@ -74,11 +74,17 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let Some(frequency) = arch::timer::frequency(&platform) else {
         panic!("the device tree gives no timer frequency")
     };
-    run(archive.leak(), ledger, pool, frequency)
+    run(archive.leak(), ledger, pool, frequency, heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
-fn run(archive: &'static [u8], ledger: Ledger, (pool_entry, pool): (EntryId, Range<u64>), frequency: u64) -> ! {
+fn run(
+    archive: &'static [u8],
+    ledger: Ledger,
+    (pool_entry, pool): (EntryId, Range<u64>),
+    frequency: u64,
+    heap: &LockedHeap,
+) -> ! {
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
@@ -122,6 +128,8 @@ fn run(archive: &'static [u8], ledger: Ledger, (pool_entry, pool): (EntryId, Ran
         monitor.cvms.len(),
         free.free_bytes() / 1024
     );
+    let used = heap.lock().used();
+    log::debug!("{used} bytes of the monitor's heap in use");
     let frame = monitor.next();
     *MONITOR.lock() = Some(monitor);
     arch::resume(frame)
