@@ -115,11 +115,15 @@ impl CvmInfo {
     /// The record as it is copied to the cVM.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        for (slot, word) in bytes.chunks_exact_mut(4).zip([self.id, self.restarts, self.priority, self.last_fault]) {
+        for (slot, word) in bytes
+            .chunks_exact_mut(4)
+            .zip([self.id, self.restarts, self.priority, self.last_fault])
+        {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        for (slot, word) in
-            bytes[16..].chunks_exact_mut(8).zip([self.base, self.size, self.run_time, self.hostcalls])
+        for (slot, word) in bytes[16..]
+            .chunks_exact_mut(8)
+            .zip([self.base, self.size, self.run_time, self.hostcalls])
         {
             slot.copy_from_slice(&word.to_le_bytes());
         }

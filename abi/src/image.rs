@@ -45,8 +45,13 @@ impl ImageHeader {
         bytes[..8].copy_from_slice(&self.magic);
         bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.machine.to_le_bytes());
-        let words =
-            [self.monitor_size, self.symbols_offset, self.symbols_size, self.archive_offset, self.archive_size];
+        let words = [
+            self.monitor_size,
+            self.symbols_offset,
+            self.symbols_size,
+            self.archive_offset,
+            self.archive_size,
+        ];
         for (slot, word) in bytes[16..].chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }

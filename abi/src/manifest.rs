@@ -6,7 +6,7 @@
 //!     compatible = "intravisor,manifest-1";
 //!     cvms {
 //!         cvm@0 {
-//!             name = "hello";                  // 1..=32 of A-Z a-z 0-9 . _ -; unique
+//!             label = "hello";                 // 1..=32 of A-Z a-z 0-9 . _ -; unique
 //!             runtime = "hello.elf";           // member of the archive
 //!             args = "one", "two";             // string list; absent = none
 //!             env = "KEY=value";               // string list; absent = none
@@ -38,7 +38,7 @@ pub const CVMS: &str = "cvms";
 pub const CVM: &str = "cvm";
 
 /// Property: name of the cVM.
-pub const NAME: &str = "name";
+pub const NAME: &str = "label";
 /// Property: archive member with the ELF.
 pub const RUNTIME: &str = "runtime";
 /// Property: arguments.
@@ -106,7 +106,9 @@ pub const STRINGS_LIMIT: usize = 16 * 1024;
 /// Whether `name` can name a cVM: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 . _ -`.
 pub fn valid_name(name: &str) -> bool {
     (1..=NAME_LIMIT).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// What happens when a cVM ends.

@@ -71,7 +71,14 @@ impl StartHeader {
         for (slot, word) in bytes[8..40].chunks_exact_mut(4).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        let addresses = [self.base, self.memory_size, self.heap, self.heap_size, self.stack, self.stack_size];
+        let addresses = [
+            self.base,
+            self.memory_size,
+            self.heap,
+            self.heap_size,
+            self.stack,
+            self.stack_size,
+        ];
         for (slot, word) in bytes[40..].chunks_exact_mut(8).zip(addresses) {
             slot.copy_from_slice(&word.to_le_bytes());
         }

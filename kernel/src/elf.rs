@@ -23,6 +23,7 @@ const DT_RELASZ: u64 = 8;
 const DT_RELAENT: u64 = 9;
 const DT_REL: u64 = 17;
 const DT_JMPREL: u64 = 23;
+const DT_RELR: u64 = 36;
 
 /// What is wrong with an ELF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,6 +262,7 @@ impl Program {
                     DT_NULL => break,
                     DT_NEEDED => return Err(ElfError::Dynamic("DT_NEEDED")),
                     DT_REL => return Err(ElfError::Dynamic("DT_REL")),
+                    DT_RELR => return Err(ElfError::Dynamic("DT_RELR")),
                     DT_JMPREL => return Err(ElfError::Dynamic("DT_JMPREL")),
                     DT_RELA => table = value,
                     DT_RELASZ => size = value,

@@ -26,5 +26,8 @@ mod thread;
 mod trap;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use panic::panic;
 pub use start::start;

@@ -11,6 +11,8 @@ use crate::thread::Scheduler;
 use crate::{console, manifest, panic, trap, tree};
 use abi::image::ImageHeader;
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use arch::{BootInfo, Device, Frame, user};
@@ -78,13 +80,32 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
-fn run(
+fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Range<u64>), frequency: u64, heap: &LockedHeap) -> ! {
+    let carved = ledger.len();
+    let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
+    monitor.start_waiting(arch::timer::now());
+    monitor.ledger.print(carved..monitor.ledger.len());
+    let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
+    log::info!("{started} of {} cVMs started", monitor.cvms.len());
+    log::debug!("{} bytes of the monitor's heap in use", heap.lock().used());
+    let frame = monitor.next();
+    *MONITOR.lock() = Some(monitor);
+    arch::resume(frame)
+}
+
+/// Reads archive and manifest, places every cVM and gives it a thread; none is started yet.
+///
+/// # Errors
+/// What is wrong with archive, manifest, a program, or the memory that is asked for.
+pub(crate) fn load(
     archive: &'static [u8],
     ledger: Ledger,
     (pool_entry, pool): (EntryId, Range<u64>),
     frequency: u64,
-    heap: &LockedHeap,
-) -> ! {
+) -> Result<Box<Monitor>, String> {
+    let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
+    let specs = manifest::read(archive).map_err(|error| format!("{error}"))?;
+    arch::protection::open(pool.start, pool.end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
@@ -95,44 +116,19 @@ fn run(
         input: heapless::Deque::new(),
         next_start: 0,
     });
-    let specs = match Archive::check(archive)
-        .map_err(|error| alloc::format!("{error}"))
-        .and_then(|archive| {
-            manifest::read(archive)
-                .map(|specs| (archive, specs))
-                .map_err(|error| alloc::format!("{error}"))
-        }) {
-        Ok(specs) => specs,
-        Err(error) => refuse(&error),
-    };
-    let (archive, specs) = specs;
-    arch::protection::open(pool.start, pool.end);
     let mut free = Pool::new(pool);
     for (id, spec) in specs.into_iter().enumerate() {
         let name = spec.name.clone();
         // The manifest was checked to name members only.
         let elf = archive.find(&spec.runtime).unwrap_or(&[]);
-        let cvm = Cvm::place(id, spec, aligned(elf), &mut free);
-        let cvm = cvm.unwrap_or_else(|error| refuse(&alloc::format!("cVM {name}: {error}")));
+        let cvm = Cvm::place(id, spec, aligned(elf), &mut free).map_err(|error| format!("cVM {name}: {error}"))?;
         let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
-        let frame = frame.unwrap_or_else(|error| refuse(&alloc::format!("cVM {name}: register frame: {error}")));
+        let frame = frame.map_err(|error| format!("cVM {name}: register frame: {error}"))?;
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
         monitor.cvms.push(cvm);
     }
-    let carved = monitor.ledger.len();
-    monitor.start_waiting(arch::timer::now());
-    monitor.ledger.print(carved..monitor.ledger.len());
-    let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
-    log::info!(
-        "{started} of {} cVMs started, {} KiB free",
-        monitor.cvms.len(),
-        free.free_bytes() / 1024
-    );
-    let used = heap.lock().used();
-    log::debug!("{used} bytes of the monitor's heap in use");
-    let frame = monitor.next();
-    *MONITOR.lock() = Some(monitor);
-    arch::resume(frame)
+    log::info!("{} KiB of the cVM memory are free", free.free_bytes() / 1024);
+    Ok(monitor)
 }
 
 /// The image cannot be run: says why and powers off with a failing status.

@@ -1,0 +1,122 @@
+//! Archives, manifests and programs for the tests.
+
+use crate::elf::PAGE;
+use abi::manifest as names;
+use std::string::String;
+use std::vec::Vec;
+use vm_fdt::FdtWriter;
+
+/// A cpio archive with these members.
+pub(super) fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let trailer: [(&str, &[u8]); 1] = [("TRAILER!!!", &[])];
+    for (name, data) in members.iter().chain(&trailer) {
+        let fields = [1, 0o100_644, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        bytes.extend_from_slice(b"070701");
+        for field in fields {
+            bytes.extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend_from_slice(data);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
+}
+
+/// One property of a cVM's node.
+pub(super) enum Value<'a> {
+    Text(&'a str),
+    Texts(&'a [&'a str]),
+    Cell(u32),
+    Cells(u64),
+    Bytes(&'a [u8]),
+}
+
+/// A manifest whose cVMs have these properties.
+pub(super) fn manifest(compatible: &str, cvms: &[&[(&str, Value<'_>)]]) -> Vec<u8> {
+    let mut tree = FdtWriter::new().unwrap();
+    let root = tree.begin_node("").unwrap();
+    tree.property_string("compatible", compatible).unwrap();
+    let list = tree.begin_node(names::CVMS).unwrap();
+    for (index, properties) in cvms.iter().enumerate() {
+        let node = tree.begin_node(&format!("{}@{index}", names::CVM)).unwrap();
+        for (key, value) in *properties {
+            match value {
+                Value::Text(text) => tree.property_string(key, text),
+                Value::Texts(texts) => {
+                    tree.property_string_list(key, texts.iter().map(|text| String::from(*text)).collect())
+                }
+                Value::Cell(cell) => tree.property_u32(key, *cell),
+                Value::Cells(cells) => tree.property_u64(key, *cells),
+                Value::Bytes(bytes) => tree.property(key, bytes),
+            }
+            .unwrap();
+        }
+        tree.end_node(node).unwrap();
+    }
+    tree.end_node(list).unwrap();
+    tree.end_node(root).unwrap();
+    tree.finish().unwrap()
+}
+
+/// A program header: type, flags, offset, address, file size, memory size.
+pub(super) type Header = [u64; 6];
+
+pub(super) const LOAD: u64 = 1;
+pub(super) const DYNAMIC: u64 = 2;
+pub(super) const INTERP: u64 = 3;
+pub(super) const TLS: u64 = 7;
+pub(super) const READ_EXECUTE: u64 = 5;
+pub(super) const READ_WRITE: u64 = 6;
+
+/// An ELF file; `pokes` are bytes at file offsets.
+pub(super) fn elf(kind: u16, entry: u64, headers: &[Header], pokes: &[(usize, &[u8])], size: usize) -> Vec<u8> {
+    let mut bytes = vec![0_u8; size];
+    bytes[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    bytes[16..18].copy_from_slice(&kind.to_le_bytes());
+    bytes[18..20].copy_from_slice(&arch::ELF_MACHINE.to_le_bytes());
+    bytes[20..24].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[24..32].copy_from_slice(&entry.to_le_bytes());
+    bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[52..54].copy_from_slice(&64_u16.to_le_bytes());
+    bytes[54..56].copy_from_slice(&56_u16.to_le_bytes());
+    bytes[56..58].copy_from_slice(&(headers.len() as u16).to_le_bytes());
+    bytes[58..60].copy_from_slice(&64_u16.to_le_bytes());
+    for (index, [kind, flags, offset, address, file, memory]) in headers.iter().enumerate() {
+        let at = 64 + index * 56;
+        bytes[at..at + 4].copy_from_slice(&(*kind as u32).to_le_bytes());
+        bytes[at + 4..at + 8].copy_from_slice(&(*flags as u32).to_le_bytes());
+        for (field, value) in [offset, address, address, file, memory, &PAGE].iter().enumerate() {
+            bytes[at + 8 + field * 8..at + 16 + field * 8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    for (offset, poke) in pokes {
+        bytes[*offset..*offset + poke.len()].copy_from_slice(poke);
+    }
+    bytes
+}
+
+/// A dynamic section of these pairs.
+pub(super) fn words(values: &[u64]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A small sound program: text at 0x1000, data with bss at 0x2000, one relocation at 0x2008 with addend 0x1010.
+pub(super) fn program() -> Vec<u8> {
+    let dynamic = words(&[7, 0x2040, 8, 24, 9, 24, 0, 0]);
+    let relocation = words(&[0x2008, u64::from(arch::ELF_RELATIVE), 0x1010]);
+    let headers = [
+        [LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20],
+        [LOAD, READ_WRITE, 0x400, 0x2000, 0xc0, 0x1000],
+        [DYNAMIC, 4, 0x460, 0x2060, 0x40, 0x40],
+    ];
+    elf(
+        3,
+        0x1004,
+        &headers,
+        &[(0x200, &[0x13; 0x20]), (0x440, &relocation), (0x460, &dynamic)],
+        0x600,
+    )
+}

@@ -1,0 +1,169 @@
+//! The manifest.
+
+use super::build::{Value, Value::*, archive, manifest};
+use crate::archive::Archive;
+use crate::manifest::{CvmSpec, read};
+use abi::manifest::RestartPolicy;
+use proptest::prelude::*;
+
+fn read_bytes(manifest: &[u8]) -> Result<Vec<CvmSpec>, String> {
+    let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"")]);
+    read(Archive::check(&bytes).unwrap()).map_err(|error| error.to_string())
+}
+
+const COMPATIBLE: &str = "intravisor,manifest-1";
+
+fn one(extra: Vec<(&str, Value<'_>)>) -> Result<CvmSpec, String> {
+    let mut properties = vec![("label", Text("a")), ("runtime", Text("hello.elf"))];
+    for (key, value) in extra {
+        properties.retain(|(other, _)| *other != key);
+        properties.push((key, value));
+    }
+    read_bytes(&manifest(COMPATIBLE, &[&properties])).map(|mut specs| specs.remove(0))
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let spec = one(vec![]).unwrap();
+    assert_eq!((spec.name.as_str(), spec.runtime.as_str()), ("a", "hello.elf"));
+    assert_eq!((spec.heap, spec.stack, spec.priority, spec.wait), (0, 16 * 1024, 3, -1));
+    assert_eq!(
+        (spec.restart, spec.restart_limit, spec.restart_delay),
+        (RestartPolicy::Never, 0, 0)
+    );
+    assert_eq!((spec.isolation_base, spec.isolation_size), (None, None));
+    assert!(spec.args.is_empty() && spec.env.is_empty());
+}
+
+#[test]
+fn everything_that_is_said_arrives() {
+    let spec = one(vec![
+        ("args", Texts(&["one", "", "three"])),
+        ("env", Texts(&["A=b", "C="])),
+        ("isolation-base", Cells(0x8200_0000)),
+        ("isolation-size", Cells(0x10_0000)),
+        ("heap", Cells(1)),
+        ("stack", Cells(1 << 40)),
+        ("priority", Cell(7)),
+        ("restart-policy", Text("always")),
+        ("restart-limit", Cell(u32::MAX)),
+        ("restart-delay", Cells(u64::MAX)),
+        ("wait", Cell(0)),
+        ("callback-out", Text("monitor")),
+    ])
+    .unwrap();
+    assert_eq!(spec.args, ["one", "", "three"]);
+    assert_eq!(spec.env, ["A=b", "C="]);
+    assert_eq!(
+        (spec.isolation_base, spec.isolation_size),
+        (Some(0x8200_0000), Some(0x10_0000))
+    );
+    assert_eq!((spec.heap, spec.stack, spec.priority, spec.wait), (1, 1 << 40, 7, 0));
+    assert_eq!(
+        (spec.restart, spec.restart_limit, spec.restart_delay),
+        (RestartPolicy::Always, u32::MAX, u64::MAX)
+    );
+}
+
+#[test]
+fn every_bad_value_is_named_with_its_cvm_and_key() {
+    let long = "x".repeat(33);
+    let strings = ["y".repeat(9000), "z".repeat(9000)];
+    let strings: Vec<&str> = strings.iter().map(String::as_str).collect();
+    for (key, value, expected) in [
+        (
+            "label",
+            Text(""),
+            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+        ),
+        (
+            "label",
+            Text("a b"),
+            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+        ),
+        (
+            "label",
+            Text(&long),
+            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+        ),
+        (
+            "runtime",
+            Text("other"),
+            "cVM a: runtime \"other\" is not in the archive",
+        ),
+        ("runtime", Bytes(b"no end"), "cVM a: runtime: expected a string"),
+        ("args", Bytes(b"no end"), "cVM a: args: expected a list of strings"),
+        ("args", Bytes(b"\xff\0"), "cVM a: args: expected a list of strings"),
+        (
+            "args",
+            Texts(&strings),
+            "cVM a: 18002 bytes of args and env, expected at most 16384",
+        ),
+        (
+            "env",
+            Texts(&["novalue"]),
+            "cVM a: env: \"novalue\": expected KEY=value",
+        ),
+        ("env", Texts(&["=value"]), "cVM a: env: \"=value\": expected KEY=value"),
+        ("priority", Cell(8), "cVM a: priority = 8: expected 0 to 7"),
+        ("priority", Cells(3), "cVM a: priority: expected 4 bytes"),
+        ("heap", Cell(3), "cVM a: heap: expected 8 bytes"),
+        (
+            "isolation-base",
+            Cells(0x8000_0010),
+            "cVM a: isolation-base = 0x80000010: expected a multiple of 4096",
+        ),
+        (
+            "restart-policy",
+            Text("often"),
+            "cVM a: restart-policy = \"often\": expected never, on-fault or always",
+        ),
+        (
+            "callback-out",
+            Text("b"),
+            "cVM a: callback-out = \"b\": expected \"monitor\", others not yet",
+        ),
+        ("size", Cell(1), "cVM number 0: unknown key \"size\""),
+    ] {
+        assert_eq!(
+            one(vec![(key, value)]),
+            Err(format!("manifest.dtb: {expected}")),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn the_list_as_a_whole_is_checked() {
+    let cvm: &[(&str, Value<'_>)] = &[("label", Text("a")), ("runtime", Text("hello.elf"))];
+    assert_eq!(
+        read_bytes(&manifest(COMPATIBLE, &[])),
+        Err("manifest.dtb: no cVM".into())
+    );
+    assert_eq!(
+        read_bytes(&manifest(COMPATIBLE, &[cvm, cvm])),
+        Err("manifest.dtb: cVM a: name is also that of cVM number 0".into())
+    );
+    assert_eq!(
+        read_bytes(&manifest("other", &[cvm])),
+        Err("manifest.dtb: compatible is Some(\"other\"), expected \"intravisor,manifest-1\"".into())
+    );
+    let without = archive(&[("hello.elf", b"")]);
+    let error = read(Archive::check(&without).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "manifest.dtb: not in the archive");
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_manifest_never_panics(
+        pokes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6)
+    ) {
+        let properties = [("label", Text("a")), ("runtime", Text("hello.elf")), ("args", Texts(&["x"])), ("heap", Cells(1))];
+        let mut bytes = manifest(COMPATIBLE, &[&properties]);
+        for (index, value) in pokes {
+            let at = index.index(bytes.len());
+            bytes[at] = value;
+        }
+        let _ = read_bytes(&bytes);
+    }
+}

@@ -1,0 +1,13 @@
+//! Unit tests of the kernel on the host's stand-in.
+
+mod archive;
+mod build;
+mod console;
+mod elf;
+mod layout;
+mod manifest;
+mod monitor;
+mod pool;
+mod symbols;
+mod thread;
+mod tree;
