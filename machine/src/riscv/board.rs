@@ -337,7 +337,9 @@ impl Board {
 
     fn run_slice(&mut self, budget: u64, until: &mut Until, first: bool) -> Option<Stop> {
         let core = self.current;
+        let mut first = first;
         if let Some(number) = self.harts[core].pending_interrupt() {
+            first = false;
             let record = TrapRecord::new(&self.harts[core], Trap::interrupt(number), 0);
             self.harts[core].take_trap(record);
             self.tracer.trap(&self.harts[core]);

@@ -1,0 +1,7 @@
+//! The CHERI-RISC-V board from outside: instruction by instruction, and as a whole.
+
+mod capabilities;
+mod integer;
+mod lab;
+mod traps;
+mod virt;
