@@ -17,8 +17,7 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
         symbol: cvm.symbol(fault.pc),
     };
     match fault.instruction {
-        Some(word) if word & 3 == 3 => log::info!("  instruction {word:#010x} at {at}"),
-        Some(word) => log::info!("  instruction {word:#06x} at {at}"),
+        Some(instruction) => log::info!("  instruction {instruction} at {at}"),
         None => log::info!("  instruction at {at} could not be read"),
     }
     if let Some((register, capability)) = fault.authority {

@@ -31,8 +31,8 @@ proptest! {
         }
         prop_assert!(layout.heap.end <= layout.size);
         prop_assert!(layout.stack.end - layout.stack.start >= stack.max(4096));
-        prop_assert!(layout.stack.start == 0 && layout.program.start % 4096 == 0);
-        prop_assert!(layout.start_block.start % 16 == 0 && layout.heap.start % 16 == 0);
+        prop_assert!(layout.stack.start == 0 && layout.program.start.is_multiple_of(4096));
+        prop_assert!(layout.start_block.start.is_multiple_of(16) && layout.heap.start.is_multiple_of(16));
         prop_assert_eq!(layout.heap.end - layout.heap.start, heap);
         prop_assert_eq!(layout.bias.wrapping_add(program.extent.start), layout.program.start);
     }
