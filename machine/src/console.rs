@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::termios::{self, OptionalActions, Termios};
 
@@ -80,7 +82,7 @@ impl Console {
         }
         let (sender, receiver) = channel();
         console.source = Some(receiver);
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let mut escaped = false;
             for byte in BufReader::new(file).bytes().map_while(Result::ok) {
                 let key = match (escaped, byte) {
@@ -139,6 +141,27 @@ impl Console {
                 false
             }
         }
+    }
+
+    /// Whether a person sits at the other end: then the guest's waiting takes real time.
+    pub fn is_interactive(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// Waits at most `time` for a new character and returns how long that took.
+    pub fn wait_for_key(&mut self, time: Duration) -> Duration {
+        self.flush();
+        let start = Instant::now();
+        match self.source.as_ref().map(|source| source.recv_timeout(time)) {
+            Some(Ok(key)) => self.accept(key),
+            Some(Err(RecvTimeoutError::Timeout)) => return time,
+            Some(Err(RecvTimeoutError::Disconnected)) | None => {
+                self.source = None;
+                thread::sleep(time);
+                return time;
+            }
+        }
+        start.elapsed().min(time)
     }
 
     /// Whether the person asked to end the run (Ctrl-A x).

@@ -1,5 +1,7 @@
 //! The board: harts, bus and virtual time, and the ways to run them and to look inside.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::cli::Isa;
@@ -294,17 +296,21 @@ impl Board {
         }
     }
 
-    /// All harts wait: jumps to the next timer that can wake one, else waits for the console.
+    /// All harts wait: jumps to the next timer that can wake one, else waits for the console. Only for a person does the
+    /// jump take as long as it says.
     fn pass_time(&mut self) -> Result<(), Stop> {
         let timers = self.harts.iter().filter(|hart| hart.mie >> TIMER_INTERRUPT & 1 == 1);
         let deadline = timers.filter_map(|hart| self.bus.devices.clint.deadline(hart.id)).min();
-        if let Some(deadline) = deadline {
-            self.now = self.now.max(deadline);
-            return Ok(());
-        }
         let uart = &mut self.bus.devices.uart;
-        if uart.is_full() || !uart.console.wait_for_input() {
-            return Err(Stop::Idle);
+        match deadline {
+            Some(deadline) if uart.console.is_interactive() => {
+                let time = Duration::from_nanos(deadline.saturating_sub(self.now));
+                let waited = uart.console.wait_for_key(time);
+                self.now += waited.as_nanos() as u64;
+            }
+            Some(deadline) => self.now = self.now.max(deadline),
+            None if uart.is_full() || !uart.console.wait_for_input() => return Err(Stop::Idle),
+            None => {}
         }
         if uart.console.quit_requested() {
             return Err(Stop::Quit);

@@ -24,16 +24,20 @@ fn user_code() -> Capability {
     region(USER, 0x1000, 0x117)
 }
 
-/// A board that returns to user mode at `USER`, where `words` are, with PMP open when `pmp` says so.
-fn in_user_mode(words: &[u32], open: bool) -> Lab {
+/// A board that opens PMP when `open` says so and returns to user mode at `target`; `words` are at `USER`.
+fn returning_to(target: Capability, words: &[u32], open: bool) -> Lab {
     let program = [csr(1, 0, PMPADDR0, 5), csr(1, 0, PMPCFG0, 6), MRET];
     let mut lab = Lab::v9(&program)
         .set(5, (1 << 54) - 1)
         .set(6, if open { 0x1f } else { 0 })
         .set_special(special::MTCC, handler())
-        .set_special(special::MEPCC, user_code());
+        .set_special(special::MEPCC, target);
     lab.board.write_memory(USER, &crate::lab::image(words)).unwrap();
     lab.step(3)
+}
+
+fn in_user_mode(words: &[u32], open: bool) -> Lab {
+    returning_to(user_code(), words, open)
 }
 
 #[test]
@@ -117,14 +121,7 @@ fn a_bad_return_capability_faults_in_user_mode() {
         (region(USER, 0x1000, 0x105), 0x411),
         (user_code().set_address(USER + 0x1000), 0x401),
     ] {
-        let lab = in_user_mode(&[0x13], true);
-        let lab = lab
-            .step(0)
-            .set_special(special::PCC, Capability::ROOT.set_address(START + 8));
-        let mut lab = lab.set_special(special::MEPCC, target);
-        // The user-mode hart stands at MRET now; let a trap bring it back to machine mode first.
-        lab.board.write_memory(HANDLER, &MRET.to_le_bytes()).unwrap();
-        let lab = lab.step(1).set_special(special::MEPCC, target).step(2);
+        let lab = returning_to(target, &[0x13], true).step(1);
         let record = lab.board.last_trap(0).unwrap();
         assert_eq!((lab.capability_fault(), record.from), (fault, Privilege::User));
     }
@@ -196,17 +193,22 @@ fn a_timer_wakes_wfi_at_its_tick_and_time_has_passed() {
 
 #[test]
 fn a_timer_interrupts_a_spinning_user_program_to_the_instruction() {
-    let mut lab = in_user_mode(&[STAY], true);
-    lab = lab.set_special(special::PCC, Capability::ROOT.set_address(START + 0x200));
-    lab.board
-        .write_memory(START + 0x200, &crate::lab::image(&[ECALL]))
-        .unwrap();
-    // Back in machine mode by way of the handler: set timer and return to the spinner.
-    let code = [s(3, 6, 5, 0), csr(1, 0, MIE, 7), MRET];
-    lab.board.write_memory(HANDLER, &crate::lab::image(&code)).unwrap();
-    let lab = lab.step(1).set_special(special::MEPCC, user_code());
-    let mut lab = lab.set(5, 0x200_4000).set(6, 100).set(7, 1 << 7).step(3);
-    assert_eq!(lab.board.pc(0), USER);
+    let program = [
+        csr(1, 0, PMPADDR0, 8),
+        csr(1, 0, PMPCFG0, 9),
+        s(3, 6, 5, 0),
+        csr(1, 0, MIE, 7),
+        MRET,
+    ];
+    let mut lab = Lab::v9(&program)
+        .set(5, 0x200_4000)
+        .set(6, 100)
+        .set(7, 1 << 7)
+        .set(8, (1 << 54) - 1)
+        .set(9, 0x1f)
+        .set_special(special::MTCC, handler())
+        .set_special(special::MEPCC, user_code());
+    lab.board.write_memory(USER, &STAY.to_le_bytes()).unwrap();
     let stop = lab.board.run(Until::exit(20_000).or_breakpoints(&[HANDLER]));
     assert_eq!(
         stop,

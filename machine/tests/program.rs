@@ -1,0 +1,109 @@
+//! The program `cheri-machine`: arguments, exit statuses, messages.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// lui x5, 0x100; lui x6, word >> 12; addi x6, x6, word; sw x6, 0(x5): tells the test finisher `word`.
+fn finish(word: u32) -> Vec<u8> {
+    let low = word & 0xfff;
+    let high = word.wrapping_add(0x800) & 0xffff_f000;
+    let words = [0x0010_02b7, high | 0x337, low << 20 | 0x0003_0313, 0x0062_a023];
+    words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect()
+}
+
+fn kernel(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn run(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cheri-machine"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_guests_exit_status_is_the_programs_own() {
+    for (word, status) in [(0x5555, 0), (0x2a_3333, 42)] {
+        let path = kernel(&format!("exit-{status}"), &finish(word));
+        for isa in ["v8", "v9"] {
+            let output = run(&["--isa", isa, "--kernel", path.to_str().unwrap()], b"");
+            assert_eq!(output.status.code(), Some(status), "{}", error(&output));
+        }
+    }
+}
+
+#[test]
+fn an_endless_guest_ends_at_the_limit_with_status_124() {
+    let path = kernel("endless", &0x0000_006fu32.to_le_bytes());
+    let output = run(&["--limit", "1000", "--kernel", path.to_str().unwrap()], b"");
+    assert_eq!(output.status.code(), Some(124));
+    assert!(error(&output).contains("instruction limit"), "{}", error(&output));
+}
+
+#[test]
+fn a_guest_that_waits_for_ever_ends_with_status_126_when_the_input_ends() {
+    let path = kernel("waits", &[0x1050_0073u32, 0xffdf_f06f].map(u32::to_le_bytes).concat());
+    let output = run(&["--kernel", path.to_str().unwrap()], b"");
+    assert_eq!(output.status.code(), Some(126));
+    assert!(error(&output).contains("input is at its end"), "{}", error(&output));
+}
+
+#[test]
+fn input_reaches_the_guest_and_output_comes_back() {
+    // lui x5, 0x10000; poll LSR; lbu x8, 0(x5); addi x8, x8, 1; sb x8, 0(x5); then success.
+    let words = [
+        0x1000_02b7u32,
+        0x0052_c303,
+        0x0013_7313,
+        0xfe03_0ce3,
+        0x0002_c403,
+        0x0014_0413,
+        0x0082_8023,
+    ];
+    let mut program: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    program.extend(finish(0x5555));
+    let path = kernel("echo", &program);
+    let output = run(&["--kernel", path.to_str().unwrap()], b"A");
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), b"B".as_slice())
+    );
+}
+
+#[test]
+fn mistakes_are_named_with_file_and_value() {
+    let output = run(&["--kernel", "no-such-file"], b"");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(error(&output).contains("no-such-file"), "{}", error(&output));
+    let path = kernel("fine", &finish(0x5555));
+    let output = run(&["--harts", "9", "--kernel", path.to_str().unwrap()], b"");
+    assert!(
+        error(&output).contains("9 harts asked for; this board has 1 to 8"),
+        "{}",
+        error(&output)
+    );
+}
+
+#[test]
+fn trace_and_statistics_go_to_standard_error() {
+    let path = kernel("traced", &finish(0x5555));
+    let output = run(&["--trace", "--statistics", "--kernel", path.to_str().unwrap()], b"");
+    let text = error(&output);
+    assert!(text.contains("lui x5, 0x100000"), "{text}");
+    assert!(text.contains("10 instructions"), "{text}");
+    assert!(output.stdout.is_empty());
+}
