@@ -71,6 +71,9 @@ pub struct Options {
     /// After the run, print the number of instructions and the speed on standard error
     #[arg(long)]
     pub statistics: bool,
+    /// Options of the Morello boards
+    #[command(flatten)]
+    pub morello: crate::morello::MorelloOptions,
 }
 
 /// Reads a size: decimal or `0x…`, with an optional unit `KiB`/`K`, `MiB`/`M`, `GiB`/`G`.

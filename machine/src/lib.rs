@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod console;
 pub mod memory;
+pub mod morello;
 pub mod program;
 pub mod riscv;
 pub mod stop;

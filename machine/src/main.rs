@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.arch {
         Arch::CheriRiscv => machine::riscv::command(&options),
-        Arch::Morello => Err("--arch morello: this build has no Morello board".to_owned()),
+        Arch::Morello => machine::morello::command(&options),
     };
     match result {
         Ok(stop) => exit_code(&stop),

@@ -182,6 +182,15 @@ impl Program {
         self.entry
     }
 
+    /// The lowest physical address that an ELF file occupies.
+    pub fn lowest_address(&self) -> Option<u64> {
+        self.segments
+            .iter()
+            .map(|segment| segment.address)
+            .min()
+            .filter(|_| !self.raw)
+    }
+
     /// The symbols of the ELF file; none for raw bytes.
     pub fn symbols(&self) -> &Symbols {
         &self.symbols

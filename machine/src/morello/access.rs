@@ -42,7 +42,12 @@ pub(super) struct Entry {
     pub(super) attributes: u8,
 }
 
-const EMPTY: Entry = Entry { page: u64::MAX, place: 0, ram: 0, attributes: 0 };
+const EMPTY: Entry = Entry {
+    page: u64::MAX,
+    place: 0,
+    ram: 0,
+    attributes: 0,
+};
 
 /// Remembered data translations: one set for unprivileged accesses, one for the others.
 pub(super) struct Tlb {
@@ -52,7 +57,10 @@ pub(super) struct Tlb {
 
 impl Default for Tlb {
     fn default() -> Self {
-        Self { sets: [Box::new([EMPTY; ENTRIES]), Box::new([EMPTY; ENTRIES])], used: false }
+        Self {
+            sets: [Box::new([EMPTY; ENTRIES]), Box::new([EMPTY; ENTRIES])],
+            used: false,
+        }
     }
 }
 
@@ -132,7 +140,11 @@ impl Core {
 
     /// The capability that authorises accesses through base register `n`.
     pub(super) fn authority(&self, base: Base, n: u32) -> Capability {
-        if self.capability_base(base) { self.c_or_sp(n) } else { *self.current_ddc() }
+        if self.capability_base(base) {
+            self.c_or_sp(n)
+        } else {
+            *self.current_ddc()
+        }
     }
 
     /// Checks an access of `size` bytes at `address` against `authority`.
@@ -142,7 +154,11 @@ impl Core {
             && !authority.is_sealed()
             && authority.has_permission_bits(needed)
             && authority.in_bounds(address, size);
-        if fine { Ok(()) } else { self.refuse(authority, address, size, needed) }
+        if fine {
+            Ok(())
+        } else {
+            self.refuse(authority, address, size, needed)
+        }
     }
 
     #[cold]
@@ -187,7 +203,11 @@ impl Core {
     fn entry(&mut self, bus: &mut Bus, address: u64, access: Access, user: bool) -> Step<Entry> {
         let page = address / PAGE;
         let entry = self.tlb.sets[usize::from(user)][page as usize % ENTRIES];
-        let needed = if matches!(access, Access::Write) { attribute::WRITE } else { attribute::READ };
+        let needed = if matches!(access, Access::Write) {
+            attribute::WRITE
+        } else {
+            attribute::READ
+        };
         if entry.page == page && entry.attributes & needed != 0 {
             return Ok(entry);
         }
@@ -200,10 +220,18 @@ impl Core {
         let found = self.translate(bus, address, access, user)?;
         let physical = found.physical & !(PAGE - 1);
         let entry = match bus.ram_at(physical) {
-            Some((ram, offset)) => {
-                Entry { page, place: offset, ram, attributes: found.attributes | attribute::RAM }
-            }
-            None => Entry { page, place: physical, ram: 0, attributes: found.attributes & !attribute::RAM },
+            Some((ram, offset)) => Entry {
+                page,
+                place: offset,
+                ram,
+                attributes: found.attributes | attribute::RAM,
+            },
+            None => Entry {
+                page,
+                place: physical,
+                ram: 0,
+                attributes: found.attributes & !attribute::RAM,
+            },
         };
         self.tlb.used = true;
         self.tlb.sets[usize::from(user)][page as usize % ENTRIES] = entry;
@@ -313,7 +341,10 @@ impl Core {
             return Ok(((value as u64, (value >> 64) as u64, false), entry.attributes));
         }
         let ram = &bus.ram[usize::from(entry.ram)];
-        Ok((ram.read_granule(entry.place as usize + (address % PAGE) as usize), entry.attributes))
+        Ok((
+            ram.read_granule(entry.place as usize + (address % PAGE) as usize),
+            entry.attributes,
+        ))
     }
 
     /// Loads a capability from an aligned, authorised address; `authority` decides what is left of it.
@@ -367,7 +398,11 @@ impl Core {
     /// The physical address behind `address` for loading, to compare exclusives by.
     pub(super) fn physical(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step<u64> {
         let entry = self.entry(bus, address, Access::Read, user)?;
-        let base = if entry.attributes & attribute::RAM != 0 { bus.ram[usize::from(entry.ram)].base() } else { 0 };
+        let base = if entry.attributes & attribute::RAM != 0 {
+            bus.ram[usize::from(entry.ram)].base()
+        } else {
+            0
+        };
         Ok(base + entry.place + address % PAGE)
     }
 

@@ -12,7 +12,10 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     (pattern("..00 1000 010. .... .... .... .... ...."), load_exclusive),
     (pattern("1.00 1000 001. .... .... .... .... ...."), store_exclusive_pair),
     (pattern("1.00 1000 011. .... .... .... .... ...."), load_exclusive_pair),
-    (pattern("0.00 1000 0.1. .... .111 11.. .... ...."), compare_and_swap_pair),
+    (
+        pattern("0.00 1000 0.1. .... .111 11.. .... ...."),
+        compare_and_swap_pair,
+    ),
     (pattern("..00 1000 1.0. .... .... .... .... ...."), ordered),
     (pattern("..00 1000 1.1. .... .111 11.. .... ...."), compare_and_swap),
     (pattern("..11 1000 ..1. .... 0... 00.. .... ...."), atomic_operation),
@@ -64,8 +67,13 @@ fn ordered_unscaled(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let load = opc != 0;
     core.check_sp(rn(word))?;
     let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
-    let address =
-        core.authorise(Base::Normal, rn(word), address, 1 << size, if load { LOAD } else { STORE })?;
+    let address = core.authorise(
+        Base::Normal,
+        rn(word),
+        address,
+        1 << size,
+        if load { LOAD } else { STORE },
+    )?;
     let user = core.user();
     if !load {
         let value = core.x(rd(word));
@@ -74,14 +82,21 @@ fn ordered_unscaled(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let value = core.load_sized(bus, address, size, user)?;
     let unused = 64 - (8 << size);
     let extended = ((value << unused) as i64 >> unused) as u64;
-    core.set_x(rd(word), [value, value, extended, u64::from(extended as u32)][opc as usize]);
+    core.set_x(
+        rd(word),
+        [value, value, extended, u64::from(extended as u32)][opc as usize],
+    );
     Ok(())
 }
 
 fn remember(core: &mut Core, bus: &mut Bus, address: u64, size: u64, content: [(u64, u64, bool); 2]) -> Step {
     let user = core.user();
     let physical = core.physical(bus, address, user)?;
-    core.exclusive = Some(Exclusive { physical, size, content });
+    core.exclusive = Some(Exclusive {
+        physical,
+        size,
+        content,
+    });
     Ok(())
 }
 
@@ -109,9 +124,18 @@ fn load_exclusive_pair(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
 
 impl Core {
     /// Whether the exclusive monitor still covers `size` bytes at `address`; it is cleared in any case.
-    pub(super) fn take_exclusive(&mut self, bus: &mut Bus, address: u64, size: u64, user: bool) -> Step<Option<Exclusive>> {
+    pub(super) fn take_exclusive(
+        &mut self,
+        bus: &mut Bus,
+        address: u64,
+        size: u64,
+        user: bool,
+    ) -> Step<Option<Exclusive>> {
         let physical = self.physical(bus, address, user)?;
-        Ok(self.exclusive.take().filter(|monitor| monitor.physical == physical && monitor.size == size))
+        Ok(self
+            .exclusive
+            .take()
+            .filter(|monitor| monitor.physical == physical && monitor.size == size))
     }
 }
 
@@ -142,7 +166,10 @@ fn store_exclusive_pair(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let monitor = core.take_exclusive(bus, address, 2 << size, user)?;
     let unchanged = match monitor {
         Some(monitor) => {
-            let now = (core.load_sized(bus, address, size, user)?, core.load_sized(bus, second, size, user)?);
+            let now = (
+                core.load_sized(bus, address, size, user)?,
+                core.load_sized(bus, second, size, user)?,
+            );
             now == (monitor.content[0].0, monitor.content[0].1)
         }
         None => false,
@@ -181,7 +208,10 @@ fn compare_and_swap_pair(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let user = core.user();
     core.probe_store(bus, address, user)?;
     let second = address + (1 << size);
-    let old = (core.load_sized(bus, address, size, user)?, core.load_sized(bus, second, size, user)?);
+    let old = (
+        core.load_sized(bus, address, size, user)?,
+        core.load_sized(bus, second, size, user)?,
+    );
     let mask = u64::MAX >> (64 - (8 << size));
     if old == (core.x(s) & mask, core.x(s + 1) & mask) {
         let (one, two) = (core.x(t), core.x(t + 1));

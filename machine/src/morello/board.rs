@@ -110,17 +110,26 @@ pub struct Until<'a> {
 impl<'a> Until<'a> {
     /// Until the guest exits, or `instructions` have been executed.
     pub fn exit(instructions: u64) -> Self {
-        Until { limit: Some(instructions), ..Until::default() }
+        Until {
+            limit: Some(instructions),
+            ..Until::default()
+        }
     }
 
     /// Also when `text` has appeared on the console.
     pub fn or_pattern(self, text: &'a str) -> Self {
-        Until { pattern: Some(text), ..self }
+        Until {
+            pattern: Some(text),
+            ..self
+        }
     }
 
     /// Also before an instruction at one of `addresses`.
     pub fn or_breakpoints(self, addresses: &'a [u64]) -> Self {
-        Until { breakpoints: addresses, ..self }
+        Until {
+            breakpoints: addresses,
+            ..self
+        }
     }
 }
 
@@ -173,9 +182,19 @@ impl Board {
             }
             Kind::Virt => {
                 let ram = TaggedMemory::new(map::RAM, config.memory as usize);
-                let virt = Virt { gic: Gic::new(config.gic, config.cores), uart: Uart::new(console) };
-                let levels = Levels { el2: config.virtualization, el3: false };
-                let conduit = if config.virtualization { Conduit::Monitor } else { Conduit::Hypervisor };
+                let virt = Virt {
+                    gic: Gic::new(config.gic, config.cores),
+                    uart: Uart::new(console),
+                };
+                let levels = Levels {
+                    el2: config.virtualization,
+                    el3: false,
+                };
+                let conduit = if config.virtualization {
+                    Conduit::Monitor
+                } else {
+                    Conduit::Hypervisor
+                };
                 (vec![ram], Devices::Virt(Box::new(virt)), levels, Some(conduit))
             }
         };
@@ -263,7 +282,11 @@ impl Board {
         })?;
         if is_elf {
             let first = self.program.entry().unwrap_or(start);
-            if self.program.lowest_address().is_none_or(|lowest| lowest >= map::RAM + tree.len() as u64) {
+            if self
+                .program
+                .lowest_address()
+                .is_none_or(|lowest| lowest >= map::RAM + tree.len() as u64)
+            {
                 load_bytes(memory, "device tree", map::RAM, &tree)?;
             }
             self.start_at(first, 0);
@@ -291,7 +314,9 @@ impl Board {
 
     /// Runs until one of the conditions holds or the guest ends the run.
     pub fn run(&mut self, mut until: Until) -> Stop {
-        let end = until.limit.map_or(u64::MAX, |limit| self.total_instructions().saturating_add(limit));
+        let end = until
+            .limit
+            .map_or(u64::MAX, |limit| self.total_instructions().saturating_add(limit));
         self.bus.console().set_pattern(until.pattern.unwrap_or_default());
         let mut first = true;
         let stop = loop {
@@ -367,7 +392,8 @@ impl Board {
             virt.update();
             for core in &self.cores {
                 for (timer, interrupt) in Timer::ALL {
-                    virt.gic.set_private(core.number, interrupt, core.timers.asserted(timer, now));
+                    virt.gic
+                        .set_private(core.number, interrupt, core.timers.asserted(timer, now));
                 }
             }
         }
@@ -388,7 +414,9 @@ impl Board {
             if self.turn > 0 && runs(&self.cores[self.current]) && !yields {
                 return Ok(());
             }
-            let next = (1..=count).map(|step| (self.current + step) % count).find(|core| runs(&self.cores[*core]));
+            let next = (1..=count)
+                .map(|step| (self.current + step) % count)
+                .find(|core| runs(&self.cores[*core]));
             if let Some(next) = next {
                 (self.current, self.turn) = (next, QUANTUM);
                 return Ok(());
@@ -405,16 +433,26 @@ impl Board {
             self.bus.now = now.max(deadline);
             return Ok(());
         }
-        let Devices::Virt(virt) = &mut self.bus.devices else { return Err(Stop::Idle) };
+        let Devices::Virt(virt) = &mut self.bus.devices else {
+            return Err(Stop::Idle);
+        };
         if !virt.uart.waits_for_input() || virt.uart.interrupt() || !virt.uart.console.wait_for_input() {
             return Err(Stop::Idle);
         }
-        if virt.uart.console.quit_requested() { Err(Stop::Quit) } else { Ok(()) }
+        if virt.uart.console.quit_requested() {
+            Err(Stop::Quit)
+        } else {
+            Ok(())
+        }
     }
 
     /// Instructions that can be executed before a timer fires, the console is polled or another core has its turn.
     fn budget(&self) -> u64 {
-        let awake = self.cores.iter().filter(|core| core.activity == Activity::Running).count();
+        let awake = self
+            .cores
+            .iter()
+            .filter(|core| core.activity == Activity::Running)
+            .count();
         let turn = if awake > 1 { self.turn } else { POLL };
         let now = self.bus.now;
         let next = self.cores.iter().filter_map(|core| core.timers.next_event(now)).min();
@@ -448,7 +486,7 @@ impl Board {
         }
         let core = &mut self.cores[number];
         let target = core.interrupt_target();
-        let masked = |bit: u32| core.el >= target && core.daif & bit != 0 && core.el == target || core.el > target;
+        let masked = |bit: u32| core.el > target || core.daif & bit != 0 && (core.el == target || target == 1);
         let (irq, fiq) = (status >> 7 & 1 == 1 && !masked(I), status >> 6 & 1 == 1 && !masked(F));
         if fiq {
             core.take_fiq(&mut self.bus, target);
@@ -469,8 +507,12 @@ impl Board {
             }
             core.look = false;
             if let Some(trace) = &mut self.trace {
-                let word = core.walk(&self.bus, address, super::mmu::Access::Fetch, core.user()).ok();
-                let word = word.and_then(|found| self.bus.fetch(found.physical)).unwrap_or_default();
+                let word = core
+                    .walk(&self.bus, address, super::mmu::Access::Fetch, core.user())
+                    .ok();
+                let word = word
+                    .and_then(|found| self.bus.fetch(found.physical))
+                    .unwrap_or_default();
                 trace(number, address, word);
             }
             let end = self.bus.now + 1;

@@ -39,7 +39,11 @@ impl Core {
     /// The link as a capability to `address`.
     pub(super) fn sealed_link(&self, address: u64) -> Capability {
         let link = self.pcc.with_address_unchecked(address);
-        if self.cctlr() & cctlr::SBL != 0 { link.seal_entry() } else { link }
+        if self.cctlr() & cctlr::SBL != 0 {
+            link.seal_entry()
+        } else {
+            link
+        }
     }
 }
 

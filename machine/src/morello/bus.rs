@@ -25,7 +25,10 @@ pub(super) const TUBE: u64 = 0x1300_0000;
 
 impl Tube {
     pub(super) fn new(console: Console) -> Self {
-        Self { console, line: Vec::new() }
+        Self {
+            console,
+            line: Vec::new(),
+        }
     }
 
     fn write(&mut self, byte: u8) -> Option<Stop> {
@@ -71,9 +74,7 @@ impl Virt {
     fn read(&mut self, core: usize, address: u64, size: usize) -> Option<u64> {
         let v3 = self.gic.version() == Version::V3;
         Some(match address {
-            map::DISTRIBUTOR..map::INTERFACE => {
-                self.gic.distributor_read(core, address - map::DISTRIBUTOR, size)
-            }
+            map::DISTRIBUTOR..map::INTERFACE => self.gic.distributor_read(core, address - map::DISTRIBUTOR, size),
             map::INTERFACE..0x0802_0000 if !v3 => self.gic.interface_read(core, address - map::INTERFACE),
             map::REDISTRIBUTORS..map::UART if v3 => {
                 let (frame, offset) = self.redistributor(address)?;
@@ -94,7 +95,8 @@ impl Virt {
         let v3 = self.gic.version() == Version::V3;
         match address {
             map::DISTRIBUTOR..map::INTERFACE => {
-                self.gic.distributor_write(core, address - map::DISTRIBUTOR, size, value);
+                self.gic
+                    .distributor_write(core, address - map::DISTRIBUTOR, size, value);
             }
             map::INTERFACE..0x0802_0000 if !v3 => {
                 self.gic.interface_write(core, address - map::INTERFACE, value);
@@ -204,7 +206,10 @@ impl Bus {
 
     /// A descriptor of a translation table.
     pub(super) fn read_table(&self, physical: u64) -> Option<u64> {
-        self.ram.iter().find_map(|ram| ram.offset(physical, 8).map(|offset| u64::from_le_bytes(ram.read(offset))))
+        self.ram.iter().find_map(|ram| {
+            ram.offset(physical, 8)
+                .map(|offset| u64::from_le_bytes(ram.read(offset)))
+        })
     }
 
     /// Physical addresses of the watched granules that were written.
@@ -301,7 +306,14 @@ impl Bus {
         syndrome: Option<u32>,
         far: Option<u64>,
     ) {
-        let record = ExceptionRecord { pc: core.pc, from: core.el, to, vector, syndrome, far };
+        let record = ExceptionRecord {
+            pc: core.pc,
+            from: core.el,
+            to,
+            vector,
+            syndrome,
+            far,
+        };
         self.last_exception[core.number] = Some(record);
         if let Some(hook) = &mut self.exception_hook {
             hook(core.number, &record);

@@ -24,7 +24,10 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     (pattern("0110 0010 1... .... .... .... .... ...."), pair_pre_index),
     (pattern("0100 0010 1... .... .... .... .... ...."), pair_offset),
     (pattern("1110 0010 ..0. .... .... .... .... ...."), alternate_unscaled),
-    (pattern("1110 0010 ..1. .... .... .... .... ...."), alternate_unscaled_vector),
+    (
+        pattern("1110 0010 ..1. .... .... .... .... ...."),
+        alternate_unscaled_vector,
+    ),
     (pattern("1010 0010 1.1. .... .111 11.. .... ...."), compare_and_swap),
     (pattern("1010 0010 0011 1111 1100 00.. .... ...."), load_acquire_weak),
     (pattern("1000 0010 00.. .... .... .... .... ...."), load_literal),
@@ -34,9 +37,15 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     (pattern("1100 0010 1100 0100 10.1 00.. .... ...."), tags),
     (pattern("1010 0010 ..1. .... 1000 00.. .... ...."), swap),
     (pattern("1000 0010 01.. .... .... .... .... ...."), alternate_offset),
-    (pattern("1100 0010 111. .... .1.. .1.. .... ...."), alternate_register_capability),
+    (
+        pattern("1100 0010 111. .... .1.. .1.. .... ...."),
+        alternate_register_capability,
+    ),
     (pattern("1000 0010 1... .... .1.. .... .... ...."), alternate_register),
-    (pattern("1100 0010 100. .... .... .... .... ...."), super::system::capability_register),
+    (
+        pattern("1100 0010 100. .... .... .... .... ...."),
+        super::system::capability_register,
+    ),
 ];
 
 impl Core {
@@ -87,14 +96,22 @@ impl Core {
         let first = self.authorise(Base::Normal, n, address, SIZE, store_permissions(&one))?;
         self.check_alignment(first, SIZE, true)?;
         self.store_capability(bus, first, &one, user)?;
-        let second = self.authorise(Base::Normal, n, address.wrapping_add(SIZE), SIZE, store_permissions(&two))?;
+        let second = self.authorise(
+            Base::Normal,
+            n,
+            address.wrapping_add(SIZE),
+            SIZE,
+            store_permissions(&two),
+        )?;
         self.store_capability(bus, second, &two, user)
     }
 }
 
 fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
-    let address = core.x_or_sp(rn(word)).wrapping_add(u64::from(bits(word, 10, 12)) * SIZE);
+    let address = core
+        .x_or_sp(rn(word))
+        .wrapping_add(u64::from(bits(word, 10, 12)) * SIZE);
     core.move_capability(bus, bit(word, 22), Base::Normal, word, address)
 }
 
@@ -195,7 +212,10 @@ fn ordered(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     if !narrow {
         return core.move_capability(bus, load, base, word, address);
     }
-    let what = Transfer { size: if o2 { 2 } else { 0 }, kind: if load { Kind::Load } else { Kind::Store } };
+    let what = Transfer {
+        size: if o2 { 2 } else { 0 },
+        kind: if load { Kind::Load } else { Kind::Store },
+    };
     core.check_sp(rn(word))?;
     let checked = core.authorise(base, rn(word), address, 1 << what.size, if load { LOAD } else { STORE })?;
     core.check_alignment(checked, 1 << what.size, !load)?;
@@ -227,7 +247,11 @@ fn exclusive(core: &mut Core, bus: &mut Bus, word: u32, pair: bool) -> Step {
     core.require_capabilities()?;
     core.check_sp(rn(word))?;
     let size = if pair { 2 * SIZE } else { SIZE };
-    if bit(word, 22) { load_exclusive(core, bus, word, size) } else { store_exclusive(core, bus, word, size) }
+    if bit(word, 22) {
+        load_exclusive(core, bus, word, size)
+    } else {
+        store_exclusive(core, bus, word, size)
+    }
 }
 
 fn load_exclusive(core: &mut Core, bus: &mut Bus, word: u32, size: u64) -> Step {
@@ -244,7 +268,11 @@ fn load_exclusive(core: &mut Core, bus: &mut Bus, word: u32, size: u64) -> Step 
         content[1] = core.load_granule(bus, address + SIZE, user)?.0;
     }
     let physical = core.physical(bus, address, user)?;
-    core.exclusive = Some(Exclusive { physical, size, content });
+    core.exclusive = Some(Exclusive {
+        physical,
+        size,
+        content,
+    });
     if let Some(two) = two {
         core.set_c(ra(word), two);
     }
@@ -348,7 +376,11 @@ fn tags(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
         return Ok(());
     }
     let value = if core.may_set_tags() { core.x(rd(word)) & 15 } else { 0 };
-    let needed = if value == 0 { STORE } else { STORE | permission::STORE_CAPABILITY };
+    let needed = if value == 0 {
+        STORE
+    } else {
+        STORE | permission::STORE_CAPABILITY
+    };
     let address = core.authorise(Base::Normal, n, address, TAGS_SIZE, needed)?;
     core.check_alignment(address, TAGS_SIZE, true)?;
     if value != 0 {
@@ -373,7 +405,14 @@ fn alternate_unscaled(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     }
     let kind = [Kind::Store, Kind::Load, Kind::LoadSigned, Kind::LoadSigned32][op2 as usize];
     let user = core.user();
-    core.transfer(bus, Transfer { size: op1, kind }, Base::Alternate, (rn(word), rd(word)), address, user)
+    core.transfer(
+        bus,
+        Transfer { size: op1, kind },
+        Base::Alternate,
+        (rn(word), rd(word)),
+        address,
+        user,
+    )
 }
 
 /// ALDUR and ASTUR of SIMD&FP registers.
@@ -393,13 +432,22 @@ fn alternate_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
     let size = [4, 0, 2, 3][bits(word, 10, 2) as usize];
     let load = bit(word, 21);
-    let address = core.x_or_sp(rn(word)).wrapping_add(u64::from(bits(word, 12, 9)) << size);
+    let address = core
+        .x_or_sp(rn(word))
+        .wrapping_add(u64::from(bits(word, 12, 9)) << size);
     if size == 4 {
         return core.move_capability(bus, load, Base::Alternate, word, address);
     }
     let kind = if load { Kind::Load } else { Kind::Store };
     let user = core.user();
-    core.transfer(bus, Transfer { size, kind }, Base::Alternate, (rn(word), rd(word)), address, user)
+    core.transfer(
+        bus,
+        Transfer { size, kind },
+        Base::Alternate,
+        (rn(word), rd(word)),
+        address,
+        user,
+    )
 }
 
 /// ALDR and ASTR with a register offset: bytes to doublewords and SIMD&FP registers.
@@ -410,8 +458,20 @@ fn alternate_register(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let signed_kind = if load { Kind::LoadSigned32 } else { Kind::LoadSigned };
     let (what, vector) = match bits(word, 21, 1) << 2 | bits(word, 10, 2) {
         0 => (Transfer { size: 0, kind }, false),
-        1 => (Transfer { size: 0, kind: signed_kind }, false),
-        2 => (Transfer { size: 1, kind: signed_kind }, false),
+        1 => (
+            Transfer {
+                size: 0,
+                kind: signed_kind,
+            },
+            false,
+        ),
+        2 => (
+            Transfer {
+                size: 1,
+                kind: signed_kind,
+            },
+            false,
+        ),
         3 => (Transfer { size: 1, kind }, false),
         4 => (Transfer { size: 2, kind }, false),
         5 => (Transfer { size: 3, kind }, false),

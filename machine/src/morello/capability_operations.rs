@@ -15,14 +15,26 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     (pattern("0000 0010 .... .... .... .... .... ...."), add_sub_immediate),
     (pattern("1100 0010 101. .... .... .... .... ...."), add_extended),
     (pattern("1100 0010 110. .... ..01 10.. .... ...."), align),
-    (pattern("1100 0010 111. .... 0001 10.. .... ...."), convert_to_capability),
-    (pattern("1100 0010 111. .... 0101 10.. .... ...."), convert_to_capability_or_null),
+    (
+        pattern("1100 0010 111. .... 0001 10.. .... ...."),
+        convert_to_capability,
+    ),
+    (
+        pattern("1100 0010 111. .... 0101 10.. .... ...."),
+        convert_to_capability_or_null,
+    ),
     (pattern("1100 0010 111. .... 1001 10.. .... ...."), subtract),
-    (pattern("1100 0010 111. .... .... .0.. .... ...."), change_flags_immediate),
+    (
+        pattern("1100 0010 111. .... .... .0.. .... ...."),
+        change_flags_immediate,
+    ),
     (pattern("1100 0010 110. .... ..10 10.. .... ...."), change_flags_or_high),
     (pattern("1100 0010 1100 0010 0001 00.. ...0 0001"), check_sealed),
     (pattern("1100 0010 1100 0010 0011 00.. ...0 0001"), check_tagged),
-    (pattern("1100 0010 1100 0010 0111 0011 1110 0000"), switch_instruction_set),
+    (
+        pattern("1100 0010 1100 0010 0111 0011 1110 0000"),
+        switch_instruction_set,
+    ),
     (pattern("1100 0010 1100 0010 0.01 00.. ...0 00.."), branch_capability),
     (pattern("1100 0010 1100 0010 0011 00.. ...0 00.."), branch_capability),
     (pattern("1100 0010 110. .... 1.00 01.. ...0 0000"), branch_sealed_pair),
@@ -46,7 +58,10 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     (pattern("1100 0010 1100 0001 0001 00.. .... ...."), get_limit),
     (pattern("1100 0010 1100 0001 0011 00.. .... ...."), get_flags),
     (pattern("1100 0010 1100 0001 0101 00.. .... ...."), get_high),
-    (pattern("1100 0010 1100 0101 00.1 00.. .... ...."), convert_to_pointer_special),
+    (
+        pattern("1100 0010 1100 0101 00.1 00.. .... ...."),
+        convert_to_pointer_special,
+    ),
     (pattern("1100 0010 1100 0000 ...1 00.. .... ...."), get_field),
     (pattern("1100 0010 1100 0100 00.1 00.. .... ...."), load_pair_branch),
     (pattern("1100 0010 1100 0111 0001 00.. .... ...."), round_length),
@@ -57,8 +72,14 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     (pattern("1100 0010 110. .... 0100 00.. .... ...."), set_value),
     (pattern("1100 0010 110. .... 0110 00.. .... ...."), set_offset),
     (pattern("1100 0010 110. .... 1100 00.. .... ...."), convert_to_pointer),
-    (pattern("1100 0010 1100 0101 1..1 00.. .... ...."), convert_special_to_capability),
-    (pattern("1100 0010 1100 0110 ...1 00.. .... ...."), clear_permissions_immediate),
+    (
+        pattern("1100 0010 1100 0101 1..1 00.. .... ...."),
+        convert_special_to_capability,
+    ),
+    (
+        pattern("1100 0010 1100 0110 ...1 00.. .... ...."),
+        clear_permissions_immediate,
+    ),
     (pattern("1100 0010 1101 .... ...1 00.. ...0 000."), load_branch),
 ];
 
@@ -74,7 +95,11 @@ fn flag(set: bool, flag: u32) -> u32 {
 fn add_sub_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
     let immediate = u64::from(bits(word, 10, 12)) << (12 * bits(word, 22, 1));
-    let increment = if bit(word, 23) { immediate.wrapping_neg() } else { immediate };
+    let increment = if bit(word, 23) {
+        immediate.wrapping_neg()
+    } else {
+        immediate
+    };
     let result = core.c_or_sp(rn(word)).inc_offset(increment);
     core.set_c_or_sp(rd(word), result);
     Ok(())
@@ -95,7 +120,11 @@ fn align(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
     let mask = (1u64 << bits(word, 15, 6)) - 1;
     let source = core.c_or_sp(rn(word));
-    let value = if bit(word, 14) { source.address().wrapping_add(mask) } else { source.address() };
+    let value = if bit(word, 14) {
+        source.address().wrapping_add(mask)
+    } else {
+        source.address()
+    };
     core.set_c_or_sp(rd(word), source.set_address(value & !mask));
     Ok(())
 }
@@ -175,8 +204,11 @@ fn convert_special_to_capability(core: &mut Core, _: &mut Bus, word: u32) -> Ste
         core.set_c(rd(word), Capability::NULL);
         return Ok(());
     }
-    let (base, offset_bit) =
-        if code { (core.current_pcc(), cctlr::PCCBO) } else { (*core.current_ddc(), cctlr::DDCBO) };
+    let (base, offset_bit) = if code {
+        (core.current_pcc(), cctlr::PCCBO)
+    } else {
+        (*core.current_ddc(), cctlr::DDCBO)
+    };
     let relative = core.cctlr() & offset_bit != 0;
     to_capability(core, rd(word), base, pointer, relative);
     Ok(())
@@ -184,7 +216,11 @@ fn convert_special_to_capability(core: &mut Core, _: &mut Bus, word: u32) -> Ste
 
 fn to_pointer(core: &mut Core, word: u32, base: u64) {
     let source = core.c_or_sp(rn(word));
-    let pointer = if source.tag() { source.address().wrapping_sub(base) } else { 0 };
+    let pointer = if source.tag() {
+        source.address().wrapping_sub(base)
+    } else {
+        0
+    };
     core.nzcv = flag(pointer == 0 && source.tag(), Z) | flag(source.tag(), C);
     core.set_x(rd(word), pointer);
 }
@@ -192,7 +228,11 @@ fn to_pointer(core: &mut Core, word: u32, base: u64) {
 /// CVT Rd, Cn, Cm.
 fn convert_to_pointer(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
-    let base = if core.cctlr() & cctlr::DDCBO != 0 { core.c(rm(word)).base() } else { 0 };
+    let base = if core.cctlr() & cctlr::DDCBO != 0 {
+        core.c(rm(word)).base()
+    } else {
+        0
+    };
     to_pointer(core, word, base);
     Ok(())
 }
@@ -200,7 +240,11 @@ fn convert_to_pointer(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 /// CVTD, CVTP: capability to pointer by DDC or PCC.
 fn convert_to_pointer_special(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
-    let base = if bit(word, 13) { core.pcc_offset() } else { core.ddc_offset() };
+    let base = if bit(word, 13) {
+        core.pcc_offset()
+    } else {
+        core.ddc_offset()
+    };
     to_pointer(core, word, base);
     Ok(())
 }
@@ -254,7 +298,11 @@ fn check_subset_unseal(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let (x, y) = (core.c_or_sp(rn(word)), core.c_or_sp(rm(word)));
     let subset = x.tag() == y.tag() && x.is_subset_of(&y);
     core.nzcv = flag(subset, N);
-    let result = if subset && y.tag() && !y.is_sealed() { x.unseal() } else { x };
+    let result = if subset && y.tag() && !y.is_sealed() {
+        x.unseal()
+    } else {
+        x
+    };
     core.set_c(rd(word), result);
     Ok(())
 }
@@ -269,7 +317,11 @@ fn build(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 fn copy_type(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
     let from = core.c(rm(word));
-    let value = if from.is_sealed() { from.otype().into() } else { u64::MAX };
+    let value = if from.is_sealed() {
+        from.otype().into()
+    } else {
+        u64::MAX
+    };
     let result = core.c(rn(word)).set_address(value);
     core.set_c(rd(word), result);
     Ok(())
@@ -298,7 +350,11 @@ fn conditional_seal(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let (what, key) = (core.c_or_sp(rn(word)), core.c_or_sp(rm(word)));
     let nothing_to_do = key.address() == u64::MAX;
     let allowed = may_seal(&what, &key);
-    let result = if allowed && !nothing_to_do { what.seal(key.address() as u32) } else { what };
+    let result = if allowed && !nothing_to_do {
+        what.seal(key.address() as u32)
+    } else {
+        what
+    };
     core.nzcv = flag(allowed || nothing_to_do, V);
     core.set_c_or_sp(rd(word), result);
     Ok(())
@@ -307,7 +363,9 @@ fn conditional_seal(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 fn seal(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
     let (what, key) = (core.c(rn(word)), core.c(rm(word)));
-    let result = what.seal(key.address() as u32 & OTYPE_MAX).with_tag(may_seal(&what, &key));
+    let result = what
+        .seal(key.address() as u32 & OTYPE_MAX)
+        .with_tag(may_seal(&what, &key));
     core.set_c(rd(word), result);
     Ok(())
 }
@@ -353,7 +411,10 @@ fn clear_permissions_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step 
     core.require_capabilities()?;
     let which = bits(word, 13, 3);
     let mut mask = 0;
-    for (number, permission) in [permission::EXECUTE, permission::STORE, permission::LOAD].into_iter().enumerate() {
+    for (number, permission) in [permission::EXECUTE, permission::STORE, permission::LOAD]
+        .into_iter()
+        .enumerate()
+    {
         if bit(which, number as u32) {
             mask |= permission;
         }
@@ -399,7 +460,11 @@ fn copy(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 
 fn conditional_select(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.require_capabilities()?;
-    let result = if core.condition(bits(word, 12, 4)) { core.c(rn(word)) } else { core.c(rm(word)) };
+    let result = if core.condition(bits(word, 12, 4)) {
+        core.c(rn(word))
+    } else {
+        core.c(rm(word))
+    };
     core.set_c(rd(word), result);
     Ok(())
 }
@@ -561,7 +626,11 @@ fn branch_sealed_pair(core: &mut Core, _: &mut Bus, word: u32) -> Step {
         && code.has_permission_bits(pair | permission::EXECUTE)
         && data.has_permission_bits(pair)
         && !data.has_permission_bits(permission::EXECUTE);
-    let (code, data) = if matching { (code.unseal(), data.unseal()) } else { (code.clear_tag(), data) };
+    let (code, data) = if matching {
+        (code.unseal(), data.unseal())
+    } else {
+        (code.clear_tag(), data)
+    };
     core.set_c(29, data);
     core.jump(code, bits(word, 13, 2) == 1, Demand::Any, false);
     Ok(())
@@ -602,4 +671,3 @@ fn load_branch(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     core.jump(target, bit(word, 0), Demand::Any, false);
     Ok(())
 }
-

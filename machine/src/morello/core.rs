@@ -93,10 +93,14 @@ struct Window {
     page: usize,
 }
 
-const CLOSED: Window = Window { first: 1, end: 0, page: 0 };
+const CLOSED: Window = Window {
+    first: 1,
+    end: 0,
+    page: 0,
+};
 
 /// One CPU.
-pub struct Core {
+pub(super) struct Core {
     pub(super) number: usize,
     /// C0 to C30, and NULL as the thirty-first.
     pub(super) c: [Capability; 32],
@@ -152,7 +156,8 @@ pub(super) struct Exclusive {
 /// A decoded instruction.
 #[derive(Clone, Copy)]
 struct Slot {
-    handler: Handler,
+    /// `None` until the instruction is executed for the first time.
+    handler: Option<Handler>,
     word: u32,
 }
 
@@ -165,7 +170,10 @@ pub(super) struct Code {
 
 const PAGE: u64 = 4096;
 const SLOTS: usize = PAGE as usize / 4;
-const UNDECODED: Slot = Slot { handler: decode::not_decoded, word: 0 };
+const UNDECODED: Slot = Slot {
+    handler: decode::not_decoded,
+    word: 0,
+};
 
 impl Code {
     fn page(&mut self, physical: u64) -> usize {
@@ -228,6 +236,12 @@ impl Core {
             instructions: 0,
             window: CLOSED,
         };
+        // Levels that do not exist hold no authority either.
+        for (el, exists) in [(2, levels.el2), (3, levels.el3)] {
+            if !exists {
+                core.ddc[el] = Capability::NULL;
+            }
+        }
         core.select_bank();
         core
     }
@@ -280,7 +294,11 @@ impl Core {
     /// C`n` as an operand; 31 is CSP.
     #[inline(always)]
     pub(super) fn c_or_sp(&self, n: u32) -> Capability {
-        if n & 31 == 31 { self.sp[self.bank] } else { self.c[(n & 31) as usize] }
+        if n & 31 == 31 {
+            self.sp[self.bank]
+        } else {
+            self.c[(n & 31) as usize]
+        }
     }
 
     /// Writes C`n`; 31 is CSP.
@@ -327,13 +345,21 @@ impl Core {
     /// What is added to an integer address before it is checked against DDC.
     #[inline(always)]
     pub(super) fn ddc_offset(&self) -> u64 {
-        if self.cctlr() & cctlr::DDCBO != 0 { self.current_ddc().base() } else { 0 }
+        if self.cctlr() & cctlr::DDCBO != 0 {
+            self.current_ddc().base()
+        } else {
+            0
+        }
     }
 
     /// What lies between an integer code address and the address in PCC.
     #[inline(always)]
     pub(super) fn pcc_offset(&self) -> u64 {
-        if self.cctlr() & cctlr::PCCBO != 0 { self.pcc.base() } else { 0 }
+        if self.cctlr() & cctlr::PCCBO != 0 {
+            self.pcc.base()
+        } else {
+            0
+        }
     }
 
     /// Goes on at `target` with the same PCC, which loses its tag when its bounds cannot follow.
@@ -389,11 +415,9 @@ impl Core {
             };
             bus.now += 1;
             self.next = self.pc.wrapping_add(4);
-            let word = slot.word;
-            let result = if slot.handler as usize == decode::not_decoded as usize {
-                self.decode_here(bus, code)
-            } else {
-                (slot.handler)(self, bus, word)
+            let result = match slot.handler {
+                Some(handler) => handler(self, bus, slot.word),
+                None => self.decode_here(bus, code),
             };
             match result {
                 Ok(()) => self.pc = self.next,
@@ -411,7 +435,7 @@ impl Core {
             return self.external_fetch_abort();
         };
         let handler = decode::decode(word);
-        code.pages[self.window.page][(self.pc % PAGE) as usize / 4] = Slot { handler, word };
+        code.pages[self.window.page][(self.pc % PAGE) as usize / 4] = Slot { handler: Some(handler), word };
         handler(self, bus, word)
     }
 
@@ -430,7 +454,11 @@ impl Core {
         let first = start.max(self.pcc.base());
         let top = self.pcc.top().min(u128::from(start) + u128::from(PAGE));
         let end = u64::try_from(top).map_or(u64::MAX, |top| top.saturating_sub(3));
-        self.window = Window { first: (first + 3) & !3, end, page };
+        self.window = Window {
+            first: (first + 3) & !3,
+            end,
+            page,
+        };
         Ok(code.pages[page][(self.pc % PAGE) as usize / 4])
     }
 }

@@ -6,7 +6,9 @@
 
 use super::bus::Bus;
 use super::core::{Core, Handler, Step};
-use super::{atomics, branch, capability_memory, capability_operations, fp, integer, memory, simd, simd_memory, system};
+use super::{
+    atomics, branch, capability_memory, capability_operations, fp, integer, memory, simd, simd_memory, system,
+};
 
 /// The fixed bits of an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +59,6 @@ pub(super) fn decode(word: u32) -> Handler {
         .flat_map(|table| table.iter())
         .find(|(pattern, _)| word & pattern.mask == pattern.value)
         .map_or(unallocated, |(_, handler)| *handler)
-}
-
-/// Stands in the decode cache for what was not decoded yet; the fetch loop recognises it by its address.
-pub(super) fn not_decoded(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    decode(word)(core, bus, word)
 }
 
 /// An encoding that means nothing.
@@ -118,7 +115,13 @@ mod tests {
     #[test]
     fn a_pattern_fixes_exactly_its_digits() {
         let parsed = pattern("1100 0010 .... .... 0000 1111 .... ...1");
-        assert_eq!(parsed, Pattern { mask: 0xff00_ff01, value: 0xc200_0f01 });
+        assert_eq!(
+            parsed,
+            Pattern {
+                mask: 0xff00_ff01,
+                value: 0xc200_0f01
+            }
+        );
     }
 
     #[test]

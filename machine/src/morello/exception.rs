@@ -103,13 +103,23 @@ impl Core {
 
     /// Records an exception with the whole syndrome, even its length bit, given.
     pub(super) fn raise_raw<T>(&mut self, target: u8, syndrome: u32) -> Step<T> {
-        self.pending = Some(Pending { vector: 0, target, syndrome: Some(syndrome), far: None, after: false });
+        self.pending = Some(Pending {
+            vector: 0,
+            target,
+            syndrome: Some(syndrome),
+            far: None,
+            after: false,
+        });
         Err(Raised)
     }
 
     fn default_target(&self) -> u8 {
         let trap_general = self.el2_enabled() && self.registers.hcr_el2 >> 27 & 1 == 1;
-        if self.el == 0 && trap_general { 2 } else { self.el.max(1) }
+        if self.el == 0 && trap_general {
+            2
+        } else {
+            self.el.max(1)
+        }
     }
 
     /// Whether EL2 exists and is used in the current security state.
@@ -281,19 +291,54 @@ impl Core {
         }
     }
 
+    /// The level that takes interrupts.
+    pub(super) fn interrupt_target(&self) -> u8 {
+        let registers = &self.registers;
+        let general = registers.hcr_el2 >> 27 & 1 == 1;
+        if self.levels.el3 && registers.scr_el3 >> 1 & 1 == 1 {
+            3
+        } else if self.el2_enabled() && (registers.hcr_el2 >> 4 & 1 == 1 || general) {
+            2
+        } else {
+            1
+        }
+    }
+
     /// Takes an IRQ to `target`.
     pub(super) fn take_irq(&mut self, bus: &mut Bus, target: u8) {
-        self.take(bus, Pending { vector: 0x80, target, syndrome: None, far: None, after: false });
+        self.take(
+            bus,
+            Pending {
+                vector: 0x80,
+                target,
+                syndrome: None,
+                far: None,
+                after: false,
+            },
+        );
     }
 
     /// Takes an FIQ to `target`.
     pub(super) fn take_fiq(&mut self, bus: &mut Bus, target: u8) {
-        self.take(bus, Pending { vector: 0x100, target, syndrome: None, far: None, after: false });
+        self.take(
+            bus,
+            Pending {
+                vector: 0x100,
+                target,
+                syndrome: None,
+                far: None,
+                after: false,
+            },
+        );
     }
 
     fn take(&mut self, bus: &mut Bus, pending: Pending) {
         let target = usize::from(pending.target);
-        let return_to = if pending.after { self.pc.wrapping_add(4) } else { self.pc };
+        let return_to = if pending.after {
+            self.pc.wrapping_add(4)
+        } else {
+            self.pc
+        };
         bus.record_exception(self, pending.target, pending.vector, pending.syndrome, pending.far);
         let mut offset = pending.vector;
         if self.el < pending.target {
@@ -364,7 +409,8 @@ impl Core {
             3 => self.levels.el3,
             _ => true,
         };
-        let legal = spsr & pstate::AARCH32 == 0 && spsr & 2 == 0 && el <= self.el && exists && (el > 0 || spsr & 1 == 0);
+        let legal =
+            spsr & pstate::AARCH32 == 0 && spsr & 2 == 0 && el <= self.el && exists && (el > 0 || spsr & 1 == 0);
         self.nzcv = spsr & pstate::NZCV;
         self.daif = spsr & pstate::DAIF;
         let with_capabilities = self.capabilities_disabled_by(self.el).is_none();

@@ -85,7 +85,10 @@ impl Gic {
             split: false,
             waker: 6,
         };
-        let shared = Interrupt { target: u8::from(version == Version::V2), ..Interrupt::default() };
+        let shared = Interrupt {
+            target: u8::from(version == Version::V2),
+            ..Interrupt::default()
+        };
         Self {
             version,
             control: if version == Version::V3 { 0x50 } else { 0 },
@@ -106,7 +109,11 @@ impl Gic {
     }
 
     fn interrupt(&mut self, core: usize, id: usize) -> Option<&mut Interrupt> {
-        if id < PRIVATE { self.private[core].get_mut(id) } else { self.shared.get_mut(id - PRIVATE) }
+        if id < PRIVATE {
+            self.private[core].get_mut(id)
+        } else {
+            self.shared.get_mut(id - PRIVATE)
+        }
     }
 
     fn peek(&self, core: usize, id: usize) -> Interrupt {
@@ -151,7 +158,11 @@ impl Gic {
         let interface = &self.interfaces[core];
         let running = interface.running.last().map_or(IDLE, |(priority, _)| *priority);
         let private = self.private[core].iter().enumerate();
-        let shared = self.shared.iter().enumerate().map(|(index, interrupt)| (index + PRIVATE, interrupt));
+        let shared = self
+            .shared
+            .iter()
+            .enumerate()
+            .map(|(index, interrupt)| (index + PRIVATE, interrupt));
         private
             .chain(shared)
             .filter(|(_, interrupt)| interrupt.enabled && interrupt.pending() && !interrupt.active)
@@ -173,10 +184,15 @@ impl Gic {
     }
 
     fn acknowledge(&mut self, core: usize, group1: Option<bool>) -> u32 {
-        let Some((id, _)) = self.best(core).filter(|(_, group)| group1.is_none_or(|wanted| wanted == *group)) else {
+        let Some((id, _)) = self
+            .best(core)
+            .filter(|(_, group)| group1.is_none_or(|wanted| wanted == *group))
+        else {
             return SPURIOUS;
         };
-        let Some(interrupt) = self.interrupt(core, id) else { return SPURIOUS };
+        let Some(interrupt) = self.interrupt(core, id) else {
+            return SPURIOUS;
+        };
         let priority = interrupt.priority;
         let mut value = id as u32;
         if interrupt.sources != 0 {
@@ -224,7 +240,11 @@ impl Gic {
             0x008 => 0x43b,
             0x6000..0x8000 => {
                 let id = (offset - 0x6000) as usize / 8;
-                if offset & 7 == 0 { self.peek(core, id).target.into() } else { 0 }
+                if offset & 7 == 0 {
+                    self.peek(core, id).target.into()
+                } else {
+                    0
+                }
             }
             0xffe8 => 0x30,
             _ => self.bank_read(core, offset, size),
@@ -284,7 +304,9 @@ impl Gic {
     fn bank_read(&mut self, core: usize, offset: u64, size: usize) -> u64 {
         let bit_field = |first: u64, get: fn(&Interrupt) -> bool| {
             let start = (offset - first) as usize * 8;
-            (0..size * 8).fold(0, |value, bit| value | u64::from(get(&self.peek(core, start + bit))) << bit)
+            (0..size * 8).fold(0, |value, bit| {
+                value | u64::from(get(&self.peek(core, start + bit))) << bit
+            })
         };
         match offset {
             0x080..0x100 if self.version == Version::V3 => bit_field(0x080, |interrupt| interrupt.group1),
@@ -320,6 +342,7 @@ impl Gic {
 
     fn bank_write(&mut self, core: usize, offset: u64, size: usize, value: u64) {
         let first_bit = (offset & 0x7f) as usize * 8;
+        let v2 = self.version == Version::V2;
         let mut for_bits = |change: fn(&mut Interrupt)| {
             for bit in (0..size * 8).filter(|bit| value >> bit & 1 == 1) {
                 if let Some(interrupt) = self.interrupt(core, first_bit + bit) {
@@ -328,7 +351,7 @@ impl Gic {
             }
         };
         match offset {
-            0x080..0x100 if self.version == Version::V3 => {
+            0x080..0x100 if !v2 => {
                 for bit in 0..size * 8 {
                     if let Some(interrupt) = self.interrupt(core, first_bit + bit) {
                         interrupt.group1 = value >> bit & 1 == 1;
@@ -349,7 +372,7 @@ impl Gic {
                     }
                 }
             }
-            0x800..0xc00 if self.version == Version::V2 => {
+            0x800..0xc00 if v2 => {
                 for index in 0..size {
                     let id = (offset - 0x800) as usize + index;
                     if id >= PRIVATE
@@ -404,7 +427,11 @@ impl Gic {
     }
 
     fn running_priority(&self, core: usize) -> u64 {
-        self.interfaces[core].running.last().map_or(IDLE, |(priority, _)| *priority).into()
+        self.interfaces[core]
+            .running
+            .last()
+            .map_or(IDLE, |(priority, _)| *priority)
+            .into()
     }
 
     /// Reads a redistributor of version 3; `frame` is the core it belongs to.
@@ -443,7 +470,9 @@ impl Gic {
             Register::Acknowledge1 => self.acknowledge(core, Some(true)).into(),
             Register::Highest0 | Register::Highest1 => {
                 let wanted = register == Register::Highest1;
-                self.best(core).filter(|(_, group)| *group == wanted).map_or(SPURIOUS.into(), |(id, _)| id as u64)
+                self.best(core)
+                    .filter(|(_, group)| *group == wanted)
+                    .map_or(SPURIOUS.into(), |(id, _)| id as u64)
             }
             Register::BinaryPoint0 | Register::BinaryPoint1 => interface.binary_point.into(),
             Register::Control => 0x400 | u64::from(interface.split) << 1,
@@ -451,7 +480,11 @@ impl Gic {
             Register::Group0 => interface.group0.into(),
             Register::Group1 => interface.group1.into(),
             Register::Running => self.running_priority(core),
-            Register::End0 | Register::End1 | Register::Deactivate | Register::Generate0 | Register::Generate1
+            Register::End0
+            | Register::End1
+            | Register::Deactivate
+            | Register::Generate0
+            | Register::Generate1
             | Register::Active => 0,
         }
     }

@@ -34,7 +34,7 @@ pub enum Special {
 
 impl Special {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Special); 25] = [
+    pub const ALL: [(&'static str, Special); 24] = [
         ("PCC", Special::Pcc),
         ("DDC_EL0", Special::Ddc(0)),
         ("DDC_EL1", Special::Ddc(1)),
@@ -59,7 +59,6 @@ impl Special {
         ("CTPIDRRO_EL0", Special::CtpidrReadOnly),
         ("RCTPIDR_EL0", Special::RestrictedCtpidr),
         ("CID_EL0", Special::CompartmentId),
-        ("CVBAR_EL0", Special::Cvbar(0)),
     ];
 }
 
@@ -140,7 +139,10 @@ impl Board {
 
     /// `length` bytes at a physical address, if all of them are RAM.
     pub fn read_memory(&self, address: u64, length: usize) -> Option<&[u8]> {
-        self.bus.ram.iter().find_map(|ram| ram.offset(address, length).map(|offset| ram.bytes(offset, length)))
+        self.bus
+            .ram
+            .iter()
+            .find_map(|ram| ram.offset(address, length).map(|offset| ram.bytes(offset, length)))
     }
 
     /// Writes bytes at a physical address as a device would.
@@ -163,8 +165,9 @@ impl Board {
     /// Every tagged register of a core, banked ones included, by name.
     pub fn tagged_registers(&self, core: usize) -> impl Iterator<Item = (String, Capability)> + '_ {
         let general = (0..31).map(move |number| (format!("C{number}"), self.register(core, number)));
-        let special =
-            Special::ALL.iter().map(move |(name, which)| ((*name).to_owned(), self.special_register(core, *which)));
+        let special = Special::ALL
+            .iter()
+            .map(move |(name, which)| ((*name).to_owned(), self.special_register(core, *which)));
         general.chain(special).filter(|(_, capability)| capability.tag())
     }
 

@@ -64,10 +64,7 @@ pub(super) fn add_with_carry(x: u64, y: u64, carry: u64, wide: bool) -> (u64, u3
         let (partial, first) = x.overflowing_add(y);
         let (sum, second) = partial.overflowing_add(carry);
         let overflow = (!(x ^ y) & (x ^ sum)) >> 63;
-        let flags = (sum >> 63) as u32 * 8
-            | u32::from(sum == 0) * 4
-            | u32::from(first || second) * 2
-            | overflow as u32;
+        let flags = (sum >> 63) as u32 * 8 | u32::from(sum == 0) * 4 | u32::from(first || second) * 2 | overflow as u32;
         (sum, flags << 28)
     } else {
         let total = u64::from(x as u32) + u64::from(y as u32) + carry;
@@ -138,7 +135,11 @@ fn add_sub_extended(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 }
 
 fn add_sub_carry(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let y = if bit(word, 30) { !core.x(rm(word)) } else { core.x(rm(word)) };
+    let y = if bit(word, 30) {
+        !core.x(rm(word))
+    } else {
+        core.x(rm(word))
+    };
     let carry = core.nzcv >> 29 & 1;
     let (sum, flags) = add_with_carry(core.x(rn(word)), y, carry.into(), wide(word));
     if bit(word, 29) {
@@ -153,12 +154,20 @@ fn address_relative(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     if rd(word) == 31 {
         return Ok(());
     }
-    let (page, high, low) = (bit(word, 31), u64::from(bits(word, 5, 18)), u64::from(bits(word, 29, 2)));
+    let (page, high, low) = (
+        bit(word, 31),
+        u64::from(bits(word, 5, 18)),
+        u64::from(bits(word, 29, 2)),
+    );
     let p = bit(word, 23);
     let data = core.c64 && page && !p;
     let offset = if core.c64 && page {
         let offset = (high << 2 | low) << 12;
-        if data { offset } else { ((offset << 32) as i64 >> 32) as u64 }
+        if data {
+            offset
+        } else {
+            ((offset << 32) as i64 >> 32) as u64
+        }
     } else {
         let offset = u64::from(p) << 20 | high << 2 | low;
         let offset = (offset << 43) as i64 >> 43;
@@ -197,7 +206,11 @@ pub(super) fn bit_mask(n: u32, imms: u32, immr: u32) -> Option<u64> {
     let size = 1u32 << length;
     let element = (1u64 << (s + 1)) - 1;
     let low = if size == 64 { u64::MAX } else { (1 << size) - 1 };
-    let rotated = if r == 0 { element } else { (element >> r | element << (size - r)) & low };
+    let rotated = if r == 0 {
+        element
+    } else {
+        (element >> r | element << (size - r)) & low
+    };
     let mut result = rotated;
     let mut filled = size;
     while filled < 64 {
@@ -332,7 +345,11 @@ pub(super) fn extend(value: u64, option: u32, amount: u32) -> u64 {
 
 fn conditional_compare(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     if core.condition(bits(word, 12, 4)) {
-        let y = if bit(word, 11) { u64::from(rm(word)) } else { core.x(rm(word)) };
+        let y = if bit(word, 11) {
+            u64::from(rm(word))
+        } else {
+            core.x(rm(word))
+        };
         let (y, carry) = if bit(word, 30) { (!y, 1) } else { (y, 0) };
         core.nzcv = add_with_carry(core.x(rn(word)), y, carry, wide(word)).1;
     } else {
@@ -384,10 +401,18 @@ fn two_source(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let result = match bits(word, 10, 6) {
         2 => x.checked_div(y).unwrap_or(0),
         3 if wide => {
-            if y == 0 { 0 } else { (x as i64).wrapping_div(y as i64) as u64 }
+            if y == 0 {
+                0
+            } else {
+                (x as i64).wrapping_div(y as i64) as u64
+            }
         }
         3 => {
-            if y == 0 { 0 } else { (x as i32).wrapping_div(y as i32) as u32 as u64 }
+            if y == 0 {
+                0
+            } else {
+                (x as i32).wrapping_div(y as i32) as u32 as u64
+            }
         }
         kind @ 8..=11 => shift(x, kind - 8, amount, wide),
         _ => return core.undefined(),
@@ -413,7 +438,11 @@ fn crc32(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 fn multiply_add(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let product = core.x(rn(word)).wrapping_mul(core.x(rm(word)));
     let addend = core.x(ra(word));
-    let result = if bit(word, 15) { addend.wrapping_sub(product) } else { addend.wrapping_add(product) };
+    let result = if bit(word, 15) {
+        addend.wrapping_sub(product)
+    } else {
+        addend.wrapping_add(product)
+    };
     core.set_x(rd(word), cut(result, wide(word)));
     Ok(())
 }
@@ -426,7 +455,11 @@ fn multiply_add_long(core: &mut Core, _: &mut Bus, word: u32) -> Step {
         (i64::from(x as i32) * i64::from(y as i32)) as u64
     };
     let addend = core.x(ra(word));
-    let result = if bit(word, 15) { addend.wrapping_sub(product) } else { addend.wrapping_add(product) };
+    let result = if bit(word, 15) {
+        addend.wrapping_sub(product)
+    } else {
+        addend.wrapping_add(product)
+    };
     core.set_x(rd(word), result);
     Ok(())
 }

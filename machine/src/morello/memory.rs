@@ -140,7 +140,9 @@ fn transfer_of(core: &mut Core, word: u32) -> Step<Transfer> {
 
 fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let what = transfer_of(core, word)?;
-    let address = core.x_or_sp(rn(word)).wrapping_add(u64::from(bits(word, 10, 12)) << what.size);
+    let address = core
+        .x_or_sp(rn(word))
+        .wrapping_add(u64::from(bits(word, 10, 12)) << what.size);
     let user = core.user();
     core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
 }
@@ -215,7 +217,14 @@ fn load_literal(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     core.check_capability(&pcc, address, 1 << size, LOAD)?;
     let user = core.user();
     let value = core.load_sized(bus, address, size, user)?;
-    core.set_x(rd(word), if bits(word, 30, 2) == 2 { value as i32 as u64 } else { value });
+    core.set_x(
+        rd(word),
+        if bits(word, 30, 2) == 2 {
+            value as i32 as u64
+        } else {
+            value
+        },
+    );
     Ok(())
 }
 
@@ -256,14 +265,23 @@ fn transfer_pair(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Ste
     }
     let size = if opc == 2 { 3 } else { 2 };
     core.check_sp(rn(word))?;
-    let address =
-        core.authorise(Base::Normal, rn(word), address, 2 << size, if load { LOAD } else { STORE })?;
+    let address = core.authorise(
+        Base::Normal,
+        rn(word),
+        address,
+        2 << size,
+        if load { LOAD } else { STORE },
+    )?;
     let user = core.user();
     let second = address.wrapping_add(1 << size);
     if load {
         let one = core.load_sized(bus, address, size, user)?;
         let two = core.load_sized(bus, second, size, user)?;
-        let (one, two) = if opc == 1 { (one as i32 as u64, two as i32 as u64) } else { (one, two) };
+        let (one, two) = if opc == 1 {
+            (one as i32 as u64, two as i32 as u64)
+        } else {
+            (one, two)
+        };
         core.set_x(rd(word), one);
         core.set_x(ra(word), two);
         Ok(())

@@ -77,7 +77,11 @@ impl Core {
         };
         let extended = ((address << 8) as i64 >> 8) as u64;
         if sctlr & 1 == 0 {
-            let physical = if ignore_top_byte { address & (1 << 56) - 1 } else { address };
+            let physical = if ignore_top_byte {
+                address & (1 << 56) - 1
+            } else {
+                address
+            };
             if physical >> PHYSICAL_BITS != 0 {
                 return Err(fault(status::ADDRESS_SIZE));
             }
@@ -96,7 +100,11 @@ impl Core {
         if above != expected || walks_disabled {
             return Err(fault(status::TRANSLATION));
         }
-        let table = if upper { self.registers.ttbr1[regime] } else { self.registers.ttbr0[regime] };
+        let table = if upper {
+            self.registers.ttbr1[regime]
+        } else {
+            self.registers.ttbr0[regime]
+        };
         let first_level = 3 - (input_bits - 13) / 9;
         let mut descriptor_table = table & ((1 << PHYSICAL_BITS) - 2);
         let mut inherited = 0u64;
@@ -133,23 +141,23 @@ impl Core {
             if attributes & needed == 0 {
                 return Err(fault(status::PERMISSION + level));
             }
-            let use_bits = if hierarchy_off { hardware_use & descriptor >> 59 } else { 0 };
+            let use_bits = if hierarchy_off {
+                hardware_use & descriptor >> 59
+            } else {
+                0
+            };
             let generation = self.registers.cctlr[regime] >> u32::from(upper) & 1;
             let memory = self.registers.mair[regime] >> (8 * (descriptor >> 2 & 7)) & 0xff;
             let tags = tag_attributes(use_bits, generation, memory & 0xf0 == 0);
-            return Ok(Translation { physical, attributes: attributes | tags });
+            return Ok(Translation {
+                physical,
+                attributes: attributes | tags,
+            });
         }
         Err(fault(status::TRANSLATION + 3))
     }
 
-    fn page_attributes(
-        &self,
-        descriptor: u64,
-        inherited: u64,
-        two_ranges: bool,
-        user: bool,
-        el: u8,
-    ) -> u8 {
+    fn page_attributes(&self, descriptor: u64, inherited: u64, two_ranges: bool, user: bool, el: u8) -> u8 {
         let sctlr = self.registers.sctlr[usize::from(el)];
         let read_only = (descriptor >> 7 | inherited >> 62) & 1 == 1;
         let unprivileged = descriptor >> 6 & 1 == 1 && inherited >> 61 & 1 == 0;

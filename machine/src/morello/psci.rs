@@ -39,7 +39,11 @@ pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
     let result = match function & !WIDE {
         VERSION => 2,
         SYSTEM_OFF | SYSTEM_RESET => {
-            bus.stop = Some(if function & !WIDE == SYSTEM_OFF { Stop::Exit(0) } else { Stop::Reset });
+            bus.stop = Some(if function & !WIDE == SYSTEM_OFF {
+                Stop::Exit(0)
+            } else {
+                Stop::Reset
+            });
             core.look = true;
             0
         }
@@ -60,7 +64,9 @@ pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
         }
         AFFINITY_INFO => {
             let target = argument(1) as usize;
-            bus.powered.get(target).map_or(INVALID_PARAMETERS, |powered| i64::from(!powered))
+            bus.powered
+                .get(target)
+                .map_or(INVALID_PARAMETERS, |powered| i64::from(!powered))
         }
         // There is no trusted OS that would have to migrate.
         MIGRATE_INFO_TYPE => 2,
@@ -79,7 +85,12 @@ fn start(core: &mut Core, bus: &mut Bus, target: u64, entry: u64, context: u64) 
         return ALREADY_ON;
     }
     *powered = true;
-    bus.starts.push(Start { core: target as usize, entry, context, el: core.el.max(1) });
+    bus.starts.push(Start {
+        core: target as usize,
+        entry,
+        context,
+        el: core.el.max(1),
+    });
     core.look = true;
     0
 }

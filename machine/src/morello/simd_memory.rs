@@ -26,7 +26,11 @@ impl Core {
     /// Refuses SIMD&FP where CPACR, CPTR_EL2 or CPTR_EL3 switch it off.
     #[inline(always)]
     pub(super) fn require_fp(&mut self) -> Step {
-        if self.registers.fp_enabled[usize::from(self.el)] { Ok(()) } else { self.fp_is_disabled() }
+        if self.registers.fp_enabled[usize::from(self.el)] {
+            Ok(())
+        } else {
+            self.fp_is_disabled()
+        }
     }
 
     #[cold]
@@ -129,7 +133,9 @@ fn form(core: &mut Core, word: u32) -> Step<(u32, bool)> {
 
 fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let (size, load) = form(core, word)?;
-    let address = core.x_or_sp(rn(word)).wrapping_add(u64::from(bits(word, 10, 12)) << size);
+    let address = core
+        .x_or_sp(rn(word))
+        .wrapping_add(u64::from(bits(word, 10, 12)) << size);
     core.transfer_vector(bus, load, size, Base::Normal, (rn(word), rd(word)), address)
 }
 
@@ -155,7 +161,11 @@ fn indexed(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
 
 fn register_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let (size, load) = form(core, word)?;
-    let offset = extend(core.x(rm(word)), bits(word, 13, 3), if bit(word, 12) { size } else { 0 });
+    let offset = extend(
+        core.x(rm(word)),
+        bits(word, 13, 3),
+        if bit(word, 12) { size } else { 0 },
+    );
     let address = core.x_or_sp(rn(word)).wrapping_add(offset);
     core.transfer_vector(bus, load, size, Base::Normal, (rn(word), rd(word)), address)
 }
@@ -242,8 +252,7 @@ fn multiple_structures(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let (load, register_bytes) = (bit(word, 22), if full { 16u64 } else { 8 });
     let total = register_bytes * repeat * interleave;
     let start = core.x_or_sp(rn(word));
-    let mut address =
-        core.authorise(Base::Normal, rn(word), start, total, if load { LOAD } else { STORE })?;
+    let mut address = core.authorise(Base::Normal, rn(word), start, total, if load { LOAD } else { STORE })?;
     let user = core.user();
     let elements = (register_bytes >> size) as u32;
     let mut loaded = [0u128; 4];
@@ -290,8 +299,7 @@ fn single_structure(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let load = bit(word, 22);
     let total = u64::from(count + 1) << size;
     let start = core.x_or_sp(rn(word));
-    let mut address =
-        core.authorise(Base::Normal, rn(word), start, total, if load { LOAD } else { STORE })?;
+    let mut address = core.authorise(Base::Normal, rn(word), start, total, if load { LOAD } else { STORE })?;
     let user = core.user();
     for number in 0..=count {
         let register = ((rd(word) + number) % 32) as usize;

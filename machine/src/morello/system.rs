@@ -48,13 +48,10 @@ names! {
     CNTFRQ_EL0 = 3 3 14 0 0; CNTPCT_EL0 = 3 3 14 0 1; CNTVCT_EL0 = 3 3 14 0 2;
     CNTP_TVAL_EL0 = 3 3 14 2 0; CNTP_CTL_EL0 = 3 3 14 2 1; CNTP_CVAL_EL0 = 3 3 14 2 2;
     CNTV_TVAL_EL0 = 3 3 14 3 0; CNTV_CTL_EL0 = 3 3 14 3 1; CNTV_CVAL_EL0 = 3 3 14 3 2;
-    CNTPS_TVAL_EL1 = 3 7 14 2 0; CNTPS_CTL_EL1 = 3 7 14 2 1; CNTPS_CVAL_EL1 = 3 7 14 2 2;
     SCTLR_EL2 = 3 4 1 0 0; HCR_EL2 = 3 4 1 1 0; CPTR_EL2 = 3 4 1 1 2; CCTLR_EL2 = 3 4 1 2 2; CHCR_EL2 = 3 4 1 2 3;
     TTBR0_EL2 = 3 4 2 0 0; TTBR1_EL2 = 3 4 2 0 1; TCR_EL2 = 3 4 2 0 2; SPSR_EL2 = 3 4 4 0 0; ELR_EL2 = 3 4 4 0 1;
     SP_EL1 = 3 4 4 1 0; DDC_EL1 = 3 4 4 1 1; ESR_EL2 = 3 4 5 2 0; FAR_EL2 = 3 4 6 0 0; MAIR_EL2 = 3 4 10 2 0;
     VBAR_EL2 = 3 4 12 0 0; TPIDR_EL2 = 3 4 13 0 2; CNTVOFF_EL2 = 3 4 14 0 3; CNTHCTL_EL2 = 3 4 14 1 0;
-    CNTHP_TVAL_EL2 = 3 4 14 2 0; CNTHP_CTL_EL2 = 3 4 14 2 1; CNTHP_CVAL_EL2 = 3 4 14 2 2;
-    CNTHV_TVAL_EL2 = 3 4 14 3 0; CNTHV_CTL_EL2 = 3 4 14 3 1; CNTHV_CVAL_EL2 = 3 4 14 3 2;
     SCTLR_EL3 = 3 6 1 0 0; SCR_EL3 = 3 6 1 1 0; CPTR_EL3 = 3 6 1 1 2; CCTLR_EL3 = 3 6 1 2 2; CSCR_EL3 = 3 6 1 2 3;
     TTBR0_EL3 = 3 6 2 0 0; TCR_EL3 = 3 6 2 0 2; SPSR_EL3 = 3 6 4 0 0; ELR_EL3 = 3 6 4 0 1; SP_EL2 = 3 6 4 1 0;
     DDC_EL2 = 3 6 4 1 1; ESR_EL3 = 3 6 5 2 0; FAR_EL3 = 3 6 6 0 0; MAIR_EL3 = 3 6 10 2 0; VBAR_EL3 = 3 6 12 0 0;
@@ -105,14 +102,45 @@ const PLAIN: &[(u16, u64)] = &[
 ];
 
 /// Names that Restricted code does not have.
-const EXECUTIVE_ONLY: &[u16] =
-    &[DDC_EL0, DDC_EL1, DDC_EL2, RDDC_EL0, SP_EL0, SP_EL1, SP_EL2, RSP_EL0, RTPIDR_EL0];
+const EXECUTIVE_ONLY: &[u16] = &[
+    DDC_EL0, DDC_EL1, DDC_EL2, RDDC_EL0, SP_EL0, SP_EL1, SP_EL2, RSP_EL0, RTPIDR_EL0,
+];
 
 /// Names that need no System permission.
 const WITHOUT_SYSTEM: &[u16] = &[
-    TPIDR_EL0, TPIDRRO_EL0, RTPIDR_EL0, TPIDR_EL1, TPIDR_EL2, TPIDR_EL3, CID_EL0, CNTVCT_EL0, PAN, UAO, NZCV, DAIF,
-    FPCR, FPSR, DCZID_EL0, CTR_EL0, CURRENT_EL, SPSEL, ELR_EL1, ELR_EL2, ELR_EL3, SPSR_EL1, SPSR_EL2, SPSR_EL3,
-    SP_EL0, SP_EL1, SP_EL2, RSP_EL0, DDC, DDC_EL0, DDC_EL1, DDC_EL2, RDDC_EL0,
+    TPIDR_EL0,
+    TPIDRRO_EL0,
+    RTPIDR_EL0,
+    TPIDR_EL1,
+    TPIDR_EL2,
+    TPIDR_EL3,
+    CID_EL0,
+    CNTVCT_EL0,
+    PAN,
+    UAO,
+    NZCV,
+    DAIF,
+    FPCR,
+    FPSR,
+    DCZID_EL0,
+    CTR_EL0,
+    CURRENT_EL,
+    SPSEL,
+    ELR_EL1,
+    ELR_EL2,
+    ELR_EL3,
+    SPSR_EL1,
+    SPSR_EL2,
+    SPSR_EL3,
+    SP_EL0,
+    SP_EL1,
+    SP_EL2,
+    RSP_EL0,
+    DDC,
+    DDC_EL0,
+    DDC_EL1,
+    DDC_EL2,
+    RDDC_EL0,
 ];
 
 /// How a register is accessed.
@@ -133,7 +161,11 @@ impl Form {
     }
 
     fn class(self) -> u32 {
-        if self.capability { class::CAPABILITY_SYSTEM_REGISTER } else { class::SYSTEM_REGISTER }
+        if self.capability {
+            class::CAPABILITY_SYSTEM_REGISTER
+        } else {
+            class::SYSTEM_REGISTER
+        }
     }
 
     fn op1(self) -> u32 {
@@ -165,8 +197,12 @@ pub(super) fn capability_register(core: &mut Core, bus: &mut Bus, word: u32) -> 
 }
 
 fn register_access(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let form =
-        Form { encoding: bits(word, 5, 16) as u16, target: rd(word), read: bit(word, 21), capability: false };
+    let form = Form {
+        encoding: bits(word, 5, 16) as u16,
+        target: rd(word),
+        read: bit(word, 21),
+        capability: false,
+    };
     match form.encoding >> 14 {
         1 => system_instruction(core, bus, form),
         2 | 3 => access(core, bus, form),
@@ -313,7 +349,19 @@ fn exists(core: &mut Core, bus: &Bus, encoding: u16, capability: bool) -> bool {
         let only_capability = [DDC, DDC_EL0, DDC_EL1, DDC_EL2, RDDC_EL0].contains(&encoding);
         return capability || !only_capability;
     }
-    let special = [NZCV, DAIF, FPCR, FPSR, SPSEL, PAN, UAO, CNTPCT_EL0, CNTVCT_EL0, PMCCNTR_EL0].contains(&encoding);
+    let special = [
+        NZCV,
+        DAIF,
+        FPCR,
+        FPSR,
+        SPSEL,
+        PAN,
+        UAO,
+        CNTPCT_EL0,
+        CNTVCT_EL0,
+        PMCCNTR_EL0,
+    ]
+    .contains(&encoding);
     !capability
         && (timer
             || special
@@ -330,7 +378,11 @@ fn access(core: &mut Core, bus: &mut Bus, form: Form) -> Step {
         return core.undefined();
     }
     let level = if form.op1() == 5 { 2 } else { lowest_level(encoding) };
-    let level = if encoding == TPIDRRO_EL0 && !form.read { 1 } else { level };
+    let level = if encoding == TPIDRRO_EL0 && !form.read {
+        1
+    } else {
+        level
+    };
     let writable = core.constant(bus, encoding).is_none();
     if core.el < level || !form.read && !writable || level == 2 && !core.levels.el2 && core.el < 3 {
         return core.undefined();
@@ -383,9 +435,7 @@ fn check_el0(core: &mut Core, form: Form, encoding: u16) -> Step {
     let permitted = match encoding {
         DAIF => sctlr >> 9 & 1 == 1,
         CTR_EL0 => sctlr >> 15 & 1 == 1,
-        CNTVCT_EL0 => {
-            kernel >> 1 & 1 == 1 && (core.system() || core.registers.cctlr[0] & cctlr::PERMVCT != 0)
-        }
+        CNTVCT_EL0 => kernel >> 1 & 1 == 1 && (core.system() || core.registers.cctlr[0] & cctlr::PERMVCT != 0),
         CNTPCT_EL0 => kernel & 1 == 1,
         CNTFRQ_EL0 => kernel & 3 != 0,
         CNTP_TVAL_EL0 | CNTP_CTL_EL0 | CNTP_CVAL_EL0 => kernel >> 9 & 1 == 1,
@@ -394,7 +444,11 @@ fn check_el0(core: &mut Core, form: Form, encoding: u16) -> Step {
         _ if encoding >> 7 & 0x7f == 3 << 4 | 9 => core.field(PMUSERENR_EL0).is_some_and(|enable| *enable & 1 == 1),
         _ => true,
     };
-    if permitted { Ok(()) } else { core.raise(class::SYSTEM_REGISTER, form.syndrome()) }
+    if permitted {
+        Ok(())
+    } else {
+        core.raise(class::SYSTEM_REGISTER, form.syndrome())
+    }
 }
 
 fn read(core: &mut Core, bus: &mut Bus, encoding: u16) -> Step<u64> {
@@ -706,7 +760,12 @@ mod tests {
 
     #[test]
     fn a_trapped_access_is_described_in_the_syndrome() {
-        let form = Form { encoding: CCTLR_EL0, target: 3, read: false, capability: false };
+        let form = Form {
+            encoding: CCTLR_EL0,
+            target: 3,
+            read: false,
+            capability: false,
+        };
         assert_eq!(form.syndrome(), 3 << 20 | 2 << 17 | 3 << 14 | 1 << 10 | 3 << 5 | 2 << 1);
     }
 }

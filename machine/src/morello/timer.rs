@@ -87,7 +87,11 @@ impl Timers {
     }
 
     fn count(&self, timer: Timer, now: u64) -> u64 {
-        if timer == Timer::Virtual { self.virtual_count(now) } else { self.physical_count(now) }
+        if timer == Timer::Virtual {
+            self.virtual_count(now)
+        } else {
+            self.physical_count(now)
+        }
     }
 
     /// Reads a timer register.
@@ -129,7 +133,9 @@ impl Timers {
             })
             .filter_map(|(timer, _)| {
                 let remaining = self.compare[*timer as usize] - self.count(*timer, now);
-                (now / INSTRUCTIONS_PER_TICK).checked_add(remaining)?.checked_mul(INSTRUCTIONS_PER_TICK)
+                (now / INSTRUCTIONS_PER_TICK)
+                    .checked_add(remaining)?
+                    .checked_mul(INSTRUCTIONS_PER_TICK)
             })
             .min()
     }
@@ -164,7 +170,10 @@ mod tests {
 
     #[test]
     fn the_virtual_count_lags_by_its_offset() {
-        let timers = Timers { virtual_offset: 3, ..Timers::default() };
+        let timers = Timers {
+            virtual_offset: 3,
+            ..Timers::default()
+        };
         assert_eq!((timers.physical_count(160), timers.virtual_count(160)), (10, 7));
     }
 }
