@@ -171,7 +171,7 @@ pub(super) struct Code {
 const PAGE: u64 = 4096;
 const SLOTS: usize = PAGE as usize / 4;
 const UNDECODED: Slot = Slot {
-    handler: decode::not_decoded,
+    handler: None,
     word: 0,
 };
 
