@@ -87,7 +87,9 @@ fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Range<u64>), freq
     monitor.ledger.print(carved..monitor.ledger.len());
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     log::info!("{started} of {} cVMs started", monitor.cvms.len());
-    log::debug!("{} bytes of the monitor's heap in use", heap.lock().used());
+    // Logging allocates: the heap must not be locked meanwhile.
+    let used = heap.lock().used();
+    log::debug!("{used} bytes of the monitor's heap in use");
     let frame = monitor.next();
     *MONITOR.lock() = Some(monitor);
     arch::resume(frame)
