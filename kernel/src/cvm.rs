@@ -84,7 +84,7 @@ impl Cvm {
         let planned = layout::plan(&program, seen, block_size, spec.stack, spec.heap, spec.isolation_size)
             .map_err(|error| format!("{}: {error}", spec.runtime))?;
         let (size, alignment) = arch::representable(planned.size);
-        let size = size.next_multiple_of(PAGE);
+        let (size, alignment) = (size.next_multiple_of(PAGE), alignment.max(PAGE));
         let base = match spec.isolation_base {
             Some(base) if base % alignment != 0 => {
                 return Err(format!(
@@ -98,7 +98,7 @@ impl Cvm {
             }
             Some(base) => base,
             None => pool
-                .allocate(size, alignment.max(PAGE))
+                .allocate(size, alignment)
                 .ok_or_else(|| format!("needs {size:#x} bytes of memory, {:#x} are free", pool.free_bytes()))?,
         };
         let place = Place {
@@ -186,9 +186,15 @@ impl Cvm {
             arch::code_permissions(),
         );
         entry.map_err(|error| format!("{error}"))?;
+        arch::protection::loading(self.memory());
         loader::load(self.elf, &self.program, &self.layout, &self.block, data, self.place)
             .map_err(|refused| format!("the memory refused a write after {} bytes", refused.copied))?;
         let origin = self.place.base.wrapping_add(self.layout.bias);
+        arch::protection::loaded(self.memory());
+        for pages in self.program.executable_pages() {
+            let text = origin.wrapping_add(pages.start)..origin.wrapping_add(pages.end);
+            arch::protection::executable(text, data);
+        }
         let seen = |offset: u64| self.place.seen + offset;
         frame
             .start(

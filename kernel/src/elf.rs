@@ -235,6 +235,11 @@ impl Program {
         Ok(program)
     }
 
+    /// The pages of each executable segment.
+    pub(crate) fn executable_pages(&self) -> impl Iterator<Item = Range<u64>> {
+        self.segments.iter().filter(|segment| segment.executable).map(pages_of)
+    }
+
     /// The relocations; checked by [`Program::check`].
     pub(crate) fn relocations<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = Relocation> + use<'a> {
         bytes[self.relocations.clone()]

@@ -121,9 +121,13 @@ pub(crate) fn load(
     let mut free = Pool::new(pool);
     for (id, spec) in specs.into_iter().enumerate() {
         let name = spec.name.clone();
-        // The manifest was checked to name members only.
-        let elf = archive.find(&spec.runtime).unwrap_or(&[]);
-        let cvm = Cvm::place(id, spec, aligned(elf), &mut free).map_err(|error| format!("cVM {name}: {error}"))?;
+        // cVMs of one program share its bytes. The manifest was checked to name members only.
+        let known = monitor.cvms.iter().find(|other| other.spec.runtime == spec.runtime);
+        let elf = known.map_or_else(
+            || aligned(archive.find(&spec.runtime).unwrap_or(&[])),
+            |other| other.elf,
+        );
+        let cvm = Cvm::place(id, spec, elf, &mut free).map_err(|error| format!("cVM {name}: {error}"))?;
         let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
         let frame = frame.map_err(|error| format!("cVM {name}: register frame: {error}"))?;
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
