@@ -10,12 +10,17 @@ extern crate alloc;
 
 mod types;
 
-pub use types::{Access, BootInfo, Derivation, DeriveError, Device, Fault, Refused, Trap, Window};
+pub use types::{Access, BootInfo, Derivation, DeriveError, Device, Fault, Instruction, Refused, Trap, Window};
 
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]
 mod cheri_riscv;
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]
 pub use cheri_riscv::*;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+mod morello;
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+pub use morello::*;
 
 #[cfg(not(target_os = "none"))]
 mod host;

@@ -79,6 +79,21 @@ impl Access {
     }
 }
 
+/// An instruction as it stands in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Its bits; those of a shorter one in the low half.
+    pub word: u32,
+    /// Its bytes: 2 or 4.
+    pub size: usize,
+}
+
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#0width$x}", self.word, width = 2 + 2 * self.size)
+    }
+}
+
 /// A fault, decoded as far as the processor and the faulting instruction allow.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
@@ -92,8 +107,8 @@ pub struct Fault {
     pub address: Option<u64>,
     /// The capability that refused, and the register that holds it.
     pub authority: Option<(&'static str, Decoded)>,
-    /// The instruction word at `pc`, when it could be read; 16-bit ones in the low half.
-    pub instruction: Option<u32>,
+    /// The instruction at `pc`, when it could be read.
+    pub instruction: Option<Instruction>,
     /// The cause as the ISA encodes it: register names and values.
     pub raw: [(&'static str, u64); 2],
 }

@@ -2,7 +2,7 @@
 
 use super::frame::{Frame, REGISTER_NAMES};
 use super::{user, variant};
-use crate::types::{Access, Fault};
+use crate::types::{Access, Fault, Instruction};
 use abi::FaultKind;
 use capability::Decoded;
 
@@ -33,7 +33,10 @@ pub fn describe(frame: &Frame) -> Fault {
         access: operation.map(|operation| operation.access),
         address: None,
         authority: None,
-        instruction,
+        instruction: instruction.map(|word| Instruction {
+            word,
+            size: if word & 3 == 3 { 4 } else { 2 },
+        }),
         raw: [("mcause", cause), ("mtval", value)],
     };
     match cause {

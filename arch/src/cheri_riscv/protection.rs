@@ -1,6 +1,8 @@
 //! The second line of defence: physical memory protection opens the cVMs' memory to U-mode and nothing else.
 
+use super::slot::Slot;
 use core::arch::asm;
+use core::ops::Range;
 
 /// pmpcfg: top-of-range region, readable, writable, executable.
 const TOR_RWX: u64 = 1 << 3 | 7;
@@ -23,4 +25,16 @@ pub fn open(base: u64, top: u64) {
             options(nostack),
         );
     }
+}
+
+/// Before a cVM is loaded. Memory protection here has too few regions to tell one cVM from another.
+pub fn loading(_memory: Range<u64>) {}
+
+/// After a cVM was loaded; see [`loading`].
+pub fn loaded(_memory: Range<u64>) {}
+
+/// Makes what was loaded to `text` what will be executed.
+pub fn executable(_text: Range<u64>, _data: &Slot) {
+    // SAFETY: FENCE.I changes no state of the program.
+    unsafe { asm!(".4byte 0x0000100f", options(nostack)) };
 }

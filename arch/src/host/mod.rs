@@ -133,8 +133,20 @@ pub fn power_off(success: bool) -> ! {
 
 /// The second line of defence: none on the host.
 pub mod protection {
+    use super::Slot;
+    use core::ops::Range;
+
     /// Opens memory to cVMs.
     pub fn open(_base: u64, _top: u64) {}
+
+    /// Opens the memory of a cVM to the loader.
+    pub fn loading(_memory: Range<u64>) {}
+
+    /// Gives memory to its cVM.
+    pub fn loaded(_memory: Range<u64>) {}
+
+    /// Makes text executable.
+    pub fn executable(_text: Range<u64>, _data: &Slot) {}
 }
 
 /// The console: what the monitor sends is collected, what it receives comes from the test.

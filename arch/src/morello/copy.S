@@ -1,0 +1,105 @@
+// Copies between the monitor and a cVM, through the cVM's own capability. FROM Rust, IRQ off.
+//
+// LIVE: x0 = the monitor's side, x1 = slot of the authority, x2 = absolute address on the cVM's side, x3 = bytes left;
+// c9 = the authority moved to the next address. Result x0 = bytes left: 0 = all done.
+//
+// An instruction marked GUARDED may be refused by the hardware: the trap handler then resumes at the routine's end,
+// where x3 still holds what is left. Nothing else here may fault.
+
+.globl intravisor_copy_in
+intravisor_copy_in:
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    orr x4, x0, x2
+    tst x4, #7
+    b.ne 2f
+1:  cmp x3, #32
+    b.lo 2f
+    GUARDED 9f
+    ALDR_X 4, 0, 9
+    GUARDED 9f
+    ALDR_X 5, 8, 9
+    GUARDED 9f
+    ALDR_X 6, 16, 9
+    GUARDED 9f
+    ALDR_X 7, 24, 9
+    stp x4, x5, [x0]
+    stp x6, x7, [x0, #16]
+    ADD_C_IMMEDIATE 9, 9, 32
+    add x0, x0, #32
+    sub x3, x3, #32
+    b   1b
+2:  cbz x3, 9f
+3:  GUARDED 9f
+    ALDRB 4, 0, 9
+    strb w4, [x0], #1
+    ADD_C_IMMEDIATE 9, 9, 1
+    subs x3, x3, #1
+    b.ne 3b
+9:  mov x0, x3
+    mov x9, xzr
+    ret
+
+.globl intravisor_copy_out
+intravisor_copy_out:
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    orr x4, x0, x2
+    tst x4, #7
+    b.ne 2f
+1:  cmp x3, #32
+    b.lo 2f
+    ldp x4, x5, [x0]
+    ldp x6, x7, [x0, #16]
+    GUARDED 9f
+    ASTR_X 4, 0, 9
+    GUARDED 9f
+    ASTR_X 5, 8, 9
+    GUARDED 9f
+    ASTR_X 6, 16, 9
+    GUARDED 9f
+    ASTR_X 7, 24, 9
+    ADD_C_IMMEDIATE 9, 9, 32
+    add x0, x0, #32
+    sub x3, x3, #32
+    b   1b
+2:  cbz x3, 9f
+3:  ldrb w4, [x0], #1
+    GUARDED 9f
+    ASTRB 4, 0, 9
+    ADD_C_IMMEDIATE 9, 9, 1
+    subs x3, x3, #1
+    b.ne 3b
+9:  mov x0, x3
+    mov x9, xzr
+    ret
+
+// intravisor_zero: as intravisor_copy_out with zero bytes; x0 is not used.
+.globl intravisor_zero
+intravisor_zero:
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    tst x2, #15
+    b.ne 2f
+1:  cmp x3, #64
+    b.lo 2f
+    GUARDED 9f
+    ASTR_C 31, 0, 9
+    GUARDED 9f
+    ASTR_C 31, 16, 9
+    GUARDED 9f
+    ASTR_C 31, 32, 9
+    GUARDED 9f
+    ASTR_C 31, 48, 9
+    ADD_C_IMMEDIATE 9, 9, 64
+    sub x3, x3, #64
+    b   1b
+2:  cbz x3, 9f
+3:  GUARDED 9f
+    ASTRB 31, 0, 9
+    ADD_C_IMMEDIATE 9, 9, 1
+    subs x3, x3, #1
+    b.ne 3b
+9:  mov x0, x3
+    mov x9, xzr
+    ret

@@ -1,0 +1,88 @@
+//! Floating-point and vector registers of cVMs. The monitor uses none, so they stay in the processor until another cVM
+//! wants them: EL0 access is open to the owner of the registers only, and traps for everybody else.
+
+use super::frame::Frame;
+use core::arch::{asm, global_asm};
+use core::cell::{Cell, UnsafeCell};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+global_asm!(
+    ".pushsection .text.intravisor_float, \"ax\"",
+    include_str!("instructions.S"),
+    include_str!("float.S"),
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn intravisor_float_save(state: *mut u64);
+    fn intravisor_float_restore(state: *const u64);
+}
+
+/// CPACR_EL1: capabilities for EL1 and EL0 (CEN, bits 19:18).
+const CAPABILITIES: u64 = 3 << 18;
+/// CPACR_EL1: floating point traps from EL0 only, or not at all (FPEN, bits 21:20).
+const FLOAT_TRAPS: u64 = 1 << 20;
+const FLOAT_OPEN: u64 = 3 << 20;
+
+/// Words of V0 to V31, FPCR, FPSR.
+const WORDS: usize = 66;
+
+/// The registers of a thread that does not own them; zero at its start.
+#[repr(C, align(16))]
+pub(super) struct FloatState(UnsafeCell<[u64; WORDS]>);
+
+impl FloatState {
+    pub(super) const fn zero() -> FloatState {
+        FloatState(UnsafeCell::new([0; WORDS]))
+    }
+}
+
+/// The frame whose registers are in the processor; the address is only compared and saved to.
+static OWNER: AtomicPtr<Frame> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether EL0 may use the registers now.
+struct Open(Cell<bool>);
+// SAFETY: touched by one processor, with interrupts masked.
+unsafe impl Sync for Open {}
+static OPEN: Open = Open(Cell::new(false));
+
+fn set_open(open: bool) {
+    if OPEN.0.replace(open) != open {
+        let value = CAPABILITIES | if open { FLOAT_OPEN } else { FLOAT_TRAPS };
+        // SAFETY: EL1 may use capabilities and vector registers with either value; the change reaches EL0 by ERET.
+        unsafe { asm!("msr cpacr_el1, {value}", "isb", value = in(reg) value, options(nostack)) };
+    }
+}
+
+/// Before `frame` runs instead of another one; returns it.
+pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
+    set_open(ptr::eq(OWNER.load(Ordering::Relaxed), frame));
+    frame
+}
+
+/// The thread behind `frame` has tried to use the registers: they become its own. Returns the
+/// frame.
+pub(super) extern "C" fn claim(frame: &'static Frame) -> &'static Frame {
+    let previous = OWNER.swap(ptr::from_ref(frame).cast_mut(), Ordering::Relaxed);
+    // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone.
+    unsafe {
+        if let Some(previous) = previous.as_ref() {
+            intravisor_float_save(previous.float().0.get().cast());
+        }
+        intravisor_float_restore(frame.float().0.get().cast());
+    }
+    set_open(true);
+    frame
+}
+
+/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.
+pub(super) fn forget(frame: &Frame) {
+    let this = ptr::from_ref(frame).cast_mut();
+    let owned = OWNER.compare_exchange(this, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
+    if owned.is_ok() {
+        set_open(false);
+    }
+    // SAFETY: the state is alive, and nobody else uses it now.
+    unsafe { frame.float().0.get().write([0; WORDS]) };
+}

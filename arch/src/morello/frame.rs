@@ -1,0 +1,247 @@
+//! Register frames: where a thread's registers are while it does not run. The trap entry fills them by capability
+//! stores; their layout is what the assembly gets its offsets from.
+
+use super::float::{self, FloatState};
+use super::slot::Slot;
+use super::trap::Handler;
+use crate::types::{Derivation, DeriveError};
+use alloc::boxed::Box;
+use capability::Decoded;
+use core::cell::Cell;
+use core::mem::offset_of;
+
+/// SPSR_EL1: the program was in C64 state.
+const STATUS_C64: u64 = 1 << 26;
+/// What of SPSR_EL1 a cVM keeps: condition flags and C64. The rest is 0: EL0, AArch64, no interrupt masked.
+pub(super) const STATUS_MASK: u64 = 0xf000_0000 | STATUS_C64;
+/// Number of the register with the hostcall number.
+const NUMBER: usize = 8;
+/// Number of the frame pointer.
+const FRAME: usize = 29;
+
+/// The whole register state of one thread. A cVM runs Restricted: its stack pointer, DDC and thread pointer are those of
+/// the Restricted bank. Those of the Executive bank are kept, too, and NULL: no cVM can reach them.
+#[repr(C, align(16))]
+pub struct Frame {
+    /// SPSR_EL1.
+    status: Cell<u64>,
+    /// ESR_EL1, or what stands for it, and FAR_EL1.
+    cause: Cell<u64>,
+    address: Cell<u64>,
+    /// Top of the stack on which a trap out of this frame is handled, and what handles it.
+    stack: Cell<u64>,
+    handler: Cell<Option<Handler>>,
+    /// The monitor's own frame: the stack pointer of what faulted.
+    interrupted_sp: Cell<u64>,
+    /// c0 to c30.
+    registers: [Slot; 31],
+    /// CELR_EL1.
+    pcc: Slot,
+    rcsp: Slot,
+    rddc: Slot,
+    csp: Slot,
+    ddc: Slot,
+    ctpidr: Slot,
+    rctpidr: Slot,
+    ctpidrro: Slot,
+    cid: Slot,
+    float: FloatState,
+}
+
+// SAFETY: frames are touched by one processor, with interrupts masked.
+unsafe impl Sync for Frame {}
+
+impl Frame {
+    pub(super) const REGISTERS: usize = offset_of!(Frame, registers);
+    pub(super) const RCSP: usize = offset_of!(Frame, rcsp);
+    pub(super) const RDDC: usize = offset_of!(Frame, rddc);
+    pub(super) const CSP: usize = offset_of!(Frame, csp);
+    pub(super) const CTPIDR: usize = offset_of!(Frame, ctpidr);
+    pub(super) const CTPIDRRO: usize = offset_of!(Frame, ctpidrro);
+    pub(super) const STATUS: usize = offset_of!(Frame, status);
+    pub(super) const CAUSE: usize = offset_of!(Frame, cause);
+    pub(super) const STACK: usize = offset_of!(Frame, stack);
+    pub(super) const INTERRUPTED_SP: usize = offset_of!(Frame, interrupted_sp);
+
+    pub(super) const fn empty() -> Frame {
+        Frame {
+            registers: [const { Slot::null() }; 31],
+            pcc: Slot::null(),
+            rcsp: Slot::null(),
+            rddc: Slot::null(),
+            csp: Slot::null(),
+            ddc: Slot::null(),
+            ctpidr: Slot::null(),
+            rctpidr: Slot::null(),
+            ctpidrro: Slot::null(),
+            cid: Slot::null(),
+            status: Cell::new(0),
+            cause: Cell::new(0),
+            address: Cell::new(0),
+            stack: Cell::new(0),
+            handler: Cell::new(None),
+            interrupted_sp: Cell::new(0),
+            float: FloatState::zero(),
+        }
+    }
+
+    /// A frame for a thread of a cVM, and what handles the traps out of it. The trap entry reaches it through the
+    /// monitor's DDC.
+    ///
+    /// # Errors
+    /// None on this architecture.
+    pub fn boxed(_monitor_data: &Slot, handler: Handler) -> Result<Box<Frame>, DeriveError> {
+        let frame = Box::new(Frame::empty());
+        frame.attach(super::stack_top(), handler);
+        Ok(frame)
+    }
+
+    /// Sets the stack that traps out of this frame are handled on, and what handles them.
+    pub(super) fn attach(&self, stack: u64, handler: Handler) {
+        self.stack.set(stack);
+        self.handler.set(Some(handler));
+    }
+
+    /// Prepares the start of a hybrid program: every register NULL but the program counter (`code` at `entry`), DDC
+    /// (`data`), the stack pointer, the thread pointer and two arguments. All addresses are absolute.
+    ///
+    /// # Errors
+    /// When `entry` is outside of `code`.
+    pub fn start(
+        &self,
+        code: &Slot,
+        data: &Slot,
+        entry: u64,
+        stack: u64,
+        thread_pointer: u64,
+        arguments: [u64; 2],
+    ) -> Result<(), DeriveError> {
+        self.clear();
+        let bounds = code.decoded();
+        self.pcc.derive(
+            code,
+            &Derivation {
+                base: bounds.base,
+                length: (bounds.top - u128::from(bounds.base)) as u64,
+                permissions: bounds.permissions,
+                address: entry,
+            },
+        )?;
+        self.rddc.copy_from(data);
+        self.rcsp.set_integer(stack);
+        self.rctpidr.set_integer(thread_pointer);
+        self.registers[0].set_integer(arguments[0]);
+        self.registers[1].set_integer(arguments[1]);
+        Ok(())
+    }
+
+    /// Forgets every register, so that no authority and no data stay behind.
+    pub fn clear(&self) {
+        self.slots().for_each(|(_, slot)| slot.clear());
+        self.status.set(0);
+        self.cause.set(0);
+        self.address.set(0);
+        float::forget(self);
+    }
+
+    /// Number of the hostcall.
+    #[inline]
+    pub fn number(&self) -> u64 {
+        self.registers[NUMBER].integer()
+    }
+
+    /// Hostcall argument 0 to 5 as an integer.
+    #[inline]
+    pub fn argument(&self, index: usize) -> u64 {
+        self.registers[index].integer()
+    }
+
+    /// Sets the first result register.
+    #[inline]
+    pub fn set_result(&self, value: u64) {
+        self.registers[0].set_integer(value);
+    }
+
+    /// Sets the second result register.
+    pub fn set_second(&self, value: u64) {
+        self.registers[1].set_integer(value);
+    }
+
+    /// The capability through which the program's integer addresses go.
+    #[inline]
+    pub fn data(&self) -> &Slot {
+        &self.rddc
+    }
+
+    /// The program counter.
+    pub fn code(&self) -> &Slot {
+        &self.pcc
+    }
+
+    /// Absolute address of the next instruction.
+    pub fn pc(&self) -> u64 {
+        self.pcc.integer()
+    }
+
+    /// The program's frame pointer.
+    pub fn frame_pointer(&self) -> u64 {
+        self.registers[FRAME].integer()
+    }
+
+    /// Moves the program counter within the bounds of its capability.
+    pub(super) fn set_pc(&self, address: u64) {
+        self.pcc.set_address(address);
+    }
+
+    pub(super) fn cause(&self) -> u64 {
+        self.cause.get()
+    }
+
+    pub(super) fn fault_address(&self) -> u64 {
+        self.address.get()
+    }
+
+    /// Whether the program was in C64 state, in which a base register is a capability.
+    pub(super) fn capability_mode(&self) -> bool {
+        self.status.get() & STATUS_C64 != 0
+    }
+
+    pub(super) fn float(&self) -> &FloatState {
+        &self.float
+    }
+
+    /// Name and slot of a register as a base of loads and stores has its number: 31 is the stack pointer.
+    pub(super) fn base_register(&self, number: usize) -> (&'static str, &Slot) {
+        match self.registers.get(number) {
+            Some(slot) => (REGISTER_NAMES[number], slot),
+            None => ("csp", &self.rcsp),
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&'static str, &Slot)> {
+        let special = [
+            ("csp", &self.rcsp),
+            ("ddc", &self.rddc),
+            ("ctpidr", &self.rctpidr),
+            ("ctpidrro", &self.ctpidrro),
+            ("cid", &self.cid),
+            ("executive csp", &self.csp),
+            ("executive ddc", &self.ddc),
+            ("executive ctpidr", &self.ctpidr),
+        ];
+        core::iter::once(("pcc", &self.pcc))
+            .chain(REGISTER_NAMES.into_iter().zip(&self.registers))
+            .chain(special)
+    }
+
+    /// Name and contents of every register that can hold a capability, for reports and sweeps.
+    pub fn registers(&self) -> impl Iterator<Item = (&'static str, Decoded)> + '_ {
+        self.slots().map(|(name, slot)| (name, slot.decoded()))
+    }
+}
+
+/// Names of the general registers.
+const REGISTER_NAMES: [&str; 31] = [
+    "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13", "c14", "c15", "c16", "c17",
+    "c18", "c19", "c20", "c21", "c22", "c23", "c24", "c25", "c26", "c27", "c28", "c29", "c30",
+];

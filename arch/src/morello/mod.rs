@@ -1,0 +1,150 @@
+//! Morello. The monitor runs at EL1, hybrid A64, Executive; cVMs run at EL0, Restricted.
+
+mod device;
+mod fault;
+mod float;
+mod frame;
+mod gic;
+mod power;
+pub mod protection;
+mod slot;
+mod trap;
+pub mod user;
+
+pub use device::{console, timer, window, windows};
+pub use fault::describe;
+pub use frame::Frame;
+pub use gic::interrupts;
+pub use power::power_off;
+pub use slot::{
+    Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
+    monitor_text_permissions, representable,
+};
+pub use trap::{FatalHandler, Handler, install, resume};
+
+use crate::types::DeriveError;
+use capability::Decoded;
+use core::arch::asm;
+
+/// ELF machine number of monitor and cVMs (EM_AARCH64).
+pub const ELF_MACHINE: u16 = 183;
+/// ELF relocation type that adds the load bias to its addend (R_AARCH64_RELATIVE).
+pub const ELF_RELATIVE: u32 = 1027;
+/// ELF header flag that marks a purecap program (EF_AARCH64_CHERI_PURECAP).
+pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000;
+/// Bytes between the thread pointer and the TLS block (ELF for the Arm 64-bit architecture: variant I, a thread control
+/// block of two words).
+pub const TLS_OFFSET: u64 = 16;
+/// Where a function that keeps a frame pointer has its return address and its caller's frame pointer, relative to its
+/// own (Procedure Call Standard for the Arm 64-bit architecture: the frame record).
+pub const BACKTRACE_RETURN: i64 = 8;
+/// See [`BACKTRACE_RETURN`].
+pub const BACKTRACE_PREVIOUS: i64 = 0;
+
+/// The root capability, from reset until the kernel destroys it.
+#[unsafe(export_name = "intravisor_root")]
+static ROOT: Slot = Slot::null();
+/// The frame that a fault of the monitor itself is saved to.
+static MONITOR_FRAME: Frame = Frame::empty();
+
+/// Bytes of the monitor's stack, as the linker script reserves them.
+const STACK_SIZE: u64 = 0x8000;
+
+unsafe extern "C" {
+    static intravisor_stack_top: u8;
+    static intravisor_emergency_stack_top: u8;
+    fn intravisor_set_data(slot: *const u64);
+    fn intravisor_own(code: *mut u64, data: *mut u64);
+}
+
+/// First thing in Rust: prepares the monitor's own frame. `bias` is 0: the processor does not relocate.
+///
+/// # Errors
+/// None on this architecture.
+pub fn init(_bias: u64) -> Result<(), DeriveError> {
+    let stack = &raw const intravisor_emergency_stack_top as u64;
+    MONITOR_FRAME.attach(stack, trap::monitor_fault);
+    Ok(())
+}
+
+/// The slot that the reset code stores the root capability to.
+pub fn root() -> &'static Slot {
+    &ROOT
+}
+
+/// Makes `data` the monitor's own data capability. Its bounds must hold the monitor's stack, data and heap.
+pub fn set_data(data: &Slot) {
+    // SAFETY: the kernel derived `data` over all memory that the monitor uses.
+    unsafe { intravisor_set_data(data.pointer()) }
+}
+
+/// The address that the monitor's data capability must have: it plays no role.
+pub fn data_origin(base: u64) -> u64 {
+    base
+}
+
+/// The monitor's own code and data capabilities as they are.
+fn own() -> [Decoded; 2] {
+    static COPIES: [Slot; 2] = [Slot::null(), Slot::null()];
+    let [code, data] = &COPIES;
+    // SAFETY: stores PCC and DDC to live, aligned slots.
+    unsafe { intravisor_own(code.pointer(), data.pointer()) };
+    let decoded = [code.decoded(), data.decoded()];
+    COPIES.iter().for_each(Slot::clear);
+    decoded
+}
+
+/// The monitor's own code capability as it is.
+pub fn text() -> Decoded {
+    own()[0]
+}
+
+/// Whether integer addresses are relocated by DDC and PCC: never, CCTLR_EL0.DDCBO and PCCBO stay 0.
+pub fn relocates() -> bool {
+    false
+}
+
+/// Physical address of something that belongs to the monitor: the map is the identity.
+pub fn physical<T: ?Sized>(thing: *const T) -> u64 {
+    thing.cast::<u8>() as u64
+}
+
+/// Pointer of the monitor to a physical address. Dereferencing it is checked against the monitor's data capability.
+pub fn pointer(physical: u64) -> *mut u8 {
+    physical as *mut u8
+}
+
+/// Name of the ISA for the log.
+pub fn isa() -> &'static str {
+    "Morello"
+}
+
+fn stack_top() -> u64 {
+    &raw const intravisor_stack_top as u64
+}
+
+/// The monitor's frame pointer, where a backtrace of the running code starts.
+#[inline(always)]
+pub fn frame_pointer() -> u64 {
+    let pointer: u64;
+    // SAFETY: reads x29.
+    unsafe { asm!("mov {pointer}, x29", pointer = out(reg) pointer, options(nostack, nomem)) };
+    pointer
+}
+
+/// Return address and frame pointer of the caller of the monitor's function that has this frame pointer; `None` when it
+/// does not point into the monitor's stacks.
+pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
+    let stacks = stack_top() - STACK_SIZE..&raw const intravisor_emergency_stack_top as u64;
+    let end = frame_pointer.checked_add(16)?;
+    if !frame_pointer.is_multiple_of(8) || frame_pointer < stacks.start || end > stacks.end {
+        return None;
+    }
+    let read = |offset: i64| {
+        let word = frame_pointer.wrapping_add_signed(offset) as *const u64;
+        // SAFETY: an aligned word of the monitor's own stacks.
+        unsafe { word.read() }
+    };
+    let caller = read(BACKTRACE_RETURN);
+    (caller != 0).then(|| [caller, read(BACKTRACE_PREVIOUS)])
+}

@@ -1,0 +1,195 @@
+//! The second line of defence: page tables. The map is the identity; a page is open to EL0 only while a cVM is loaded
+//! there, and no page is writable and executable, at any level (SCTLR_EL1.WXN besides).
+//!
+//! The tables follow the capabilities: what the monitor's own PCC, DDC and device windows cover is mapped for EL1, the
+//! memory of a cVM when it is loaded, nothing else at all. Capabilities can be stored and loaded in RAM only.
+//!
+//! | what             | EL1 | EL0 | memory type | tags       |
+//! |------------------|-----|-----|-------------|------------|
+//! | monitor text     | rx  | -   | normal      | -          |
+//! | monitor data     | rw  | -   | normal      | load store |
+//! | device windows   | rw  | -   | device      | -          |
+//! | cVM being loaded | rw  | -   | normal      | load store |
+//! | cVM text         | r   | rx  | normal      | load       |
+//! | cVM data         | rw  | rw  | normal      | load store |
+
+use super::device::all_windows;
+use super::slot::Slot;
+use alloc::boxed::Box;
+use capability::Decoded;
+use core::arch::asm;
+use core::cell::Cell;
+use core::ops::Range;
+
+unsafe extern "C" {
+    fn intravisor_publish_code(authority: *const u64, address: u64, length: u64, line: u64);
+}
+
+const PAGE: u64 = 1 << 12;
+/// Bytes that an entry of each level of tables maps, the root first (4 KiB granule, 39-bit addresses).
+const SPAN: [u64; 3] = [1 << 30, 1 << 21, PAGE];
+
+/// Stage 1 descriptors (Arm Architecture Reference Manual, D5.3; Morello supplement: bits 59 to 62).
+const VALID: u64 = 1;
+/// A table, or at the last level a page; a block without it.
+const TABLE_OR_PAGE: u64 = 1 << 1;
+const DEVICE: u64 = 1 << 2;
+const EL0: u64 = 1 << 6;
+const READ_ONLY: u64 = 1 << 7;
+const INNER_SHAREABLE: u64 = 3 << 8;
+const ACCESSED: u64 = 1 << 10;
+const NOT_GLOBAL: u64 = 1 << 11;
+const EL1_EXECUTE_NEVER: u64 = 1 << 53;
+const EL0_EXECUTE_NEVER: u64 = 1 << 54;
+const STORE_TAGS: u64 = 1 << 60;
+const LOAD_TAGS: u64 = 1 << 61;
+const EXECUTE_NEVER: u64 = EL1_EXECUTE_NEVER | EL0_EXECUTE_NEVER;
+const ADDRESS: u64 = 0xffff_ffff_f000;
+
+const COMMON: u64 = VALID | ACCESSED | NOT_GLOBAL | INNER_SHAREABLE;
+const MONITOR_TEXT: u64 = COMMON | READ_ONLY | EL0_EXECUTE_NEVER;
+const MONITOR_DATA: u64 = COMMON | EXECUTE_NEVER | STORE_TAGS | LOAD_TAGS;
+const DEVICE_WINDOW: u64 = COMMON | DEVICE | EXECUTE_NEVER;
+const CVM_TEXT: u64 = COMMON | EL0 | READ_ONLY | EL1_EXECUTE_NEVER | LOAD_TAGS;
+const CVM_DATA: u64 = COMMON | EL0 | EXECUTE_NEVER | STORE_TAGS | LOAD_TAGS;
+
+/// SCTLR_EL1: what is writable is not executable.
+const WRITE_EXECUTE_NEVER: u64 = 1 << 19;
+/// TTBR0_EL1: address space identifier of these tables. The reset code's have 0, so that no old translation fits.
+const ADDRESS_SPACE: u64 = 1 << 48;
+
+/// A table of any level. All of them are in the monitor's data, so their addresses are physical and valid pointers.
+#[repr(C, align(4096))]
+struct Table([Cell<u64>; 512]);
+
+// SAFETY: changed by one processor only, with interrupts masked.
+unsafe impl Sync for Table {}
+
+static ROOT: Table = Table::empty();
+
+impl Table {
+    const fn empty() -> Table {
+        Table([const { Cell::new(0) }; 512])
+    }
+
+    /// Maps a range of pages, with the largest blocks that fit.
+    fn map(&self, range: Range<u64>, attributes: u64) {
+        let mut address = range.start;
+        while address < range.end {
+            address += self.map_one(0, address, range.end, attributes);
+        }
+    }
+
+    /// Maps the block or page at `address`; returns its bytes.
+    fn map_one(&self, level: usize, address: u64, end: u64, attributes: u64) -> u64 {
+        let span = SPAN[level];
+        let entry = &self.0[(address / span % 512) as usize];
+        let last = level == SPAN.len() - 1;
+        let is_table = !last && entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE;
+        // Blocks are used at the second level only: one of the first would need a table to be split anyway.
+        let whole = last || (level == 1 && !is_table && address.is_multiple_of(span) && end - address >= span);
+        if whole {
+            entry.set(address | attributes | if last { TABLE_OR_PAGE } else { 0 });
+            return span;
+        }
+        let table = if is_table {
+            // SAFETY: the entry was made below: the address of a leaked table.
+            unsafe { &*((entry.get() & ADDRESS) as *const Table) }
+        } else {
+            split(entry, level)
+        };
+        table.map_one(level + 1, address, end, attributes)
+    }
+}
+
+/// Puts a table where there was nothing, or a block that the table then maps piece by piece.
+fn split(entry: &Cell<u64>, level: usize) -> &'static Table {
+    let table: &'static Table = Box::leak(Box::new(Table::empty()));
+    let block = entry.get();
+    if block & VALID != 0 {
+        let last = level + 1 == SPAN.len() - 1;
+        for (index, piece) in (0..).zip(&table.0) {
+            piece.set((block + index * SPAN[level + 1]) | if last { TABLE_OR_PAGE } else { 0 });
+        }
+        // Break before make: nobody may see the block and its pieces at once.
+        entry.set(0);
+        publish();
+    }
+    entry.set(table as *const Table as u64 | VALID | TABLE_OR_PAGE);
+    table
+}
+
+/// Makes changes of the tables visible to table walks and drops what is remembered of the old ones.
+fn publish() {
+    // SAFETY: drops translations only; the monitor's own stay mapped as they were.
+    unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack)) };
+}
+
+/// The pages that a capability reaches.
+fn pages(what: &Decoded) -> Range<u64> {
+    what.base / PAGE * PAGE..(what.top as u64).next_multiple_of(PAGE)
+}
+
+/// Leaves the reset code's map of everything for the real one. cVM memory, all of `[base, top)`, stays closed until it
+/// is [`loaded`]. Both addresses are multiples of 4096.
+pub fn open(base: u64, top: u64) {
+    let [text, data] = super::own();
+    ROOT.map(pages(&text), MONITOR_TEXT);
+    ROOT.map(pages(&data), MONITOR_DATA);
+    let windows = all_windows().iter().map(Slot::decoded);
+    windows
+        .filter(|window| window.tag)
+        .for_each(|window| ROOT.map(pages(&window), DEVICE_WINDOW));
+    // The upper tables of the cVMs' memory, now that memory is plenty.
+    for address in (base..top).step_by(SPAN[0] as usize).chain([top - PAGE]) {
+        let entry = &ROOT.0[(address / SPAN[0]) as usize];
+        if entry.get() & VALID == 0 {
+            split(entry, 0);
+        }
+    }
+    let root = &raw const ROOT as u64 | ADDRESS_SPACE;
+    // SAFETY: the new tables map all that the monitor uses; whatever it has written before is visible to them.
+    unsafe {
+        asm!(
+            "dsb ish",
+            "msr ttbr0_el1, {root}",
+            "isb",
+            "mrs {control}, sctlr_el1",
+            "orr {control}, {control}, {never}",
+            "msr sctlr_el1, {control}",
+            "isb",
+            "tlbi vmalle1",
+            "dsb ish",
+            "isb",
+            root = in(reg) root,
+            never = in(reg) WRITE_EXECUTE_NEVER,
+            control = out(reg) _,
+            options(nostack),
+        );
+    }
+}
+
+/// Closes the memory of a cVM to EL0 and opens it to the loader: nothing in it can be executed. Multiples of 4096.
+pub fn loading(memory: Range<u64>) {
+    ROOT.map(memory, MONITOR_DATA);
+    publish();
+}
+
+/// Gives the memory to its cVM, to read and write. Multiples of 4096.
+pub fn loaded(memory: Range<u64>) {
+    ROOT.map(memory, CVM_DATA);
+    publish();
+}
+
+/// Makes part of a cVM's memory executable and no longer writable, and what the loader wrote there what will be
+/// executed. `data` is the cVM's data capability. Multiples of 4096.
+pub fn executable(text: Range<u64>, data: &Slot) {
+    ROOT.map(text.clone(), CVM_TEXT);
+    publish();
+    let types: u64;
+    // SAFETY: reads the sizes of cache lines.
+    unsafe { asm!("mrs {types}, ctr_el0", types = out(reg) types, options(nostack, nomem)) };
+    let line = 4 << (types >> 16 & 0xf);
+    // SAFETY: cache maintenance within the bounds of `data`, which covers the text.
+    unsafe { intravisor_publish_code(data.pointer(), text.start, text.end - text.start, line) };
+}

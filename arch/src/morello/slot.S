@@ -1,0 +1,88 @@
+// Operations on capabilities in slots. FROM Rust, A64, IRQ off. LIVE: the C convention; c9 holds the capability and is
+// cleared at the end, as no authority may stay behind in a register.
+
+// intravisor_slot_tag(x0 = slot) -> tag
+.globl intravisor_slot_tag
+intravisor_slot_tag:
+    LDR_C 9, 0, 0
+    GCTAG 0, 9
+    mov x9, xzr
+    ret
+
+// intravisor_slot_copy(x0 = from, x1 = to)
+.globl intravisor_slot_copy
+intravisor_slot_copy:
+    LDR_C 9, 0, 0
+    STR_C 9, 0, 1
+    mov x9, xzr
+    ret
+
+// intravisor_slot_derive(x0 = parent, x1 = target, x2 = base, x3 = length, x4 = permissions to clear, x5 = address)
+// -> tag of the result; without one the target keeps what it holds.
+.globl intravisor_slot_derive
+intravisor_slot_derive:
+    LDR_C 9, 0, 0
+    SCVALUE 9, 9, 2
+    SCBNDSE 9, 9, 3
+    CLRPERM 9, 9, 4
+    SCVALUE 9, 9, 5
+    GCTAG 0, 9
+    cbz x0, 1f
+    STR_C 9, 0, 1
+1:  mov x9, xzr
+    ret
+
+// intravisor_slot_set_address(x0 = slot, x1 = address)
+.globl intravisor_slot_set_address
+intravisor_slot_set_address:
+    LDR_C 9, 0, 0
+    SCVALUE 9, 9, 1
+    STR_C 9, 0, 0
+    mov x9, xzr
+    ret
+
+// Device registers through the window in a slot. (x0 = slot, x1 = offset[, x2 = value])
+.globl intravisor_device_read32
+intravisor_device_read32:
+    LDR_C 9, 0, 0
+    ADD_C_REGISTER 9, 9, 1
+    ALDR_W 0, 0, 9
+    mov x9, xzr
+    ret
+
+.globl intravisor_device_write32
+intravisor_device_write32:
+    LDR_C 9, 0, 0
+    ADD_C_REGISTER 9, 9, 1
+    ASTR_W 2, 0, 9
+    mov x9, xzr
+    ret
+
+.globl intravisor_device_write64
+intravisor_device_write64:
+    LDR_C 9, 0, 0
+    ADD_C_REGISTER 9, 9, 1
+    ASTR_X 2, 0, 9
+    mov x9, xzr
+    ret
+
+// intravisor_publish_code(x0 = slot of an authority, x1 = address, x2 = bytes, x3 = bytes of a data cache line): what was
+// written there is what will be executed. The address is a multiple of the line.
+.globl intravisor_publish_code
+intravisor_publish_code:
+    LDR_C 9, 0, 0
+    SCVALUE 9, 9, 1
+    BX_NEXT
+    // LIVE: C64, in which cache maintenance goes through c9 instead of DDC.
+1:  DC_CVAU 9
+    ADD_C_REGISTER 9, 9, 3
+    subs x2, x2, x3
+    b.hi 1b
+    BX_NEXT
+    // LIVE: A64.
+    dsb ish
+    ic  ialluis
+    dsb ish
+    isb
+    mov x9, xzr
+    ret

@@ -1,0 +1,99 @@
+//! Trap entry and exit: the assembly, and what happens between it and the kernel.
+
+use super::frame::{Frame, STATUS_MASK};
+use super::{float, timer, user};
+use crate::types::Trap;
+use core::arch::global_asm;
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+global_asm!(
+    ".pushsection .text.intravisor_trap, \"ax\"",
+    include_str!("instructions.S"),
+    include_str!("trap.S"),
+    include_str!("copy.S"),
+    include_str!("slot.S"),
+    ".popsection",
+    interrupt = const INTERRUPT,
+    other = const OTHER,
+    registers = const Frame::REGISTERS,
+    rcsp = const Frame::RCSP,
+    rddc = const Frame::RDDC,
+    csp = const Frame::CSP,
+    ctpidr = const Frame::CTPIDR,
+    ctpidrro = const Frame::CTPIDRRO,
+    status = const Frame::STATUS,
+    stack = const Frame::STACK,
+    cause = const Frame::CAUSE,
+    interrupted_sp = const Frame::INTERRUPTED_SP,
+    status_mask = const STATUS_MASK,
+    links_are_sentries = const CCTLR_SBL,
+    monitor_frame = sym super::MONITOR_FRAME,
+    class_float = const CLASS_FLOAT,
+    claim_float = sym float::claim,
+    switch_float = sym float::switch_to,
+);
+
+unsafe extern "C" {
+    fn intravisor_resume(frame: *const u8) -> !;
+    fn intravisor_arm();
+}
+
+/// Causes of traps that ESR_EL1 says nothing about, in its place: IRQ; FIQ and SError.
+const INTERRUPT: u64 = 1 << 63;
+const OTHER: u64 = 1 << 62;
+
+/// CCTLR_EL0.SBL: branches with link leave sentries, and Restricted branches need them. All other bits stay 0: DDC and
+/// PCC do not relocate.
+const CCTLR_SBL: u64 = 1 << 7;
+
+/// ESR_EL1 of `svc #0` in AArch64, and of a use of floating point that traps (exception class 7).
+const SYNDROME_HOSTCALL: u64 = 0x5600_0000;
+const CLASS_FLOAT: u64 = 0x07;
+
+/// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
+pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
+/// What the kernel does when the monitor itself faults.
+pub type FatalHandler = fn(&'static Frame) -> !;
+
+static FATAL: AtomicUsize = AtomicUsize::new(0);
+
+/// Registers what the kernel does with a fault of the monitor and arms the trap entry. From here on no register that a
+/// cVM can name holds what reset left there.
+pub fn install(fatal: FatalHandler) {
+    FATAL.store(fatal as usize, Ordering::Relaxed);
+    // SAFETY: the monitor's own frame has its stack and handler (`init` attached it).
+    unsafe { intravisor_arm() }
+}
+
+/// Leaves the monitor for good: runs the thread behind `frame`.
+pub fn resume(frame: &'static Frame) -> ! {
+    float::switch_to(frame);
+    // SAFETY: `frame` is pinned and attached; the monitor's stack is abandoned on purpose.
+    unsafe { intravisor_resume(ptr::from_ref(frame).cast()) }
+}
+
+impl Frame {
+    /// Why the processor left the program that this frame belongs to.
+    #[inline]
+    pub fn trap(&self) -> Trap {
+        match self.cause() {
+            SYNDROME_HOSTCALL => Trap::Hostcall,
+            INTERRUPT if timer::is_due() => Trap::Timer,
+            INTERRUPT => Trap::Interrupt,
+            _ => Trap::Fault,
+        }
+    }
+}
+
+/// The handler of the monitor's own frame: refused by a cVM's capability in a copy routine, a way to power off that does
+/// not exist, or a bug of the monitor.
+pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
+    if let Some(fixup) = user::fixup(frame.pc()) {
+        frame.set_pc(fixup);
+        return frame;
+    }
+    // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.
+    let fatal = unsafe { core::mem::transmute::<usize, FatalHandler>(FATAL.load(Ordering::Relaxed)) };
+    fatal(frame)
+}

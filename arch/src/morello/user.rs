@@ -1,0 +1,90 @@
+//! The only way to a cVM's memory: copies through a capability that belongs to the cVM. The hardware checks tag, seal,
+//! permissions and bounds; a refusal comes back as an error by the exception table.
+
+use super::slot::Slot;
+use crate::types::Refused;
+use capability::Permissions;
+
+unsafe extern "C" {
+    fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
+    static intravisor_fixups_start: [[i32; 2]; 0];
+    static intravisor_fixups_end: [[i32; 2]; 0];
+}
+
+/// Absolute address of an integer pointer that a hybrid program with this data capability passes: DDC does not relocate.
+#[inline]
+pub fn absolute(_data: &Slot, pointer: u64) -> u64 {
+    pointer
+}
+
+fn outcome(length: usize, left: usize) -> Result<(), Refused> {
+    if left == 0 {
+        Ok(())
+    } else {
+        Err(Refused { copied: length - left })
+    }
+}
+
+/// Copies from a cVM. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refused> {
+    // SAFETY: `to` is writable for its length; the cVM's side is checked by the hardware.
+    let left = unsafe { intravisor_copy_in(to.as_mut_ptr(), authority.pointer(), address, to.len()) };
+    outcome(to.len(), left)
+}
+
+/// Copies to a cVM. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refused> {
+    // SAFETY: `from` is readable for its length; the cVM's side is checked by the hardware.
+    let left = unsafe { intravisor_copy_out(from.as_ptr(), authority.pointer(), address, from.len()) };
+    outcome(from.len(), left)
+}
+
+/// Zeroes memory of a cVM, tags included. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+pub fn zero(authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    // SAFETY: writes only through `authority`, checked by the hardware.
+    let left = unsafe { intravisor_zero(0, authority.pointer(), address, length) };
+    outcome(length, left)
+}
+
+/// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.
+///
+/// # Errors
+/// [`Refused`] when a later [`copy_out`] would be.
+pub fn probe_write(authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    let what = authority.decoded();
+    let allowed = what.tag
+        && !what.seal.is_sealed()
+        && what.permissions.contains(Permissions::STORE)
+        && what.in_bounds(address, length as u64);
+    if length == 0 || allowed {
+        Ok(())
+    } else {
+        Err(Refused { copied: 0 })
+    }
+}
+
+/// Where a refused instruction goes on: the fixup of the guarded instruction at this address, if it is one.
+pub(super) fn fixup(pc: u64) -> Option<u64> {
+    // SAFETY: the linker script brackets the table with these symbols; entries are pairs of 32-bit distances.
+    let table = unsafe {
+        let start = intravisor_fixups_start.as_ptr();
+        let count = intravisor_fixups_end.as_ptr().offset_from(start) as usize;
+        core::slice::from_raw_parts(start, count)
+    };
+    let target = |word: &i32| (&raw const *word as u64).wrapping_add_signed(i64::from(*word));
+    table
+        .iter()
+        .find(|entry| target(&entry[0]) == pc)
+        .map(|entry| target(&entry[1]))
+}

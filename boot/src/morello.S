@@ -1,0 +1,294 @@
+// Reset entry on Morello.
+//
+// FROM the boot loader, at the start of the image, at EL1, EL2 or EL3. LIVE: x0 = device tree, or 0 when the image was
+// loaded as an ELF file (the tree then lies at the start of RAM). MMU and data cache off, IRQ off. PCC and DDC hold the
+// root capability, and so do DDC_EL0 and RDDC_EL0 and the DDC of every lower level.
+//
+// What this does, in order: go down to EL1, leaving no authority above; park all processors but the first; map the
+// memory and turn the caches on; clear bss; relocate; keep the root capability in its slot; narrow PCC to the text;
+// call boot_main on the monitor's stack.
+
+// cd := PCC narrowed to the text and what the monitor needs, at \label. x9 and x10 are lost.
+.macro NARROW_PCC cd, label
+    adr x9, intravisor_image_start
+    adrp x10, intravisor_text_end
+    sub x10, x10, x9
+    CVTP_C \cd, 9
+    SCBNDSE \cd, \cd, 10
+    mov x10, #0x7dfc
+    movk x10, #3, lsl #16       // all but Execute, System, Executive, Global
+    CLRPERM \cd, \cd, 10
+    adr x9, \label
+    SCVALUE \cd, \cd, 9
+    mov x9, xzr
+.endm
+
+.globl _start
+_start:
+    // A header as Linux images for arm64 have it (Documentation/arch/arm64/booting.rst).
+    b   1f
+    .word 0
+    .quad 0                     // text offset: any multiple of 2 MiB will do
+    .quad intravisor_image_size // bytes in memory; `intravisor pack` adds what it appends
+    .quad 0xa                   // flags: little endian, 4 KiB pages, anywhere in memory
+    .quad 0, 0, 0
+    .ascii "ARM\x64"
+    .word 0
+    // abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
+    .ascii "intravsr"
+    .word 1
+    .word 183
+    .quad intravisor_image_size
+    .quad 0, 0, 0, 0
+
+1:  mov x20, x0                 // device tree
+    mrs x0, id_aa64pfr1_el1
+    ubfx x0, x0, #20, #4        // CE: capabilities
+    cbz x0, no_morello
+    mrs x21, CurrentEL
+    lsr x21, x21, #2            // level of entry
+    cmp x21, #2
+    b.eq from_el2
+    b.lo from_el1
+
+// FROM above, at EL3. LIVE: x20, x21. Capabilities are on for EL3 by itself once CPTR_EL3.EC says so for all levels.
+    mov x0, #1 << 9             // EC
+    msr cptr_el3, x0
+    mov x0, #0x531              // SCR_EL3: lower levels non-secure and AArch64, HVC on
+    msr scr_el3, x0
+    isb
+    MRS_C 11, DDC
+    MSR_C DDC_EL1, 11
+    mov x12, #0x3c5             // EL1, interrupts masked
+    mrs x0, id_aa64pfr0_el1
+    ubfx x0, x0, #8, #4
+    cbnz x0, 2f
+    NARROW_PCC 13, from_el1
+    b   3f
+2:  MSR_C DDC_EL2, 11
+    mov x12, #0x3c9             // EL2
+    NARROW_PCC 13, from_el2
+3:  MSR_C CELR_EL3, 13
+    msr spsr_el3, x12
+    msr sctlr_el1, xzr
+    MSR_C CVBAR_EL3, 31
+    MSR_C CTPIDR_EL3, 31
+    mov x11, xzr
+    mov x13, xzr
+    MSR_C DDC, 31
+    isb
+    eret
+
+// FROM above, at EL2. LIVE: x20, x21.
+from_el2:
+    mov x0, #1 << 31            // HCR_EL2: EL1 is AArch64 …
+    orr x0, x0, #1 << 29        // … and cannot call EL2, where nobody is
+    msr hcr_el2, x0
+    isb
+    mov x0, #0x31ff             // CPTR_EL2: no traps of capabilities (TC) and floating point (TFP)
+    msr cptr_el2, x0
+    mov x0, #3                  // counter and timer are EL1's
+    msr cnthctl_el2, x0
+    msr cntvoff_el2, xzr
+    mrs x0, midr_el1
+    msr vpidr_el2, x0
+    mrs x0, mpidr_el1
+    msr vmpidr_el2, x0
+    mrs x0, id_aa64pfr0_el1
+    ubfx x0, x0, #24, #4        // GIC: system registers exist
+    cbz x0, 4f
+    mov x0, #0xf
+    msr S3_4_C12_C9_5, x0       // ICC_SRE_EL2: in use, and EL1 may use them, too
+    isb
+    msr S3_4_C12_C11_0, xzr     // ICH_HCR_EL2
+4:  isb
+    MRS_C 11, DDC
+    MSR_C DDC_EL1, 11
+    NARROW_PCC 13, from_el1
+    MSR_C CELR_EL2, 13
+    mov x0, #0x3c5              // EL1, interrupts masked
+    msr spsr_el2, x0
+    msr sctlr_el1, xzr
+    MSR_C CVBAR_EL2, 31
+    MSR_C CTPIDR_EL2, 31
+    mov x11, xzr
+    mov x13, xzr
+    MSR_C DDC, 31
+    isb
+    eret
+
+// FROM above or by ERET, at EL1. LIVE: x20, x21.
+from_el1:
+    msr daifset, #0xf
+    msr spsel, #1
+    // An EL3 below which this was entered decides on capabilities, too, and QEMU has no firmware there that allows them.
+    // No processor with capabilities has EL3 without EL2, so this is QEMU with `secure=on`: say what will happen next.
+    mrs x0, id_aa64pfr0_el1
+    cmp x21, #1
+    b.ne 5f
+    tst x0, #0xf00              // EL2
+    b.ne 5f
+    tst x0, #0xf000             // EL3
+    b.eq 5f
+    adr x0, closed_text
+    bl  print
+5:  movz x0, #0x0800
+    movk x0, #0x30d0, lsl #16   // SCTLR_EL1: MMU and caches off, and the bits that are always 1
+    msr sctlr_el1, x0
+    movz x0, #0x1c, lsl #16     // CPACR_EL1: capabilities for EL1 and EL0 (CEN), floating point traps at EL0 (FPEN)
+    msr cpacr_el1, x0
+    isb
+    mrs x22, mpidr_el1
+    and x22, x22, #0xffffff     // this processor
+    cbnz x22, park
+    cbnz x20, 6f
+    adr x20, intravisor_image_start
+    and x20, x20, #~0x3fffffff  // loaded as an ELF file: the tree is at the start of RAM
+
+    // The first map: the gigabyte where the image lies is memory, everything else in 512 GiB is devices.
+6:  adrp x0, intravisor_reset_table
+    adr x1, intravisor_image_start
+    lsr x1, x1, #30
+    movz x3, #0x0c05            // block, device, accessed, not global
+    movk x3, #0x60, lsl #48     // never executed
+    movz x4, #0x0f01            // block, normal, inner shareable, accessed, not global
+    movk x4, #0x3040, lsl #48   // not executed at EL0; tags may be loaded and stored
+    mov x2, xzr
+7:  cmp x2, x1
+    csel x5, x4, x3, eq
+    orr x5, x5, x2, lsl #30
+    str x5, [x0, x2, lsl #3]
+    add x2, x2, #1
+    cmp x2, #512
+    b.ne 7b
+    // The caches are off, but may remember what was there before.
+    dmb sy
+    mov x2, xzr
+8:  add x5, x0, x2
+    dc  ivac, x5
+    add x2, x2, #16             // no cache line is shorter
+    cmp x2, #4096
+    b.ne 8b
+
+    mov x5, #0x00ff             // MAIR_EL1: 0 = normal, write-back; 1 = device nGnRnE
+    msr mair_el1, x5
+    movz x5, #0x3519            // TCR_EL1: 39 bits through TTBR0, none through TTBR1, 40-bit physical addresses,
+    movk x5, #0x0080, lsl #16   // cached and shared walks, descriptor bits 59 to 62 in use (HPD0, HWU0)
+    movk x5, #0x7a02, lsl #32
+    msr tcr_el1, x5
+    msr ttbr0_el1, x0
+    dsb sy
+    tlbi vmalle1
+    ic  iallu
+    dsb sy
+    isb
+    movz x0, #0x181d            // SCTLR_EL1: M, C, SA, SA0, I and the bits that are always 1;
+    movk x0, #0x30d5, lsl #16   // WFI and WFE are not trapped, and traps leave PSTATE.PAN alone (SPAN)
+    msr sctlr_el1, x0
+    isb
+    .inst 0xd500409f            // msr pan, #0
+
+    adrp x0, intravisor_bss_start
+    add x0, x0, :lo12:intravisor_bss_start
+    adrp x1, intravisor_bss_end
+9:  stp xzr, xzr, [x0], #16
+    cmp x0, x1
+    b.lo 9b
+
+    // x23 = what to add to a linked address.
+    adr x0, link_address
+    ldr x0, [x0]
+    adr x23, intravisor_image_start
+    sub x23, x23, x0
+    adrp x0, intravisor_rela_start
+    add x0, x0, :lo12:intravisor_rela_start
+    adrp x1, intravisor_rela_end
+    add x1, x1, :lo12:intravisor_rela_end
+    b   11f
+10: ldr x2, [x0]                // r_offset
+    ldr x3, [x0, #16]           // r_addend; all are R_AARCH64_RELATIVE, `scripts/test` looks
+    add x3, x3, x23
+    str x3, [x2, x23]
+    add x0, x0, #24
+11: cmp x0, x1
+    b.lo 10b
+
+    // DDC is the root: keep it in the root slot.
+    adrp x0, intravisor_root
+    add x0, x0, :lo12:intravisor_root
+    MRS_C 11, DDC
+    STR_C 11, 0, 0
+    mov x11, xzr
+    adrp x0, intravisor_entry_level
+    str x21, [x0, :lo12:intravisor_entry_level]
+    NARROW_PCC 13, narrowed
+    BR_C 13
+
+    // FROM above. LIVE: x20, x22; PCC = the text.
+narrowed:
+    mov x13, xzr
+    adrp x0, intravisor_stack_top
+    add x0, x0, :lo12:intravisor_stack_top
+    mov sp, x0
+    mov x29, xzr
+    mov x30, xzr
+    mov x0, x22
+    mov x1, x20
+    bl  boot_main
+12: wfi
+    b   12b
+
+// FROM above, on every processor but the first. LIVE: nothing.
+// Every register that holds authority becomes NULL, PCC covers this loop alone.
+park:
+    adr x9, 13f
+    mov x10, #14f - 13f
+    CVTP_C 13, 9
+    SCBNDSE 13, 13, 10
+    mov x10, #0x7dfe
+    movk x10, #3, lsl #16       // all but Execute, System, Global
+    CLRPERM 13, 13, 10
+    MSR_C DDC_EL0, 31
+    MSR_C RDDC_EL0, 31
+    MSR_C CELR_EL1, 31
+    MSR_C CVBAR_EL1, 31
+    MSR_C DDC, 31
+    BR_C 13
+13: mov x13, xzr
+15: wfi
+    b   15b
+14:
+
+// FROM the start. LIVE: nothing. Prints through the UART of the virt board and powers off.
+no_morello:
+    adr x0, no_morello_text
+    bl  print
+    movz x0, #0x8400, lsl #16
+    movk x0, #8                 // PSCI: SYSTEM_OFF
+    mrs x1, CurrentEL
+    cmp x1, #2 << 2
+    b.hi 17f
+    b.eq 16f
+    hvc #0
+    b   17f
+16: .inst 0xd4000003            // smc #0
+17: wfi
+    b   17b
+
+// print(x0 = text that ends with NUL), with the MMU off, to the UART of the virt board. x1 and x2 are lost.
+print:
+    movz x1, #0x0900, lsl #16
+18: ldrb w2, [x0], #1
+    cbz w2, 19f
+    str w2, [x1]
+    b   18b
+19: ret
+
+.balign 8
+link_address:
+    .quad intravisor_link_address
+no_morello_text:
+    .asciz "intravisor: this processor has no capabilities; a Morello processor is needed\r\n"
+closed_text:
+    .asciz "intravisor: entered at EL1 below an EL3; nothing more will follow if EL3 keeps capabilities to itself, as with secure=on\r\n"
+.balign 4
