@@ -1,6 +1,7 @@
 //! The CHERI-RISC-V board from outside: instruction by instruction, and as a whole.
 
 mod capabilities;
+mod chaos;
 mod integer;
 mod lab;
 mod traps;
