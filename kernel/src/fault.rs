@@ -161,7 +161,11 @@ pub(crate) fn monitor_backtrace(mut pointer: u64) {
         let Some([caller, previous]) = arch::caller(pointer) else {
             return;
         };
-        print_monitor_location(symbols, caller);
+        // A call that does not return may be the last instruction of its function: what counts is where the call is.
+        match symbols.lookup(caller.wrapping_sub(1)) {
+            Some((name, offset)) => log::error!("  called from {caller:#x} {name}+{:#x}", offset + 1),
+            None => log::error!("  called from {caller:#x}"),
+        }
         if previous <= pointer {
             return;
         }
