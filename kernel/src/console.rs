@@ -99,10 +99,7 @@ impl Lines {
     }
 
     fn take(&mut self, label: &str, character: char) {
-        if !self.partial.is_empty() {
-            self.partial.clear();
-            self.line.push(char::REPLACEMENT_CHARACTER);
-        }
+        self.give_up_partial();
         self.line.push(character);
         if self.line.len() >= LINE_LIMIT {
             self.end(label);
@@ -125,7 +122,16 @@ impl Lines {
         }
     }
 
+    /// A character that something else follows was never complete.
+    fn give_up_partial(&mut self) {
+        if !self.partial.is_empty() {
+            self.partial.clear();
+            self.line.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
     fn end(&mut self, label: &str) {
+        self.give_up_partial();
         let mut console = CONSOLE.lock();
         console.start_line(label);
         console.put(self.line.as_bytes());
@@ -146,6 +152,7 @@ impl Lines {
 
     /// Prints what is collected as a line of its own: the cVM has ended.
     pub(crate) fn finish(&mut self, label: &str) {
+        self.give_up_partial();
         if !self.line.is_empty() {
             self.end(label);
         }
