@@ -4,6 +4,7 @@
 use super::slot::Slot;
 use crate::types::{Device, Window};
 use fdt::Fdt;
+use fdt::node::FdtNode;
 
 unsafe extern "C" {
     fn intravisor_device_read32(window: *const u64, offset: u64) -> u32;
@@ -40,10 +41,20 @@ const KNOWN: [(&[&str], Device, usize, u64); 5] = [
     (&GIC_V3, Device::InterruptInterface, 1, 0x2_0000),
 ];
 
+/// The first device of a kind that the tree does not call disabled: with a secure world, it has a UART for that one, too.
+pub(super) fn find<'a>(tree: &'a Fdt<'a>, compatible: &[&str]) -> Option<FdtNode<'a, 'a>> {
+    let fits = |node: &FdtNode<'_, '_>| {
+        let status = node.property("status").and_then(|status| status.as_str());
+        let known = |names: fdt::standard_nodes::Compatible<'_>| names.all().any(|name| compatible.contains(&name));
+        status.is_none_or(|status| status == "okay") && node.compatible().is_some_and(known)
+    };
+    tree.all_nodes().find(fits)
+}
+
 /// The windows that the platform's device tree offers to the monitor.
 pub fn windows<'a>(tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
     KNOWN.iter().filter_map(move |(compatible, device, index, size)| {
-        let region = tree.find_compatible(compatible)?.reg()?.nth(*index)?;
+        let region = find(tree, compatible)?.reg()?.nth(*index)?;
         Some(Window {
             device: *device,
             base: region.starting_address as u64,
@@ -73,7 +84,7 @@ pub(super) fn write64(device: Device, offset: u64, value: u64) {
 /// The `index`th interrupt of a device as a GIC numbers it (bindings: interrupt-controller/arm,gic.yaml).
 pub(super) fn interrupt_of(tree: &Fdt<'_>, compatible: &[&str], index: usize) -> Option<u32> {
     const PRIVATE: u32 = 1;
-    let value = tree.find_compatible(compatible)?.property("interrupts")?.value;
+    let value = find(tree, compatible)?.property("interrupts")?.value;
     let cells = value.chunks_exact(12).nth(index)?;
     let cell = |at: usize| u32::from_be_bytes([cells[at], cells[at + 1], cells[at + 2], cells[at + 3]]);
     let first = if cell(0) == PRIVATE { 16 } else { 32 };

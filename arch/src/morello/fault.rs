@@ -39,10 +39,11 @@ pub fn describe(frame: &Frame) -> Fault {
     };
     match syndrome >> 26 {
         INSTRUCTION_ABORT | INSTRUCTION_ABORT_OWN => {
-            fault.kind = abort(syndrome);
+            let (kind, code) = jump(frame, abort(syndrome));
+            fault.kind = kind;
             fault.access = Some(Access::Execute);
             fault.address = Some(address);
-            fault.authority = Some(("pcc", frame.code().decoded()));
+            fault.authority = Some(("pcc", code));
         }
         DATA_ABORT | DATA_ABORT_OWN => {
             fault.kind = abort(syndrome);
@@ -67,6 +68,19 @@ pub fn describe(frame: &Frame) -> Fault {
         _ => {}
     }
     fault
+}
+
+/// What stopped a jump, and the PCC that did: an integer jump far away leaves an untagged PCC with shifted bounds, and a
+/// processor may notice the closed page first. In either case the target was out of the bounds that the program has.
+fn jump(frame: &Frame, kind: FaultKind) -> (FaultKind, Decoded) {
+    let code = frame.code().decoded();
+    let known = if code.tag { Some(code) } else { frame.start_code() };
+    match known {
+        Some(known) if !known.in_bounds(frame.pc(), 4) && matches!(kind, FaultKind::Tag | FaultKind::Access) => {
+            (FaultKind::Bounds, known)
+        }
+        _ => (kind, code),
+    }
 }
 
 /// The fault status code of an abort.

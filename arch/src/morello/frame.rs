@@ -45,6 +45,8 @@ pub struct Frame {
     rctpidr: Slot,
     ctpidrro: Slot,
     cid: Slot,
+    /// The code capability that the thread was started with, to look at.
+    start_code: Cell<Option<Decoded>>,
     float: FloatState,
 }
 
@@ -81,6 +83,7 @@ impl Frame {
             stack: Cell::new(0),
             handler: Cell::new(None),
             interrupted_sp: Cell::new(0),
+            start_code: Cell::new(None),
             float: FloatState::zero(),
         }
     }
@@ -127,6 +130,7 @@ impl Frame {
                 address: entry,
             },
         )?;
+        self.start_code.set(Some(self.pcc.decoded()));
         self.rddc.copy_from(data);
         self.rcsp.set_integer(stack);
         self.rctpidr.set_integer(thread_pointer);
@@ -141,6 +145,7 @@ impl Frame {
         self.status.set(0);
         self.cause.set(0);
         self.address.set(0);
+        self.start_code.set(None);
         float::forget(self);
     }
 
@@ -204,6 +209,12 @@ impl Frame {
     /// Whether the program was in C64 state, in which a base register is a capability.
     pub(super) fn capability_mode(&self) -> bool {
         self.status.get() & STATUS_C64 != 0
+    }
+
+    /// The code capability that the thread was started with: a far jump leaves an untagged PCC with bounds that mean
+    /// nothing.
+    pub(super) fn start_code(&self) -> Option<Decoded> {
+        self.start_code.get()
     }
 
     pub(super) fn float(&self) -> &FloatState {
