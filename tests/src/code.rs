@@ -14,10 +14,12 @@ mod register {
     pub(super) const T2: u32 = 7;
     pub(super) const A0: u32 = 10;
     pub(super) const A1: u32 = 11;
+    pub(super) const A2: u32 = 12;
+    pub(super) const A3: u32 = 13;
     pub(super) const A7: u32 = 17;
 }
 
-use register::{A0, A1, A7, RA, SP, T0, T1, T2, TP, ZERO};
+use register::{A0, A1, A2, A3, A7, RA, SP, T0, T1, T2, TP, ZERO};
 
 /// Bytes of a page, which code and data do not share.
 const PAGE: u32 = 4096;
@@ -37,6 +39,14 @@ fn s_type(opcode: u32, funct3: u32, rs1: u32, rs2: u32, immediate: i32) -> u32 {
 
 fn addi(rd: u32, rs1: u32, immediate: i32) -> u32 {
     i_type(0x13, 0, rd, rs1, immediate)
+}
+
+fn shift_left(rd: u32, rs1: u32, bits: i32) -> u32 {
+    i_type(0x13, 1, rd, rs1, bits)
+}
+
+fn shift_right(rd: u32, rs1: u32, bits: i32) -> u32 {
+    i_type(0x13, 5, rd, rs1, bits)
 }
 
 fn or(rd: u32, rs1: u32, rs2: u32) -> u32 {
@@ -120,6 +130,19 @@ impl Code {
         self.add(&[addi(A0, ZERO, code)]).hostcall(abi::Hostcall::Exit)
     }
 
+    /// Writes `length` bytes from the address in `T1` on to the console. T1 survives.
+    fn write(&mut self, offset: i32, length: i32) -> &mut Code {
+        let stream = abi::hostcall::STREAM_OUTPUT as i32;
+        self.add(&[addi(A0, ZERO, stream), addi(A1, T1, offset), addi(A2, ZERO, length)]);
+        self.hostcall(abi::Hostcall::Write)
+    }
+
+    fn elf_with_data(&self, data: &[u8]) -> Elf {
+        let mut elf = self.elf();
+        elf.loads[1].data = data.to_vec();
+        elf
+    }
+
     fn elf(&self) -> Elf {
         let bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
         Elf::program(Architecture::CheriRiscv, &bytes)
@@ -143,8 +166,8 @@ pub fn hoarder() -> Elf {
         special(T2, 0),
         sc(T0, T1, 0),
         sc(T2, T1, 16),
-        lc(A0, T1, 0),
-        lc(A1, T1, 16),
+        lc(A2, T1, 0),
+        lc(A3, T1, 16),
     ]);
     // The stack pointer is inside the bounds of DDC: a granule below it takes a copy, too.
     code.add(&[addi(SP, SP, -32), sc(T0, SP, 0)]);
@@ -188,7 +211,54 @@ pub fn amnesiac() -> Elf {
     ]);
     code.add(&(18..32).map(|number| or(number, SP, ZERO)).collect::<Vec<_>>());
     code.add(&[ILLEGAL]);
-    let mut elf = code.elf();
-    elf.loads[1].data = i64::from(INITIAL).to_le_bytes().to_vec();
-    elf
+    code.elf_with_data(&i64::from(INITIAL).to_le_bytes())
+}
+
+/// Writes `text` (2047 bytes at most) with one hostcall and exits with 0.
+pub fn writer(text: &[u8]) -> Elf {
+    let mut code = Code::default();
+    code.data_address(T1).write(0, text.len() as i32).exit(0);
+    code.elf_with_data(text)
+}
+
+/// Writes `first`, gives its time away, writes `second`, and all that again, 100 times; exits with 0.
+pub fn stutterer(first: &[u8], second: &[u8]) -> Elf {
+    let mut code = Code::default();
+    code.data_address(T1).add(&[addi(T0, ZERO, 100)]);
+    let start = code.offset();
+    code.write(0, first.len() as i32).hostcall(abi::Hostcall::Yield);
+    code.write(first.len() as i32, second.len() as i32);
+    code.add(&[addi(T0, T0, -1)]);
+    let back = start - code.offset();
+    code.add(&[bne(T0, ZERO, back)]).exit(0);
+    code.elf_with_data(&[first, second].concat())
+}
+
+/// Writes `prompt`, which ends no line, reads one byte and exits with it.
+pub fn asker(prompt: &[u8]) -> Elf {
+    let mut code = Code::default();
+    code.data_address(T1).write(0, prompt.len() as i32);
+    let stream = abi::hostcall::STREAM_INPUT as i32;
+    code.add(&[
+        addi(A0, ZERO, stream),
+        addi(A1, T1, 2040),
+        addi(A2, ZERO, 1),
+        addi(A3, ZERO, 0),
+    ]);
+    code.hostcall(abi::Hostcall::Read);
+    code.add(&[ld(A0, T1, 2040), addi(A7, ZERO, abi::Hostcall::Exit as i32), ECALL]);
+    code.elf_with_data(prompt)
+}
+
+/// Reads the word at a physical address below 2^32, given that its data capability counts from 0, and exits with 0.
+pub fn reader(address: u32) -> Elf {
+    let mut code = Code::default();
+    // LUI extends the sign; the two shifts take it back.
+    code.add(&[
+        address & !0xfff | T0 << 7 | 0x37,
+        shift_left(T0, T0, 32),
+        shift_right(T0, T0, 32),
+    ]);
+    code.add(&[ld(T0, T0, (address & 0xfff) as i32)]).exit(0);
+    code.elf()
 }

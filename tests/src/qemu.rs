@@ -57,23 +57,24 @@ fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
     let mut stdin = child.stdin.take();
     let mut input = input.iter();
     let mut awaited = input.next();
-    let (mut console, mut searched) = (String::new(), 0);
+    let (mut received, mut searched) = (Vec::new(), 0);
     let deadline = Instant::now() + PATIENCE;
     loop {
         match output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(bytes) => console.push_str(&String::from_utf8_lossy(&bytes)),
+            Ok(bytes) => received.extend(bytes),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 // It may have ended by itself just now; the status below tells.
                 let _ = child.kill();
                 let _ = child.wait();
-                return (Ending::Broken(format!("no end within {PATIENCE:?}")), console);
+                return (Ending::Broken(format!("no end within {PATIENCE:?}")), text(&received));
             }
         }
         while let Some((pattern, bytes)) = awaited {
-            let Some(at) = console[searched..].find(pattern) else {
-                break;
-            };
+            let found = received[searched..]
+                .windows(pattern.len())
+                .position(|window| window == pattern.as_bytes());
+            let Some(at) = found else { break };
             searched += at + pattern.len();
             if let Some(stdin) = &mut stdin {
                 stdin
@@ -88,8 +89,12 @@ fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     (
         code.map_or_else(|| Ending::Broken(status.to_string()), Ending::Exit),
-        console,
+        text(&received),
     )
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The child's standard output as it comes.

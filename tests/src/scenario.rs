@@ -1,6 +1,5 @@
 //! What a test boots: cVMs and their programs, or whatever else stands in the archive, and the board around them.
 
-
 use abi::manifest::MEMBER;
 use machine::Stop;
 use machine::riscv::{Board, Config, Until};
@@ -33,6 +32,8 @@ pub struct Scenario {
     pub append: String,
     /// Number of harts.
     pub harts: usize,
+    /// Bytes of memory; the embedded machine alone has another size than 128 MiB.
+    pub memory: u64,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
 }
@@ -47,6 +48,7 @@ impl Scenario {
             initrd: None,
             append: String::new(),
             harts: 1,
+            memory: 128 << 20,
             input: Vec::new(),
         }
     }
@@ -98,6 +100,12 @@ impl Scenario {
     /// Number of harts.
     pub fn harts(mut self, harts: usize) -> Scenario {
         self.harts = harts;
+        self
+    }
+
+    /// Bytes of memory, for the embedded machine.
+    pub fn memory(mut self, memory: u64) -> Scenario {
+        self.memory = memory;
         self
     }
 
@@ -157,6 +165,7 @@ impl Scenario {
         let config = Config {
             isa: platform.isa(),
             harts: self.harts,
+            memory: self.memory,
             initrd: self.initrd.clone(),
             append: self.append.clone(),
             ..Config::new(self.image(platform))

@@ -1,3 +1,14 @@
 //! Boots images and looks at what happens. One module for each promise of the monitor.
 
+mod authority;
+mod boot;
+mod confinement;
+mod console;
 mod demo;
+mod failure;
+mod hostcalls;
+mod malformed_archive;
+mod malformed_elf;
+mod malformed_manifest;
+mod restart;
+mod schedule;

@@ -1,0 +1,183 @@
+//! The boot itself: where the archive comes from, how many cVMs, how many harts, and that a run can be repeated.
+
+use std::collections::BTreeSet;
+
+use machine::riscv::Until;
+use machine::{Stop, riscv::Privilege};
+use tests::{Platform, Scenario, cvm, on_every_platform, on_machine};
+use tools::manifest::CvmSpec;
+
+on_every_platform!(
+    an_initrd_overrides_the_archive_of_the_image,
+    a_bad_initrd_is_refused,
+    the_same_image_gives_the_same_output_everywhere,
+    a_hundred_cvms_run_at_once,
+    other_harts_are_parked,
+);
+on_machine!(
+    a_run_can_be_repeated_to_the_instruction,
+    parked_harts_stay_asleep,
+    an_initrd_in_the_way_stops_the_boot,
+    an_exhausted_heap_stops_the_boot_with_a_backtrace,
+);
+
+fn an_initrd_overrides_the_archive_of_the_image(platform: Platform) {
+    let other = Scenario::new([cvm("from-initrd", "hello", &[])]);
+    let outcome = Scenario::new([cvm("from-image", "hello", &[])])
+        .initrd(platform, &other)
+        .boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("from-initrd"), ["hello from from-initrd"], "{outcome}");
+    assert!(outcome.of("from-image").is_empty(), "{outcome}");
+    // An image without an archive lives on the initrd alone.
+    let outcome = Scenario::with_archive([]).initrd(platform, &other).boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("from-initrd"), ["hello from from-initrd"], "{outcome}");
+}
+
+fn a_bad_initrd_is_refused(platform: Platform) {
+    let bad = Scenario::with_archive([b'x'; 200]);
+    let outcome = Scenario::new([cvm("hello", "hello", &[])])
+        .initrd(platform, &bad)
+        .boot(platform);
+    outcome.assert_status(1);
+    let message = "error: archive: at offset 0x0: expected the magic number 070701";
+    assert_eq!(
+        outcome.monitor().last(),
+        Some(&message),
+        "the archive of the image is no way out\n{outcome}"
+    );
+}
+
+fn the_same_image_gives_the_same_output_everywhere(platform: Platform) {
+    for example in ["demo", "hello"] {
+        let scenario = Scenario::example(platform, example);
+        let (here, reference) = (scenario.boot(platform), scenario.boot(Platform::MachineV9));
+        assert_eq!(here.ending, reference.ending, "{here}\nand\n{reference}");
+        assert_eq!(here.summary().len(), reference.summary().len(), "{here}");
+        for row in reference.summary() {
+            assert_eq!(here.of(&row.name), reference.of(&row.name), "{here}\nand\n{reference}");
+            assert_eq!(here.row(&row.name).state, row.state, "{here}\nand\n{reference}");
+        }
+    }
+}
+
+fn a_hundred_cvms_run_at_once(platform: Platform) {
+    let names: Vec<String> = (0..100).map(|number| format!("cvm-{number}")).collect();
+    let cvms: Vec<_> = names
+        .iter()
+        .map(|name| CvmSpec {
+            isolation_size: Some(1 << 20),
+            ..cvm(name, "idle", &["20"])
+        })
+        .collect();
+    let outcome = Scenario::new(cvms).boot(platform);
+    outcome.assert_status(0);
+    assert!(
+        outcome
+            .monitor()
+            .iter()
+            .any(|line| line.starts_with("100 of 100 cVMs started")),
+        "{outcome}"
+    );
+    let rows = outcome.summary();
+    assert_eq!(
+        rows.iter().map(|row| &row.name).collect::<Vec<_>>(),
+        names.iter().collect::<Vec<_>>(),
+        "{outcome}"
+    );
+    // Nobody ends before everybody has yielded once, so all are there at the same time.
+    for row in &rows {
+        assert_eq!((row.state.as_str(), row.hostcalls), ("exited 0", 22), "{outcome}");
+        assert_eq!(outcome.of(&row.name), ["yielded 20 times"], "{outcome}");
+    }
+    let memory: Vec<_> = outcome
+        .ledger()
+        .into_iter()
+        .filter(|entry| entry.name.ends_with(" data"))
+        .collect();
+    let ranges: BTreeSet<_> = memory.iter().map(|entry| (entry.what.base, entry.what.top)).collect();
+    assert_eq!(ranges.len(), 101, "the monitor's and a hundred\n{outcome}");
+    for pair in ranges.iter().collect::<Vec<_>>().windows(2) {
+        assert!(pair[0].1 <= u128::from(pair[1].0), "{pair:x?} overlap\n{outcome}");
+    }
+}
+
+fn other_harts_are_parked(platform: Platform) {
+    let scenario = Scenario::new([cvm("hello", "hello", &[]), cvm("clock", "clock", &["3", "2"])]);
+    let (one, four) = (scenario.clone().boot(platform), scenario.harts(4).boot(platform));
+    four.assert_status(0);
+    for name in ["hello", "clock"] {
+        assert_eq!(four.of(name), one.of(name), "{four}");
+    }
+    assert_eq!(four.summary().len(), 2, "{four}");
+}
+
+fn a_run_can_be_repeated_to_the_instruction(platform: Platform) {
+    let run = || {
+        let mut running = Scenario::example(platform, "demo").on_board(platform);
+        let stop = running.board.run(Until::exit(1_000_000_000));
+        (
+            stop,
+            running.board.total_instructions(),
+            running.board.time(),
+            running.board.console().text(),
+        )
+    };
+    let first = run();
+    assert_eq!(first.0, Stop::Exit(0));
+    assert_eq!(first, run());
+}
+
+fn parked_harts_stay_asleep(platform: Platform) {
+    let mut running = Scenario::new([cvm("clock", "clock", &["5", "5"])])
+        .harts(4)
+        .on_board(platform);
+    running.until("cVMs started");
+    let asleep: Vec<u64> = (1..4).map(|core| running.board.instructions(core)).collect();
+    running.until("tick 5 of 5");
+    for core in 1..4 {
+        assert!(running.board.is_waiting(core), "hart {core}");
+        assert_eq!(running.board.privilege(core), Privilege::Machine, "hart {core}");
+        assert_eq!(running.board.instructions(core), asleep[core - 1], "hart {core}");
+        assert!(asleep[core - 1] < 200, "hart {core}: {}", asleep[core - 1]);
+    }
+    running.finish().assert_status(0);
+}
+
+fn an_initrd_in_the_way_stops_the_boot(platform: Platform) {
+    // The image is so long that the monitor's heap behind it reaches the initrd, in the middle of the memory.
+    let initrd = Scenario::new([cvm("hello", "hello", &[])]);
+    let scenario = initrd
+        .clone()
+        .member("filler", vec![0; 11 << 20])
+        .initrd(platform, &initrd)
+        .memory(24 << 20);
+    let console = boot_to_a_panic(platform, &scenario);
+    assert!(
+        console.contains(" lies in the monitor's memory, which ends at 0x"),
+        "{console}"
+    );
+}
+
+fn an_exhausted_heap_stops_the_boot_with_a_backtrace(platform: Platform) {
+    // A megabyte of arguments on a board where the monitor's heap is small.
+    let long = "x".repeat(16_000);
+    let cvms: Vec<_> = (0..60)
+        .map(|number| cvm(&format!("cvm-{number}"), "idle", &[&long]))
+        .collect();
+    let console = boot_to_a_panic(platform, &Scenario::new(cvms).memory(32 << 20));
+    assert!(console.contains("memory allocation of "), "{console}");
+    assert!(console.contains(" kernel::start::start+0x"), "{console}");
+    assert!(console.contains(" boot_main+0x"), "{console}");
+}
+
+/// Boots what makes the monitor panic; returns the console.
+fn boot_to_a_panic(platform: Platform, scenario: &Scenario) -> String {
+    let mut running = scenario.on_board(platform);
+    let stop = running.board.run(Until::exit(100_000_000));
+    let console = running.board.console().text();
+    assert_eq!(stop, Stop::Exit(1), "{console}");
+    assert!(console.contains("[monitor] error: the monitor panicked"), "{console}");
+    console
+}

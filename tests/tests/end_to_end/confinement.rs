@@ -1,0 +1,206 @@
+//! A cVM that does what it may not do is stopped with a report that says what it was, and nobody else notices.
+
+use abi::FaultKind;
+use tests::{Outcome, Platform, Scenario, cvm, on_every_platform};
+use tools::manifest::CvmSpec;
+
+on_every_platform!(
+    a_read_outside_the_own_memory_is_stopped,
+    a_write_outside_the_own_memory_is_stopped,
+    a_jump_outside_the_own_code_is_stopped,
+    a_forbidden_instruction_is_stopped,
+    no_capability_can_be_made_greater,
+    legal_ways_to_fail_are_no_faults,
+    a_report_says_what_was_tried_where,
+);
+
+/// Where the victim of the rogues lies.
+const VICTIM: u64 = 0x8400_0000;
+/// Where the monitor lies.
+const MONITOR: u64 = 0x8000_0000;
+/// Registers of the console UART.
+const DEVICE: u64 = 0x1000_0000;
+/// Exit code of a rogue whose deed went unpunished.
+const UNPUNISHED: i32 = 66;
+
+/// Boots one rogue for each deed and some cVMs that do nothing wrong, and asserts that these did not notice.
+fn boot_rogues(platform: Platform, deeds: &[&str]) -> Outcome {
+    let rogues = deeds.iter().map(|deed| {
+        let address = format!("{VICTIM:#x}");
+        let detail = if deed.ends_with("-other") {
+            vec![*deed, &address]
+        } else {
+            vec![*deed]
+        };
+        cvm(deed, "rogue", &detail)
+    });
+    let victim = CvmSpec {
+        isolation_base: Some(VICTIM),
+        heap: 64 << 10,
+        ..cvm("victim", "heap", &[])
+    };
+    let bystanders = [victim, cvm("bystander", "clock", &["5", "2"])];
+    let outcome = Scenario::new(bystanders.into_iter().chain(rogues).collect::<Vec<_>>()).boot(platform);
+    assert_eq!(outcome.row("victim").state, "exited 0", "{outcome}");
+    assert_eq!(outcome.row("bystander").state, "exited 0", "{outcome}");
+    assert_eq!(
+        outcome
+            .of("victim")
+            .iter()
+            .filter(|line| line.starts_with("ok "))
+            .count(),
+        3,
+        "{outcome}"
+    );
+    assert_eq!(outcome.of("bystander").len(), 5, "{outcome}");
+    outcome.assert_status(1);
+    outcome
+}
+
+/// Asserts that the rogue of `deed` was killed for `kind`, once, and got no further than to its announcement.
+fn assert_killed(outcome: &Outcome, deed: &str, kind: FaultKind) {
+    let faults: Vec<_> = outcome.faults().into_iter().filter(|fault| fault.cvm == deed).collect();
+    let kinds: Vec<_> = faults.iter().map(|fault| fault.kind).collect();
+    assert_eq!(kinds, [kind], "{deed}: {outcome}");
+    assert_eq!(
+        outcome.of(deed),
+        [format!("rogue: about to {deed}")],
+        "{deed}: {outcome}"
+    );
+    assert_eq!(
+        outcome.row(deed).state,
+        format!("killed: {}", kind.name()),
+        "{deed}: {outcome}"
+    );
+}
+
+/// Asserts that `deed` is the cVM's own business on this platform.
+fn assert_harmless(outcome: &Outcome, deed: &str) {
+    assert_eq!(
+        outcome.row(deed).state,
+        format!("exited {UNPUNISHED}"),
+        "{deed}: {outcome}"
+    );
+}
+
+/// One deed for each target of `verb`; all must be refused by the capability `register`.
+fn assert_bounds(platform: Platform, verb: &str, access: &str, register: &str) -> Outcome {
+    let targets = ["below", "above", "null", "monitor", "device", "other"];
+    let deeds = targets.map(|target| format!("{verb}-{target}"));
+    let outcome = boot_rogues(platform, &deeds.each_ref().map(String::as_str));
+    for (deed, target) in deeds.iter().zip(targets) {
+        // Where addresses count from 0, address 0 is the cVM's own.
+        if target == "null" && platform.relocates() {
+            continue;
+        }
+        assert_killed(&outcome, deed, FaultKind::Bounds);
+        let fault = outcome.faults().into_iter().find(|fault| fault.cvm == *deed).unwrap();
+        assert_eq!(fault.access.as_deref(), Some(access), "{deed}: {outcome}");
+        assert_eq!(fault.register.as_deref(), Some(register), "{deed}: {outcome}");
+        let address = match target {
+            "null" => Some(0),
+            "monitor" => Some(MONITOR),
+            "device" => Some(DEVICE),
+            "other" => Some(VICTIM),
+            _ => fault.address,
+        };
+        assert_eq!(fault.address, address, "{deed}: {outcome}");
+    }
+    outcome
+}
+
+fn a_read_outside_the_own_memory_is_stopped(platform: Platform) {
+    let outcome = assert_bounds(platform, "read", "read", "ddc");
+    if platform.relocates() {
+        assert_harmless(&outcome, "read-null");
+    }
+}
+
+fn a_write_outside_the_own_memory_is_stopped(platform: Platform) {
+    let outcome = assert_bounds(platform, "write", "write", "ddc");
+    if platform.relocates() {
+        assert_harmless(&outcome, "write-null");
+    }
+}
+
+fn a_jump_outside_the_own_code_is_stopped(platform: Platform) {
+    let outcome = assert_bounds(platform, "jump", "execute", "pcc");
+    if platform.relocates() {
+        // The far end of its own stack, which is zero.
+        assert_killed(&outcome, "jump-null", FaultKind::Illegal);
+    }
+}
+
+fn a_forbidden_instruction_is_stopped(platform: Platform) {
+    let expected = [
+        ("illegal", FaultKind::Illegal),
+        ("breakpoint", FaultKind::Breakpoint),
+        ("csr-read", FaultKind::Privilege),
+        ("csr-write", FaultKind::Privilege),
+        ("trap-return", FaultKind::Privilege),
+        ("misaligned", FaultKind::Misaligned),
+        ("stack-overflow", FaultKind::Bounds),
+    ];
+    let outcome = boot_rogues(platform, &expected.map(|(deed, _)| deed));
+    for (deed, kind) in expected {
+        assert_killed(&outcome, deed, kind);
+    }
+}
+
+fn no_capability_can_be_made_greater(platform: Platform) {
+    let outcome = boot_rogues(platform, &["ddc-widen", "forge", "execute-data", "write-text"]);
+    // ISAv8 refuses at once to set greater bounds; ISAv9 makes the result worthless.
+    let widen = if platform.relocates() {
+        FaultKind::Bounds
+    } else {
+        FaultKind::Tag
+    };
+    assert_killed(&outcome, "ddc-widen", widen);
+    assert_killed(&outcome, "forge", FaultKind::Tag);
+    if !platform.relocates() {
+        assert_killed(&outcome, "execute-data", FaultKind::Bounds);
+    }
+}
+
+fn legal_ways_to_fail_are_no_faults(platform: Platform) {
+    let cvms = [
+        cvm("panics", "rogue", &["panic"]),
+        cvm("exits", "rogue", &["exit", "7"]),
+        cvm("minus", "rogue", &["exit", "-1"]),
+    ];
+    let outcome = Scenario::new(cvms).boot(platform);
+    outcome.assert_status(1);
+    assert_eq!(outcome.faults(), [], "{outcome}");
+    assert_eq!(outcome.row("exits").state, "exited 7", "{outcome}");
+    assert_eq!(outcome.row("minus").state, "exited -1", "{outcome}");
+    assert_eq!(outcome.row("panics").state, "exited 101", "{outcome}");
+    assert!(
+        outcome.of("panics").iter().any(|line| line.contains("as asked")),
+        "{outcome}"
+    );
+}
+
+fn a_report_says_what_was_tried_where(platform: Platform) {
+    let outcome = Scenario::new([cvm("rogue", "rogue", &["write-monitor"])]).boot(platform);
+    let faults = outcome.faults();
+    let [fault] = faults.as_slice() else {
+        panic!("one fault expected\n{outcome}")
+    };
+    let has = |start: &str| fault.details.iter().any(|line| line.starts_with(start));
+    assert!(has("instruction 0x"), "{outcome}");
+    let ddc = outcome
+        .ledger()
+        .into_iter()
+        .find(|entry| entry.name == "rogue data")
+        .unwrap();
+    assert!(has(&format!("authority ddc = {}", ddc.what)), "{outcome}");
+    assert!(has("mcause = 0x1c, mtval = "), "{outcome}");
+    // The ELF has symbols, so the way to the instruction is told by names.
+    let callers: Vec<_> = fault
+        .details
+        .iter()
+        .filter(|line| line.starts_with("called from "))
+        .collect();
+    assert!(callers.iter().any(|line| line.contains("cvm_main+0x")), "{outcome}");
+    assert!(callers.iter().any(|line| line.contains("rt_start+0x")), "{outcome}");
+}

@@ -1,0 +1,166 @@
+//! One console for all: whose line it is, that lines stay whole, that nobody imitates another, and input.
+
+use tests::{Platform, Scenario, code, cvm, on_cheri_riscv, on_every_platform};
+
+on_every_platform!(
+    input_reaches_the_reader_line_by_line,
+    control_d_ends_the_input,
+    input_without_a_reader_is_kept_for_the_next,
+    log_levels_choose_what_the_monitor_says,
+    a_bad_boot_argument_is_named_and_the_boot_goes_on,
+);
+on_cheri_riscv!(
+    lines_of_two_writers_stay_whole,
+    what_could_imitate_another_is_made_visible,
+    a_long_line_is_broken_and_an_open_one_ended,
+    a_prompt_is_shown_before_the_input,
+);
+
+/// What `echo` says when it is ready.
+const READY: &str = "quit ends";
+
+fn input_reaches_the_reader_line_by_line(platform: Platform) {
+    let long = "long ".repeat(30);
+    let text = format!("hello\rtwo words\n{long}\r\nquit\n");
+    let outcome = Scenario::new([cvm("echo", "echo", &[])])
+        .input(READY, &text)
+        .boot(platform);
+    outcome.assert_status(0);
+    let long = format!("you said: {long}");
+    let expected = [
+        "say something; quit ends",
+        "you said: hello",
+        "you said: two words",
+        &long,
+        "goodbye",
+    ];
+    assert_eq!(outcome.of("echo"), expected, "{outcome}");
+}
+
+fn control_d_ends_the_input(platform: Platform) {
+    let spinner = cvm("spinner", "spinner", &["30"]);
+    let outcome = Scenario::new([cvm("echo", "echo", &[]), spinner])
+        .input(READY, "last\n\u{4}")
+        .boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(
+        outcome.of("echo"),
+        ["say something; quit ends", "you said: last", "goodbye"],
+        "{outcome}"
+    );
+    assert_eq!(outcome.of("spinner"), ["spun for 30 ms"], "{outcome}");
+}
+
+fn input_without_a_reader_is_kept_for_the_next(platform: Platform) {
+    let first = tools::manifest::CvmSpec {
+        wait: 0,
+        ..cvm("first", "echo", &[])
+    };
+    let outcome = Scenario::new([first, cvm("second", "echo", &[])])
+        .input(READY, "one\nquit\n")
+        .input(READY, "two\nquit\n")
+        .boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(
+        outcome.of("first"),
+        ["say something; quit ends", "you said: one", "goodbye"],
+        "{outcome}"
+    );
+    assert_eq!(
+        outcome.of("second"),
+        ["say something; quit ends", "you said: two", "goodbye"],
+        "{outcome}"
+    );
+}
+
+fn log_levels_choose_what_the_monitor_says(platform: Platform) {
+    let scenario = Scenario::new([cvm("hello", "hello", &[]), cvm("rogue", "rogue", &["illegal"])]);
+    let boot = |append: &str| {
+        let outcome = scenario.clone().append(append).boot(platform);
+        outcome.assert_status(1);
+        assert_eq!(outcome.of("hello"), ["hello from hello"], "{outcome}");
+        outcome
+    };
+    let (info, debug, error) = (boot(""), boot("quiet log=debug nokaslr"), boot("log=error"));
+    assert!(info.monitor().iter().all(|line| !line.starts_with("debug: ")), "{info}");
+    assert!(debug.monitor().contains(&"debug: hello: exit 0"), "{debug}");
+    assert_eq!(info.faults().len(), 1, "{info}");
+    assert_eq!(error.monitor(), Vec::<&str>::new(), "{error}");
+}
+
+fn a_bad_boot_argument_is_named_and_the_boot_goes_on(platform: Platform) {
+    let outcome = Scenario::new([cvm("hello", "hello", &[])])
+        .append("log=loud")
+        .boot(platform);
+    outcome.assert_status(0);
+    let message = "warn: boot argument log=loud: expected off, error, warn, info, debug or trace";
+    assert!(outcome.monitor().contains(&message), "{outcome}");
+    assert_eq!(outcome.of("hello"), ["hello from hello"], "{outcome}");
+}
+
+fn lines_of_two_writers_stay_whole(platform: Platform) {
+    // Each writes half a line, lets the other one run, and writes the other half.
+    let outcome = Scenario::new([
+        cvm("one", "one", &[]),
+        cvm("two", "two", &[]),
+        cvm("clock", "clock", &["9", "1"]),
+    ])
+    .member("one", code::stutterer(b"first half, ", b"second half\nand ").to_bytes())
+    .member("two", code::stutterer(b"left", b"right\n").to_bytes())
+    .boot(platform);
+    outcome.assert_status(0);
+    let one = outcome.of("one");
+    assert_eq!((one[0], one.len()), ("first half, second half", 101), "{outcome}");
+    assert!(
+        one[1..100].iter().all(|line| *line == "and first half, second half"),
+        "{outcome}"
+    );
+    // The last line has no end.
+    assert_eq!(one[100], "and ", "{outcome}");
+    assert_eq!(outcome.of("two"), ["leftright"; 100], "{outcome}");
+    // They did take turns.
+    let changes = outcome
+        .lines
+        .windows(2)
+        .filter(|pair| pair[0].writer != pair[1].writer)
+        .count();
+    assert!(changes > 150, "{changes} changes of the writer\n{outcome}");
+}
+
+fn what_could_imitate_another_is_made_visible(platform: Platform) {
+    let text = b"\x1b[2J\x07bell\x7f\r[monitor] power off\n[monitor] fake\nC1 \xc2\x9b2J\n\xff\xfe broken \xc3\nok \xc3\xa4\n\x00\n";
+    let outcome = Scenario::new([cvm("writer", "writer", &[])])
+        .member("writer", code::writer(text).to_bytes())
+        .boot(platform);
+    outcome.assert_status(0);
+    let expected = [
+        "^[[2J^Gbell^?[monitor] power off",
+        "[monitor] fake",
+        "C1 \u{fffd}2J",
+        "\u{fffd}\u{fffd} broken \u{fffd}",
+        "ok ä",
+        "^@",
+    ];
+    assert_eq!(outcome.of("writer"), expected, "{outcome}");
+    assert!(!outcome.console.contains('\u{1b}'), "{outcome}");
+}
+
+fn a_long_line_is_broken_and_an_open_one_ended(platform: Platform) {
+    let text = [&[b'x'; 500][..], b"\nopen"].concat();
+    let outcome = Scenario::new([cvm("writer", "writer", &[])])
+        .member("writer", code::writer(&text).to_bytes())
+        .boot(platform);
+    outcome.assert_status(0);
+    let lengths: Vec<_> = outcome.of("writer").iter().map(|line| line.len()).collect();
+    assert_eq!(lengths, [240, 240, 20, 4], "{outcome}");
+}
+
+fn a_prompt_is_shown_before_the_input(platform: Platform) {
+    let outcome = Scenario::new([cvm("asker", "asker", &[])])
+        .member("asker", code::asker(b"which? ").to_bytes())
+        .input("[asker] which? ", "*")
+        .boot(platform);
+    outcome.assert_status(1);
+    assert_eq!(outcome.row("asker").state, "exited 42", "{outcome}");
+    assert_eq!(outcome.of("asker"), ["which? "], "{outcome}");
+}

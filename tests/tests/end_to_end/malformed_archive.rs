@@ -1,0 +1,138 @@
+//! Archives that are damaged: the monitor says where, and powers off with a failing status.
+
+use abi::manifest::MEMBER;
+use tests::{Outcome, Platform, Scenario, cvm, on_every_platform};
+use tools::archive::{self, Member};
+
+on_every_platform!(
+    a_truncated_archive_is_refused,
+    a_damaged_header_is_refused,
+    an_archive_without_manifest_is_refused,
+    no_archive_at_all_is_refused,
+    what_is_no_regular_file_is_no_member,
+);
+
+/// Bytes of a header.
+const HEADER: usize = 110;
+/// Offset in a header of the member's size.
+const SIZE: usize = 54;
+/// Offset in a header of the size of its name.
+const NAME_SIZE: usize = 94;
+/// Offset in a header of the mode.
+const MODE: usize = 14;
+
+fn good(platform: Platform) -> Vec<u8> {
+    Scenario::new([cvm("hello", "hello", &[])]).archive(platform)
+}
+
+fn boot(platform: Platform, archive: &[u8]) -> Outcome {
+    Scenario::with_archive(archive).boot(platform)
+}
+
+fn assert_refused(platform: Platform, archive: &[u8], message: &str) {
+    let outcome = boot(platform, archive);
+    outcome.assert_status(1);
+    assert_eq!(
+        outcome.monitor().last(),
+        Some(&format!("error: {message}").as_str()),
+        "{outcome}"
+    );
+}
+
+/// Offset of the header of the `index`th entry, the trailer included.
+fn header(archive: &[u8], index: usize) -> usize {
+    let starts = archive
+        .windows(6)
+        .enumerate()
+        .filter(|(at, bytes)| at % 4 == 0 && *bytes == b"070701");
+    starts.map(|(at, _)| at).nth(index).expect("so many entries")
+}
+
+fn a_truncated_archive_is_refused(platform: Platform) {
+    let archive = good(platform);
+    let (program, trailer) = (header(&archive, 1), header(&archive, 2));
+    let cut = |length: usize, message: &str| assert_refused(platform, &archive[..length], message);
+    let missing = |at: usize| format!("archive: at offset {at:#x}: expected a header of 110 bytes or the trailer");
+    cut(1, &missing(0));
+    cut(HEADER - 1, &missing(0));
+    cut(HEADER, "archive: at offset 0x6e: expected a name within the archive");
+    let data = (HEADER + MEMBER.len() + 1).next_multiple_of(4);
+    cut(
+        data + 1,
+        &format!("archive: at offset {data:#x}: expected the whole data of a member"),
+    );
+    cut(program + 20, &missing(program));
+    cut(
+        trailer - 4,
+        &format!(
+            "archive: at offset {:#x}: expected the whole data of a member",
+            program + 116
+        ),
+    );
+    // The trailer is what says that nothing is missing.
+    cut(trailer, &missing(trailer));
+    cut(trailer + HEADER - 1, &missing(trailer));
+    // The last padding is nobody's.
+    boot(platform, &archive[..trailer + HEADER + "TRAILER!!!".len() + 1]).assert_status(0);
+}
+
+fn a_damaged_header_is_refused(platform: Platform) {
+    let archive = good(platform);
+    let program = header(&archive, 1);
+    let patched = |offset: usize, bytes: &[u8], message: &str| {
+        let mut archive = archive.clone();
+        archive[offset..offset + bytes.len()].copy_from_slice(bytes);
+        assert_refused(platform, &archive, &format!("archive: at offset {message}"));
+    };
+    patched(0, b"070702", "0x0: expected the magic number 070701");
+    patched(
+        program,
+        b"X",
+        &format!("{program:#x}: expected the magic number 070701"),
+    );
+    patched(SIZE, b"0000000g", "0x36: expected eight hexadecimal digits");
+    patched(SIZE, b"+0000001", "0x36: expected eight hexadecimal digits");
+    patched(SIZE, &[0xff; 8], "0x36: expected eight hexadecimal digits");
+    patched(MODE, b" 00081a4", "0xe: expected eight hexadecimal digits");
+    patched(SIZE, b"ffffffff", "0x7c: expected the whole data of a member");
+    patched(SIZE, b"7fffffff", "0x7c: expected the whole data of a member");
+    patched(NAME_SIZE, b"ffffffff", "0x6e: expected a name within the archive");
+    patched(NAME_SIZE, b"00000000", "0x6e: expected a name that ends with NUL");
+    patched(NAME_SIZE, b"00000005", "0x6e: expected a name that ends with NUL");
+    patched(HEADER, &[0xff], "0x6e: expected a name in UTF-8");
+}
+
+fn an_archive_without_manifest_is_refused(platform: Platform) {
+    let message = "manifest.dtb: not in the archive";
+    assert_refused(platform, &archive::write(&[]).unwrap(), message);
+    assert_refused(
+        platform,
+        &archive::write(&[Member::new("hello", [1, 2, 3])]).unwrap(),
+        message,
+    );
+    assert_refused(
+        platform,
+        &archive::write(&[Member::new("Manifest.dtb", [1, 2, 3])]).unwrap(),
+        message,
+    );
+}
+
+fn no_archive_at_all_is_refused(platform: Platform) {
+    assert_refused(
+        platform,
+        &[],
+        "archive: at offset 0x0: expected a header of 110 bytes or the trailer",
+    );
+}
+
+fn what_is_no_regular_file_is_no_member(platform: Platform) {
+    let mut archive = good(platform);
+    // A directory with the name of the program.
+    let mode = header(&archive, 1) + MODE;
+    archive[mode..mode + 8].copy_from_slice(b"000041ed");
+    assert_refused(
+        platform,
+        &archive,
+        "manifest.dtb: cVM hello: runtime \"hello\" is not in the archive",
+    );
+}
