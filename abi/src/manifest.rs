@@ -103,9 +103,13 @@ pub const HEAP_DEFAULT: u64 = 0;
 /// Most bytes of arguments and environment of one cVM, their NULs included.
 pub const STRINGS_LIMIT: usize = 16 * 1024;
 
-/// Whether `name` can name a cVM: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 . _ -`.
+/// The monitor's own name on the console, which no cVM can have.
+pub const MONITOR_NAME: &str = "monitor";
+
+/// Whether `name` can name a cVM: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 . _ -`, and not the monitor's name.
 pub fn valid_name(name: &str) -> bool {
     (1..=NAME_LIMIT).contains(&name.len())
+        && name != MONITOR_NAME
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))

@@ -1,14 +1,13 @@
 //! The console: the monitor's log and the cVMs' output share one UART. Every line carries the name of who wrote it, and
 //! lines of different writers never mix.
 
+use abi::manifest::MONITOR_NAME;
 use alloc::string::String;
 use core::fmt::{self, Write};
 use spin::Mutex;
 
 /// Longest line of a cVM that is printed as one; a longer one is broken.
 const LINE_LIMIT: usize = 240;
-/// Label of the monitor's own lines.
-const MONITOR: &str = "monitor";
 
 struct Console {
     /// Whether the last line printed is not ended yet: a prompt.
@@ -37,18 +36,24 @@ impl Console {
     }
 }
 
-/// Writes text and ends every line as terminals want it.
-struct Raw<'a>(&'a mut Console);
+/// Whether a character could move the cursor, hide or reorder text, or imitate another writer's line.
+fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{200b}'..='\u{200f}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
 
-impl Write for Raw<'_> {
+/// Text on one line: names and messages can hold what a cVM or the image's author chose.
+struct OneLine<'a>(&'a mut Console);
+
+impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for (index, part) in text.split('\n').enumerate() {
-            if index > 0 {
-                self.0.put(b"\r\n[");
-                self.0.put(MONITOR.as_bytes());
-                self.0.put(b"] ");
+        for character in text.chars() {
+            match character {
+                '\t' => self.0.put(b"\t"),
+                '\0'..='\x1f' | '\x7f' => self.0.put(&[b'^', character as u8 ^ 0x40]),
+                _ if is_deceptive(character) => self.0.put("\u{fffd}".as_bytes()),
+                _ => self.0.put(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
-            self.0.put(part.as_bytes());
         }
         Ok(())
     }
@@ -58,9 +63,9 @@ impl Write for Raw<'_> {
 /// the middle of a line can meet.
 pub(crate) fn monitor_line(text: fmt::Arguments<'_>) {
     if let Some(mut console) = CONSOLE.try_lock() {
-        console.start_line(MONITOR);
-        // `Raw` never fails.
-        let _ = Raw(&mut console).write_fmt(text);
+        console.start_line(MONITOR_NAME);
+        // `OneLine` never fails, but the text's own formatting may: what came before is printed.
+        let _ = OneLine(&mut console).write_fmt(text);
         console.end_line();
     }
 }
@@ -110,7 +115,7 @@ impl Lines {
         let _ = self.partial.push(byte);
         match core::str::from_utf8(&self.partial) {
             Ok(text) => {
-                let character = text.chars().next().filter(|character| !character.is_control());
+                let character = text.chars().next().filter(|character| !is_deceptive(*character));
                 self.partial.clear();
                 self.take(label, character.unwrap_or(char::REPLACEMENT_CHARACTER));
             }

@@ -6,7 +6,7 @@ use crate::layout::{self, Layout};
 use crate::loader::{self, Place};
 use crate::manifest::CvmSpec;
 use crate::pool::Pool;
-use crate::root::{EntryId, Ledger, POOL};
+use crate::root::{CarveError, EntryId, Ledger, POOL};
 use abi::FaultKind;
 use alloc::boxed::Box;
 use alloc::format;
@@ -55,6 +55,8 @@ pub(crate) struct Cvm {
     pub(crate) place: Place,
     pub(crate) block: Vec<u8>,
     pub(crate) authority: Box<Authority>,
+    /// Ledger entries of data and code, once carved.
+    entries: Option<[EntryId; 2]>,
     pub(crate) life: Life,
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
@@ -119,6 +121,7 @@ impl Cvm {
                 code: Slot::null(),
                 data: Slot::null(),
             }),
+            entries: None,
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
@@ -159,33 +162,31 @@ impl Cvm {
         }
     }
 
+    /// Derives the cVM's capabilities: entered in the ledger the first time, exactly the same ones for every later life.
+    fn carve(&mut self, ledger: &mut Ledger, pool: EntryId) -> Result<(), CarveError> {
+        let Authority { code, data } = &*self.authority;
+        if let Some([data_entry, code_entry]) = self.entries {
+            ledger.derive_again(data, data_entry, &POOL)?;
+            return ledger.derive_again(code, code_entry, &POOL);
+        }
+        let from = (pool, &POOL);
+        let name = format!("{} data", self.spec.name);
+        let what = (name.as_str(), "its memory, DDC");
+        let data_entry = ledger.derive(data, from, what, self.memory(), arch::data_permissions())?;
+        let name = format!("{} code", self.spec.name);
+        let what = (name.as_str(), "its text, PCC");
+        let code_entry = ledger.derive(code, from, what, self.code_range(), arch::code_permissions())?;
+        self.entries = Some([data_entry, code_entry]);
+        Ok(())
+    }
+
     /// Starts a life: fresh capabilities, fresh memory, fresh registers.
     ///
     /// # Errors
     /// A message that names what could not be derived or written.
     pub(crate) fn start(&mut self, frame: &Frame, ledger: &mut Ledger, pool: EntryId, now: u64) -> Result<(), String> {
+        self.carve(ledger, pool).map_err(|error| format!("{error}"))?;
         let Authority { code, data } = &*self.authority;
-        let name = &self.spec.name;
-        let data_name = format!("{name} data");
-        let code_name = format!("{name} code");
-        let reason = "its memory, DDC";
-        let entry = ledger.derive(
-            data,
-            (pool, &POOL),
-            (&data_name, reason),
-            self.memory(),
-            arch::data_permissions(),
-        );
-        entry.map_err(|error| format!("{error}"))?;
-        let range = self.code_range();
-        let entry = ledger.derive(
-            code,
-            (pool, &POOL),
-            (&code_name, "its text, PCC"),
-            range,
-            arch::code_permissions(),
-        );
-        entry.map_err(|error| format!("{error}"))?;
         arch::protection::loading(self.memory());
         loader::load(self.elf, &self.program, &self.layout, &self.block, data, self.place)
             .map_err(|refused| format!("the memory refused a write after {} bytes", refused.copied))?;

@@ -108,7 +108,7 @@ fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
         .and_then(|property| tree::text(property.value));
     let name = name.filter(|name| names::valid_name(name)).ok_or_else(|| {
         format!(
-            "cVM number {index}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -",
+            "cVM number {index}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
             names::NAME,
             names::NAME_LIMIT
         )

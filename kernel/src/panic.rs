@@ -18,7 +18,10 @@ fn enter() {
 /// A panic of the monitor: prints it with a backtrace and powers off with a failing status.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     enter();
-    log::error!("the monitor panicked: {info}");
+    match info.location() {
+        Some(location) => log::error!("the monitor panicked at {location}: {}", info.message()),
+        None => log::error!("the monitor panicked: {}", info.message()),
+    }
     fault::monitor_backtrace(arch::frame_pointer());
     arch::power_off(false)
 }

@@ -115,20 +115,31 @@ impl Ledger {
         Ok(self.enter(parent, name.into(), reason, slot.decoded()))
     }
 
-    /// Enters a capability that already exists. A name that is there already is replaced: a restarted cVM's.
+    /// Enters a capability that already exists.
     pub(crate) fn enter(&mut self, parent: EntryId, name: String, reason: &'static str, what: Decoded) -> EntryId {
-        let entry = Entry {
+        self.entries.push(Entry {
             parent: Some(parent),
             name,
             reason,
             what,
-        };
-        if let Some(index) = self.entries.iter().position(|other| other.name == entry.name) {
-            self.entries[index] = entry;
-            return EntryId(index);
-        }
-        self.entries.push(entry);
+        });
         EntryId(self.entries.len() - 1)
+    }
+
+    /// Derives a capability again, as its entry says: for the next life of a cVM.
+    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId, from: &Slot) -> Result<(), CarveError> {
+        let entry = &self.entries[index];
+        let request = Derivation {
+            base: entry.what.base,
+            length: (entry.what.top - u128::from(entry.what.base)) as u64,
+            permissions: entry.what.permissions,
+            address: entry.what.address,
+        };
+        slot.derive(from, &request).map_err(|error| CarveError {
+            name: entry.name.clone(),
+            request,
+            error,
+        })
     }
 
     /// Prints every entry.

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 /// ELF symbol type of a function (STT_FUNC).
 const FUNCTION: u8 = 2;
+/// Longest name of a function that is shown, in bytes.
+const NAME_LIMIT: usize = 256;
 /// ELF section type of a symbol table (SHT_SYMTAB).
 const SYMBOL_TABLE: u32 = 2;
 
@@ -47,8 +49,11 @@ pub(crate) fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
     }
     let (value, name) = best?;
     let name = elf.get(usize::try_from(strings.checked_add(u64::from(name))?).ok()?..)?;
-    let end = name.iter().position(|byte| *byte == 0)?;
-    Some((core::str::from_utf8(&name[..end]).ok()?, address - value))
+    let end = name.iter().take(NAME_LIMIT + 1).position(|byte| *byte == 0)?;
+    let name = core::str::from_utf8(&name[..end]).ok()?;
+    name.bytes()
+        .all(|byte| byte.is_ascii_graphic())
+        .then_some((name, address - value))
 }
 
 /// The monitor's own symbols.

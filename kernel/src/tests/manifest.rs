@@ -74,17 +74,17 @@ fn every_bad_value_is_named_with_its_cvm_and_key() {
         (
             "label",
             Text(""),
-            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
         ),
         (
             "label",
             Text("a b"),
-            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
         ),
         (
             "label",
             Text(&long),
-            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+            "cVM number 0: label: expected 1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
         ),
         (
             "runtime",

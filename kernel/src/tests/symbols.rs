@@ -48,3 +48,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_that_are_no_names_are_absent() {
+    for name in ["a b", "line\nend", "\u{fc}", &"x".repeat(257)] {
+        let mut bytes = sample();
+        let strings = bytes.len() - 16;
+        bytes.truncate(strings + 1);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        assert_eq!(of_elf(&bytes, 0x1000), None, "{name:?}");
+    }
+}
