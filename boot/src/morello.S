@@ -51,12 +51,41 @@ _start:
     b.eq from_el2
     b.lo from_el1
 
-// FROM above, at EL3. LIVE: x20, x21. Capabilities are on for EL3 by itself once CPTR_EL3.EC says so for all levels.
-    mov x0, #1 << 9             // EC
+// FROM above, at EL3, where nobody has been before: no real board, but QEMU's virt board with a secure world. LIVE: x20,
+// x21. The secure world is not used, so all interrupts are handed to the other one.
+    mov x0, #1 << 9             // CPTR_EL3.EC: capabilities for all levels
     msr cptr_el3, x0
     mov x0, #0x531              // SCR_EL3: lower levels non-secure and AArch64, HVC on
     msr scr_el3, x0
     isb
+    movz x1, #0x0800, lsl #16   // the interrupt distributor of the virt board
+    mov w2, #-1
+    add x3, x1, #0x80           // GICD_IGROUPR: group 1
+    mrs x0, id_aa64pfr0_el1
+    ubfx x0, x0, #24, #4
+    cbnz x0, 22f
+    add x4, x3, #0x80
+21: str w2, [x3], #4
+    cmp x3, x4
+    b.ne 21b
+    movz x3, #0x0801, lsl #16
+    mov w2, #0xff
+    str w2, [x3, #4]            // GICC_PMR: all priorities
+    b   24f
+22: mov x4, #0xf
+    msr S3_6_C12_C12_5, x4      // ICC_SRE_EL3: system registers, for lower levels, too
+    isb
+    mov w4, #0x30
+    str w4, [x1]                // GICD_CTLR: affinity routing in both worlds
+    add x4, x3, #0x80
+23: str w2, [x3], #4
+    cmp x3, x4
+    b.ne 23b
+    movz x3, #0x080b, lsl #16
+    str w2, [x3, #0x80]         // GICR_IGROUPR0
+    mov x4, #0xff
+    msr S3_0_C4_C6_0, x4        // ICC_PMR_EL1: all priorities
+24:
     MRS_C 11, DDC
     MSR_C DDC_EL1, 11
     mov x12, #0x3c5             // EL1, interrupts masked
@@ -137,6 +166,16 @@ from_el1:
     msr sctlr_el1, x0
     movz x0, #0x1c, lsl #16     // CPACR_EL1: capabilities for EL1 and EL0 (CEN), floating point traps at EL0 (FPEN)
     msr cpacr_el1, x0
+    msr cntkctl_el1, xzr        // EL0 reads no counter and sets no timer,
+    msr mdscr_el1, xzr          // no debug registers
+    mrs x0, id_aa64dfr0_el1
+    ubfx x0, x0, #8, #4         // PMUVer
+    sub x0, x0, #1
+    cmp x0, #0xe
+    b.hs 20f
+    msr pmuserenr_el0, xzr      // and no performance monitors
+20: isb
+    msr S3_0_C1_C2_2, xzr       // CCTLR_EL1: plain A64, DDC and PCC do not relocate, exceptions enter A64
     isb
     mrs x22, mpidr_el1
     and x22, x22, #0xffffff     // this processor

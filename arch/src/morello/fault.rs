@@ -35,9 +35,14 @@ pub fn describe(frame: &Frame) -> Fault {
         address: None,
         authority: None,
         instruction: word.map(|word| Instruction { word, size: 4 }),
-        raw: [("esr_el1", syndrome), ("far_el1", address)],
+        raw: [("esr_el1", syndrome), ("spsr_el1", frame.status())],
     };
-    match syndrome >> 26 {
+    let class = syndrome >> 26;
+    if matches!(class, INSTRUCTION_ABORT..=DATA_ABORT_OWN) {
+        // Of other exceptions the address register knows nothing.
+        fault.raw[1] = ("far_el1", address);
+    }
+    match class {
         INSTRUCTION_ABORT | INSTRUCTION_ABORT_OWN => {
             let (kind, code) = jump(frame, abort(syndrome));
             fault.kind = kind;

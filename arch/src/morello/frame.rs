@@ -206,6 +206,10 @@ impl Frame {
         self.address.get()
     }
 
+    pub(super) fn status(&self) -> u64 {
+        self.status.get()
+    }
+
     /// Whether the program was in C64 state, in which a base register is a capability.
     pub(super) fn capability_mode(&self) -> bool {
         self.status.get() & STATUS_C64 != 0
