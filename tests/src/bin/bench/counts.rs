@@ -1,0 +1,229 @@
+//! Ways through the monitor, in instructions: the boot, a hostcall, a switch, a fault.
+
+use std::fs;
+
+use abi::image::Symbols;
+use machine::Stop;
+use object::{Object, ObjectSymbol};
+use tests::artifacts::built;
+use tests::{Scenario, cvm};
+use tools::image::{self, Image};
+use tools::run::Isa;
+use tools::workspace::Workspace;
+
+use crate::Result;
+use crate::measurement::{Bar, Measurement};
+use crate::platform::{Cause, Machine, Platform, Workload};
+
+const SECTION: &str = "Ways through the monitor (instructions)";
+/// Most instructions that anything measured here takes.
+const LIMIT: u64 = 100_000_000;
+/// Most instructions from reset to a cVM's first instruction.
+const BOOT_BAR: u64 = 1_000_000;
+/// Null hostcalls that are measured.
+const ROUNDS: usize = 200;
+/// Instructions of `bench-null` that close its loop.
+const LOOP: u64 = 2;
+
+/// The board with a scenario's image.
+///
+/// # Errors
+/// The image does not fit the board.
+pub(crate) fn board(platform: &dyn Platform, scenario: &Scenario) -> Result<Box<dyn Machine>> {
+    let workload = Workload {
+        image: scenario.image(platform.harness()),
+        isa: Isa::V9,
+    };
+    platform.board(workload, &scenario.append)
+}
+
+/// Runs to a cVM's first instruction and returns the instructions up to there, the reset code's included.
+///
+/// # Errors
+/// The run ends before that.
+pub(crate) fn first_instruction(machine: &mut dyn Machine) -> Result<u64> {
+    let mut instructions = 0;
+    let stop = machine.step(LIMIT, &mut |machine| {
+        instructions += 1;
+        machine.in_cvm()
+    });
+    expect(stop, machine, "the first instruction of a cVM")?;
+    Ok(instructions)
+}
+
+fn expect(stop: Stop, machine: &dyn Machine, awaited: &str) -> Result<()> {
+    match stop {
+        Stop::Condition => Ok(()),
+        other => Err(format!("waiting for {awaited}: {other}; console:\n{}", machine.console()).into()),
+    }
+}
+
+/// One stay in the monitor.
+pub(crate) struct Stay {
+    /// What led there.
+    pub(crate) cause: Option<Cause>,
+    /// Who was running, see [`Machine::code_base`].
+    pub(crate) from: u64,
+    /// Who runs afterwards.
+    pub(crate) to: u64,
+    /// Instructions between the two: the one that trapped, if one did, and everything of the monitor.
+    pub(crate) instructions: u64,
+    /// How many of them were at an address that the caller asked about.
+    pub(crate) special: u64,
+}
+
+/// From an instruction of a cVM to the next time that the monitor has been left. `special` chooses addresses.
+///
+/// # Errors
+/// The run ends before that.
+pub(crate) fn next_stay(machine: &mut dyn Machine, special: &dyn Fn(u64) -> bool) -> Result<Stay> {
+    let mut stay = Stay {
+        cause: None,
+        from: machine.code_base(),
+        to: 0,
+        instructions: 0,
+        special: 0,
+    };
+    let stop = machine.step(LIMIT, &mut |machine| {
+        if machine.in_cvm() {
+            if stay.instructions == 0 {
+                return false;
+            }
+            // The instruction that has left the monitor is still the monitor's.
+            stay.instructions += 1;
+            stay.to = machine.code_base();
+            return true;
+        }
+        if stay.instructions == 0 {
+            stay.cause = machine.cause();
+        }
+        stay.instructions += 1;
+        stay.special += u64::from(special(machine.pc()));
+        false
+    });
+    expect(stop, machine, "a cVM to run again")?;
+    Ok(stay)
+}
+
+/// The next stay that `wanted` wants.
+///
+/// # Errors
+/// The run ends before that.
+fn stay(machine: &mut dyn Machine, special: &dyn Fn(u64) -> bool, wanted: &dyn Fn(&Stay) -> bool) -> Result<Stay> {
+    loop {
+        let stay = next_stay(machine, special)?;
+        if wanted(&stay) {
+            return Ok(stay);
+        }
+    }
+}
+
+/// All of this module.
+///
+/// # Errors
+/// The monitor does not do what is measured.
+pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
+    let mut measured = Vec::new();
+    for (label, scenario) in [
+        (
+            "reset to a cVM's first, example demo",
+            Scenario::example(platform.harness(), "demo"),
+        ),
+        (
+            "reset to a cVM's first, example hello",
+            Scenario::example(platform.harness(), "hello"),
+        ),
+    ] {
+        let instructions = first_instruction(&mut *board(platform, &scenario)?)?;
+        measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(BOOT_BAR)));
+    }
+    measured.extend(null_hostcall(platform)?);
+    measured.push(timer_switch(platform)?);
+    measured.extend(fault(platform)?);
+    Ok(measured)
+}
+
+/// Address of a symbol of a program, relative to its entry point.
+fn distance_from_entry(platform: &dyn Platform, program: &str, symbol: &str) -> Result<u64> {
+    let path = Workspace::locate()?.programs(platform.arch()).join(program);
+    let bytes = fs::read(&path)?;
+    let file = object::File::parse(&*bytes)?;
+    let found = file.symbols().find(|candidate| candidate.name() == Ok(symbol));
+    let found = found.ok_or_else(|| format!("{}: no symbol {symbol}", path.display()))?;
+    Ok(found.address().wrapping_sub(file.entry()))
+}
+
+fn null_hostcall(platform: &dyn Platform) -> Result<[Measurement; 2]> {
+    let rounds = ROUNDS.to_string();
+    let scenario = Scenario::new([cvm("null", "bench-null", &[&rounds])]);
+    let mut machine = board(platform, &scenario)?;
+    first_instruction(&mut *machine)?;
+    let call = machine
+        .pc()
+        .wrapping_add(distance_from_entry(platform, "bench-null", "bench_null_call")?);
+    let (mut now, mut visits) = (0_u64, Vec::new());
+    let stop = machine.step(LIMIT, &mut |machine| {
+        now += 1;
+        if machine.pc() == call {
+            visits.push(now);
+        }
+        visits.len() == ROUNDS
+    });
+    expect(stop, &*machine, "the null hostcalls")?;
+    let mut trips: Vec<u64> = visits.windows(2).map(|pair| pair[1] - pair[0] - LOOP).collect();
+    trips.sort_unstable();
+    let median = trips[trips.len() / 2];
+    Ok([
+        Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(platform.hostcall_bar())),
+        Measurement::count(
+            SECTION,
+            format!("  the longest of {} in a row", trips.len()),
+            trips[trips.len() - 1],
+        ),
+    ])
+}
+
+fn timer_switch(platform: &dyn Platform) -> Result<Measurement> {
+    let spinners = [cvm("a", "spinner", &[]), cvm("b", "spinner", &[])];
+    let mut machine = board(platform, &Scenario::new(spinners))?;
+    first_instruction(&mut *machine)?;
+    let is_switch = |stay: &Stay| stay.cause == Some(Cause::Timer) && stay.from != stay.to;
+    // The first switch starts the other spinner: take a later one, between two that both run.
+    let switches: Vec<u64> = (0..4)
+        .map(|_| stay(&mut *machine, &|_| false, &is_switch).map(|stay| stay.instructions))
+        .collect::<Result<_>>()?;
+    Ok(Measurement::count(
+        SECTION,
+        "switch by timer between two spinners",
+        switches[3],
+    ))
+}
+
+fn fault(platform: &dyn Platform) -> Result<[Measurement; 3]> {
+    let monitor = &built(platform.arch()).monitor;
+    let image = image::build(monitor, platform.arch(), None)?;
+    let symbols = Symbols::new(Image::parse(&image)?.symbols);
+    let in_console = |pc: u64| {
+        let offset = pc
+            .checked_sub(platform.load_address())
+            .and_then(|offset| u32::try_from(offset).ok());
+        let found = offset.and_then(|offset| symbols.lookup(offset));
+        found.is_some_and(|(name, _)| name.contains("::console::"))
+    };
+    let measure = |append: &str| {
+        let cvms = [cvm("rogue", "rogue", &["read-monitor"]), cvm("other", "spinner", &[])];
+        let mut machine = board(platform, &Scenario::new(cvms).append(append))?;
+        first_instruction(&mut *machine)?;
+        stay(&mut *machine, &in_console, &|stay| stay.cause == Some(Cause::Fault))
+    };
+    let (reported, silent) = (measure("")?, measure("log=warn")?);
+    Ok([
+        Measurement::count(SECTION, "fault to the next cVM, with report", reported.instructions),
+        Measurement::count(SECTION, "  of these, in the console's functions", reported.special),
+        Measurement::count(
+            SECTION,
+            "fault to the next cVM, log=warn (no report)",
+            silent.instructions,
+        ),
+    ])
+}

@@ -1,0 +1,117 @@
+//! How fast the embedded machine is on this host, by the wall clock: numbers that vary from run to run.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use machine::Stop;
+use tools::run::{RunError, qemu_command};
+
+use crate::Result;
+use crate::measurement::{Bar, Measurement};
+use crate::platform::{Platform, Workload};
+
+const SECTION: &str = "Speed of the embedded machine on this host (wall clock, best of 3)";
+/// Most instructions of a workload.
+const LIMIT: u64 = 1_000_000_000;
+/// Least million instructions a second on the conformance images.
+const CONFORMANCE_BAR: f64 = 25.0;
+/// Runs of which the best counts.
+const RUNS: usize = 3;
+
+/// Wall time of a set of workloads.
+#[derive(Clone, Copy, Default)]
+struct Effort {
+    instructions: u64,
+    /// Executing alone.
+    running: Duration,
+    /// From the image to the end.
+    whole: Duration,
+}
+
+impl Effort {
+    fn million_a_second(self) -> f64 {
+        self.instructions as f64 / 1e6 / self.running.as_secs_f64()
+    }
+}
+
+fn on_machine(platform: &dyn Platform, workloads: &[Workload]) -> Result<Effort> {
+    let mut effort = Effort::default();
+    for Workload { image, isa } in workloads {
+        let start = Instant::now();
+        let workload = Workload {
+            image: image.clone(),
+            isa: *isa,
+        };
+        let mut board = platform.board(workload, "")?;
+        let running = Instant::now();
+        let stop = board.run(LIMIT);
+        effort.running += running.elapsed();
+        effort.whole += start.elapsed();
+        effort.instructions += board.instructions();
+        if stop != Stop::Exit(0) {
+            return Err(format!("a workload for speed: {stop}").into());
+        }
+    }
+    Ok(effort)
+}
+
+/// Time of the same workloads on QEMU; `None` when there is none for them.
+fn on_qemu(platform: &dyn Platform, workloads: &[Workload]) -> Result<Option<Duration>> {
+    let directory = tempfile::tempdir()?;
+    let lookup = |name: &str| -> Option<OsString> { env::var_os(name) };
+    let mut whole = Duration::ZERO;
+    for (number, Workload { image, isa }) in workloads.iter().enumerate() {
+        let path = directory.path().join(format!("{number}.img"));
+        std::fs::write(&path, image)?;
+        let mut command: Command = match qemu_command(&path, platform.arch(), *isa, &[], &lookup) {
+            Ok(command) => command,
+            Err(RunError::NoEmulator { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let start = Instant::now();
+        let status = command.status()?;
+        whole += start.elapsed();
+        if !status.success() {
+            return Err(format!("{}: {status}", command.get_program().display()).into());
+        }
+    }
+    Ok(Some(whole))
+}
+
+/// The folder that is shared beside the project; `INTRAVISOR_SHARED` names another one.
+fn shared() -> PathBuf {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    env::var_os("INTRAVISOR_SHARED").map_or(beside, PathBuf::from)
+}
+
+/// Million instructions a second, and the ratio to QEMU where there is one.
+///
+/// # Errors
+/// A workload does not end as it should.
+pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
+    let sets = [
+        ("integer loop", vec![platform.integer_loop()], platform.loop_bar()),
+        ("conformance images", platform.conformance(&shared())?, CONFORMANCE_BAR),
+    ];
+    let mut measured = Vec::new();
+    for (name, workloads, bar) in sets.iter().filter(|(_, workloads, _)| !workloads.is_empty()) {
+        let efforts = (0..RUNS)
+            .map(|_| on_machine(platform, workloads))
+            .collect::<Result<Vec<_>>>()?;
+        let best = |time: fn(&Effort) -> Duration| efforts.iter().min_by_key(|effort| time(effort)).copied();
+        let speed = best(|effort| effort.running).unwrap_or_default().million_a_second();
+        let row = Measurement::rate(SECTION, format!("{name}, million instructions a second"), speed);
+        measured.push(row.bar(Bar::at_least_on_this_host(*bar)));
+        if let Some(qemu) = on_qemu(platform, workloads)? {
+            let whole = best(|effort| effort.whole).unwrap_or_default().whole;
+            let ratio = qemu.as_secs_f64() / whole.as_secs_f64();
+            let label = format!("{name}, speed relative to QEMU, start included");
+            measured.push(Measurement::rate(SECTION, label, ratio));
+        }
+    }
+    Ok(measured)
+}
