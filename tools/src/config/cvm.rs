@@ -117,7 +117,11 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> O
 fn read_name(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> Option<String> {
     let name = reader.text("name", node)?;
     if !names::valid_name(name) {
-        let expected = format!("expected 1 to {} characters of A-Z a-z 0-9 . _ -", names::NAME_LIMIT);
+        let expected = format!(
+            "expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"{}\"",
+            names::NAME_LIMIT,
+            names::MONITOR_NAME
+        );
         reader.error(Some(node.position), Some("name"), Some(name), expected);
         return None;
     }
