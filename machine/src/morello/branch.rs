@@ -86,8 +86,7 @@ fn test_branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
 impl Core {
     /// The address in PCC that an integer code address means.
     fn integer_target(&self, n: u32) -> u64 {
-        let offset = if self.c64 { 0 } else { self.pcc_offset() };
-        self.x(n).wrapping_add(offset)
+        self.x(n).wrapping_add(self.pcc_offset())
     }
 }
 

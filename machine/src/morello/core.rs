@@ -170,10 +170,7 @@ pub(super) struct Code {
 
 const PAGE: u64 = 4096;
 const SLOTS: usize = PAGE as usize / 4;
-const UNDECODED: Slot = Slot {
-    handler: None,
-    word: 0,
-};
+const UNDECODED: Slot = Slot { handler: None, word: 0 };
 
 impl Code {
     fn page(&mut self, physical: u64) -> usize {
@@ -435,7 +432,10 @@ impl Core {
             return self.external_fetch_abort();
         };
         let handler = decode::decode(word);
-        code.pages[self.window.page][(self.pc % PAGE) as usize / 4] = Slot { handler: Some(handler), word };
+        code.pages[self.window.page][(self.pc % PAGE) as usize / 4] = Slot {
+            handler: Some(handler),
+            word,
+        };
         handler(self, bus, word)
     }
 

@@ -25,6 +25,7 @@ mod capability_operations;
 mod core;
 mod decode;
 mod exception;
+mod float;
 mod fp;
 mod gic;
 mod inspect;

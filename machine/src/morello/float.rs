@@ -1,0 +1,398 @@
+//! IEEE 754 arithmetic with Arm's rules for NaN: an operand that is NaN is passed on made quiet, signalling ones first, and an
+//! invalid operation gives the positive default NaN. Values are kept as bits, in the low half where they are single.
+
+/// The format of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Half,
+    Single,
+    Double,
+}
+
+/// How a number becomes an integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rounding {
+    /// To nearest, ties to even.
+    Nearest,
+    /// Towards plus infinity.
+    Up,
+    /// Towards minus infinity.
+    Down,
+    /// Towards zero.
+    Zero,
+    /// To nearest, ties away from zero.
+    Away,
+}
+
+impl Rounding {
+    /// From an rmode field, which is also FPCR's.
+    pub(super) fn from_field(field: u32) -> Self {
+        [Self::Nearest, Self::Up, Self::Down, Self::Zero][(field & 3) as usize]
+    }
+
+    pub(super) fn apply(self, value: f64) -> f64 {
+        match self {
+            Self::Nearest => value.round_ties_even(),
+            Self::Up => value.ceil(),
+            Self::Down => value.floor(),
+            Self::Zero => value.trunc(),
+            Self::Away => value.round(),
+        }
+    }
+}
+
+/// An operation on two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    /// Like [`Binary::Multiply`], but zero times infinity is two.
+    MultiplyExtended,
+    Divide,
+    Maximum,
+    Minimum,
+    /// A quiet NaN counts as missing.
+    MaximumNumber,
+    /// A quiet NaN counts as missing.
+    MinimumNumber,
+    AbsoluteDifference,
+}
+
+const DEFAULT_NAN_32: u32 = 0x7fc0_0000;
+const DEFAULT_NAN_64: u64 = 0x7ff8_0000_0000_0000;
+
+macro_rules! arithmetic {
+    ($name:ident, $fused:ident, $root:ident, $float:ty, $bits:ty, $quiet:expr, $default:expr) => {
+        fn $name(operation: Binary, x: $bits, y: $bits) -> $bits {
+            let (a, b) = (<$float>::from_bits(x), <$float>::from_bits(y));
+            let signalling = |value: $float, bits: $bits| value.is_nan() && bits & $quiet == 0;
+            if a.is_nan() || b.is_nan() {
+                let number = matches!(operation, Binary::MaximumNumber | Binary::MinimumNumber);
+                return if signalling(a, x) {
+                    x | $quiet
+                } else if signalling(b, y) {
+                    y | $quiet
+                } else if number && !b.is_nan() {
+                    y
+                } else if number && !a.is_nan() {
+                    x
+                } else if a.is_nan() {
+                    x
+                } else {
+                    y
+                };
+            }
+            let zeros = a == 0.0 && b == 0.0;
+            let result = match operation {
+                Binary::Add => a + b,
+                Binary::Subtract => a - b,
+                Binary::Multiply => a * b,
+                Binary::MultiplyExtended => {
+                    if a == 0.0 && b.is_infinite() || a.is_infinite() && b == 0.0 {
+                        let sign = (x ^ y) & !(<$bits>::MAX >> 1);
+                        return (2.0 as $float).to_bits() | sign;
+                    }
+                    a * b
+                }
+                Binary::Divide => a / b,
+                // Plus zero is larger than minus zero.
+                Binary::Maximum | Binary::MaximumNumber if zeros => return x & y,
+                Binary::Minimum | Binary::MinimumNumber if zeros => return x | y,
+                Binary::Maximum | Binary::MaximumNumber => a.max(b),
+                Binary::Minimum | Binary::MinimumNumber => a.min(b),
+                Binary::AbsoluteDifference => (a - b).abs(),
+            };
+            if result.is_nan() {
+                $default
+            } else {
+                result.to_bits()
+            }
+        }
+
+        fn $fused(x: $bits, y: $bits, addend: $bits) -> $bits {
+            let (a, b, c) = (
+                <$float>::from_bits(x),
+                <$float>::from_bits(y),
+                <$float>::from_bits(addend),
+            );
+            let operands = [(c, addend), (a, x), (b, y)];
+            let nan = operands
+                .iter()
+                .find(|(value, bits)| value.is_nan() && bits & $quiet == 0);
+            if let Some((_, bits)) = nan.or_else(|| operands.iter().find(|(value, _)| value.is_nan())) {
+                let invalid = a == 0.0 && b.is_infinite() || a.is_infinite() && b == 0.0;
+                return if invalid && bits & $quiet != 0 {
+                    $default
+                } else {
+                    bits | $quiet
+                };
+            }
+            let result = a.mul_add(b, c);
+            if result.is_nan() {
+                $default
+            } else {
+                result.to_bits()
+            }
+        }
+
+        fn $root(x: $bits) -> $bits {
+            let value = <$float>::from_bits(x);
+            if value.is_nan() {
+                return x | $quiet;
+            }
+            let result = value.sqrt();
+            if result.is_nan() {
+                $default
+            } else {
+                result.to_bits()
+            }
+        }
+    };
+}
+
+arithmetic!(binary32, fused32, root32, f32, u32, 1 << 22, DEFAULT_NAN_32);
+arithmetic!(binary64, fused64, root64, f64, u64, 1 << 51, DEFAULT_NAN_64);
+
+impl Format {
+    /// From a ptype field.
+    pub(super) fn from_field(field: u32) -> Option<Self> {
+        match field {
+            0 => Some(Self::Single),
+            1 => Some(Self::Double),
+            3 => Some(Self::Half),
+            _ => None,
+        }
+    }
+
+    /// Bits of a number.
+    pub(super) fn width(self) -> u32 {
+        match self {
+            Self::Half => 16,
+            Self::Single => 32,
+            Self::Double => 64,
+        }
+    }
+
+    /// The sign bit.
+    pub(super) fn sign(self) -> u64 {
+        1 << (self.width() - 1)
+    }
+
+    /// All bits of a number.
+    pub(super) fn mask(self) -> u64 {
+        u64::MAX >> (64 - self.width())
+    }
+
+    /// An operation on two numbers.
+    pub(super) fn binary(self, operation: Binary, x: u64, y: u64) -> u64 {
+        match self {
+            Self::Double => binary64(operation, x, y),
+            Self::Single => binary32(operation, x as u32, y as u32).into(),
+            Self::Half => {
+                let wide = binary64(operation, half_to_double(x as u16), half_to_double(y as u16));
+                double_to_half(wide).into()
+            }
+        }
+    }
+
+    /// `x * y + addend` with one rounding.
+    pub(super) fn fused(self, x: u64, y: u64, addend: u64) -> u64 {
+        match self {
+            Self::Double => fused64(x, y, addend),
+            Self::Single => fused32(x as u32, y as u32, addend as u32).into(),
+            Self::Half => {
+                let wide = |bits: u64| half_to_double(bits as u16);
+                double_to_half(fused64(wide(x), wide(y), wide(addend))).into()
+            }
+        }
+    }
+
+    /// The square root.
+    pub(super) fn root(self, x: u64) -> u64 {
+        match self {
+            Self::Double => root64(x),
+            Self::Single => root32(x as u32).into(),
+            Self::Half => double_to_half(root64(half_to_double(x as u16))).into(),
+        }
+    }
+
+    /// The number as a double, NaN made quiet.
+    pub(super) fn to_double(self, x: u64) -> f64 {
+        f64::from_bits(self.convert(x, Self::Double))
+    }
+
+    /// A double rounded to this format.
+    pub(super) fn from_double(self, value: f64) -> u64 {
+        Self::Double.convert(value.to_bits(), self)
+    }
+
+    /// The number in another format.
+    pub(super) fn convert(self, x: u64, to: Self) -> u64 {
+        let wide = match self {
+            Self::Double => x,
+            Self::Single => single_to_double(x as u32),
+            Self::Half => half_to_double(x as u16),
+        };
+        match to {
+            Self::Double => wide,
+            Self::Single => double_to_single(wide).into(),
+            Self::Half => double_to_half(wide).into(),
+        }
+    }
+
+    /// Compares two numbers: N, Z, C, V of FCMP in bits 31 to 28.
+    pub(super) fn compare(self, x: u64, y: u64) -> u32 {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        match self.to_double(x).partial_cmp(&self.to_double(y)) {
+            Some(Less) => 0b1000 << 28,
+            Some(Equal) => 0b0110 << 28,
+            Some(Greater) => 0b0010 << 28,
+            None => 0b0011 << 28,
+        }
+    }
+
+    /// The number rounded to an integer in the same format.
+    pub(super) fn round(self, x: u64, rounding: Rounding) -> u64 {
+        let value = self.to_double(x);
+        if value.is_nan() || value.is_infinite() {
+            return self.binary(Binary::Add, x, x);
+        }
+        // A result of zero keeps the sign.
+        self.from_double(rounding.apply(value)) | x & self.sign()
+    }
+
+    /// The number times 2 to the power `scale` as an integer of 32 or 64 bits, saturated.
+    pub(super) fn to_integer(self, x: u64, scale: u32, rounding: Rounding, signed: bool, wide: bool) -> u64 {
+        let value = rounding.apply(self.to_double(x) * 2f64.powi(scale as i32));
+        match (signed, wide) {
+            (true, true) => value as i64 as u64,
+            (true, false) => u64::from(value as i32 as u32),
+            (false, true) => value as u64,
+            (false, false) => u64::from(value as u32),
+        }
+    }
+
+    /// An integer times 2 to the power `-scale` as a number.
+    pub(super) fn from_integer(self, value: u64, scale: u32, signed: bool, wide: bool) -> u64 {
+        let factor = 2f64.powi(-(scale as i32));
+        let single = factor as f32;
+        let (negative, magnitude) = match (signed, wide) {
+            (true, true) => ((value as i64) < 0, (value as i64).unsigned_abs()),
+            (true, false) => ((value as i32) < 0, (value as i32).unsigned_abs().into()),
+            (false, true) => (false, value),
+            (false, false) => (false, value & 0xffff_ffff),
+        };
+        // One rounding only: the integer is rounded to the format itself, the power of two is exact.
+        let bits = match self {
+            Self::Double => (magnitude as f64 * factor).to_bits(),
+            Self::Single => (magnitude as f32 * single).to_bits().into(),
+            Self::Half => double_to_half((magnitude as f64 * factor).to_bits()).into(),
+        };
+        if negative { bits | self.sign() } else { bits }
+    }
+}
+
+fn single_to_double(x: u32) -> u64 {
+    let value = f32::from_bits(x);
+    if value.is_nan() {
+        let sign = u64::from(x >> 31) << 63;
+        return sign | DEFAULT_NAN_64 | u64::from(x & 0x3f_ffff) << 29;
+    }
+    f64::from(value).to_bits()
+}
+
+fn double_to_single(x: u64) -> u32 {
+    let value = f64::from_bits(x);
+    if value.is_nan() {
+        return (x >> 32) as u32 & 0x8000_0000 | DEFAULT_NAN_32 | (x >> 29) as u32 & 0x3f_ffff;
+    }
+    (value as f32).to_bits()
+}
+
+fn half_to_double(x: u16) -> u64 {
+    let sign = u64::from(x >> 15) << 63;
+    let (exponent, fraction) = (x >> 10 & 31, x & 0x3ff);
+    let magnitude = match (exponent, fraction) {
+        (31, 0) => f64::INFINITY.to_bits(),
+        (31, _) => DEFAULT_NAN_64 | u64::from(fraction & 0x1ff) << 42,
+        (0, _) => (f64::from(fraction) * 2f64.powi(-24)).to_bits(),
+        _ => (f64::from(fraction | 0x400) * 2f64.powi(i32::from(exponent) - 25)).to_bits(),
+    };
+    sign | magnitude
+}
+
+fn double_to_half(x: u64) -> u16 {
+    let sign = (x >> 48) as u16 & 0x8000;
+    let value = f64::from_bits(x & !(1 << 63));
+    if value.is_nan() {
+        return sign | 0x7e00 | (x >> 42) as u16 & 0x1ff;
+    }
+    if value >= 65520.0 {
+        return sign | 0x7c00;
+    }
+    // In units of the last place; the carry out of the fraction is the next exponent.
+    let exponent = ((x >> 52 & 0x7ff) as i32 - 1023).max(-14);
+    let units = (value * 2f64.powi(10 - exponent)).round_ties_even() as u32;
+    let biased = (exponent + 14) as u32;
+    sign | (units + (biased << 10)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_operations_give_the_positive_default_nan() {
+        let infinity = f64::INFINITY.to_bits();
+        assert_eq!(
+            Format::Double.binary(Binary::Subtract, infinity, infinity),
+            DEFAULT_NAN_64
+        );
+        assert_eq!(Format::Single.root((-1f32).to_bits().into()), DEFAULT_NAN_32.into());
+    }
+
+    #[test]
+    fn a_signalling_nan_wins_and_becomes_quiet() {
+        let (quiet, signalling) = (0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0002);
+        assert_eq!(
+            Format::Double.binary(Binary::Add, quiet, signalling),
+            0x7ff8_0000_0000_0002
+        );
+        assert_eq!(
+            Format::Double.binary(Binary::MaximumNumber, quiet, 1f64.to_bits()),
+            1f64.to_bits()
+        );
+    }
+
+    #[test]
+    fn halves_convert_both_ways_for_every_value() {
+        for bits in 0..=u16::MAX {
+            let wide = half_to_double(bits);
+            if !f64::from_bits(wide).is_nan() {
+                assert_eq!(double_to_half(wide), bits, "{bits:#06x}");
+            }
+        }
+    }
+
+    #[test]
+    fn conversions_to_integers_saturate() {
+        let huge = 1e30f64.to_bits();
+        assert_eq!(
+            Format::Double.to_integer(huge, 0, Rounding::Zero, true, false),
+            0x7fff_ffff
+        );
+        assert_eq!(
+            Format::Double.to_integer((-1f64).to_bits(), 0, Rounding::Zero, false, true),
+            0
+        );
+        assert_eq!(
+            Format::Double.to_integer(2.5f64.to_bits(), 0, Rounding::Nearest, true, true),
+            2
+        );
+        assert_eq!(
+            Format::Double.to_integer(2.5f64.to_bits(), 0, Rounding::Away, true, true),
+            3
+        );
+    }
+}
