@@ -34,6 +34,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
         arch::power_off(false)
     };
     arch::install(panic::fatal);
+    open_usual_windows();
 
     let header = image_header(&boot);
     let appended = header.archive_offset + header.archive_size;
@@ -247,8 +248,25 @@ fn read_symbols(boot: &BootInfo, header: &ImageHeader) {
     });
 }
 
+/// Whatever goes wrong before the device tree has been read is told through the devices' usual places.
+fn open_usual_windows() {
+    for window in &arch::USUAL_WINDOWS {
+        let request = arch::Derivation {
+            base: window.base,
+            length: window.size,
+            permissions: arch::device_permissions(),
+            address: window.base,
+        };
+        // Without it the failure stays silent, as it would be without the attempt.
+        let _ = arch::window(window.device).derive(arch::root(), &request);
+    }
+}
+
 /// Derives a capability for every device window that the platform has; returns their number.
 fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
+    for window in &arch::USUAL_WINDOWS {
+        arch::window(window.device).clear();
+    }
     let mut count = 0;
     for window in arch::windows(platform) {
         let carved = ledger.derive(

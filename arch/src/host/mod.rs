@@ -121,6 +121,9 @@ pub fn window(device: Device) -> &'static Slot {
     &WINDOWS[device as usize]
 }
 
+/// The host has no devices.
+pub const USUAL_WINDOWS: [Window; 0] = [];
+
 /// The host has no devices to carve.
 pub fn windows<'a>(_tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
     core::iter::empty()
