@@ -184,7 +184,7 @@ impl Code {
     /// Forgets what was decoded from the granule at `physical`.
     fn forget(&mut self, physical: u64) {
         if let Some(page) = self.index.get(&(physical & !(PAGE - 1))) {
-            let first = (physical % PAGE) as usize / 4 & !3;
+            let first = ((physical % PAGE) as usize / 4) & !3;
             self.pages[*page][first..first + 4].fill(UNDECODED);
         }
     }

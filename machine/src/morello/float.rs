@@ -223,7 +223,7 @@ impl Format {
     }
 
     /// A double rounded to this format.
-    pub(super) fn from_double(self, value: f64) -> u64 {
+    pub(super) fn narrow_double(self, value: f64) -> u64 {
         Self::Double.convert(value.to_bits(), self)
     }
 
@@ -259,7 +259,7 @@ impl Format {
             return self.binary(Binary::Add, x, x);
         }
         // A result of zero keeps the sign.
-        self.from_double(rounding.apply(value)) | x & self.sign()
+        self.narrow_double(rounding.apply(value)) | x & self.sign()
     }
 
     /// The number times 2 to the power `scale` as an integer of 32 or 64 bits, saturated.
@@ -274,7 +274,7 @@ impl Format {
     }
 
     /// An integer times 2 to the power `-scale` as a number.
-    pub(super) fn from_integer(self, value: u64, scale: u32, signed: bool, wide: bool) -> u64 {
+    pub(super) fn of_integer(self, value: u64, scale: u32, signed: bool, wide: bool) -> u64 {
         let factor = 2f64.powi(-(scale as i32));
         let single = factor as f32;
         let (negative, magnitude) = match (signed, wide) {

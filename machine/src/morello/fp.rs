@@ -74,7 +74,7 @@ fn convert_integer(core: &mut Core, _: &mut Bus, word: u32) -> Step {
             core.set_x(d, value);
         }
         (0, 2 | 3) => {
-            let value = format.from_integer(core.x(n), 0, opcode == 2, wide);
+            let value = format.of_integer(core.x(n), 0, opcode == 2, wide);
             core.set_scalar(d, value);
         }
         (0, 4 | 5) => {
@@ -103,7 +103,7 @@ fn convert_fixed(core: &mut Core, _: &mut Bus, word: u32) -> Step {
             );
         }
         0b00010 | 0b00011 => {
-            let value = format.from_integer(core.x(rn(word)), scale, !bit(word, 16), wide);
+            let value = format.of_integer(core.x(rn(word)), scale, !bit(word, 16), wide);
             core.set_scalar(rd(word), value);
         }
         _ => return core.undefined(),

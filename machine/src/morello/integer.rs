@@ -57,6 +57,12 @@ pub(super) const fn cut(value: u64, wide: bool) -> u64 {
     if wide { value } else { value as u32 as u64 }
 }
 
+/// N, Z, C and V at their places.
+#[inline(always)]
+const fn flags([n, z, c, v]: [u32; 4]) -> u32 {
+    n << 31 | z << 30 | c << 29 | v << 28
+}
+
 /// Sum, and the flags in bits 31 to 28 (AddWithCarry).
 #[inline(always)]
 pub(super) fn add_with_carry(x: u64, y: u64, carry: u64, wide: bool) -> (u64, u32) {
@@ -64,14 +70,14 @@ pub(super) fn add_with_carry(x: u64, y: u64, carry: u64, wide: bool) -> (u64, u3
         let (partial, first) = x.overflowing_add(y);
         let (sum, second) = partial.overflowing_add(carry);
         let overflow = (!(x ^ y) & (x ^ sum)) >> 63;
-        let flags = (sum >> 63) as u32 * 8 | u32::from(sum == 0) * 4 | u32::from(first || second) * 2 | overflow as u32;
-        (sum, flags << 28)
+        let negative = (sum >> 63) as u32;
+        (sum, flags([negative, u32::from(sum == 0), u32::from(first || second), overflow as u32]))
     } else {
         let total = u64::from(x as u32) + u64::from(y as u32) + carry;
         let (sum, x, y) = (total as u32, x as u32, y as u32);
         let overflow = (!(x ^ y) & (x ^ sum)) >> 31;
-        let flags = (sum >> 31) * 8 | u32::from(sum == 0) * 4 | (total >> 32) as u32 * 2 | overflow;
-        (sum.into(), flags << 28)
+        let carry = (total >> 32) as u32;
+        (sum.into(), flags([sum >> 31, u32::from(sum == 0), carry, overflow]))
     }
 }
 

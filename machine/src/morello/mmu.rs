@@ -78,7 +78,7 @@ impl Core {
         let extended = ((address << 8) as i64 >> 8) as u64;
         if sctlr & 1 == 0 {
             let physical = if ignore_top_byte {
-                address & (1 << 56) - 1
+                address & ((1 << 56) - 1)
             } else {
                 address
             };

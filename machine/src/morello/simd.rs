@@ -618,7 +618,7 @@ fn narrow(shape: Shape, word: u32, right: u32, x: u128, old: u128) -> u128 {
 fn fixed_point(shape: Shape, upper: bool, opcode: u32, scale: u32, x: u64) -> u64 {
     let (format, wide) = (shape.format(), shape.size == 3);
     if opcode == 0x1c {
-        format.from_integer(x, scale, !upper, wide)
+        format.of_integer(x, scale, !upper, wide)
     } else {
         format.to_integer(x, scale, Rounding::Zero, !upper, wide)
     }
@@ -686,7 +686,7 @@ fn unary_operation(core: &Core, shape: Shape, upper: bool, high: bool, opcode: u
         (_, 0x1a) => format.to_integer(x, 0, if high { Rounding::Up } else { Rounding::Nearest }, !upper, wide),
         (_, 0x1b) => format.to_integer(x, 0, if high { Rounding::Zero } else { Rounding::Down }, !upper, wide),
         (_, 0x1c) if !high => format.to_integer(x, 0, Rounding::Away, !upper, wide),
-        (_, 0x1d) if !high => format.from_integer(x, 0, !upper, wide),
+        (_, 0x1d) if !high => format.of_integer(x, 0, !upper, wide),
         (true, 0x1f) if high => format.root(x),
         _ => return None,
     })
