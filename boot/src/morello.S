@@ -244,8 +244,10 @@ from_el1:
     adrp x1, intravisor_rela_end
     add x1, x1, :lo12:intravisor_rela_end
     b   11f
-10: ldr x2, [x0]                // r_offset
-    ldr x3, [x0, #16]           // r_addend; all are R_AARCH64_RELATIVE, `scripts/test` looks
+10: ldp x2, x4, [x0]            // r_offset, r_info
+    ldr x3, [x0, #16]           // r_addend
+    cmp x4, #1027               // R_AARCH64_RELATIVE
+    b.ne unknown_relocation
     add x3, x3, x23
     str x3, [x2, x23]
     add x0, x0, #24
@@ -301,7 +303,7 @@ park:
 // FROM the start. LIVE: nothing. Prints through the UART of the virt board and powers off.
 no_morello:
     adr x0, no_morello_text
-    bl  print
+25: bl  print
     movz x0, #0x8400, lsl #16
     movk x0, #8                 // PSCI: SYSTEM_OFF
     mrs x1, CurrentEL
@@ -314,7 +316,12 @@ no_morello:
 17: wfi
     b   17b
 
-// print(x0 = text that ends with NUL), with the MMU off, to the UART of the virt board. x1 and x2 are lost.
+// FROM the relocation of the image. LIVE: nothing.
+unknown_relocation:
+    adr x0, unknown_relocation_text
+    b   25b
+
+// print(x0 = text that ends with NUL) to the UART of the virt board. x1 and x2 are lost.
 print:
     movz x1, #0x0900, lsl #16
 18: ldrb w2, [x0], #1
@@ -328,6 +335,8 @@ link_address:
     .quad intravisor_link_address
 no_morello_text:
     .asciz "intravisor: this processor has no capabilities; a Morello processor is needed\r\n"
+unknown_relocation_text:
+    .asciz "intravisor: the image has a relocation other than R_AARCH64_RELATIVE\r\n"
 closed_text:
     .asciz "intravisor: entered at EL1 below an EL3; nothing more will follow if EL3 keeps capabilities to itself, as with secure=on\r\n"
 .balign 4
