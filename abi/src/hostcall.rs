@@ -19,8 +19,9 @@ pub enum Hostcall {
     Exit = 1,
     /// `yield() -> 0`. Gives the rest of the time slice to the other threads of the same priority.
     Yield = 2,
-    /// `write(stream, pointer, length) -> bytes written`. Streams 1 and 2 are the console. At most
-    /// [`TRANSFER_LIMIT`] bytes are taken by one call. `EBADF` for another stream, `EFAULT` for a bad buffer, `EINVAL` for
+    /// `write(stream, pointer, length) -> bytes written`. Streams 1 and 2 are the console. One call takes at most
+    /// [`TRANSFER_LIMIT`] bytes, and ends with the line by which [`OUTPUT_LIMIT`] bytes have gone to the console: call
+    /// again for the rest. `EBADF` for another stream, `EFAULT` for a bad buffer, `EINVAL` for
     /// a length above `isize::MAX`.
     Write = 3,
     /// `read(stream, pointer, length, flags) -> bytes read`. Stream 0 is the console. Waits until at least one byte is
@@ -81,6 +82,9 @@ pub const STREAM_OUTPUT: u64 = 1;
 pub const STREAM_ERROR: u64 = 2;
 /// Most bytes that one `write` or `read` moves; a longer buffer is served in part.
 pub const TRANSFER_LIMIT: usize = 4096;
+/// Bytes that the console is given, labels included, by the line with which a `write` ends at the latest. The console is
+/// slow and the monitor does not let others run in the middle of a line.
+pub const OUTPUT_LIMIT: usize = 512;
 /// Flag of `read`: return `EAGAIN` instead of waiting.
 pub const READ_NONBLOCKING: u64 = 1;
 /// Longest sleep, in nanoseconds: about 292 years.

@@ -1,11 +1,14 @@
 //! The console: the monitor's log and the cVMs' output share one UART. Every line carries the name of who wrote it, and
 //! lines of different writers never mix.
 
+use abi::hostcall::OUTPUT_LIMIT;
 use abi::manifest::MONITOR_NAME;
 use alloc::string::String;
 use core::fmt::{self, Write};
 use spin::Mutex;
 
+/// Bytes of a line beside label and text: brackets, blank, line end.
+const LABEL_BYTES: usize = 5;
 /// Longest line of a cVM that is printed as one; a longer one is broken.
 const LINE_LIMIT: usize = 240;
 
@@ -83,12 +86,23 @@ pub(crate) struct Lines {
     line: String,
     /// Bytes of a UTF-8 character that is not complete yet.
     partial: heapless::Vec<u8, 4>,
+    /// Bytes given to the console, labels included, since the write began.
+    sent: usize,
 }
 
 impl Lines {
-    /// Takes output of a cVM and prints the lines that it completes.
-    pub(crate) fn write(&mut self, label: &str, bytes: &[u8]) {
-        for byte in bytes {
+    /// Starts to count what a write sends.
+    pub(crate) fn begin(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Takes output of a cVM and prints the lines that it completes. Returns how many bytes it took: all, unless the
+    /// console has been given [`OUTPUT_LIMIT`] bytes since [`Lines::begin`].
+    pub(crate) fn write(&mut self, label: &str, bytes: &[u8]) -> usize {
+        for (index, byte) in bytes.iter().enumerate() {
+            if self.sent >= OUTPUT_LIMIT {
+                return index;
+            }
             match byte {
                 b'\n' => self.end(label),
                 b'\t' | 0x20..=0x7e => self.take(label, char::from(*byte)),
@@ -101,6 +115,7 @@ impl Lines {
                 }
             }
         }
+        bytes.len()
     }
 
     fn take(&mut self, label: &str, character: char) {
@@ -141,6 +156,7 @@ impl Lines {
         console.start_line(label);
         console.put(self.line.as_bytes());
         console.end_line();
+        self.sent += label.len() + self.line.len() + LABEL_BYTES;
         self.line.clear();
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Cvm {
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
     pub(crate) hostcalls: u64,
+    /// Ticks that the last load took.
+    pub(crate) load_time: u64,
     /// Tick of the last start.
     pub(crate) started: u64,
     pub(crate) last_fault: Option<FaultKind>,
@@ -126,6 +128,7 @@ impl Cvm {
             lines: Lines::default(),
             restarts: 0,
             hostcalls: 0,
+            load_time: 0,
             started: 0,
             last_fault: None,
             pending_read: None,
@@ -215,7 +218,10 @@ impl Cvm {
 
     /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.
     pub(crate) fn symbol(&self, address: u64) -> Option<(&str, u64)> {
-        let linked = address.checked_sub(self.place.base)?.wrapping_sub(self.layout.bias);
+        if !self.memory().contains(&address) {
+            return None;
+        }
+        let linked = (address - self.place.base).wrapping_sub(self.layout.bias);
         crate::symbols::of_elf(self.elf, linked)
     }
 }

@@ -15,6 +15,8 @@ pub(crate) const PAGE: u64 = 4096;
 /// Largest address space of a program: no size below overflows when added to an address.
 const EXTENT_LIMIT: u64 = 1 << 40;
 const RELA_SIZE: u64 = 24;
+/// Most loadable segments of a program.
+const SEGMENT_LIMIT: usize = 64;
 
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
@@ -387,6 +389,9 @@ fn segments(elf: &ElfFile<'_>, file: usize) -> Result<Vec<Segment>, ElfError> {
                 segment: index,
                 other: *other,
             });
+        }
+        if segments.len() == SEGMENT_LIMIT {
+            return Err(ElfError::Header("at most 64 loadable segments"));
         }
         segments.push((index, segment));
     }

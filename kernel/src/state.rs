@@ -12,6 +12,10 @@ use spin::Mutex;
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
+/// A cVM that is started again rests for this many times as long as its report and its last load have taken, so that a
+/// storm of restarts leaves most of the processor to the others.
+const RESTART_REST: u64 = 8;
+
 /// Everything that a trap handler works on. Lock order: this, then the console.
 pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 
@@ -75,7 +79,10 @@ impl Monitor {
     fn start(&mut self, id: usize, now: u64) {
         let cvm = &mut self.cvms[id];
         match cvm.start(self.scheduler.threads[id].frame, &mut self.ledger, self.pool, now) {
-            Ok(()) => self.scheduler.wake(id),
+            Ok(()) => {
+                cvm.load_time = arch::timer::now().saturating_sub(now);
+                self.scheduler.wake(id);
+            }
             Err(error) => {
                 log::error!("{}: cannot start: {error}", cvm.spec.name);
                 cvm.life = Life::Ended(End::Failed);
@@ -84,6 +91,7 @@ impl Monitor {
     }
 
     /// A cVM's life is over: its thread stops, its registers are forgotten, its restart policy decides what follows.
+    /// `now` is when the monitor began to deal with it.
     pub(crate) fn end(&mut self, id: usize, end: End, now: u64) {
         self.scheduler.stop(id, now);
         self.scheduler.threads[id].frame.clear();
@@ -101,8 +109,9 @@ impl Monitor {
         };
         if wanted && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
+            let spent = arch::timer::now().saturating_sub(now) + cvm.load_time;
             cvm.life = Life::Restarting {
-                at: now.saturating_add(delay),
+                at: now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST))),
                 ended: end,
             };
             log::info!(

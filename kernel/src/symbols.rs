@@ -7,6 +7,9 @@ use alloc::vec::Vec;
 const FUNCTION: u8 = 2;
 /// Longest name of a function that is shown, in bytes.
 const NAME_LIMIT: usize = 256;
+/// Most sections and symbols that are looked at: a report must not take long, whatever the file says.
+const SECTION_LIMIT: u64 = 64;
+const SYMBOL_LIMIT: u64 = 4096;
 /// ELF section type of a symbol table (SHT_SYMTAB).
 const SYMBOL_TABLE: u32 = 2;
 
@@ -33,13 +36,13 @@ pub(crate) fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
     let sections = double(elf, 40)?;
     let (size, count) = (u64::from(half(elf, 58)?), u64::from(half(elf, 60)?));
     let section = |index: u64| sections.checked_add(index.checked_mul(size)?);
-    let table = (0..count)
+    let table = (0..count.min(SECTION_LIMIT))
         .filter_map(section)
         .find(|header| header.checked_add(4).and_then(|at| word(elf, at)) == Some(SYMBOL_TABLE))?;
     let (start, length) = (double(elf, table + 24)?, double(elf, table + 32)?);
     let strings = double(elf, section(u64::from(word(elf, table + 40)?))? + 24)?;
     let mut best: Option<(u64, u32)> = None;
-    for at in (start..start.checked_add(length)?).step_by(24) {
+    for at in (start..start.checked_add(length.min(SYMBOL_LIMIT * 24))?).step_by(24) {
         let (name, info) = (word(elf, at)?, bytes_at::<1>(elf, at + 4)?[0]);
         let (value, size) = (double(elf, at + 8)?, double(elf, at + 16)?);
         let inside = address >= value && address - value < size.max(1);

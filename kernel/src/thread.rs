@@ -21,8 +21,8 @@ pub(crate) enum State {
     Ready,
     /// Asleep until this tick.
     Sleeping(u64),
-    /// Waiting for console input.
-    Reading,
+    /// Waiting for console input since this tick.
+    Reading(u64),
     /// Not started yet, or ended.
     Stopped,
 }
@@ -159,9 +159,17 @@ impl Scheduler {
         sleepers.chain(self.current.map(|_| self.slice_end)).min()
     }
 
-    /// The thread that waits longest for input, in the order of numbers.
+    /// The thread that waits longest for input.
     pub(crate) fn reader(&self) -> Option<ThreadId> {
-        self.threads.iter().position(|thread| thread.state == State::Reading)
+        let readers = self
+            .threads
+            .iter()
+            .enumerate()
+            .filter_map(|(id, thread)| match thread.state {
+                State::Reading(since) => Some((since, id)),
+                _ => None,
+            });
+        readers.min().map(|(_, id)| id)
     }
 
     /// Ticks a thread has run, the current slice included.

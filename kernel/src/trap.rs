@@ -32,9 +32,10 @@ fn leave(monitor: &mut Monitor, id: usize, frame: &'static Frame, trap: Trap) ->
             reschedule(monitor)
         }
         Trap::Fault => {
+            let now = arch::timer::now();
             let description = arch::describe(frame);
             fault::report(&monitor.cvms[id], frame, &description);
-            monitor.end(id, End::Faulted(description.kind), arch::timer::now());
+            monitor.end(id, End::Faulted(description.kind), now);
             monitor.next()
         }
     }

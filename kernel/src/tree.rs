@@ -73,7 +73,8 @@ pub(crate) fn used_size(header: &[u8]) -> Result<usize, TreeError> {
     Ok(end)
 }
 
-/// Cuts a tree to the bytes in use and checks every token, name and length in it.
+/// Cuts a tree to the bytes in use, checks every token, name and length in it, and closes the gaps that NOP tokens are:
+/// the format allows them anywhere, the parser does not.
 pub(crate) fn check(mut bytes: Vec<u8>) -> Result<Vec<u8>, TreeError> {
     let used = used_size(&bytes)?;
     if used > bytes.len() {
@@ -103,7 +104,13 @@ pub(crate) fn check(mut bytes: Vec<u8>) -> Result<Vec<u8>, TreeError> {
             expected: "a terminated, 8-byte aligned memory reservation block",
         });
     }
-    walk(&bytes[..structure_end], structure, &bytes[strings..strings_end])?;
+    let gaps = walk(&bytes[..structure_end], structure, &bytes[strings..strings_end])?;
+    for (closed, gap) in gaps.iter().enumerate() {
+        let gap = gap - closed * 4;
+        bytes.copy_within(gap + 4..structure_end, gap);
+    }
+    let size = (structure_end - structure - gaps.len() * 4) as u32;
+    bytes[36..40].copy_from_slice(&size.to_be_bytes());
     Ok(bytes)
 }
 
@@ -113,7 +120,9 @@ fn terminated_reservations(bytes: &[u8], start: usize) -> bool {
         .any(|entry| entry.iter().all(|byte| *byte == 0))
 }
 
-fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<(), TreeError> {
+/// Walks the structure block; returns the offsets of its NOP tokens.
+fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, TreeError> {
+    let mut gaps = Vec::new();
     let mut depth = 0;
     let mut properties_allowed = false;
     loop {
@@ -183,8 +192,8 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<(), TreeError
                 }
                 offset += length.next_multiple_of(4);
             }
-            NOP => {}
-            END if depth == 0 => return Ok(()),
+            NOP => gaps.push(at),
+            END if depth == 0 => return Ok(gaps),
             _ => {
                 return Err(TreeError {
                     offset: at,

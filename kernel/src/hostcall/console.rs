@@ -23,11 +23,15 @@ pub(super) fn write(monitor: &mut Monitor, id: usize, frame: &Frame) -> Result<O
     let cvm = &mut monitor.cvms[id];
     let mut buffer = [0; CHUNK];
     let mut done = 0;
+    cvm.lines.begin();
     while done < length {
         let chunk = &mut buffer[..CHUNK.min(length - done)];
         user::copy_in(chunk, frame.data(), address.wrapping_add(done as u64)).map_err(|_| Errno::EFAULT)?;
-        cvm.lines.write(&cvm.spec.name, chunk);
-        done += chunk.len();
+        let taken = cvm.lines.write(&cvm.spec.name, chunk);
+        done += taken;
+        if taken < chunk.len() {
+            break;
+        }
     }
     Ok(Outcome::Value(done as u64))
 }
@@ -60,7 +64,7 @@ pub(super) fn read(monitor: &mut Monitor, id: usize, frame: &Frame) -> Result<Ou
     let cvm = &mut monitor.cvms[id];
     cvm.lines.prompt(&cvm.spec.name);
     cvm.pending_read = Some((address, length));
-    monitor.block(State::Reading);
+    monitor.block(State::Reading(arch::timer::now()));
     Ok(Outcome::Switch)
 }
 

@@ -134,6 +134,11 @@ fn segments_that_lie_are_refused() {
         ElfError::WriteExecute { segment: 1 }
     );
     assert_eq!(refusal(&elf(3, 0, &[], &[], 0x100)), ElfError::NoSegments);
+    let many: Vec<Header> = (1..=65).map(|page| [LOAD, READ_EXECUTE, 0, page << 12, 0, 1]).collect();
+    assert!(
+        matches!(refusal(&elf(3, 0x1000, &many, &[], 0x2000)), ElfError::Header(_)),
+        "too many segments"
+    );
 }
 
 #[test]

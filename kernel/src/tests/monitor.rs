@@ -166,10 +166,21 @@ fn zero_lengths_touch_nothing() {
 }
 
 #[test]
-fn one_write_takes_no_more_than_its_limit() {
+fn one_write_takes_no_more_than_its_limits() {
     let mut monitor = monitor(&[&[("heap", Cells(16384))]]);
     let buffer = monitor.cvms[0].memory().start;
-    assert_eq!(call(&mut monitor, Hostcall::Write, [1, buffer, 5000, 0, 0, 0]).2, 4096);
+    arch::user::copy_out(&[b'\r'; 5000], &monitor.cvms[0].authority.data, buffer).unwrap();
+    assert_eq!(
+        call(&mut monitor, Hostcall::Write, [1, buffer, 5000, 0, 0, 0]).2,
+        4096,
+        "nothing that is printed"
+    );
+    arch::user::copy_out(&[b'\n'; 4096], &monitor.cvms[0].authority.data, buffer).unwrap();
+    stand_in::take_output();
+    let taken = call(&mut monitor, Hostcall::Write, [1, buffer, 4096, 0, 0, 0]).2;
+    let line = "[cvm0] \r\n".len() as u64;
+    assert_eq!(taken, 512_u64.div_ceil(line), "the labels count");
+    assert_eq!(stand_in::take_output().len() as u64, taken * line);
     assert_eq!(
         errno(call(&mut monitor, Hostcall::Write, [0, buffer, 1, 0, 0, 0]).2),
         Some(Errno::EBADF)
@@ -205,7 +216,7 @@ fn input_wakes_the_first_reader_and_ctrl_d_ends_it() {
     stand_in::type_input(b"hi\n");
     monitor.service_devices();
     assert_eq!(monitor.scheduler.threads[0].state, State::Ready);
-    assert_eq!(monitor.scheduler.threads[1].state, State::Reading);
+    assert_eq!(monitor.scheduler.threads[1].state, State::Reading(arch::timer::now()));
     assert_eq!(frame(&monitor, 0).argument(0), 3);
     assert_eq!(stand_in::memory(buffers[0], 3), b"hi\n");
     stand_in::type_input(b"\x04");

@@ -86,6 +86,18 @@ fn a_stopped_thread_never_runs_again_until_woken() {
 }
 
 #[test]
+fn who_waits_longest_is_the_first_reader() {
+    let mut scheduler = scheduler(&[3, 3]);
+    for (id, since) in [(0, 20), (1, 10)] {
+        assert_eq!(run(&mut scheduler, 0), Some(id));
+        scheduler.block(State::Reading(since), 0);
+    }
+    assert_eq!(scheduler.reader(), Some(1));
+    scheduler.wake(1);
+    assert_eq!(scheduler.reader(), Some(0));
+}
+
+#[test]
 fn waking_twice_queues_once() {
     let mut scheduler = scheduler(&[3]);
     scheduler.wake(0);

@@ -62,6 +62,34 @@ fn errors_tell_offset_and_expectation() {
     );
 }
 
+#[test]
+fn nop_tokens_are_closed_gaps() {
+    let sound = check(sample()).unwrap();
+    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (structure, size) = (word(&sound, 8), word(&sound, 36));
+    let mut at = structure;
+    while at < structure + size {
+        let mut bytes = sound.clone();
+        bytes.splice(at..at, 4_u32.to_be_bytes().repeat(3));
+        for (field, block) in [(4, 0), (12, at), (16, at), (36, 0)] {
+            let value = word(&sound, field);
+            if value >= block {
+                bytes[field..field + 4].copy_from_slice(&(value as u32 + 12).to_be_bytes());
+            }
+        }
+        // Only where a token starts is a NOP a token.
+        if let Ok(checked) = check(bytes) {
+            walk(&checked);
+            assert_eq!(
+                checked[structure..structure + size],
+                sound[structure..structure + size],
+                "{at:#x}"
+            );
+        }
+        at += 4;
+    }
+}
+
 proptest! {
     #[test]
     fn a_damaged_tree_is_refused_or_can_be_walked(
