@@ -41,6 +41,13 @@ const KNOWN: [(&[&str], Device, usize, u64); 5] = [
     (&GIC_V3, Device::InterruptInterface, 1, 0x2_0000),
 ];
 
+/// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
+pub const USUAL_WINDOWS: [Window; 1] = [Window {
+    device: Device::Console,
+    base: 0x0900_0000,
+    size: 0x1000,
+}];
+
 /// The first device of a kind that the tree does not call disabled: with a secure world, it has a UART for that one, too.
 pub(super) fn find<'a>(tree: &'a Fdt<'a>, compatible: &[&str]) -> Option<FdtNode<'a, 'a>> {
     let fits = |node: &FdtNode<'_, '_>| {

@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::user;
 use crate::types::{Access, Fault, Instruction};
 use abi::FaultKind;
-use capability::Decoded;
+use capability::{Decoded, Permissions};
 
 /// Exception classes of ESR_EL1 (Arm Architecture Reference Manual, D13.2; Morello supplement for 0x29 and 0x2a).
 const UNDEFINED: u64 = 0x00;
@@ -102,8 +102,12 @@ fn abort(syndrome: u64) -> FaultKind {
     }
 }
 
-/// The instruction at the program counter, read through the program's own code capability.
+/// The instruction at the program counter, read through the program's own code capability. The monitor's own text cannot
+/// be read; trying would overwrite the very frame that is looked at.
 fn fetch(frame: &Frame) -> Option<u32> {
+    if !frame.code().decoded().permissions.contains(Permissions::LOAD) {
+        return None;
+    }
     let mut bytes = [0; 4];
     user::copy_in(&mut bytes, frame.code(), frame.pc()).ok()?;
     Some(u32::from_le_bytes(bytes))
