@@ -5,15 +5,14 @@ use std::fs;
 use abi::image::Symbols;
 use machine::Stop;
 use object::{Object, ObjectSymbol};
-use tests::artifacts::built;
-use tests::{Scenario, cvm};
-use tools::image::{self, Image};
-use tools::run::Isa;
+use tools::image::Image;
+use tools::manifest::CvmSpec;
 use tools::workspace::Workspace;
 
 use crate::Result;
 use crate::measurement::{Bar, Measurement};
-use crate::platform::{Cause, Machine, Platform, Workload};
+use crate::packing::{Setup, bare_image, cvm};
+use crate::platform::{Cause, Machine, Platform};
 
 const SECTION: &str = "Ways through the monitor (instructions)";
 /// Most instructions that anything measured here takes.
@@ -24,18 +23,6 @@ const BOOT_BAR: u64 = 1_000_000;
 const ROUNDS: usize = 200;
 /// Instructions of `bench-null` that close its loop.
 const LOOP: u64 = 2;
-
-/// The board with a scenario's image.
-///
-/// # Errors
-/// The image does not fit the board.
-pub(crate) fn board(platform: &dyn Platform, scenario: &Scenario) -> Result<Box<dyn Machine>> {
-    let workload = Workload {
-        image: scenario.image(platform.harness()),
-        isa: Isa::V9,
-    };
-    platform.board(workload, &scenario.append)
-}
 
 /// Runs to a cVM's first instruction and returns the instructions up to there, the reset code's included.
 ///
@@ -51,7 +38,7 @@ pub(crate) fn first_instruction(machine: &mut dyn Machine) -> Result<u64> {
     Ok(instructions)
 }
 
-fn expect(stop: Stop, machine: &dyn Machine, awaited: &str) -> Result<()> {
+fn expect(stop: Stop, machine: &mut dyn Machine, awaited: &str) -> Result<()> {
     match stop {
         Stop::Condition => Ok(()),
         other => Err(format!("waiting for {awaited}: {other}; console:\n{}", machine.console()).into()),
@@ -124,21 +111,19 @@ fn stay(machine: &mut dyn Machine, special: &dyn Fn(u64) -> bool, wanted: &dyn F
 /// The monitor does not do what is measured.
 pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let mut measured = Vec::new();
-    for (label, scenario) in [
-        (
-            "reset to a cVM's first, example demo",
-            Scenario::example(platform.harness(), "demo"),
-        ),
-        (
-            "reset to a cVM's first, example hello",
-            Scenario::example(platform.harness(), "hello"),
-        ),
-    ] {
-        let instructions = first_instruction(&mut *board(platform, &scenario)?)?;
+    for example in ["demo", "hello"] {
+        let mut machine = Setup::example(platform.arch(), example)?.board(platform)?;
+        let label = format!("reset to a cVM's first, example {example}");
+        let instructions = first_instruction(&mut *machine)?;
         measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(BOOT_BAR)));
     }
     measured.extend(null_hostcall(platform)?);
-    measured.push(timer_switch(platform)?);
+    for (count, label) in [
+        (2, "switch by timer between two spinners"),
+        (64, "  the same among 64 spinners"),
+    ] {
+        measured.push(Measurement::count(SECTION, label, timer_switch(platform, count)?));
+    }
     measured.extend(fault(platform)?);
     Ok(measured)
 }
@@ -155,8 +140,8 @@ fn distance_from_entry(platform: &dyn Platform, program: &str, symbol: &str) -> 
 
 fn null_hostcall(platform: &dyn Platform) -> Result<[Measurement; 2]> {
     let rounds = ROUNDS.to_string();
-    let scenario = Scenario::new([cvm("null", "bench-null", &[&rounds])]);
-    let mut machine = board(platform, &scenario)?;
+    let cvms = [cvm("null", "bench-null", &[&rounds])];
+    let mut machine = Setup::new(platform.arch(), &cvms, &[])?.board(platform)?;
     first_instruction(&mut *machine)?;
     let call = machine
         .pc()
@@ -169,7 +154,7 @@ fn null_hostcall(platform: &dyn Platform) -> Result<[Measurement; 2]> {
         }
         visits.len() == ROUNDS
     });
-    expect(stop, &*machine, "the null hostcalls")?;
+    expect(stop, &mut *machine, "the null hostcalls")?;
     let mut trips: Vec<u64> = visits.windows(2).map(|pair| pair[1] - pair[0] - LOOP).collect();
     trips.sort_unstable();
     let median = trips[trips.len() / 2];
@@ -183,25 +168,21 @@ fn null_hostcall(platform: &dyn Platform) -> Result<[Measurement; 2]> {
     ])
 }
 
-fn timer_switch(platform: &dyn Platform) -> Result<Measurement> {
-    let spinners = [cvm("a", "spinner", &[]), cvm("b", "spinner", &[])];
-    let mut machine = board(platform, &Scenario::new(spinners))?;
+/// Instructions of a switch between two of this many spinners.
+fn timer_switch(platform: &dyn Platform, count: usize) -> Result<u64> {
+    let spinners: Vec<CvmSpec> = (0..count)
+        .map(|number| cvm(&format!("s{number}"), "spinner", &[]))
+        .collect();
+    let mut machine = Setup::new(platform.arch(), &spinners, &[])?.board(platform)?;
     first_instruction(&mut *machine)?;
-    let is_switch = |stay: &Stay| stay.cause == Some(Cause::Timer) && stay.from != stay.to;
-    // The first switch starts the other spinner: take a later one, between two that both run.
-    let switches: Vec<u64> = (0..4)
-        .map(|_| stay(&mut *machine, &|_| false, &is_switch).map(|stay| stay.instructions))
-        .collect::<Result<_>>()?;
-    Ok(Measurement::count(
-        SECTION,
-        "switch by timer between two spinners",
-        switches[3],
-    ))
+    let is_switch = |stay: &Stay| stay.cause == Some(Cause::Interrupt) && stay.from != stay.to;
+    // The first switch goes to a spinner that has not run yet: the second one is between two that have, if they are two.
+    stay(&mut *machine, &|_| false, &is_switch)?;
+    Ok(stay(&mut *machine, &|_| false, &is_switch)?.instructions)
 }
 
 fn fault(platform: &dyn Platform) -> Result<[Measurement; 3]> {
-    let monitor = &built(platform.arch()).monitor;
-    let image = image::build(monitor, platform.arch(), None)?;
+    let image = bare_image(platform.arch())?;
     let symbols = Symbols::new(Image::parse(&image)?.symbols);
     let in_console = |pc: u64| {
         let offset = pc
@@ -212,7 +193,9 @@ fn fault(platform: &dyn Platform) -> Result<[Measurement; 3]> {
     };
     let measure = |append: &str| {
         let cvms = [cvm("rogue", "rogue", &["read-monitor"]), cvm("other", "spinner", &[])];
-        let mut machine = board(platform, &Scenario::new(cvms).append(append))?;
+        let mut machine = Setup::new(platform.arch(), &cvms, &[])?
+            .append(append)
+            .board(platform)?;
         first_instruction(&mut *machine)?;
         stay(&mut *machine, &in_console, &|stay| stay.cause == Some(Cause::Fault))
     };

@@ -3,12 +3,12 @@
 use abi::image::ImageHeader;
 use object::elf::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE};
 use object::{Object, ObjectSection, SectionFlags};
-use tests::Scenario;
 use tests::artifacts::built;
-use tools::image::{self, Image};
+use tools::image::Image;
 
 use crate::Result;
 use crate::measurement::{Bar, Measurement};
+use crate::packing::{Setup, bare_image};
 use crate::platform::Platform;
 
 const SECTION: &str = "Image (bytes; in memory as in the file)";
@@ -47,8 +47,8 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
             }
         }
     }
-    let bare = image::build(monitor, platform.arch(), None)?;
-    let demo = Scenario::example(platform.harness(), "demo").image(platform.harness());
+    let bare = bare_image(platform.arch())?;
+    let demo = Setup::example(platform.arch(), "demo")?.image(platform.arch())?;
     let ImageHeader { symbols_size, .. } = Image::parse(&bare)?.header;
     let sum = parts.iter().map(|(_, bytes)| bytes).sum::<u64>() + symbols_size;
     let total = bare.len() as u64;

@@ -7,14 +7,14 @@ use abi::manifest::RestartPolicy;
 use object::elf::{DT_RELA, DT_RELAENT, DT_RELASZ, PF_R};
 use tests::artifacts::built;
 use tests::report::ledger;
-use tests::{Scenario, cvm};
 use tools::elf::Facts;
 use tools::elf::synthesis::{Elf, Load};
 use tools::manifest::{CvmSpec, Restart};
 
 use crate::Result;
-use crate::counts::{board, first_instruction, next_stay};
+use crate::counts::{first_instruction, next_stay};
 use crate::measurement::{Bar, Measurement};
+use crate::packing::{Setup, cvm};
 use crate::platform::{Cause, Platform};
 
 const LOADING: &str = "Loading a cVM (instructions)";
@@ -61,7 +61,7 @@ fn relocated(platform: &dyn Platform, used: u64) -> Elf {
     elf.with_dynamic(dynamic, &entries)
 }
 
-fn scenario(elf: &Elf) -> Scenario {
+fn setup(platform: &dyn Platform, elf: &Elf) -> Result<Setup> {
     let spec = CvmSpec {
         restart: Restart {
             policy: RestartPolicy::OnFault,
@@ -71,14 +71,13 @@ fn scenario(elf: &Elf) -> Scenario {
         ..CvmSpec::new("loaded", "loaded")
     };
     // Errors only: printing is not loading.
-    Scenario::new([spec])
-        .member("loaded", elf.to_bytes())
-        .append("log=error")
+    let programs = [("loaded".to_owned(), elf.to_bytes())];
+    Ok(Setup::new(platform.arch(), &[spec], &programs)?.append("log=error"))
 }
 
 /// Instructions from the fault of a program to its first instruction in the next life.
 fn restart(platform: &dyn Platform, elf: &Elf) -> Result<u64> {
-    let mut machine = board(platform, &scenario(elf))?;
+    let mut machine = setup(platform, elf)?.board(platform)?;
     first_instruction(&mut *machine)?;
     // The first restarts may extend tables of the monitor.
     let mut stays = Vec::new();
@@ -109,7 +108,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let (small_cost, zeroed_cost, copied_cost) = (small_cost?, zeroed_cost?, copied_cost?);
     let [few, many] = [1, RELOCATIONS].map(|used| restart(platform, &relocated(platform, used)));
     let relocation = (many? as f64 - few? as f64) / (RELOCATIONS - 1) as f64;
-    let boots = [&zeroed, &copied].map(|elf| first_instruction(&mut *board(platform, &scenario(elf))?));
+    let boots = [&zeroed, &copied].map(|elf| first_instruction(&mut *setup(platform, elf)?.board(platform)?));
     let [zeroed_boot, copied_boot] = boots;
     let from_reset = per_kib(copied_boot?, zeroed_boot?, LARGE);
     let row = |label, value| Measurement::rate(LOADING, label, value);
@@ -123,10 +122,18 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         row("from reset, per KiB of ELF file in the archive", from_reset),
         Measurement::count(
             LOADING,
-            "restart after a fault, 4 KiB of data and defaults, no report",
+            "restart of a small program after a fault, no report",
             small_cost,
         ),
     ])
+}
+
+/// What the monitor prints at log=debug until the first cVM runs.
+fn boot_log(platform: &dyn Platform, cvms: &[CvmSpec], programs: &[(String, Vec<u8>)]) -> Result<String> {
+    let setup = Setup::new(platform.arch(), cvms, programs)?.append("log=debug");
+    let mut machine = setup.board(platform)?;
+    first_instruction(&mut *machine)?;
+    Ok(machine.console())
 }
 
 /// What a cVM takes beyond heap, stack and its program.
@@ -134,17 +141,29 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
 /// # Errors
 /// The monitor does not say what it uses.
 pub(crate) fn measure_memory(platform: &dyn Platform) -> Result<Vec<Measurement>> {
+    /// cVMs of the smaller of the two boots that are compared.
     const CVMS: u64 = 32;
-    let log = |count: u64| -> Result<String> {
+    let same = |count: u64| {
         let cvms: Vec<CvmSpec> = (0..count)
             .map(|number| cvm(&format!("cvm{number:03}"), "hello", &[]))
             .collect();
-        let mut machine = board(platform, &Scenario::new(cvms).append("log=debug"))?;
-        first_instruction(&mut *machine)?;
-        Ok(machine.console())
+        boot_log(platform, &cvms, &[])
     };
-    let (few, many) = (log(CVMS)?, log(2 * CVMS)?);
-    let heap = heap_in_use(&many)?.saturating_sub(heap_in_use(&few)?) / CVMS;
+    let program = built(platform.arch()).program("hello");
+    let different = |count: u64| {
+        let names: Vec<String> = (0..count).map(|number| format!("own{number:03}")).collect();
+        let cvms: Vec<CvmSpec> = (names.iter().enumerate())
+            .map(|(number, runtime)| cvm(&format!("cvm{number:03}"), runtime, &[]))
+            .collect();
+        let programs: Vec<_> = names.iter().map(|name| (name.clone(), program.clone())).collect();
+        boot_log(platform, &cvms, &programs)
+    };
+    let growth =
+        |few: &str, many: &str| -> Result<u64> { Ok(heap_in_use(many)?.saturating_sub(heap_in_use(few)?) / CVMS) };
+    let few = same(CVMS)?;
+    let heap = growth(&few, &same(2 * CVMS)?)?;
+    let with_program = growth(&different(CVMS)?, &different(2 * CVMS)?)?;
+    let copies = (with_program as f64 - heap as f64) / program.len() as f64;
 
     let lines: Vec<&str> = few.lines().filter_map(|line| line.strip_prefix("[monitor] ")).collect();
     let entries = ledger(&lines);
@@ -153,7 +172,7 @@ pub(crate) fn measure_memory(platform: &dyn Platform) -> Result<Vec<Measurement>
         .ok_or_else(|| format!("no memory of cvm000 in the ledger:\n{few}"))?
         .what;
     let spec = CvmSpec::new("cvm000", "hello");
-    let asked = spec.heap + spec.stack + Facts::read(&built(platform.arch()).program("hello"))?.memory_size();
+    let asked = spec.heap + spec.stack + Facts::read(&program)?.memory_size();
     let region = (what.top - u128::from(what.base)) as u64;
     let rounding = region.checked_sub(asked);
     let rounding = rounding.ok_or_else(|| format!("cvm000 has {region:#x} bytes, its YAML asks {asked:#x}"))?;
@@ -161,6 +180,7 @@ pub(crate) fn measure_memory(platform: &dyn Platform) -> Result<Vec<Measurement>
         Measurement::count(MEMORY, "start block and rounding in its own memory", rounding),
         Measurement::count(MEMORY, "monitor's heap: frame, record, names, ledger", heap),
         Measurement::count(MEMORY, "sum", rounding + heap).bar(Bar::at_most(BAR)),
+        Measurement::rate(MEMORY, "monitor's heap per byte of ELF file in the archive", copies),
     ])
 }
 

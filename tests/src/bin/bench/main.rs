@@ -8,6 +8,8 @@ mod image;
 mod lines;
 mod loading;
 mod measurement;
+mod morello;
+mod packing;
 mod platform;
 mod riscv;
 mod speed;

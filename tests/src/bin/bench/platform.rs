@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use machine::Stop;
-use tests::Platform as Harness;
 use tools::Architecture;
 use tools::run::Isa;
 
 use crate::Result;
+use crate::morello::Morello;
 use crate::riscv::CheriRiscv;
 
 /// Why the monitor was entered.
@@ -16,9 +16,7 @@ use crate::riscv::CheriRiscv;
 pub(crate) enum Cause {
     /// A hostcall.
     Hostcall,
-    /// The timer.
-    Timer,
-    /// Any other interrupt.
+    /// An interrupt. Nothing but the timer makes one in the measurements.
     Interrupt,
     /// An exception of the cVM.
     Fault,
@@ -50,7 +48,7 @@ pub(crate) trait Machine {
     fn instructions(&self) -> u64;
 
     /// What was printed.
-    fn console(&self) -> String;
+    fn console(&mut self) -> String;
 
     /// Runs until `each` is true, which is asked after every instruction, but at most `limit` instructions. An
     /// instruction that traps counts.
@@ -62,13 +60,8 @@ pub(crate) trait Machine {
 
 /// An architecture with its board.
 pub(crate) trait Platform {
-    /// What the end-to-end tests call it; images are packed for it.
-    fn harness(&self) -> Harness;
-
     /// The architecture.
-    fn arch(&self) -> Architecture {
-        self.harness().arch()
-    }
+    fn arch(&self) -> Architecture;
 
     /// Names of files and folders that hold code of this architecture only.
     fn modules(&self) -> &'static [&'static str];
@@ -103,5 +96,5 @@ pub(crate) trait Platform {
 
 /// The platforms whose columns are printed.
 pub(crate) fn all() -> Vec<Box<dyn Platform>> {
-    vec![Box::new(CheriRiscv)]
+    vec![Box::new(CheriRiscv), Box::new(Morello)]
 }

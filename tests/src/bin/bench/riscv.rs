@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use machine::Stop;
 use machine::riscv::{Board, Config, Privilege, Until, special};
 use object::elf::R_RISCV_RELATIVE;
-use tests::Platform as Harness;
+use tools::Architecture;
 use tools::run::Isa;
 
 use crate::Result;
@@ -18,8 +18,6 @@ use crate::platform::{Cause, Machine, Platform, Workload};
 const HART: usize = 0;
 /// `mcause`: set for an interrupt.
 const INTERRUPT: u64 = 1 << 63;
-/// `mcause` of the machine timer interrupt.
-const TIMER: u64 = INTERRUPT | 7;
 /// `mcause` of an environment call from U-mode.
 const ECALL: u64 = 8;
 
@@ -39,7 +37,6 @@ impl Machine for Board {
     fn cause(&self) -> Option<Cause> {
         self.last_trap(HART).map(|record| match record.trap.cause {
             ECALL => Cause::Hostcall,
-            TIMER => Cause::Timer,
             INTERRUPT.. => Cause::Interrupt,
             _ => Cause::Fault,
         })
@@ -49,7 +46,7 @@ impl Machine for Board {
         self.total_instructions()
     }
 
-    fn console(&self) -> String {
+    fn console(&mut self) -> String {
         Board::console(self).text()
     }
 
@@ -73,8 +70,8 @@ impl Machine for Board {
 pub(crate) struct CheriRiscv;
 
 impl Platform for CheriRiscv {
-    fn harness(&self) -> Harness {
-        Harness::MachineV9
+    fn arch(&self) -> Architecture {
+        Architecture::CheriRiscv
     }
 
     fn modules(&self) -> &'static [&'static str] {

@@ -109,7 +109,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         if let Some(qemu) = on_qemu(platform, workloads)? {
             let whole = best(|effort| effort.whole).unwrap_or_default().whole;
             let ratio = qemu.as_secs_f64() / whole.as_secs_f64();
-            let label = format!("{name}, speed relative to QEMU, start included");
+            let label = format!("{name}, relative to QEMU with its start");
             measured.push(Measurement::rate(SECTION, label, ratio));
         }
     }
