@@ -44,6 +44,8 @@ pub struct Config {
     pub gic: Version,
     /// The `virt` board starts at EL2.
     pub virtualization: bool,
+    /// The `virt` board has EL3 and starts there; the kernel must be an ELF file then.
+    pub secure: bool,
     /// HLT #0xf000 ends the run.
     pub semihosting: bool,
     /// What messages call the kernel.
@@ -65,6 +67,7 @@ impl Config {
             cores: 1,
             gic: Version::V2,
             virtualization: false,
+            secure: false,
             semihosting: true,
             kernel_name: "kernel".to_owned(),
             kernel,
@@ -86,6 +89,9 @@ pub enum BuildError {
     /// A size of RAM that the board cannot have.
     #[error("{0:#x} bytes of RAM asked for; expected a multiple of 0x1000 from 4 MiB to 64 GiB")]
     Memory(u64),
+    /// With EL3, an Image would be entered at EL1 with capabilities switched off by EL3, where nobody is.
+    #[error("{0}: a board with EL3 takes an ELF file; capabilities would be disabled under a raw image")]
+    SecureImage(String),
     /// The bare board knows where to start from an ELF file only.
     #[error("{0}: the bare board takes an ELF file")]
     NotElf(String),
@@ -188,7 +194,7 @@ impl Board {
                 };
                 let levels = Levels {
                     el2: config.virtualization,
-                    el3: false,
+                    el3: config.secure,
                 };
                 let conduit = if config.virtualization {
                     Conduit::Monitor
@@ -225,6 +231,9 @@ impl Board {
             if core.number > 0 {
                 core.activity = Activity::Off;
             }
+        }
+        if board.config.secure && board.config.kind == Kind::Virt && board.program.is_raw() {
+            return Err(BuildError::SecureImage(board.config.kernel_name));
         }
         match board.config.kind {
             Kind::Bare => board.load_bare()?,
@@ -305,7 +314,7 @@ impl Board {
     /// # Errors
     /// None that did not occur when the board was built.
     pub fn reset(&mut self) -> Result<(), BuildError> {
-        let console = std::mem::replace(self.bus.console(), Console::buffer());
+        let console = std::mem::replace(self.bus.console_mut(), Console::buffer());
         let (trace, hook) = (self.trace.take(), self.bus.exception_hook.take());
         *self = Self::with_console(self.config.clone(), console)?;
         (self.trace, self.bus.exception_hook) = (trace, hook);
@@ -317,13 +326,13 @@ impl Board {
         let end = until
             .limit
             .map_or(u64::MAX, |limit| self.total_instructions().saturating_add(limit));
-        self.bus.console().set_pattern(until.pattern.unwrap_or_default());
+        self.bus.console_mut().set_pattern(until.pattern.unwrap_or_default());
         let mut first = true;
         let stop = loop {
             if let Some(stop) = self.bus.stop.take() {
                 break stop;
             }
-            if self.bus.console().take_pattern_seen() {
+            if self.bus.console_mut().take_pattern_seen() {
                 break Stop::Pattern;
             }
             if self.bus.console().quit_requested() {
@@ -343,7 +352,7 @@ impl Board {
                 break stop;
             }
         };
-        self.bus.console().flush();
+        self.bus.console_mut().flush();
         stop
     }
 
@@ -545,13 +554,13 @@ impl Board {
     }
 
     /// The console.
-    pub fn console(&mut self) -> &mut Console {
+    pub fn console(&self) -> &Console {
         self.bus.console()
     }
 
     /// Types on the console.
     pub fn inject_input(&mut self, bytes: &[u8]) {
-        self.bus.console().push_input(bytes);
+        self.bus.console_mut().push_input(bytes);
     }
 
     /// Number of cores.

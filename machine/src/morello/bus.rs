@@ -246,7 +246,15 @@ impl Bus {
     }
 
     /// The console.
-    pub(super) fn console(&mut self) -> &mut Console {
+    pub(super) fn console(&self) -> &Console {
+        match &self.devices {
+            Devices::Tube(tube) => &tube.console,
+            Devices::Virt(virt) => &virt.uart.console,
+        }
+    }
+
+    /// The console, to type or print on.
+    pub(super) fn console_mut(&mut self) -> &mut Console {
         match &mut self.devices {
             Devices::Tube(tube) => &mut tube.console,
             Devices::Virt(virt) => &mut virt.uart.console,

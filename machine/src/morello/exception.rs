@@ -2,6 +2,7 @@
 
 use super::bus::Bus;
 use super::core::{Core, Raised, Step, cctlr, permission};
+use crate::Stop;
 use capability::morello::Capability;
 
 /// Exception classes of ESR.
@@ -340,6 +341,7 @@ impl Core {
             self.pc
         };
         bus.record_exception(self, pending.target, pending.vector, pending.syndrome, pending.far);
+        let interrupted = (self.el, self.pc);
         let mut offset = pending.vector;
         if self.el < pending.target {
             offset += 0x400;
@@ -382,6 +384,11 @@ impl Core {
         self.pc = self.next;
         self.select_bank();
         self.look = true;
+        let fetch = pending.syndrome.is_some_and(|syndrome| syndrome >> 26 == class::INSTRUCTION_ABORT + 1);
+        if fetch && interrupted == (self.el, self.pc) {
+            // The vector itself cannot be fetched: nothing will ever happen again.
+            bus.stop = Some(Stop::TrapLoop { address: self.pc, core: self.number });
+        }
     }
 
     /// Makes `el` the current exception level; translations of another regime are forgotten.

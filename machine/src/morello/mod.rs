@@ -65,6 +65,9 @@ pub struct MorelloOptions {
     /// Morello: start at EL2
     #[arg(long)]
     pub virtualization: bool,
+    /// Morello: have EL3 and start there; takes an ELF kernel
+    #[arg(long)]
+    pub secure: bool,
 }
 
 /// Runs the program `cheri-machine` for these boards.
@@ -83,6 +86,7 @@ pub fn command(options: &Options) -> Result<Stop, String> {
             Version::V2
         },
         virtualization: options.morello.virtualization,
+        secure: options.morello.secure,
         semihosting: true,
         kernel_name: options.kernel.display().to_string(),
         kernel: read(&options.kernel)?,

@@ -93,6 +93,8 @@ const PLAIN: &[(u16, u64)] = &[
     (encoding(3, 4, 5, 1, 1), 0),
     (encoding(3, 4, 6, 0, 4), 0),
     (encoding(3, 4, 10, 3, 0), 0),
+    (encoding(3, 4, 12, 11, 0), 0),
+    (encoding(3, 4, 12, 11, 7), 0),
     (encoding(3, 4, 13, 0, 1), 0),
     (encoding(3, 6, 1, 0, 1), 0),
     (encoding(3, 6, 1, 3, 1), 0),
