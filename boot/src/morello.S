@@ -286,8 +286,8 @@ park:
     mov x10, #14f - 13f
     CVTP_C 13, 9
     SCBNDSE 13, 13, 10
-    mov x10, #0x7dfe
-    movk x10, #3, lsl #16       // all but Execute, System, Global
+    mov x10, #0x7ffc
+    movk x10, #3, lsl #16       // all but Execute, Executive (or BR would clear the tag), Global
     CLRPERM 13, 13, 10
     MSR_C DDC_EL0, 31
     MSR_C RDDC_EL0, 31
