@@ -3,10 +3,14 @@
 use crate::cvm::Cvm;
 use crate::symbols;
 use arch::{Fault, Frame, user};
-use core::fmt;
+use core::fmt::{self, Write};
 
 /// Most lines of a backtrace.
 const BACKTRACE_LIMIT: usize = 16;
+
+/// Integer registers in one line, and the bytes that they take at most.
+const COLUMNS: usize = 4;
+const ROW_LIMIT: usize = COLUMNS * 32;
 
 /// Prints the report of a cVM's fault.
 pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
@@ -27,7 +31,7 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
     backtrace(cvm, frame);
 }
 
-/// Prints the registers that hold something.
+/// Prints the registers that hold something: integers in rows, capabilities in full.
 pub(crate) fn registers(frame: &Frame, fault: &Fault) {
     log::info!(
         "  {} = {:#x}, {} = {:#x}",
@@ -36,12 +40,22 @@ pub(crate) fn registers(frame: &Frame, fault: &Fault) {
         fault.raw[1].0,
         fault.raw[1].1
     );
-    for (name, what) in frame.registers() {
-        if what.tag {
-            log::info!("  {name:<5} {what}");
-        } else if what.address != 0 {
-            log::info!("  {name:<5} {:#x}", what.address);
+    let mut integers = 0;
+    let mut row: heapless::String<ROW_LIMIT> = heapless::String::new();
+    for (name, what) in frame.registers().filter(|(_, what)| !what.tag && what.address != 0) {
+        // A row has room for all its columns.
+        let _ = write!(row, "  {name:<5} {:#018x}", what.address);
+        integers += 1;
+        if integers % COLUMNS == 0 {
+            log::info!("{row}");
+            row.clear();
         }
+    }
+    if !row.is_empty() {
+        log::info!("{row}");
+    }
+    for (name, what) in frame.registers().filter(|(_, what)| what.tag) {
+        log::info!("  {name:<5} {what}");
     }
 }
 

@@ -24,7 +24,7 @@ use linked_list_allocator::LockedHeap;
 const FIRST_HEAP: u64 = 128 * 1024;
 /// The heap is this part of the memory …
 const HEAP_DIVISOR: u64 = 32;
-/// … but within these limits, in bytes, plus the archive's size.
+/// … but within these limits, in bytes, plus an initrd's size.
 const HEAP_LIMITS: Range<u64> = 1024 * 1024..16 * 1024 * 1024;
 
 /// Boots: called once by the reset code on the monitor's stack, with the root capability in its slot.
@@ -56,12 +56,10 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
         (memory.end - memory.start) / 1024
     );
 
-    let archive = initrd
-        .clone()
-        .unwrap_or(boot.text.0 + header.archive_offset..boot.text.0 + appended);
-    let heap_end = heap_end(image_end, &memory, &archive, initrd.as_ref());
+    let extra = initrd.as_ref().map_or(0, |range| range.end - range.start);
+    let heap_end = heap_end(boot.data.0, image_end, &memory, extra);
     grow_heap(heap, image_end + FIRST_HEAP..heap_end);
-    let archive = read_bytes(&archive);
+    let archive = archive(&boot, &header, initrd, heap_end);
     read_symbols(&boot, &header);
     let pool = carve_memory(&mut ledger, &boot, heap_end, &memory);
     arch::root().clear();
@@ -77,7 +75,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let Some(frequency) = arch::timer::frequency(&platform) else {
         panic!("the device tree gives no timer frequency")
     };
-    run(archive.leak(), ledger, pool, frequency, heap)
+    run(archive, ledger, pool, frequency, heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
@@ -207,15 +205,25 @@ fn initrd(platform: &Fdt<'_>) -> Option<Range<u64>> {
     (range.start < range.end).then_some(range)
 }
 
-fn heap_end(image_end: u64, memory: &Range<u64>, archive: &Range<u64>, initrd: Option<&Range<u64>>) -> u64 {
+/// Where the monitor's data, and its heap with it, ends: with `extra` bytes of heap beyond what the size of the memory
+/// suggests, and no farther than one capability from the start of the data can say.
+pub(crate) fn heap_end(data: u64, image_end: u64, memory: &Range<u64>, extra: u64) -> u64 {
     let size = ((memory.end - memory.start) / HEAP_DIVISOR).clamp(HEAP_LIMITS.start, HEAP_LIMITS.end);
-    let end = (image_end + size + (archive.end - archive.start)).next_multiple_of(PAGE);
-    if let Some(range) = initrd.filter(|range| range.start < end && image_end < range.end) {
-        panic!(
-            "the initrd {:#x}-{:#x} lies in the monitor's memory, which ends at {end:#x}",
-            range.start, range.end
-        );
+    // The data starts behind the text, at a multiple of this; longer bounds would need a coarser one.
+    let granule = 1 << data.trailing_zeros();
+    let mut limit: u64 = granule;
+    while arch::representable(limit * 2 - granule).1 <= granule {
+        limit *= 2;
     }
+    let end = (image_end + size + extra)
+        .next_multiple_of(granule)
+        .min(data + limit - granule);
+    assert!(
+        end >= image_end + HEAP_LIMITS.start + extra,
+        "image and initrd of {:#x} bytes leave no room for a heap below {:#x}",
+        image_end - data + extra,
+        data + limit - granule
+    );
     assert!(
         end < memory.end,
         "the memory {:#x}-{:#x} is too small for the monitor",
@@ -223,6 +231,22 @@ fn heap_end(image_end: u64, memory: &Range<u64>, archive: &Range<u64>, initrd: O
         memory.end
     );
     end
+}
+
+/// The archive: the initrd, copied to the heap, or what `pack` appended to the image, where it lies.
+fn archive(boot: &BootInfo, header: &ImageHeader, initrd: Option<Range<u64>>, heap_end: u64) -> &'static [u8] {
+    let Some(range) = initrd else {
+        let start = arch::pointer(boot.text.0 + header.archive_offset);
+        // SAFETY: these bytes of the image lie in the monitor's data and nothing ever writes them.
+        return unsafe { core::slice::from_raw_parts(start, header.archive_size as usize) };
+    };
+    assert!(
+        range.start >= heap_end || range.end <= boot.text.0,
+        "the initrd {:#x}-{:#x} lies in the monitor's memory, which ends at {heap_end:#x}",
+        range.start,
+        range.end
+    );
+    read_bytes(&range).leak()
 }
 
 /// Adds a physical range to the heap.
@@ -289,13 +313,7 @@ fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
 /// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.
 fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Range<u64>) -> (EntryId, Range<u64>) {
     ledger.enter(Ledger::ROOT, "monitor text".into(), "PCC of the monitor", arch::text());
-    let (length, alignment) = arch::representable(heap_end - boot.data.0);
-    let exact = boot.data.0.is_multiple_of(alignment) && length == heap_end - boot.data.0;
-    let data = if exact {
-        boot.data.0..heap_end
-    } else {
-        representable_data(boot, heap_end)
-    };
+    let data = boot.data.0..heap_end;
     let request = arch::Derivation {
         base: data.start,
         length: data.end - data.start,
@@ -330,15 +348,4 @@ fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Ra
         arch::data_permissions() | arch::code_permissions(),
     );
     (entry.unwrap_or_else(|error| panic!("{error}")), pool)
-}
-
-/// The monitor's data with its end moved up to representable bounds. The start cannot move: the text is below.
-fn representable_data(boot: &BootInfo, heap_end: u64) -> Range<u64> {
-    let (_, alignment) = arch::representable(heap_end - boot.data.0);
-    assert!(
-        boot.data.0.is_multiple_of(alignment),
-        "the monitor's data starts at {:#x}, not at a multiple of {alignment:#x}",
-        boot.data.0
-    );
-    boot.data.0..heap_end.next_multiple_of(alignment)
 }

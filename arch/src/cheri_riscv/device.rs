@@ -24,8 +24,16 @@ const KNOWN: [(&str, Device, u64); 4] = [
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
 pub const USUAL_WINDOWS: [Window; 2] = [
-    Window { device: Device::Console, base: 0x1000_0000, size: 0x100 },
-    Window { device: Device::Power, base: 0x10_0000, size: 0x1000 },
+    Window {
+        device: Device::Console,
+        base: 0x1000_0000,
+        size: 0x100,
+    },
+    Window {
+        device: Device::Power,
+        base: 0x10_0000,
+        size: 0x1000,
+    },
 ];
 
 /// The windows that the platform's device tree offers to the monitor.
