@@ -111,6 +111,7 @@ fn limits_and_streams_have_their_values() {
         ("STREAM_OUTPUT", hostcall::STREAM_OUTPUT),
         ("STREAM_ERROR", hostcall::STREAM_ERROR),
         ("TRANSFER_LIMIT", hostcall::TRANSFER_LIMIT as u64),
+        ("OUTPUT_LIMIT", hostcall::OUTPUT_LIMIT as u64),
         ("READ_NONBLOCKING", hostcall::READ_NONBLOCKING),
         ("SLEEP_LIMIT", hostcall::SLEEP_LIMIT),
     ];
