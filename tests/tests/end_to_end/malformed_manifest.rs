@@ -225,7 +225,15 @@ fn names_are_unique_and_plain(platform: Platform) {
         "manifest.dtb: cVM hello: name is also that of cVM number 0",
     );
     let long = "n".repeat(33);
-    for name in ["", "two words", "monitor]", "new\nline", "ümlaut", long.as_str()] {
+    for name in [
+        "",
+        "monitor",
+        "two words",
+        "monitor]",
+        "new\nline",
+        "ümlaut",
+        long.as_str(),
+    ] {
         assert_name_refused(platform, name, &plain_name_expected());
     }
 }
@@ -233,7 +241,7 @@ fn names_are_unique_and_plain(platform: Platform) {
 /// What the monitor says of the second cVM's name.
 fn plain_name_expected() -> String {
     format!(
-        "manifest.dtb: cVM number 1: {}: expected 1 to 32 characters of A-Z a-z 0-9 . _ -",
+        "manifest.dtb: cVM number 1: {}: expected 1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
         names::NAME
     )
 }
