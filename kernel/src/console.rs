@@ -50,6 +50,10 @@ struct OneLine<'a>(&'a mut Console);
 
 impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+            self.0.put(text.as_bytes());
+            return Ok(());
+        }
         for character in text.chars() {
             match character {
                 '\t' => self.0.put(b"\t"),

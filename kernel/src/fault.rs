@@ -14,6 +14,9 @@ const ROW_LIMIT: usize = COLUMNS * 32;
 
 /// Prints the report of a cVM's fault.
 pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
+    if !log::log_enabled!(log::Level::Info) {
+        return;
+    }
     let name = &cvm.spec.name;
     log::info!("{name}: {}", Headline(fault));
     let at = Location {

@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use fdt::Fdt;
-use fdt::node::FdtNode;
+use fdt::node::{FdtNode, NodeProperty};
 
 /// What the manifest says of one cVM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,14 +98,15 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Vec<CvmSpec>, ManifestError> 
 }
 
 fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
-    for property in node.properties() {
+    // Read once: every look-up in the node itself would read it from its start.
+    let properties: Vec<NodeProperty<'_>> = node.properties().collect();
+    for property in &properties {
         if !names::PROPERTIES.contains(&property.name) {
             return Err(format!("cVM number {index}: unknown key \"{}\"", property.name));
         }
     }
-    let name = node
-        .property(names::NAME)
-        .and_then(|property| tree::text(property.value));
+    let name = properties.iter().find(|property| property.name == names::NAME);
+    let name = name.and_then(|property| tree::text(property.value));
     let name = name.filter(|name| names::valid_name(name)).ok_or_else(|| {
         format!(
             "cVM number {index}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
@@ -113,7 +114,10 @@ fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
             names::NAME_LIMIT
         )
     })?;
-    let keys = Keys { node, name };
+    let keys = Keys {
+        properties: &properties,
+        name,
+    };
     let text = |key| keys.get(key, "a string", tree::text);
     let texts = |key| {
         keys.get(key, "a list of strings", tree::texts)
@@ -180,14 +184,14 @@ fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
 }
 
 /// The properties of one node, with errors that name it.
-struct Keys<'a, 'n, 't> {
-    node: &'n FdtNode<'a, 't>,
+struct Keys<'a, 'n> {
+    properties: &'n [NodeProperty<'a>],
     name: &'n str,
 }
 
-impl<'a> Keys<'a, '_, 'a> {
+impl<'a> Keys<'a, '_> {
     fn get<T>(&self, key: &str, expected: &str, decode: impl Fn(&'a [u8]) -> Option<T>) -> Result<Option<T>, String> {
-        let Some(property) = self.node.property(key) else {
+        let Some(property) = self.properties.iter().find(|property| property.name == key) else {
             return Ok(None);
         };
         let decoded = decode(property.value);

@@ -147,13 +147,10 @@ fn aligned(bytes: &'static [u8]) -> &'static [u8] {
     if bytes.as_ptr().addr().is_multiple_of(8) {
         return bytes;
     }
-    let mut words = vec![0_u64; bytes.len().div_ceil(8)].into_iter();
-    for (word, chunk) in words.as_mut_slice().iter_mut().zip(bytes.chunks(8)) {
-        let mut padded = [0; 8];
-        padded[..chunk.len()].copy_from_slice(chunk);
-        *word = u64::from_ne_bytes(padded);
-    }
-    let words: &'static [u64] = words.collect::<Vec<_>>().leak();
+    let mut words = vec![0_u64; bytes.len().div_ceil(8)];
+    // SAFETY: the words are writable for at least this many bytes.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), words.as_mut_ptr().cast(), bytes.len()) };
+    let words: &'static [u64] = words.leak();
     // SAFETY: any u64 is 8 initialised bytes; the slice is not longer than the words it lies in.
     unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), bytes.len()) }
 }
@@ -293,6 +290,10 @@ fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
     }
     let mut count = 0;
     for window in arch::windows(platform) {
+        // The first of a kind is the monitor's.
+        if arch::window(window.device).decoded().tag {
+            continue;
+        }
         let carved = ledger.derive(
             arch::window(window.device),
             (Ledger::ROOT, arch::root()),

@@ -38,8 +38,12 @@ pub const USUAL_WINDOWS: [Window; 2] = [
 
 /// The windows that the platform's device tree offers to the monitor.
 pub fn windows<'a>(tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
-    KNOWN.iter().filter_map(move |(compatible, device, size)| {
-        let region = tree.find_compatible(&[compatible])?.reg()?.next()?;
+    // One walk over the tree: looking every device up by name would walk it once for each.
+    tree.all_nodes().filter_map(|node| {
+        let compatible = node.compatible()?;
+        let known = |name| KNOWN.iter().find(|(known, ..)| *known == name);
+        let (_, device, size) = compatible.all().find_map(known)?;
+        let region = node.reg()?.next()?;
         Some(Window {
             device: *device,
             base: region.starting_address as u64,
