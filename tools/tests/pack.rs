@@ -256,11 +256,11 @@ fn a_cvm_needs_a_valid_unique_name_and_a_runtime() {
         ]
     );
     let long = "x".repeat(33);
-    for name in ["two words", "ü", long.as_str()] {
+    for name in ["two words", "ü", "monitor", long.as_str()] {
         assert_eq!(
             message(&format!("cVMs:\n- name: {name}\n  runtime: hello")),
             format!(
-                "demo.yaml:2:9: error: cVM number 1: name: {name:?}: expected 1 to 32 characters of A-Z a-z 0-9 . _ -"
+                "demo.yaml:2:9: error: cVM number 1: name: {name:?}: expected 1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\""
             )
         );
     }

@@ -44,7 +44,7 @@ static ROOT: Slot = Slot::null();
 static MONITOR_FRAME: Frame = Frame::empty();
 
 /// Bytes of the monitor's stack, as the linker script reserves them.
-const STACK_SIZE: u64 = 0x8000;
+const STACK_SIZE: u64 = 0x5000;
 
 unsafe extern "C" {
     static intravisor_stack_top: u8;

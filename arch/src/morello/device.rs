@@ -27,9 +27,12 @@ pub(super) fn all_windows() -> &'static [Slot] {
 /// `compatible` strings of a UART that is a PL011.
 const PL011: [&str; 1] = ["arm,pl011"];
 /// `compatible` strings of interrupt controllers with a memory-mapped processor interface.
-pub(super) const GIC_V2: [&str; 2] = ["arm,cortex-a15-gic", "arm,gic-400"];
+const GIC_V2: [&str; 2] = ["arm,cortex-a15-gic", "arm,gic-400"];
 /// `compatible` strings of interrupt controllers with a redistributor for each processor.
-pub(super) const GIC_V3: [&str; 1] = ["arm,gic-v3"];
+const GIC_V3: [&str; 1] = ["arm,gic-v3"];
+
+/// Bytes of one processor's redistributor.
+pub(super) const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
 /// The devices: their `compatible` strings, which of their register regions, and the bytes that the monitor needs of it.
 const KNOWN: [(&[&str], Device, usize, u64); 5] = [
@@ -38,7 +41,7 @@ const KNOWN: [(&[&str], Device, usize, u64); 5] = [
     (&GIC_V2, Device::InterruptInterface, 1, 0x1000),
     (&GIC_V3, Device::InterruptController, 0, 0x1_0000),
     // The first redistributor, of the processor that boots: two frames of 64 KiB.
-    (&GIC_V3, Device::InterruptInterface, 1, 0x2_0000),
+    (&GIC_V3, Device::InterruptInterface, 1, REDISTRIBUTOR_SIZE),
 ];
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
@@ -48,26 +51,40 @@ pub const USUAL_WINDOWS: [Window; 1] = [Window {
     size: 0x1000,
 }];
 
-/// The first device of a kind that the tree does not call disabled: with a secure world, it has a UART for that one, too.
-pub(super) fn find<'a>(tree: &'a Fdt<'a>, compatible: &[&str]) -> Option<FdtNode<'a, 'a>> {
-    let fits = |node: &FdtNode<'_, '_>| {
-        let status = node.property("status").and_then(|status| status.as_str());
-        let known = |names: fdt::standard_nodes::Compatible<'_>| names.all().any(|name| compatible.contains(&name));
-        status.is_none_or(|status| status == "okay") && node.compatible().is_some_and(known)
-    };
-    tree.all_nodes().find(fits)
+/// Whether a node is a device of this kind that the tree does not call disabled: with a secure world, it has a UART for
+/// that one, too.
+fn is_usable(node: &FdtNode<'_, '_>, compatible: &[&str]) -> bool {
+    let known = |names: fdt::standard_nodes::Compatible<'_>| names.all().any(|name| compatible.contains(&name));
+    node.compatible().is_some_and(known)
+        && node
+            .property("status")
+            .is_none_or(|status| status.as_str() == Some("okay"))
+}
+
+/// The first usable device of a kind.
+fn find<'a>(tree: &'a Fdt<'a>, compatible: &[&str]) -> Option<FdtNode<'a, 'a>> {
+    tree.all_nodes().find(|node| is_usable(node, compatible))
 }
 
 /// The windows that the platform's device tree offers to the monitor.
 pub fn windows<'a>(tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
-    KNOWN.iter().filter_map(move |(compatible, device, index, size)| {
-        let region = find(tree, compatible)?.reg()?.nth(*index)?;
-        Some(Window {
-            device: *device,
-            base: region.starting_address as u64,
-            size: *size,
+    // One walk over the tree: looking every device up by name would walk it once for each.
+    let every = PL011.iter().chain(&GIC_V2).chain(&GIC_V3).copied();
+    let every: heapless::Vec<&str, 4> = every.collect();
+    tree.all_nodes()
+        .filter(move |node| is_usable(node, &every))
+        .flat_map(|node| {
+            KNOWN.iter().filter_map(move |(compatible, device, index, size)| {
+                let region = is_usable(&node, compatible)
+                    .then(|| node.reg()?.nth(*index))
+                    .flatten()?;
+                Some(Window {
+                    device: *device,
+                    base: region.starting_address as u64,
+                    size: *size,
+                })
+            })
         })
-    })
 }
 
 /// Reads a device register; `offset` counts bytes from the start of the window.

@@ -6,7 +6,7 @@
 
 /// The interrupts of timer and console.
 pub mod interrupts {
-    use super::super::device::{GIC_V3, console, find, read32, timer, write32, write64};
+    use super::super::device::{REDISTRIBUTOR_SIZE, console, read32, timer, window, write32, write64};
     use crate::types::Device;
     use core::arch::asm;
     use core::sync::atomic::{AtomicU32, Ordering};
@@ -58,7 +58,8 @@ pub mod interrupts {
 
     /// Opens the console's and the timer's interrupt, as the device tree numbers them, and lets them through to EL0.
     pub fn init(tree: &Fdt<'_>) {
-        let version_3 = find(tree, &GIC_V3).is_some();
+        // What the interface's window covers tells what it is.
+        let version_3 = window(INTERFACE).decoded().length() == u128::from(REDISTRIBUTOR_SIZE);
         VERSION.store(if version_3 { 3 } else { 2 }, Ordering::Relaxed);
         if version_3 {
             init_version_3();
