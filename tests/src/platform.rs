@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use machine::cli::Isa;
 use tools::Architecture;
+use tools::run::Isa;
 
 /// A board with its emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,31 +12,78 @@ pub enum Platform {
     MachineV9,
     /// The embedded machine, CHERI-RISC-V ISAv8.
     MachineV8,
+    /// The embedded machine, Morello.
+    MachineMorello,
     /// `qemu-system-riscv64cheri`, ISAv9.
     QemuV9,
     /// `qemu-system-riscv64cheri`, ISAv8.
     QemuV8,
     /// `qemu-system-riscv64xcheri`, ISAv9.
     QemuXcheri,
+    /// `qemu-system-morello`.
+    QemuMorello,
 }
 
 impl Platform {
     /// Architecture of the image.
     pub fn arch(self) -> Architecture {
-        Architecture::CheriRiscv
+        match self {
+            Platform::MachineMorello | Platform::QemuMorello => Architecture::Morello,
+            _ => Architecture::CheriRiscv,
+        }
     }
 
-    /// Version of the CHERI-RISC-V instruction set.
+    /// Version of the CHERI-RISC-V instruction set; of no meaning on Morello.
     pub fn isa(self) -> Isa {
         match self {
-            Platform::MachineV9 | Platform::QemuV9 | Platform::QemuXcheri => Isa::V9,
             Platform::MachineV8 | Platform::QemuV8 => Isa::V8,
+            _ => Isa::V9,
         }
     }
 
     /// Whether integer addresses of a cVM count from 0 wherever its memory lies.
     pub fn relocates(self) -> bool {
         self.isa() == Isa::V8
+    }
+
+    /// Whether it is the embedded machine.
+    pub fn is_machine(self) -> bool {
+        matches!(
+            self,
+            Platform::MachineV9 | Platform::MachineV8 | Platform::MachineMorello
+        )
+    }
+
+    /// The embedded machine that the others of this architecture are compared with.
+    pub fn reference(self) -> Platform {
+        match self.arch() {
+            Architecture::CheriRiscv => Platform::MachineV9,
+            Architecture::Morello => Platform::MachineMorello,
+        }
+    }
+
+    /// Physical address of the RAM.
+    pub fn ram(self) -> u64 {
+        match self.arch() {
+            Architecture::CheriRiscv => 0x8000_0000,
+            Architecture::Morello => 0x4000_0000,
+        }
+    }
+
+    /// Physical address at which the image is loaded.
+    pub fn monitor(self) -> u64 {
+        match self.arch() {
+            Architecture::CheriRiscv => 0x8000_0000,
+            Architecture::Morello => 0x4020_0000,
+        }
+    }
+
+    /// Physical address of the console UART.
+    pub fn device(self) -> u64 {
+        match self.arch() {
+            Architecture::CheriRiscv => 0x1000_0000,
+            Architecture::Morello => 0x0900_0000,
+        }
     }
 }
 
@@ -45,9 +92,11 @@ impl fmt::Display for Platform {
         formatter.write_str(match self {
             Platform::MachineV9 => "the embedded machine, ISAv9",
             Platform::MachineV8 => "the embedded machine, ISAv8",
+            Platform::MachineMorello => "the embedded machine, Morello",
             Platform::QemuV9 => "qemu-system-riscv64cheri, ISAv9",
             Platform::QemuV8 => "qemu-system-riscv64cheri, ISAv8",
             Platform::QemuXcheri => "qemu-system-riscv64xcheri, ISAv9",
+            Platform::QemuMorello => "qemu-system-morello",
         })
     }
 }
@@ -67,13 +116,18 @@ macro_rules! on_machine {
             fn machine_v8() {
                 super::$name($crate::Platform::MachineV8);
             }
+
+            #[test]
+            fn machine_morello() {
+                super::$name($crate::Platform::MachineMorello);
+            }
         }
     )+};
 }
 
-/// Makes a test of each named function for every CHERI-RISC-V platform: what brings machine code of its own.
+/// Makes a test of each named function for every platform.
 #[macro_export]
-macro_rules! on_cheri_riscv {
+macro_rules! on_every_platform {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
             #[test]
@@ -84,6 +138,11 @@ macro_rules! on_cheri_riscv {
             #[test]
             fn machine_v8() {
                 super::$name($crate::Platform::MachineV8);
+            }
+
+            #[test]
+            fn machine_morello() {
+                super::$name($crate::Platform::MachineMorello);
             }
 
             #[test]
@@ -112,14 +171,15 @@ macro_rules! on_cheri_riscv {
             fn qemu_xcheri() {
                 super::$name($crate::Platform::QemuXcheri);
             }
+
+            #[test]
+            #[cfg_attr(
+                not(qemu_morello),
+                ignore = "qemu-system-morello is not on PATH and INTRAVISOR_QEMU_MORELLO is not set"
+            )]
+            fn qemu_morello() {
+                super::$name($crate::Platform::QemuMorello);
+            }
         }
     )+};
-}
-
-/// Makes a test of each named function for every platform.
-#[macro_export]
-macro_rules! on_every_platform {
-    ($($name:ident),+ $(,)?) => {
-        $crate::on_cheri_riscv!($($name),+);
-    };
 }

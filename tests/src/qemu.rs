@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tools::run::{self, Isa};
+use tools::run;
 
 use crate::outcome::Ending;
 use crate::platform::Platform;
@@ -38,10 +38,9 @@ fn emulator(platform: Platform) -> (&'static str, Option<&'static str>) {
 pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(String, Vec<u8>)]) -> (Ending, String) {
     let (variable, program) = emulator(platform);
     let lookup = |name: &str| program.filter(|_| name == variable).map(OsString::from);
-    let isa = if platform.relocates() { Isa::V8 } else { Isa::V9 };
     let icount = ["-icount", "shift=0,sleep=off"].map(OsString::from);
     let extra = [extra, &icount].concat();
-    let command = run::qemu_command(image, platform.arch(), isa, &extra, &lookup);
+    let command = run::qemu_command(image, platform.arch(), platform.isa(), &extra, &lookup);
     let mut command = command.unwrap_or_else(|error| panic!("{error}"));
     let child = command
         .stdin(Stdio::piped())

@@ -2,10 +2,14 @@
 
 use abi::manifest::MEMBER;
 use machine::Stop;
-use machine::riscv::{Board, Config, Until};
+use machine::cli::Isa as MachineIsa;
+use machine::{morello, riscv};
+use tools::Architecture;
 use tools::archive::{self, Member};
 use tools::manifest::{CvmSpec, Manifest};
+use tools::run::Isa;
 
+use crate::board::Board;
 use crate::outcome::{Ending, Outcome};
 use crate::platform::Platform;
 use crate::{artifacts, qemu};
@@ -32,7 +36,7 @@ pub struct Scenario {
     pub append: String,
     /// Number of harts.
     pub harts: usize,
-    /// Bytes of memory; the embedded machine alone has another size than 128 MiB.
+    /// Bytes of memory.
     pub memory: u64,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
@@ -103,7 +107,7 @@ impl Scenario {
         self
     }
 
-    /// Bytes of memory, for the embedded machine.
+    /// Bytes of memory.
     pub fn memory(mut self, memory: u64) -> Scenario {
         self.memory = memory;
         self
@@ -151,9 +155,10 @@ impl Scenario {
 
     /// Boots and runs to the end.
     pub fn boot(&self, platform: Platform) -> Outcome {
-        match platform {
-            Platform::MachineV9 | Platform::MachineV8 => self.on_board(platform).finish(),
-            Platform::QemuV9 | Platform::QemuV8 | Platform::QemuXcheri => self.on_qemu(platform),
+        if platform.is_machine() {
+            self.on_board(platform).finish()
+        } else {
+            self.on_qemu(platform)
         }
     }
 
@@ -162,17 +167,34 @@ impl Scenario {
     /// # Panics
     /// The machine refuses the image.
     pub fn on_board(&self, platform: Platform) -> Running {
-        let config = Config {
-            isa: platform.isa(),
-            harts: self.harts,
-            memory: self.memory,
-            initrd: self.initrd.clone(),
-            append: self.append.clone(),
-            ..Config::new(self.image(platform))
+        let image = self.image(platform);
+        let built = match platform.arch() {
+            Architecture::CheriRiscv => riscv::Board::new(riscv::Config {
+                isa: match platform.isa() {
+                    Isa::V9 => MachineIsa::V9,
+                    Isa::V8 => MachineIsa::V8,
+                },
+                harts: self.harts,
+                memory: self.memory,
+                initrd: self.initrd.clone(),
+                append: self.append.clone(),
+                ..riscv::Config::new(image)
+            })
+            .map(|board| Board::CheriRiscv(Box::new(board)))
+            .map_err(|error| error.to_string()),
+            Architecture::Morello => morello::Board::new(morello::Config {
+                cores: self.harts,
+                memory: self.memory,
+                initrd: self.initrd.clone(),
+                append: self.append.clone(),
+                ..morello::Config::new(image)
+            })
+            .map(|board| Board::Morello(Box::new(board)))
+            .map_err(|error| error.to_string()),
         };
         Running {
             platform,
-            board: Board::new(config).unwrap_or_else(|error| panic!("{error}")),
+            board: built.unwrap_or_else(|error| panic!("{error}")),
             input: self.input.clone(),
         }
     }
@@ -184,7 +206,13 @@ impl Scenario {
             std::fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             path
         };
-        let mut extra = vec!["-smp".into(), self.harts.to_string().into()];
+        let memory = self.memory >> 20;
+        let mut extra = vec![
+            "-m".into(),
+            format!("{memory}M").into(),
+            "-smp".into(),
+            self.harts.to_string().into(),
+        ];
         if !self.append.is_empty() {
             extra.extend(["-append".into(), self.append.clone().into()]);
         }
@@ -211,7 +239,7 @@ impl Running {
     /// # Panics
     /// The run ends before that.
     pub fn until(&mut self, pattern: &str) {
-        let stop = self.board.run(Until::exit(INSTRUCTIONS).or_pattern(pattern));
+        let stop = self.board.run_to_pattern(INSTRUCTIONS, pattern);
         assert_eq!(
             stop,
             Stop::Pattern,
@@ -231,7 +259,7 @@ impl Running {
         let pattern = if input.is_empty() { "\n" } else { "" };
         let mut times = Vec::new();
         let stop = loop {
-            match self.board.run(Until::exit(INSTRUCTIONS).or_pattern(pattern)) {
+            match self.board.run_to_pattern(INSTRUCTIONS, pattern) {
                 Stop::Pattern => times.push(self.board.time()),
                 stop => break stop,
             }

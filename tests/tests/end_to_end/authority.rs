@@ -2,15 +2,15 @@
 //! that a cVM holds reaches beyond that cVM's own entries.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use abi::FaultKind;
 use abi::manifest::RestartPolicy;
-use capability::Decoded;
-use capability::riscv::Capability;
+use capability::{Decoded, Permissions};
 use machine::Stop;
-use machine::riscv::{Board, Privilege, Until, special};
 use tests::report::{LedgerEntry, ledger};
-use tests::{Platform, Scenario, code, cvm, on_machine};
+use tests::{Board, Platform, Scenario, code, cvm, on_machine};
+use tools::Architecture;
 use tools::manifest::{CvmSpec, Restart};
 
 on_machine!(
@@ -20,15 +20,11 @@ on_machine!(
     the_second_line_of_defence_holds_without_the_first,
 );
 
-/// Granules at the start of a saved register frame that belong to the thread: the program counter, c1 to c31, DDC. The
-/// two behind them are the monitor's.
-const FRAME_REGISTERS: u64 = 33;
-
 /// The ledger as the console shows it so far, and the frames seen so far.
 struct Auditor {
     entries: Vec<LedgerEntry>,
-    /// Address of the register frame of each cVM that was seen running.
-    frames: BTreeMap<String, u64>,
+    /// Addresses of the saved registers of each cVM that was seen running.
+    frames: BTreeMap<String, Range<u64>>,
 }
 
 impl Auditor {
@@ -72,7 +68,7 @@ impl Auditor {
             .iter()
             .filter_map(|entry| Some((entry.name.strip_suffix(" data")?, &entry.what)));
         memory
-            .filter(|(name, what)| *name != "monitor" && what.in_bounds(address, 16))
+            .filter(|(name, what)| *name != "monitor" && what.in_bounds(address & !15, 16))
             .map(|(name, _)| name)
             .next()
     }
@@ -86,23 +82,21 @@ impl Auditor {
             }
         };
         for core in 0..board.cores() {
-            // In U mode the registers are a cVM's; the machine's own special registers are out of its reach.
-            let running = (board.privilege(core) == Privilege::User).then(|| {
-                let code = board.special_register(core, special::PCC).decode();
-                self.owner(code.base).expect("PCC in the memory of a cVM").to_owned()
-            });
+            // What only the monitor can reach is not the running cVM's, whatever runs.
+            let pc = board.pc(core);
+            let running = board
+                .in_user_mode(core)
+                .then(|| self.owner(pc).expect("a cVM runs in its memory").to_owned());
             if let Some(cvm) = &running {
-                let frame = board.special_register(core, special::MSCRATCHC).decode();
-                self.frames.insert(cvm.clone(), frame.base);
+                self.frames.insert(cvm.clone(), board.saved_registers(core));
             }
-            for (register, capability) in board.tagged_registers(core) {
-                let what = capability.decode();
+            for (register, what) in board.tagged_registers(core) {
                 check(
                     self.is_entered(&what),
                     &what,
-                    format!("register {register} of hart {core}"),
+                    format!("register {register} of core {core}"),
                 );
-                if let Some(cvm) = running.as_ref().filter(|_| !is_machine_register(&register)) {
+                if let Some(cvm) = running.as_ref().filter(|_| !board.is_privileged(&register)) {
                     check(
                         self.belongs_to(&what, cvm),
                         &what,
@@ -112,8 +106,7 @@ impl Auditor {
             }
         }
         let monitor = *self.entry("monitor data");
-        for (address, capability) in board.tagged_capabilities() {
-            let what = capability.decode();
+        for (address, what) in board.tagged_memory() {
             check(self.is_entered(&what), &what, format!("memory at {address:#x}"));
             match self.owner(address) {
                 Some(cvm) => check(
@@ -128,7 +121,7 @@ impl Auditor {
                 ),
             }
             for (cvm, frame) in &self.frames {
-                if (*frame..frame + FRAME_REGISTERS * 16).contains(&address) {
+                if frame.contains(&address) {
                     check(
                         self.belongs_to(&what, cvm),
                         &what,
@@ -141,13 +134,8 @@ impl Auditor {
     }
 }
 
-/// Registers that only machine mode can reach.
-fn is_machine_register(name: &str) -> bool {
-    ["mtcc", "mtdc", "mscratchc", "mepcc"].contains(&name.to_ascii_lowercase().as_str())
-}
-
 /// cVMs that compute, sleep, wait for input, store and keep capabilities, and die and come back; four harts.
-fn crowd() -> Scenario {
+fn crowd(platform: Platform) -> Scenario {
     let always = Restart {
         policy: RestartPolicy::Always,
         limit: 1000,
@@ -166,12 +154,12 @@ fn crowd() -> Scenario {
         phoenix,
     ];
     Scenario::new(cvms)
-        .member("hoarder", code::hoarder().to_bytes())
+        .member("hoarder", code::hoarder(platform.arch()).to_bytes())
         .harts(4)
 }
 
 fn the_root_is_gone_after_boot(platform: Platform) {
-    let mut running = crowd().on_board(platform);
+    let mut running = crowd(platform).on_board(platform);
     running.until("cVMs started");
     let mut auditor = Auditor::new(&running.board);
     assert_eq!(
@@ -186,9 +174,9 @@ fn the_root_is_gone_after_boot(platform: Platform) {
     let mut modes = [0, 0];
     // A prime step meets the monitor and the cVMs at ever other places.
     for step in 0..400 {
-        let stop = running.board.run(Until::exit(100_003));
+        let stop = running.board.run(100_003);
         assert_eq!(stop, Stop::Limit, "{}", running.board.console().text());
-        modes[usize::from(running.board.privilege(0) == Privilege::User)] += 1;
+        modes[usize::from(running.board.in_user_mode(0))] += 1;
         let violations = auditor.violations(&running.board);
         assert_eq!(
             violations,
@@ -202,31 +190,23 @@ fn the_root_is_gone_after_boot(platform: Platform) {
         "in the monitor, in cVMs: {modes:?}"
     );
     // What the scan said is worth something: the hoarder's copies were there to be found, in memory and saved registers.
-    let tagged = |start: u64, end: u64| {
-        let all = running.board.tagged_capabilities();
-        all.filter(|(address, _)| (start..end).contains(address)).count()
+    let tagged = |range: Range<u64>| {
+        let all = running.board.tagged_memory().into_iter();
+        all.filter(|(address, _)| range.contains(address)).count()
     };
     let hoard = auditor.entry("hoarder data");
-    assert_eq!(tagged(hoard.base, hoard.top as u64), 3);
-    let frame = auditor.frames["hoarder"];
-    assert!(
-        tagged(frame, frame + FRAME_REGISTERS * 16) >= 6,
-        "PCC, DDC and four copies"
-    );
+    assert_eq!(tagged(hoard.base..hoard.top as u64), 3);
+    assert_eq!(tagged(auditor.frames["hoarder"].clone()), 6, "PCC, DDC and four copies");
 }
 
 /// Runs to an instruction of a cVM.
 fn run_into(board: &mut Board, auditor: &Auditor, cvm: &str) {
-    let mut inside = |board: &Board| board.privilege(0) == Privilege::User && auditor.owner(board.pc(0)) == Some(cvm);
-    let until = Until {
-        condition: Some(&mut inside),
-        ..Until::exit(100_000_000)
-    };
-    assert_eq!(board.run(until), Stop::Condition, "{cvm}: {}", board.console().text());
+    let stop = board.run_into_user_mode(100_000_000, |address| auditor.owner(address) == Some(cvm));
+    assert_eq!(stop, Stop::Condition, "{cvm}: {}", board.console().text());
 }
 
 fn the_scan_finds_what_it_looks_for(platform: Platform) {
-    let mut running = crowd().on_board(platform);
+    let mut running = crowd(platform).on_board(platform);
     running.until("cVMs started");
     let mut auditor = Auditor::new(&running.board);
     // On into a cVM, so that its frame is known.
@@ -236,18 +216,14 @@ fn the_scan_finds_what_it_looks_for(platform: Platform) {
     let monitor = *auditor.entry("monitor data");
     let own = *auditor.entry("hoarder data");
     let other = *auditor.entry("clock data");
-    let frame = auditor.frames["hoarder"];
-    let over = |what: &Decoded| {
-        Capability::ROOT
-            .restrict(what.base, what.length() as u64, what.permissions, true)
-            .unwrap()
-    };
-    let mut plant = |address: u64, capability: Capability, expected: &[&str]| {
-        let memory = running.board.memory_mut();
+    let root = running.board.root();
+    let saved = auditor.frames["hoarder"].start + 16 * 20;
+    let nowhere = platform.ram() + 0x07ff_0000;
+    let mut plant = |address: u64, what: &Decoded, expected: &[&str]| {
+        let memory = running.board.memory();
         let offset = memory.offset(address, 16).unwrap();
         let (low, high, tag) = memory.read_granule(offset);
-        let (new_low, new_high) = capability.to_memory();
-        memory.write_granule(offset, new_low, new_high, true);
+        running.board.plant(address, what);
         let violations = auditor.violations(&running.board);
         let starts = |(violation, start): (&String, &&str)| violation.starts_with(*start);
         assert!(
@@ -256,52 +232,36 @@ fn the_scan_finds_what_it_looks_for(platform: Platform) {
         );
         running.board.memory_mut().write_granule(offset, low, high, tag);
     };
-    plant(monitor.base, over(&monitor), &[]);
-    plant(monitor.base, Capability::ROOT, &["memory at "]);
-    plant(own.base, over(&own), &[]);
-    plant(own.base, over(&monitor), &["memory of hoarder at "]);
-    plant(own.base, over(&other), &["memory of hoarder at "]);
-    plant(own.base, Capability::ROOT, &["memory at ", "memory of hoarder at "]);
-    plant(frame + 16 * 20, over(&own), &[]);
-    plant(frame + 16 * 20, over(&other), &["saved register of hoarder at "]);
-    plant(0x87ff_0000, over(&own), &["memory of nobody at "]);
+    plant(monitor.base, &monitor, &[]);
+    plant(monitor.base, &root, &["memory at "]);
+    plant(own.base, &own, &[]);
+    plant(own.base, &monitor, &["memory of hoarder at "]);
+    plant(own.base, &other, &["memory of hoarder at "]);
+    plant(own.base, &root, &["memory at ", "memory of hoarder at "]);
+    plant(saved, &own, &[]);
+    plant(saved, &other, &["saved register of hoarder at "]);
+    plant(nowhere, &own, &["memory of nobody at "]);
 
-    running.board.set_register(0, 30, over(&monitor));
-    assert_eq!(
-        auditor.violations(&running.board).len(),
-        1,
-        "the monitor's authority in a cVM's register"
-    );
-    running.board.set_register(0, 30, Capability::NULL);
-    running
-        .board
-        .set_special_register(3, special::SSCRATCHC, Capability::ROOT);
-    assert_eq!(
-        auditor.violations(&running.board).len(),
-        1,
-        "the root in a parked hart's register"
-    );
+    running.board.plant_in_register(0, 20, &monitor);
+    let found = auditor.violations(&running.board);
+    assert_eq!(found.len(), 1, "the monitor's authority in a cVM's register: {found:?}");
+    running.board.plant_in_register(0, 20, &own);
+    running.board.plant_in_register(3, 20, &root);
+    let found = auditor.violations(&running.board);
+    assert_eq!(found.len(), 1, "the root in a parked core's register: {found:?}");
 }
 
 fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
     let outcome = Scenario::new([cvm("one", "hello", &[]), cvm("two", "hello", &[])]).boot(platform);
     let entries = outcome.ledger();
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    let expected = [
-        "root",
-        "console",
-        "timer",
-        "interrupt controller",
-        "power",
-        "monitor text",
-        "monitor data",
-        "cVM pool",
-        "one data",
-        "one code",
-        "two data",
-        "two code",
-    ];
-    assert_eq!(names, expected, "{outcome}");
+    let devices: &[&str] = match platform.arch() {
+        Architecture::CheriRiscv => &["console", "timer", "interrupt controller", "power"],
+        Architecture::Morello => &["console", "interrupt controller", "interrupt interface"],
+    };
+    let cvms = ["one data", "one code", "two data", "two code"];
+    let carved = [devices, &["monitor text", "monitor data", "cVM pool"]].concat();
+    assert_eq!(names, [&["root"], carved.as_slice(), &cvms].concat(), "{outcome}");
     assert!(
         outcome
             .monitor()
@@ -328,13 +288,16 @@ fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
     let disjoint = |one: &LedgerEntry, other: &LedgerEntry| {
         one.what.top <= u128::from(other.what.base) || other.what.top <= u128::from(one.what.base)
     };
-    for (index, one) in entries[1..8].iter().enumerate() {
-        for other in &entries[1..8][index + 1..] {
+    let carved = &entries[1..=carved.len()];
+    for (index, one) in carved.iter().enumerate() {
+        for other in &carved[index + 1..] {
             assert!(disjoint(one, other), "{} and {}\n{outcome}", one.name, other.name);
         }
     }
-    assert!(disjoint(&entries[8], &entries[10]), "{outcome}");
-    use capability::Permissions;
+    assert!(
+        disjoint(&entries[names.len() - 4], &entries[names.len() - 2]),
+        "{outcome}"
+    );
     let system = Permissions::SYSTEM | Permissions::EXECUTIVE | Permissions::SEAL | Permissions::UNSEAL;
     for entry in entries
         .iter()
@@ -352,28 +315,39 @@ fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
 }
 
 fn the_second_line_of_defence_holds_without_the_first(platform: Platform) {
-    // The monitor's text and data, and devices; what a cVM could do if a capability went wrong.
-    for address in [0x8000_0000, 0x8001_6000, 0x1000_0000, 0x0200_0000, 0x0010_0000] {
+    // What a cVM could reach if a capability went wrong: the monitor's text and data, and devices.
+    let outcome = Scenario::new([cvm("hello", "hello", &[])]).boot(platform);
+    for entry in outcome
+        .ledger()
+        .into_iter()
+        .skip(1)
+        .filter(|entry| !entry.name.starts_with("hello "))
+    {
+        let address = entry.what.base;
+        if entry.name == "cVM pool" {
+            continue;
+        }
         let mut running = Scenario::new([cvm("reader", "reader", &[])])
-            .member("reader", code::reader(address).to_bytes())
+            .member("reader", code::reader(platform.arch()).to_bytes())
             .on_board(platform);
-        let mut in_user_mode = |board: &Board| board.privilege(0) == Privilege::User;
-        let until = Until {
-            condition: Some(&mut in_user_mode),
-            ..Until::exit(100_000_000)
+        assert_eq!(running.board.run_into_user_mode(100_000_000, |_| true), Stop::Condition);
+        let root = Decoded {
+            address,
+            ..running.board.root()
         };
-        assert_eq!(running.board.run(until), Stop::Condition);
-        running.board.set_special_register(0, special::DDC, Capability::ROOT);
+        running.board.plant_in_register(0, code::READER_REGISTER, &root);
         let outcome = running.finish();
         outcome.assert_status(1);
         let faults = outcome.faults();
         let [fault] = faults.as_slice() else {
-            panic!("one fault expected\n{outcome}")
+            panic!("{}: one fault expected\n{outcome}", entry.name)
         };
+        let (kind, at) = (fault.kind, fault.address);
         assert_eq!(
-            (fault.kind, fault.address),
-            (FaultKind::Access, Some(address.into())),
-            "{outcome}"
+            (kind, at),
+            (FaultKind::Access, Some(address)),
+            "{}\n{outcome}",
+            entry.name
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use abi::FaultKind;
 use tests::{Outcome, Platform, Scenario, cvm, on_every_platform};
+use tools::Architecture;
 use tools::manifest::CvmSpec;
 
 on_every_platform!(
@@ -14,19 +15,15 @@ on_every_platform!(
     a_report_says_what_was_tried_where,
 );
 
-/// Where the victim of the rogues lies.
-const VICTIM: u64 = 0x8400_0000;
-/// Where the monitor lies.
-const MONITOR: u64 = 0x8000_0000;
-/// Registers of the console UART.
-const DEVICE: u64 = 0x1000_0000;
+/// Where the victim of the rogues lies, from the start of the RAM.
+const VICTIM: u64 = 0x0400_0000;
 /// Exit code of a rogue whose deed went unpunished.
 const UNPUNISHED: i32 = 66;
 
 /// Boots one rogue for each deed and some cVMs that do nothing wrong, and asserts that these did not notice.
 fn boot_rogues(platform: Platform, deeds: &[&str]) -> Outcome {
     let rogues = deeds.iter().map(|deed| {
-        let address = format!("{VICTIM:#x}");
+        let address = format!("{:#x}", platform.ram() + VICTIM);
         let detail = if deed.ends_with("-other") {
             vec![*deed, &address]
         } else {
@@ -35,7 +32,7 @@ fn boot_rogues(platform: Platform, deeds: &[&str]) -> Outcome {
         cvm(deed, "rogue", &detail)
     });
     let victim = CvmSpec {
-        isolation_base: Some(VICTIM),
+        isolation_base: Some(platform.ram() + VICTIM),
         heap: 64 << 10,
         ..cvm("victim", "heap", &[])
     };
@@ -99,9 +96,9 @@ fn assert_bounds(platform: Platform, verb: &str, access: &str, register: &str) -
         assert_eq!(fault.register.as_deref(), Some(register), "{deed}: {outcome}");
         let address = match target {
             "null" => Some(0),
-            "monitor" => Some(MONITOR),
-            "device" => Some(DEVICE),
-            "other" => Some(VICTIM),
+            "monitor" => Some(platform.monitor()),
+            "device" => Some(platform.device()),
+            "other" => Some(platform.ram() + VICTIM),
             _ => fault.address,
         };
         assert_eq!(fault.address, address, "{deed}: {outcome}");
@@ -194,7 +191,11 @@ fn a_report_says_what_was_tried_where(platform: Platform) {
         .find(|entry| entry.name == "rogue data")
         .unwrap();
     assert!(has(&format!("authority ddc = {}", ddc.what)), "{outcome}");
-    assert!(has("mcause = 0x1c, mtval = "), "{outcome}");
+    let raw = match platform.arch() {
+        Architecture::CheriRiscv => "mcause = 0x1c, mtval = 0x",
+        Architecture::Morello => "esr_el1 = 0x",
+    };
+    assert!(has(raw), "{outcome}");
     // The ELF has symbols, so the way to the instruction is told by names.
     let callers: Vec<_> = fault
         .details

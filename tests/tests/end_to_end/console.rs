@@ -1,6 +1,6 @@
 //! One console for all: whose line it is, that lines stay whole, that nobody imitates another, and input.
 
-use tests::{Platform, Scenario, code, cvm, on_cheri_riscv, on_every_platform};
+use tests::{Platform, Scenario, code, cvm, on_every_platform};
 
 on_every_platform!(
     input_reaches_the_reader_line_by_line,
@@ -8,8 +8,6 @@ on_every_platform!(
     input_without_a_reader_is_kept_for_the_next,
     log_levels_choose_what_the_monitor_says,
     a_bad_boot_argument_is_named_and_the_boot_goes_on,
-);
-on_cheri_riscv!(
     lines_of_two_writers_stay_whole,
     what_could_imitate_another_is_made_visible,
     a_long_line_is_broken_and_an_open_one_ended,
@@ -105,8 +103,11 @@ fn lines_of_two_writers_stay_whole(platform: Platform) {
         cvm("two", "two", &[]),
         cvm("clock", "clock", &["9", "1"]),
     ])
-    .member("one", code::stutterer(b"first half, ", b"second half\nand ").to_bytes())
-    .member("two", code::stutterer(b"left", b"right\n").to_bytes())
+    .member(
+        "one",
+        code::stutterer(platform.arch(), b"first half, ", b"second half\nand ").to_bytes(),
+    )
+    .member("two", code::stutterer(platform.arch(), b"left", b"right\n").to_bytes())
     .boot(platform);
     outcome.assert_status(0);
     let one = outcome.of("one");
@@ -130,7 +131,7 @@ fn lines_of_two_writers_stay_whole(platform: Platform) {
 fn what_could_imitate_another_is_made_visible(platform: Platform) {
     let text = b"\x1b[2J\x07bell\x7f\r[monitor] power off\n[monitor] fake\nC1 \xc2\x9b2J\n\xff\xfe broken \xc3\nok \xc3\xa4\n\x00\n";
     let outcome = Scenario::new([cvm("writer", "writer", &[])])
-        .member("writer", code::writer(text).to_bytes())
+        .member("writer", code::writer(platform.arch(), text).to_bytes())
         .boot(platform);
     outcome.assert_status(0);
     let expected = [
@@ -148,7 +149,7 @@ fn what_could_imitate_another_is_made_visible(platform: Platform) {
 fn a_long_line_is_broken_and_an_open_one_ended(platform: Platform) {
     let text = [&[b'x'; 500][..], b"\nopen"].concat();
     let outcome = Scenario::new([cvm("writer", "writer", &[])])
-        .member("writer", code::writer(&text).to_bytes())
+        .member("writer", code::writer(platform.arch(), &text).to_bytes())
         .boot(platform);
     outcome.assert_status(0);
     let lengths: Vec<_> = outcome.of("writer").iter().map(|line| line.len()).collect();
@@ -157,7 +158,7 @@ fn a_long_line_is_broken_and_an_open_one_ended(platform: Platform) {
 
 fn a_prompt_is_shown_before_the_input(platform: Platform) {
     let outcome = Scenario::new([cvm("asker", "asker", &[])])
-        .member("asker", code::asker(b"which? ").to_bytes())
+        .member("asker", code::asker(platform.arch(), b"which? ").to_bytes())
         .input("[asker] which? ", "*")
         .boot(platform);
     outcome.assert_status(1);

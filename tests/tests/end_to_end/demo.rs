@@ -29,7 +29,7 @@ fn the_demo_shows_rogue_killed_while_the_rest_finish(platform: Platform) {
     );
     assert_eq!(
         (fault.access.as_deref(), fault.address),
-        (Some("read"), Some(0x8000_0000)),
+        (Some("read"), Some(platform.monitor())),
         "{outcome}"
     );
     let rogue = outcome.of("rogue");

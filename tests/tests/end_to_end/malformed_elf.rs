@@ -2,12 +2,14 @@
 //! them with a message of its own before anything is started.
 
 use object::elf::{
-    DT_JMPREL, DT_NEEDED, DT_RELA, DT_RELASZ, EM_AARCH64, EM_X86_64, ET_REL, PF_R, PF_W, PF_X, PT_INTERP, PT_TLS,
+    DT_JMPREL, DT_NEEDED, DT_RELA, DT_RELASZ, EM_X86_64, ET_REL, PF_R, PF_W, PF_X, PT_INTERP, PT_TLS,
+    R_AARCH64_JUMP_SLOT, R_AARCH64_RELATIVE, R_RISCV_JUMP_SLOT, R_RISCV_RELATIVE,
 };
-use tests::{Platform, Scenario, code, cvm, on_cheri_riscv};
+use tests::{Platform, Scenario, code, cvm, on_every_platform};
+use tools::Architecture;
 use tools::elf::synthesis::{Elf, Load};
 
-on_cheri_riscv!(
+on_every_platform!(
     the_synthetic_program_runs_as_it_is,
     a_truncated_file_is_refused_at_every_length,
     a_wrong_header_is_refused,
@@ -18,10 +20,13 @@ on_cheri_riscv!(
     one_bad_program_stops_the_boot,
 );
 
-/// `R_RISCV_RELATIVE`.
-const RELATIVE: u32 = 3;
-/// `R_RISCV_JUMP_SLOT`.
-const JUMP_SLOT: u32 = 5;
+/// The relocation types for a relative address and for a function of a library.
+fn relocation_types(platform: Platform) -> (u32, u32) {
+    match platform.arch() {
+        Architecture::CheriRiscv => (R_RISCV_RELATIVE, R_RISCV_JUMP_SLOT),
+        Architecture::Morello => (R_AARCH64_RELATIVE, R_AARCH64_JUMP_SLOT),
+    }
+}
 
 /// Boots `file` as the only cVM's program and asserts that the monitor refuses it, saying `message` about it.
 fn assert_refused(platform: Platform, file: Vec<u8>, message: &str) {
@@ -36,7 +41,7 @@ fn assert_refused(platform: Platform, file: Vec<u8>, message: &str) {
 /// The same for a list of changes to the program that exits at once.
 fn assert_all_refused(platform: Platform, cases: &[(&dyn Fn(&mut Elf), &str)]) {
     for (change, message) in cases {
-        let mut elf = code::minimal();
+        let mut elf = code::minimal(platform.arch());
         change(&mut elf);
         assert_refused(platform, elf.to_bytes(), message);
     }
@@ -44,12 +49,13 @@ fn assert_all_refused(platform: Platform, cases: &[(&dyn Fn(&mut Elf), &str)]) {
 
 fn the_synthetic_program_runs_as_it_is(platform: Platform) {
     // Without this, every refusal below could be for another reason than the one that is tested.
+    let (relative, _) = relocation_types(platform);
     let elves = [
-        code::minimal(),
-        code::minimal().with_relocations(0x4000, &[(0x2000, RELATIVE)]),
+        code::minimal(platform.arch()),
+        code::minimal(platform.arch()).with_relocations(0x4000, &[(0x2000, relative)]),
         Elf {
-            loads: vec![code::minimal().loads[0].clone()],
-            ..code::minimal()
+            loads: vec![code::minimal(platform.arch()).loads[0].clone()],
+            ..code::minimal(platform.arch())
         },
     ];
     for elf in elves {
@@ -61,7 +67,7 @@ fn the_synthetic_program_runs_as_it_is(platform: Platform) {
 }
 
 fn a_truncated_file_is_refused_at_every_length(platform: Platform) {
-    let whole = code::minimal().to_bytes();
+    let whole = code::minimal(platform.arch()).to_bytes();
     let size = whole.len();
     let cut = |length: usize| whole[..length].to_vec();
     assert_refused(platform, Vec::new(), "not an ELF file");
@@ -91,7 +97,7 @@ fn a_truncated_file_is_refused_at_every_length(platform: Platform) {
 
 fn a_wrong_header_is_refused(platform: Platform) {
     let patched = |offset: usize, bytes: &[u8]| {
-        let mut file = code::minimal().to_bytes();
+        let mut file = code::minimal(platform.arch()).to_bytes();
         file[offset..offset + bytes.len()].copy_from_slice(bytes);
         file
     };
@@ -122,21 +128,28 @@ fn a_wrong_header_is_refused(platform: Platform) {
     assert_refused(platform, patched(56, &[0, 0]), "no segment to load");
 
     let native = platform.arch().elf_machine();
+    let foreign = Architecture::ALL
+        .map(Architecture::elf_machine)
+        .into_iter()
+        .find(|machine| *machine != native);
+    let foreign = foreign.expect("another architecture");
     let machine = |machine: u16| format!("machine {machine}, expected {native}");
     const PURECAP: &str = "a purecap program: not yet; build it for the hybrid ABI";
     assert_all_refused(
         platform,
         &[
-            (&|elf| elf.machine = EM_AARCH64, &machine(EM_AARCH64)),
+            (&|elf| elf.machine = foreign, &machine(foreign)),
             (&|elf| elf.machine = EM_X86_64, &machine(EM_X86_64)),
             (
                 &|elf| elf.kind = ET_REL,
                 "ELF type 1, expected ET_DYN (3) or ET_EXEC (2)",
             ),
             (&|elf| elf.flags = 0x1_0000, PURECAP),
-            (&|elf| elf.flags = 0x2_0000, PURECAP),
         ],
     );
+    if platform.arch() == Architecture::CheriRiscv {
+        assert_all_refused(platform, &[(&|elf| elf.flags = 0x2_0000, PURECAP)]);
+    }
 }
 
 fn segments_that_lie_are_refused(platform: Platform) {
@@ -152,7 +165,7 @@ fn segments_that_lie_are_refused(platform: Platform) {
         ..Load::new(0x2000, &[], PF_R)
     };
     const TLS: &str = "TLS segment: expected one at most, within a loaded segment";
-    let size = code::minimal().to_bytes().len();
+    let size = code::minimal(platform.arch()).to_bytes().len();
     let truncated = |end: &str| format!("segment 0 ends at file offset {end}, but the file has {size} bytes");
     assert_all_refused(
         platform,
@@ -202,7 +215,7 @@ fn segments_that_lie_are_refused(platform: Platform) {
         ],
     );
     // More than there is: refused when it is placed.
-    let mut huge = code::minimal();
+    let mut huge = code::minimal(platform.arch());
     huge.loads[1].memory_size = 1 << 39;
     let outcome = Scenario::new([cvm("huge", "huge", &[])])
         .member("huge", huge.to_bytes())
@@ -240,8 +253,8 @@ fn what_wants_a_dynamic_linker_is_refused(platform: Platform) {
 }
 
 fn relocations_that_lie_are_refused(platform: Platform) {
-    let relocations =
-        |list: &'static [(u64, u32)]| move |elf: &mut Elf| *elf = elf.clone().with_relocations(0x4000, list);
+    let (relative, jump_slot) = relocation_types(platform);
+    let relocations = |list: Vec<(u64, u32)>| move |elf: &mut Elf| *elf = elf.clone().with_relocations(0x4000, &list);
     let table = |address: u64, size: u64| {
         move |elf: &mut Elf| {
             *elf = elf
@@ -254,23 +267,23 @@ fn relocations_that_lie_are_refused(platform: Platform) {
         platform,
         &[
             (
-                &relocations(&[(0x2000, RELATIVE), (0x2008, JUMP_SLOT)]),
-                "relocation 1 has type 5, expected a relative one",
+                &relocations(vec![(0x2000, relative), (0x2008, jump_slot)]),
+                &format!("relocation 1 has type {jump_slot}, expected a relative one"),
             ),
             (
-                &relocations(&[(0x2000, 0)]),
+                &relocations(vec![(0x2000, 0)]),
                 "relocation 0 has type 0, expected a relative one",
             ),
             (
-                &relocations(&[(0x2ff9, RELATIVE)]),
+                &relocations(vec![(0x2ff9, relative)]),
                 "relocation 0 changes 0x2ff9, outside of every segment",
             ),
             (
-                &relocations(&[(0, RELATIVE)]),
+                &relocations(vec![(0, relative)]),
                 "relocation 0 changes 0x0, outside of every segment",
             ),
             (
-                &relocations(&[(u64::MAX, RELATIVE)]),
+                &relocations(vec![(u64::MAX, relative)]),
                 "relocation 0 changes 0xffffffffffffffff, outside of every segment",
             ),
             (&table(0x1000, 24), TABLE),
@@ -289,7 +302,7 @@ fn a_program_at_fixed_addresses_needs_its_place(platform: Platform) {
     // ET_EXEC at an address that ISAv9 cannot have without a base, and that ISAv8 counts from 0.
     let elf = Elf {
         kind: object::elf::ET_EXEC,
-        ..code::minimal()
+        ..code::minimal(platform.arch())
     };
     let scenario = Scenario::new([cvm("fixed", "fixed", &[])]).member("fixed", elf.to_bytes());
     let outcome = scenario.boot(platform);

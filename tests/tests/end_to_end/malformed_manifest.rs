@@ -280,11 +280,18 @@ fn memory_that_is_not_there_is_refused(platform: Platform) {
         );
         assert!(outcome.of("hello").is_empty(), "{outcome}");
     };
+    let end = platform.ram() + (128 << 20);
     let (base, size, heap, stack) = (names::ISOLATION_BASE, names::ISOLATION_SIZE, names::HEAP, names::STACK);
-    refused(&[(base, 0x8000_0000)], "isolation base 0x80000000, size 0x");
-    refused(&[(base, 0x1000_0000)], "isolation base 0x10000000, size 0x");
+    refused(
+        &[(base, platform.monitor())],
+        &format!("isolation base {:#x}, size 0x", platform.monitor()),
+    );
+    refused(
+        &[(base, platform.device())],
+        &format!("isolation base {:#x}, size 0x", platform.device()),
+    );
     refused(&[(base, 0xffff_ffff_ffff_f000)], "isolation base 0xfffffffffffff000");
-    refused(&[(base, 0x8800_0000)], "isolation base 0x88000000, size 0x");
+    refused(&[(base, end)], &format!("isolation base {end:#x}, size 0x"));
     refused(
         &[(size, 4096)],
         "idle: isolation size 0x1000, but program, heap and stack need 0x",

@@ -2,7 +2,7 @@
 
 use abi::FaultKind;
 use abi::manifest::RestartPolicy;
-use tests::{Outcome, Platform, Scenario, code, cvm, on_cheri_riscv, on_every_platform};
+use tests::{Outcome, Platform, Scenario, code, cvm, on_every_platform};
 use tools::manifest::{CvmSpec, Restart};
 
 on_every_platform!(
@@ -11,8 +11,8 @@ on_every_platform!(
     always_restarts_after_both,
     a_restart_waits_for_its_delay,
     a_restart_without_a_delay_does_not_starve_the_others,
+    a_restart_gives_fresh_memory_and_registers,
 );
-on_cheri_riscv!(a_restart_gives_fresh_memory_and_registers);
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -110,7 +110,7 @@ fn a_restart_gives_fresh_memory_and_registers(platform: Platform) {
     };
     let amnesiac = restarted(amnesiac, RestartPolicy::OnFault, 3, 0);
     let outcome = Scenario::new([amnesiac])
-        .member("amnesiac", code::amnesiac().to_bytes())
+        .member("amnesiac", code::amnesiac(platform.arch()).to_bytes())
         .boot(platform);
     // Each life looks for traces and would exit with the number of the check that found one.
     assert_eq!(fate(&outcome, "amnesiac"), (KILLED.to_owned(), 3, 4), "{outcome}");
