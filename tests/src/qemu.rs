@@ -24,6 +24,7 @@ fn emulator(platform: Platform) -> (&'static str, Option<&'static str>) {
             "INTRAVISOR_QEMU_RISCV64XCHERI",
             option_env!("INTRAVISOR_QEMU_RISCV64XCHERI"),
         ),
+        Platform::QemuMorello => ("INTRAVISOR_QEMU_MORELLO", option_env!("INTRAVISOR_QEMU_MORELLO")),
         _ => (
             "INTRAVISOR_QEMU_RISCV64CHERI",
             option_env!("INTRAVISOR_QEMU_RISCV64CHERI"),

@@ -87,6 +87,24 @@ impl Assembler {
         }
     }
 
+    /// `to` = `to` + `from`.
+    pub(super) fn add_register(&mut self, to: Register, from: Register) -> &mut Assembler {
+        let (to, from) = (self.number(to), self.number(from));
+        match self.arch {
+            CheriRiscv => self.push(from << 20 | to << 15 | to << 7 | 0x33),
+            Morello => self.push(0x8b00_0000 | from << 16 | to << 5 | to),
+        }
+    }
+
+    /// `to` = `to` - `from`.
+    pub(super) fn subtract_register(&mut self, to: Register, from: Register) -> &mut Assembler {
+        let (to, from) = (self.number(to), self.number(from));
+        match self.arch {
+            CheriRiscv => self.push(0x4000_0000 | from << 20 | to << 15 | to << 7 | 0x33),
+            Morello => self.push(0xcb00_0000 | from << 16 | to << 5 | to),
+        }
+    }
+
     /// `to` = `to` | `from`.
     pub(super) fn or(&mut self, to: Register, from: Register) -> &mut Assembler {
         let (to, from) = (self.number(to), self.number(from));

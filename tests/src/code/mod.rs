@@ -85,12 +85,20 @@ fn write(code: &mut Assembler, offset: usize, length: usize) {
     code.set(Argument(2), length as u32).hostcall(Hostcall::Write);
 }
 
-/// Writes `text` (2047 bytes at most) with one hostcall and exits with 0.
+/// Writes `text` (2047 bytes at most), in as many parts as the monitor wants it, and exits with 0.
 pub fn writer(arch: Architecture, text: &[u8]) -> Elf {
     let mut code = Assembler::new(arch);
-    code.data_address(Scratch(0));
-    write(&mut code, 0, text.len());
-    code.exit(0).elf(text)
+    let (pointer, rest) = (Scratch(0), Scratch(1));
+    code.data_address(pointer).set(rest, text.len() as u32);
+    let start = code.here();
+    code.set(Argument(0), STREAM_OUTPUT as u32);
+    code.add(Argument(1), pointer, 0).add(Argument(2), rest, 0);
+    code.hostcall(Hostcall::Write);
+    code.add_register(pointer, Argument(0))
+        .subtract_register(rest, Argument(0));
+    let back = start - code.here();
+    code.branch_not_zero(rest, back).exit(0);
+    code.elf(text)
 }
 
 /// Writes `first`, gives its time away, writes `second`, and all that again, 100 times; exits with 0.

@@ -81,7 +81,8 @@ impl Auditor {
                 found.push(format!("{place} holds {what}"));
             }
         };
-        for core in 0..board.cores() {
+        // A core that has never run has nothing: what reset gives it, it gets when it is started.
+        for core in (0..board.cores()).filter(|core| board.instructions(*core) > 0) {
             // What only the monitor can reach is not the running cVM's, whatever runs.
             let pc = board.pc(core);
             let running = board
@@ -246,9 +247,18 @@ fn the_scan_finds_what_it_looks_for(platform: Platform) {
     let found = auditor.violations(&running.board);
     assert_eq!(found.len(), 1, "the monitor's authority in a cVM's register: {found:?}");
     running.board.plant_in_register(0, 20, &own);
-    running.board.plant_in_register(3, 20, &root);
+    assert_eq!(auditor.violations(&running.board), Vec::<String>::new());
+    // The last core that runs, parked or not.
+    let core = (0..4).rfind(|core| running.board.instructions(*core) > 0).unwrap();
+    running.board.plant_in_register(core, 20, &root);
     let found = auditor.violations(&running.board);
-    assert_eq!(found.len(), 1, "the root in a parked core's register: {found:?}");
+    assert!(
+        !found.is_empty()
+            && found
+                .iter()
+                .all(|what| what.starts_with("register c20 of ") || what.starts_with("register C20 of ")),
+        "{found:?}"
+    );
 }
 
 fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
@@ -256,12 +266,19 @@ fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
     let entries = outcome.ledger();
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
     let devices: &[&str] = match platform.arch() {
-        Architecture::CheriRiscv => &["console", "timer", "interrupt controller", "power"],
+        Architecture::CheriRiscv => &["console", "interrupt controller", "power", "timer"],
         Architecture::Morello => &["console", "interrupt controller", "interrupt interface"],
     };
     let cvms = ["one data", "one code", "two data", "two code"];
-    let carved = [devices, &["monitor text", "monitor data", "cVM pool"]].concat();
-    assert_eq!(names, [&["root"], carved.as_slice(), &cvms].concat(), "{outcome}");
+    let mut found = names[1..1 + devices.len()].to_vec();
+    found.sort_unstable();
+    assert_eq!((names[0], found.as_slice()), ("root", devices), "{outcome}");
+    assert_eq!(
+        names[1 + devices.len()..],
+        [&["monitor text", "monitor data", "cVM pool"][..], &cvms].concat(),
+        "{outcome}"
+    );
+    let carved = &entries[1..devices.len() + 4];
     assert!(
         outcome
             .monitor()
@@ -288,7 +305,6 @@ fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
     let disjoint = |one: &LedgerEntry, other: &LedgerEntry| {
         one.what.top <= u128::from(other.what.base) || other.what.top <= u128::from(one.what.base)
     };
-    let carved = &entries[1..=carved.len()];
     for (index, one) in carved.iter().enumerate() {
         for other in &carved[index + 1..] {
             assert!(disjoint(one, other), "{} and {}\n{outcome}", one.name, other.name);

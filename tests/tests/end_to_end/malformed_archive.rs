@@ -48,6 +48,13 @@ fn header(archive: &[u8], index: usize) -> usize {
     starts.map(|(at, _)| at).nth(index).expect("so many entries")
 }
 
+/// Offset of the data of the `index`th entry.
+fn data(archive: &[u8], index: usize) -> usize {
+    let start = header(archive, index);
+    let digits = std::str::from_utf8(&archive[start + NAME_SIZE..start + NAME_SIZE + 8]).unwrap();
+    (start + HEADER + usize::from_str_radix(digits, 16).unwrap()).next_multiple_of(4)
+}
+
 fn a_truncated_archive_is_refused(platform: Platform) {
     let archive = good(platform);
     let (program, trailer) = (header(&archive, 1), header(&archive, 2));
@@ -56,19 +63,14 @@ fn a_truncated_archive_is_refused(platform: Platform) {
     cut(1, &missing(0));
     cut(HEADER - 1, &missing(0));
     cut(HEADER, "archive: at offset 0x6e: expected a name within the archive");
-    let data = (HEADER + MEMBER.len() + 1).next_multiple_of(4);
-    cut(
-        data + 1,
-        &format!("archive: at offset {data:#x}: expected the whole data of a member"),
-    );
+    let cut_in_data = |length: usize, index: usize| {
+        let start = data(&archive, index);
+        let message = format!("archive: at offset {start:#x}: expected the whole data of a member");
+        cut(length, &message);
+    };
+    cut_in_data(data(&archive, 0) + 1, 0);
     cut(program + 20, &missing(program));
-    cut(
-        trailer - 4,
-        &format!(
-            "archive: at offset {:#x}: expected the whole data of a member",
-            program + 116
-        ),
-    );
+    cut_in_data(trailer - 4, 1);
     // The trailer is what says that nothing is missing.
     cut(trailer, &missing(trailer));
     cut(trailer + HEADER - 1, &missing(trailer));
@@ -79,6 +81,7 @@ fn a_truncated_archive_is_refused(platform: Platform) {
 fn a_damaged_header_is_refused(platform: Platform) {
     let archive = good(platform);
     let program = header(&archive, 1);
+    let manifest = data(&archive, 0);
     let patched = |offset: usize, bytes: &[u8], message: &str| {
         let mut archive = archive.clone();
         archive[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -94,8 +97,16 @@ fn a_damaged_header_is_refused(platform: Platform) {
     patched(SIZE, b"+0000001", "0x36: expected eight hexadecimal digits");
     patched(SIZE, &[0xff; 8], "0x36: expected eight hexadecimal digits");
     patched(MODE, b" 00081a4", "0xe: expected eight hexadecimal digits");
-    patched(SIZE, b"ffffffff", "0x7c: expected the whole data of a member");
-    patched(SIZE, b"7fffffff", "0x7c: expected the whole data of a member");
+    patched(
+        SIZE,
+        b"ffffffff",
+        &format!("{manifest:#x}: expected the whole data of a member"),
+    );
+    patched(
+        SIZE,
+        b"7fffffff",
+        &format!("{manifest:#x}: expected the whole data of a member"),
+    );
     patched(NAME_SIZE, b"ffffffff", "0x6e: expected a name within the archive");
     patched(NAME_SIZE, b"00000000", "0x6e: expected a name that ends with NUL");
     patched(NAME_SIZE, b"00000005", "0x6e: expected a name that ends with NUL");
