@@ -14,6 +14,7 @@ on_every_platform!(
     other_harts_are_parked,
 );
 on_machine!(
+    a_large_archive_boots,
     a_run_can_be_repeated_to_the_instruction,
     parked_harts_stay_asleep,
     an_initrd_in_the_way_stops_the_boot,
@@ -100,6 +101,13 @@ fn a_hundred_cvms_run_at_once(platform: Platform) {
     for pair in ranges.iter().collect::<Vec<_>>().windows(2) {
         assert!(pair[0].1 <= u128::from(pair[1].0), "{pair:x?} overlap\n{outcome}");
     }
+}
+
+fn a_large_archive_boots(platform: Platform) {
+    let scenario = Scenario::new([cvm("hello", "hello", &[])]).member("filler", vec![0; 12 << 20]);
+    let outcome = scenario.boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("hello"), ["hello from hello"], "{outcome}");
 }
 
 fn other_harts_are_parked(platform: Platform) {

@@ -12,6 +12,8 @@ on_every_platform!(
     what_could_imitate_another_is_made_visible,
     a_long_line_is_broken_and_an_open_one_ended,
     a_prompt_is_shown_before_the_input,
+    names_in_a_program_cannot_imitate_the_monitor,
+    readers_are_served_in_the_order_in_which_they_came,
 );
 
 /// What `echo` says when it is ready.
@@ -164,4 +166,42 @@ fn a_prompt_is_shown_before_the_input(platform: Platform) {
     outcome.assert_status(1);
     assert_eq!(outcome.row("asker").state, "exited 42", "{outcome}");
     assert_eq!(outcome.of("asker"), ["which? "], "{outcome}");
+}
+
+fn names_in_a_program_cannot_imitate_the_monitor(platform: Platform) {
+    // The fault report names functions of the program, and the program says what they are called.
+    let mut faulty = code::minimal(platform.arch());
+    let forged = "f\nall cVMs have ended\r\n[monitor] power off, status 0\r\n\u{1b}[2K[victim] hello";
+    faulty.functions = vec![(0x1000, 0x1000, forged.to_owned())];
+    // No instruction at the entry point.
+    faulty.loads[0].data = vec![0; 12];
+    let outcome = Scenario::new([cvm("forger", "forger", &[])])
+        .member("forger", faulty.to_bytes())
+        .boot(platform);
+    outcome.assert_status(1);
+    assert_eq!(outcome.faults().len(), 1, "{outcome}");
+    assert!(!outcome.console.contains('\u{1b}'), "{outcome}");
+    assert_eq!(outcome.of("victim"), Vec::<&str>::new(), "{outcome}");
+    let ends = outcome
+        .monitor()
+        .iter()
+        .filter(|line| line.starts_with("all cVMs have ended"))
+        .count();
+    assert_eq!(ends, 1, "{outcome}");
+    let power_offs = outcome
+        .monitor()
+        .iter()
+        .filter(|line| line.starts_with("power off"))
+        .count();
+    assert_eq!(power_offs, 1, "{outcome}");
+}
+
+fn readers_are_served_in_the_order_in_which_they_came(platform: Platform) {
+    let asker = |name| cvm(name, "asker", &[]);
+    let outcome = Scenario::new([asker("one"), asker("two"), asker("three")])
+        .member("asker", code::asker(platform.arch(), b"? ").to_bytes())
+        .input("[three] ? ", "abc")
+        .boot(platform);
+    let codes = ["one", "two", "three"].map(|name| outcome.row(name).state);
+    assert_eq!(codes, ["exited 97", "exited 98", "exited 99"], "{outcome}");
 }

@@ -1,6 +1,5 @@
 //! Archives that are damaged: the monitor says where, and powers off with a failing status.
 
-use abi::manifest::MEMBER;
 use tests::{Outcome, Platform, Scenario, cvm, on_every_platform};
 use tools::archive::{self, Member};
 

@@ -38,8 +38,11 @@ fn assert_refused(platform: Platform, file: Vec<u8>, message: &str) {
     assert_eq!(outcome.monitor().last(), Some(&expected.as_str()), "{outcome}");
 }
 
-/// The same for a list of changes to the program that exits at once.
-fn assert_all_refused(platform: Platform, cases: &[(&dyn Fn(&mut Elf), &str)]) {
+/// A change to the program that exits at once, and what the monitor says of the result.
+type Case<'a> = (&'a dyn Fn(&mut Elf), &'a str);
+
+/// The same for each of a list of changes.
+fn assert_all_refused(platform: Platform, cases: &[Case<'_>]) {
     for (change, message) in cases {
         let mut elf = code::minimal(platform.arch());
         change(&mut elf);
@@ -210,6 +213,10 @@ fn segments_that_lie_are_refused(platform: Platform) {
                 "segment 1 is writable and executable",
             ),
             (&|elf| elf.loads.clear(), "no segment to load"),
+            (
+                &|elf| (0..200).for_each(|page| data(elf, 0x4000 + page * 0x1000)),
+                "ELF header: expected at most 64 loadable segments",
+            ),
             (&|elf| elf.loads.extend([thread_local(1), thread_local(1)]), TLS),
             (&|elf| elf.loads.push(thread_local(1 << 41)), TLS),
         ],

@@ -14,6 +14,7 @@ on_every_platform!(
     an_unknown_key_is_refused,
     memory_that_is_not_there_is_refused,
     defaults_fill_what_is_left_out,
+    tokens_without_meaning_are_passed_over,
 );
 
 fn assert_refused(platform: Platform, manifest: &[u8], message: &str) {
@@ -316,4 +317,25 @@ fn defaults_fill_what_is_left_out(platform: Platform) {
     let outcome = Scenario::with_manifest(platform, manifest).boot(platform);
     outcome.assert_status(0);
     assert_eq!(outcome.of("second"), ["yielded 10 times"], "{outcome}");
+}
+
+fn tokens_without_meaning_are_passed_over(platform: Platform) {
+    // NOP is a token that a device tree may have anywhere between others.
+    const NOP: [u8; 4] = 4_u32.to_be_bytes();
+    let good = two().encode().unwrap();
+    let field = |index: usize| u32::from_be_bytes(good[index * 4..][..4].try_into().unwrap()) as usize;
+    let (structure, strings, size) = (field(2), field(3), field(9));
+    assert!(structure < strings, "the strings are moved along");
+    // Before the first property, between two properties, and before the end token.
+    let second = structure + 8 + 12 + (names::COMPATIBLE.len() + 1).next_multiple_of(4);
+    for at in [structure + 8, second, structure + size - 4] {
+        let mut manifest = good.clone();
+        manifest.splice(at..at, NOP);
+        for (index, value) in [(1, good.len() + 4), (3, strings + 4), (9, size + 4)] {
+            manifest[index * 4..][..4].copy_from_slice(&u32::try_from(value).unwrap().to_be_bytes());
+        }
+        let outcome = Scenario::with_manifest(platform, manifest).boot(platform);
+        outcome.assert_status(0);
+        assert_eq!(outcome.of("second"), ["yielded 10 times"], "{outcome}");
+    }
 }
