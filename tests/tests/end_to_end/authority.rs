@@ -15,6 +15,7 @@ use tools::manifest::{CvmSpec, Restart};
 
 on_machine!(
     the_root_is_gone_after_boot,
+    ended_cvms_leave_no_authority_in_registers,
     the_scan_finds_what_it_looks_for,
     the_ledger_tells_where_everything_comes_from,
     the_second_line_of_defence_holds_without_the_first,
@@ -198,6 +199,28 @@ fn the_root_is_gone_after_boot(platform: Platform) {
     let hoard = auditor.entry("hoarder data");
     assert_eq!(tagged(hoard.base..hoard.top as u64), 3);
     assert_eq!(tagged(auditor.frames["hoarder"].clone()), 6, "PCC, DDC and four copies");
+}
+
+fn ended_cvms_leave_no_authority_in_registers(platform: Platform) {
+    let cvms = [
+        cvm("hello", "hello", &[]),
+        cvm("rogue", "rogue", &["read-monitor"]),
+        cvm("clock", "clock", &["2", "1"]),
+    ];
+    let mut running = Scenario::new(cvms).on_board(platform);
+    running.until("cVMs started");
+    let mut auditor = Auditor::new(&running.board);
+    for name in ["hello", "rogue", "clock"] {
+        run_into(&mut running.board, &auditor, name);
+        assert_eq!(auditor.violations(&running.board), Vec::<String>::new(), "in {name}");
+    }
+    running.until("all cVMs have ended");
+    assert_eq!(auditor.violations(&running.board), Vec::<String>::new());
+    assert_eq!(auditor.frames.len(), 3);
+    for (address, what) in running.board.tagged_memory() {
+        let left = auditor.frames.iter().find(|(_, frame)| frame.contains(&address));
+        assert!(left.is_none(), "{what} is left at {address:#x}: {left:?}");
+    }
 }
 
 /// Runs to an instruction of a cVM.
