@@ -194,11 +194,9 @@ impl log::Log for Logger {
     fn log(&self, record: &log::Record<'_>) {
         match record.level() {
             log::Level::Info => monitor_line(*record.args()),
-            level => monitor_line(format_args!(
-                "{}: {}",
-                level.as_str().to_ascii_lowercase(),
-                record.args()
-            )),
+            log::Level::Error => monitor_line(format_args!("error: {}", record.args())),
+            log::Level::Warn => monitor_line(format_args!("warn: {}", record.args())),
+            log::Level::Debug | log::Level::Trace => monitor_line(format_args!("debug: {}", record.args())),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::console::Lines;
 use crate::elf::{PAGE, Program};
 use crate::layout::{self, Layout};
-use crate::loader::{self, Place};
+use crate::loader::{self, Load, Place, Source};
 use crate::manifest::CvmSpec;
 use crate::pool::Pool;
 use crate::root::{CarveError, EntryId, Ledger, POOL};
@@ -61,10 +61,10 @@ pub(crate) struct Cvm {
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
     pub(crate) hostcalls: u64,
-    /// Ticks that the last load took.
-    pub(crate) load_time: u64,
-    /// Tick of the last start.
-    pub(crate) started: u64,
+    /// The load that has to be finished before the cVM runs.
+    pub(crate) loading: Option<Load>,
+    /// Tick of the first start.
+    pub(crate) first_started: Option<u64>,
     pub(crate) last_fault: Option<FaultKind>,
     /// A read that waits for input: pointer and length as the cVM gave them.
     pub(crate) pending_read: Option<(u64, usize)>,
@@ -128,8 +128,8 @@ impl Cvm {
             lines: Lines::default(),
             restarts: 0,
             hostcalls: 0,
-            load_time: 0,
-            started: 0,
+            loading: None,
+            first_started: None,
             last_fault: None,
             pending_read: None,
         })
@@ -183,16 +183,40 @@ impl Cvm {
         Ok(())
     }
 
-    /// Starts a life: fresh capabilities, fresh memory, fresh registers.
+    /// Begins a life: fresh capabilities, and a load of fresh memory that [`Cvm::load`] carries out.
     ///
     /// # Errors
-    /// A message that names what could not be derived or written.
-    pub(crate) fn start(&mut self, frame: &Frame, ledger: &mut Ledger, pool: EntryId, now: u64) -> Result<(), String> {
+    /// A message that names what could not be derived.
+    pub(crate) fn begin(&mut self, ledger: &mut Ledger, pool: EntryId, now: u64) -> Result<(), String> {
         self.carve(ledger, pool).map_err(|error| format!("{error}"))?;
-        let Authority { code, data } = &*self.authority;
         arch::protection::loading(self.memory());
-        loader::load(self.elf, &self.program, &self.layout, &self.block, data, self.place)
-            .map_err(|refused| format!("the memory refused a write after {} bytes", refused.copied))?;
+        self.loading = Some(Load::new());
+        self.life = Life::Alive;
+        self.first_started.get_or_insert(now);
+        self.pending_read = None;
+        Ok(())
+    }
+
+    /// Does the next step of the load, and after the last one prepares the registers.
+    ///
+    /// # Errors
+    /// A message that names what could not be written or derived.
+    pub(crate) fn load(&mut self, frame: &Frame) -> Result<(), String> {
+        let Some(load) = &mut self.loading else { return Ok(()) };
+        let source = Source {
+            elf: self.elf,
+            program: &self.program,
+            layout: &self.layout,
+            block: &self.block,
+            data: &self.authority.data,
+            place: self.place,
+        };
+        let done = load.step(&source);
+        if !done.map_err(|refused| format!("the memory refused a write after {} bytes", refused.copied))? {
+            return Ok(());
+        }
+        self.loading = None;
+        let Authority { code, data } = &*self.authority;
         let origin = self.place.base.wrapping_add(self.layout.bias);
         arch::protection::loaded(self.memory());
         for pages in self.program.executable_pages() {
@@ -209,11 +233,7 @@ impl Cvm {
                 seen(self.layout.tls.start),
                 [seen(self.layout.start_block.start), self.block.len() as u64],
             )
-            .map_err(|error| format!("entry point: {error}"))?;
-        self.life = Life::Alive;
-        self.started = now;
-        self.pending_read = None;
-        Ok(())
+            .map_err(|error| format!("entry point: {error}"))
     }
 
     /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.

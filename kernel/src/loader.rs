@@ -58,34 +58,111 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: Option<&Layout>, pl
     block
 }
 
-/// Fills the memory of a cVM: fresh, as after every start.
-///
-/// # Errors
-/// [`Refused`] when `data` does not cover the layout, which [`layout::plan`](crate::layout::plan) excludes.
-pub(crate) fn load(
-    elf: &[u8],
-    program: &Program,
-    layout: &Layout,
-    block: &[u8],
-    data: &Slot,
-    place: Place,
-) -> Result<(), Refused> {
-    user::zero(data, place.base, layout.size as usize)?;
-    let origin = place.base.wrapping_add(layout.bias);
-    for segment in &program.segments {
-        user::copy_out(&elf[segment.file.clone()], data, origin.wrapping_add(segment.address))?;
+/// Most bytes that one step of a load zeroes or copies, and most relocations that it applies: what a step takes is what
+/// others may have to wait for.
+const STEP_BYTES: u64 = 32 * 1024;
+const STEP_RELOCATIONS: usize = 128;
+
+/// How far a load has come: what to do next, and from which offset or index on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Zero(u64),
+    Segment(usize, usize),
+    Tls(usize),
+    Relocation(usize),
+    StartBlock,
+    Done,
+}
+
+/// A load that fills the memory of a cVM, fresh, in steps.
+#[derive(Debug)]
+pub(crate) struct Load(Stage);
+
+/// What a load works on.
+pub(crate) struct Source<'a> {
+    pub(crate) elf: &'a [u8],
+    pub(crate) program: &'a Program,
+    pub(crate) layout: &'a Layout,
+    pub(crate) block: &'a [u8],
+    pub(crate) data: &'a Slot,
+    pub(crate) place: Place,
+}
+
+impl Load {
+    /// A load that has done nothing yet.
+    pub(crate) const fn new() -> Load {
+        Load(Stage::Zero(0))
     }
-    if let Some(tls) = &program.tls {
-        user::copy_out(
-            &elf[tls.file.clone()],
+
+    /// Does the next step; true when there is none left.
+    ///
+    /// # Errors
+    /// [`Refused`] when the data capability does not cover the layout, which [`layout::plan`](crate::layout::plan)
+    /// excludes.
+    pub(crate) fn step(&mut self, source: &Source<'_>) -> Result<bool, Refused> {
+        let Source {
+            elf,
+            program,
+            layout,
+            block,
             data,
-            place.base + layout.tls.start + arch::TLS_OFFSET,
-        )?;
+            place,
+        } = *source;
+        let origin = place.base.wrapping_add(layout.bias);
+        // Copies a part of a file range to where it belongs; the offset behind it, or none at the end.
+        let copy = |file: &Range<usize>, from: usize, to: u64| -> Result<Option<usize>, Refused> {
+            let end = file.len().min(from + STEP_BYTES as usize);
+            user::copy_out(
+                &elf[file.start + from..file.start + end],
+                data,
+                to.wrapping_add(from as u64),
+            )?;
+            Ok((end < file.len()).then_some(end))
+        };
+        self.0 = match self.0 {
+            Stage::Zero(from) => {
+                let end = layout.size.min(from + STEP_BYTES);
+                user::zero(data, place.base + from, (end - from) as usize)?;
+                if end < layout.size {
+                    Stage::Zero(end)
+                } else {
+                    Stage::Segment(0, 0)
+                }
+            }
+            Stage::Segment(index, from) => match program.segments.get(index) {
+                Some(segment) => match copy(&segment.file, from, origin.wrapping_add(segment.address))? {
+                    Some(from) => Stage::Segment(index, from),
+                    None => Stage::Segment(index + 1, 0),
+                },
+                None => Stage::Tls(0),
+            },
+            Stage::Tls(from) => match &program.tls {
+                Some(tls) => {
+                    let to = place.base + layout.tls.start + arch::TLS_OFFSET;
+                    copy(&tls.file, from, to)?.map_or(Stage::Relocation(0), Stage::Tls)
+                }
+                None => Stage::Relocation(0),
+            },
+            Stage::Relocation(from) => {
+                let bias = place.seen.wrapping_add(layout.bias);
+                let mut done = 0;
+                for relocation in program.relocations(elf).skip(from).take(STEP_RELOCATIONS) {
+                    let value = relocation.addend.wrapping_add(bias);
+                    user::copy_out(&value.to_le_bytes(), data, origin.wrapping_add(relocation.address))?;
+                    done += 1;
+                }
+                if done == STEP_RELOCATIONS {
+                    Stage::Relocation(from + done)
+                } else {
+                    Stage::StartBlock
+                }
+            }
+            Stage::StartBlock => {
+                user::copy_out(block, data, place.base + layout.start_block.start)?;
+                Stage::Done
+            }
+            Stage::Done => Stage::Done,
+        };
+        Ok(self.0 == Stage::Done)
     }
-    let seen_bias = place.seen.wrapping_add(layout.bias);
-    for relocation in program.relocations(elf) {
-        let value = relocation.addend.wrapping_add(seen_bias);
-        user::copy_out(&value.to_le_bytes(), data, origin.wrapping_add(relocation.address))?;
-    }
-    user::copy_out(block, data, place.base + layout.start_block.start)
 }

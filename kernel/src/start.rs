@@ -71,7 +71,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     ledger.print(0..ledger.len());
 
     arch::interrupts::init(&platform);
-    arch::console::enable_interrupt();
+    arch::console::set_interrupt(true);
     let Some(frequency) = arch::timer::frequency(&platform) else {
         panic!("the device tree gives no timer frequency")
     };
@@ -285,30 +285,27 @@ fn open_usual_windows() {
 
 /// Derives a capability for every device window that the platform has; returns their number.
 fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
-    for window in &arch::USUAL_WINDOWS {
-        arch::window(window.device).clear();
-    }
-    let mut count = 0;
+    let mut carved = [false; Device::COUNT];
     for window in arch::windows(platform) {
         // The first of a kind is the monitor's.
-        if arch::window(window.device).decoded().tag {
+        if core::mem::replace(&mut carved[window.device as usize], true) {
             continue;
         }
-        let carved = ledger.derive(
+        let entry = ledger.derive(
             arch::window(window.device),
             (Ledger::ROOT, arch::root()),
             (window.device.name(), "device window"),
             window.base..window.base + window.size,
             arch::device_permissions(),
         );
-        match carved {
-            Ok(_) => count += 1,
-            // Without a console there is nobody to tell.
-            Err(_) if window.device == Device::Console => arch::power_off(false),
-            Err(error) => panic!("{error}"),
+        entry.unwrap_or_else(|error| panic!("{error}"));
+    }
+    for window in &arch::USUAL_WINDOWS {
+        if !carved[window.device as usize] {
+            arch::window(window.device).clear();
         }
     }
-    count
+    carved.into_iter().filter(|carved| *carved).count()
 }
 
 /// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.

@@ -12,8 +12,8 @@ use spin::Mutex;
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// A cVM that is started again rests for this many times as long as its report and its last load have taken, so that a
-/// storm of restarts leaves most of the processor to the others.
+/// A cVM that is started again rests for this many times as long as the monitor has dealt with its end, the report above
+/// all, so that a storm of faults leaves most of the processor to the others.
 const RESTART_REST: u64 = 8;
 
 /// Everything that a trap handler works on. Lock order: this, then the console.
@@ -71,18 +71,14 @@ impl Monitor {
     }
 
     fn wait_end(&self, id: usize, seconds: i32) -> u64 {
-        self.cvms[id]
-            .started
-            .saturating_add(self.ticks(SECOND.saturating_mul(seconds.unsigned_abs().into())))
+        let started = self.cvms[id].first_started.unwrap_or(self.boot);
+        started.saturating_add(self.ticks(SECOND.saturating_mul(seconds.unsigned_abs().into())))
     }
 
     fn start(&mut self, id: usize, now: u64) {
         let cvm = &mut self.cvms[id];
-        match cvm.start(self.scheduler.threads[id].frame, &mut self.ledger, self.pool, now) {
-            Ok(()) => {
-                cvm.load_time = arch::timer::now().saturating_sub(now);
-                self.scheduler.wake(id);
-            }
+        match cvm.begin(&mut self.ledger, self.pool, now) {
+            Ok(()) => self.scheduler.wake(id),
             Err(error) => {
                 log::error!("{}: cannot start: {error}", cvm.spec.name);
                 cvm.life = Life::Ended(End::Failed);
@@ -105,11 +101,11 @@ impl Monitor {
         let wanted = match cvm.spec.restart {
             RestartPolicy::Never => false,
             RestartPolicy::OnFault => matches!(end, End::Faulted(_)),
-            RestartPolicy::Always => true,
+            RestartPolicy::Always => end != End::Failed,
         };
         if wanted && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
-            let spent = arch::timer::now().saturating_sub(now) + cvm.load_time;
+            let spent = arch::timer::now().saturating_sub(now);
             cvm.life = Life::Restarting {
                 at: now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST))),
                 ended: end,
@@ -122,6 +118,8 @@ impl Monitor {
             );
         } else {
             cvm.life = Life::Ended(end);
+            cvm.authority.code.clear();
+            cvm.authority.data.clear();
         }
         self.due(now);
     }
@@ -164,6 +162,9 @@ impl Monitor {
         loop {
             let now = arch::timer::now();
             if let Some(frame) = self.scheduler.dispatch(now) {
+                if self.load(frame) {
+                    continue;
+                }
                 arch::timer::set_deadline(self.deadline());
                 return frame;
             }
@@ -177,18 +178,53 @@ impl Monitor {
         }
     }
 
+    /// When the current cVM is not loaded yet: does a step of its load in its time, then what has become due meanwhile.
+    fn load(&mut self, frame: &'static Frame) -> bool {
+        let Some(id) = self.scheduler.current().filter(|id| self.cvms[*id].loading.is_some()) else {
+            return false;
+        };
+        if let Err(error) = self.cvms[id].load(frame) {
+            log::error!("{}: cannot start: {error}", self.cvms[id].spec.name);
+            self.cvms[id].loading = None;
+            self.end(id, End::Failed, arch::timer::now());
+        }
+        self.service_devices();
+        let now = arch::timer::now();
+        self.due(now);
+        if self.scheduler.preempted(now) {
+            self.scheduler.release(now);
+        }
+        true
+    }
+
     /// Takes what devices have to say: console input, which wakes who waits for it.
     pub(crate) fn service_devices(&mut self) {
         let input = &mut self.input;
-        while arch::interrupts::service(|| {
-            while let Some(byte) = arch::console::get() {
-                // A full queue drops the newest input, as a UART does.
-                let _ = input.push_back(byte);
+        arch::interrupts::service(|| {
+            while !input.is_full() {
+                match arch::console::get() {
+                    // There is room: this cannot fail.
+                    Some(byte) => drop(input.push_back(byte)),
+                    None => return,
+                }
             }
-        })
-        .is_some()
-        {}
+            // What does not fit stays in the device until somebody has read: `take_input` lets it interrupt again.
+            arch::console::set_interrupt(false);
+        });
         crate::hostcall::serve_readers(self);
+    }
+
+    /// The next byte of console input, without taking it.
+    pub(crate) fn peek_input(&self) -> Option<u8> {
+        self.input.front().copied()
+    }
+
+    /// Takes a byte of console input.
+    pub(crate) fn take_input(&mut self) {
+        if self.input.is_full() {
+            arch::console::set_interrupt(true);
+        }
+        self.input.pop_front();
     }
 
     /// Prints what became of every cVM and powers off.

@@ -105,9 +105,10 @@ pub(crate) fn check(mut bytes: Vec<u8>) -> Result<Vec<u8>, TreeError> {
         });
     }
     let gaps = walk(&bytes[..structure_end], structure, &bytes[strings..strings_end])?;
-    for (closed, gap) in gaps.iter().enumerate() {
-        let gap = gap - closed * 4;
-        bytes.copy_within(gap + 4..structure_end, gap);
+    // What lies between two gaps moves once, by the size of the gaps before it.
+    for (index, gap) in gaps.iter().enumerate() {
+        let end = gaps.get(index + 1).copied().unwrap_or(structure_end);
+        bytes.copy_within(gap + 4..end, gap - index * 4);
     }
     let size = (structure_end - structure - gaps.len() * 4) as u32;
     bytes[36..40].copy_from_slice(&size.to_be_bytes());

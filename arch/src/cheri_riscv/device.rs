@@ -127,9 +127,13 @@ pub mod console {
         (read8(Device::Console, LINE_STATUS) & RECEIVED_DATA != 0).then(|| read8(Device::Console, DATA))
     }
 
-    /// Lets received bytes raise an interrupt.
-    pub fn enable_interrupt() {
-        write8(Device::Console, INTERRUPT_ENABLE, RECEIVED_DATA);
+    /// Whether received bytes raise an interrupt.
+    pub fn set_interrupt(enabled: bool) {
+        write8(
+            Device::Console,
+            INTERRUPT_ENABLE,
+            if enabled { RECEIVED_DATA } else { 0 },
+        );
     }
 }
 

@@ -41,6 +41,9 @@ const CAUSE_HOSTCALL: u64 = 8;
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
 
+/// Number of the register in which the copy routines hold a cVM's authority.
+const COPY_AUTHORITY: usize = 5;
+
 /// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
 pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
 /// What the kernel does when the monitor itself faults.
@@ -79,6 +82,8 @@ impl Frame {
 pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
+        // The authority that refused is a cVM's; no copy of it stays behind in this frame.
+        frame.register(COPY_AUTHORITY).clear();
         return frame;
     }
     // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.

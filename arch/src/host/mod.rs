@@ -166,8 +166,10 @@ pub mod console {
         WORLD.with_borrow_mut(|world| world.input.pop_front())
     }
 
-    /// Nothing to enable.
-    pub fn enable_interrupt() {}
+    /// Whether input that the test has typed is pending as an interrupt.
+    pub fn set_interrupt(enabled: bool) {
+        WORLD.with_borrow_mut(|world| world.interrupt = enabled);
+    }
 }
 
 /// Interrupts: pending while there is input.
@@ -180,7 +182,7 @@ pub mod interrupts {
 
     /// Services pending input; `None` = nothing pending.
     pub fn service(drain: impl FnOnce()) -> Option<bool> {
-        let pending = WORLD.with_borrow(|world| !world.input.is_empty());
+        let pending = WORLD.with_borrow(|world| world.interrupt && !world.input.is_empty());
         pending.then(|| {
             drain();
             true

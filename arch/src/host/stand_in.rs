@@ -9,6 +9,8 @@ pub(super) struct World {
     pub(super) memory: BTreeMap<u64, u8>,
     pub(super) output: Vec<u8>,
     pub(super) input: VecDeque<u8>,
+    /// Whether input raises an interrupt.
+    pub(super) interrupt: bool,
     pub(super) now: u64,
     pub(super) deadline: Option<u64>,
 }
@@ -19,6 +21,7 @@ std::thread_local! {
             memory: BTreeMap::new(),
             output: Vec::new(),
             input: VecDeque::new(),
+            interrupt: true,
             now: 0,
             deadline: None,
         })

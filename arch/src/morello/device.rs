@@ -143,10 +143,14 @@ pub mod console {
         (read32(Device::Console, FLAGS) & RECEIVE_EMPTY == 0).then(|| read32(Device::Console, DATA) as u8)
     }
 
-    /// Lets received bytes raise an interrupt.
-    pub fn enable_interrupt() {
+    /// Whether received bytes raise an interrupt.
+    pub fn set_interrupt(enabled: bool) {
         write32(Device::Console, CONTROL, ENABLED);
-        write32(Device::Console, INTERRUPT_MASK, RECEIVE_INTERRUPTS);
+        write32(
+            Device::Console,
+            INTERRUPT_MASK,
+            if enabled { RECEIVE_INTERRUPTS } else { 0 },
+        );
     }
 
     /// Number of the console's interrupt.

@@ -73,14 +73,14 @@ fn deliver(monitor: &mut Monitor, frame: &Frame, address: u64, length: usize) ->
     let mut buffer = [0; CHUNK];
     let mut count = 0;
     while count < length.min(CHUNK) {
-        match monitor.input.front().copied() {
+        match monitor.peek_input() {
             Some(END_OF_INPUT) if count > 0 => break,
             Some(END_OF_INPUT) => {
-                monitor.input.pop_front();
+                monitor.take_input();
                 break;
             }
             Some(byte) => {
-                monitor.input.pop_front();
+                monitor.take_input();
                 buffer[count] = byte;
                 count += 1;
             }

@@ -46,7 +46,17 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
         .unwrap();
     let mut monitor = load(bytes.leak(), ledger, (pool, POOL_START..POOL_END), 10_000_000).unwrap();
     monitor.start_waiting(arch::timer::now());
+    finish_loading(&mut monitor);
     monitor
+}
+
+/// Carries out every load that has begun; nobody runs meanwhile.
+fn finish_loading(monitor: &mut Monitor) {
+    for (cvm, thread) in monitor.cvms.iter_mut().zip(&monitor.scheduler.threads) {
+        while cvm.loading.is_some() {
+            cvm.load(thread.frame).unwrap();
+        }
+    }
 }
 
 fn copy<'a>(value: &Value<'a>) -> Value<'a> {
@@ -271,6 +281,7 @@ fn policies_restart_within_limit_and_after_delay() {
                 "{policy}: not before the delay is over"
             );
             monitor.due(now + TICKS_A_MILLISECOND);
+            finish_loading(&mut monitor);
             assert_eq!(
                 (monitor.cvms[0].life, monitor.cvms[0].restarts),
                 (Life::Alive, restart),
@@ -332,4 +343,59 @@ fn programs_that_do_not_fit_are_refused_by_key() {
         refusal(("isolation-base", Cells(0x8000_0000))),
         "cVM a: isolation base 0x80000000, size 0x7000: that memory does not exist or is in use"
     );
+}
+
+#[test]
+fn a_load_gives_way_to_a_greater_priority() {
+    let large = [
+        ("isolation-size", Cells(1 << 17)),
+        ("restart-policy", Text("on-fault")),
+        ("restart-limit", Cell(1)),
+    ];
+    let mut monitor = monitor(&[&large, &[("priority", Cell(7))]]);
+    assert!(call(&mut monitor, Hostcall::Nanosleep, [100, 0, 0, 0, 0, 0]) == (1, Next::Switch, 0));
+    let now = arch::timer::now();
+    monitor.end(0, End::Faulted(FaultKind::Bounds), now);
+    monitor.due(now);
+    assert!(monitor.cvms[0].loading.is_some());
+    // The sleeper wakes in the middle of the load, which then has not come to its end.
+    stand_in::advance(10);
+    monitor.next();
+    assert_eq!(monitor.current(), Some(1));
+    assert!(monitor.cvms[0].loading.is_some());
+}
+
+#[test]
+fn a_restarting_cvm_does_not_postpone_who_waits_for_it() {
+    let restarting = [
+        ("wait", Cell(1)),
+        ("restart-policy", Text("always")),
+        ("restart-limit", Cell(9)),
+    ];
+    let mut monitor = monitor(&[&restarting, &[]]);
+    let begun = arch::timer::now();
+    for part in 1..4 {
+        let now = begun + part * 250 * TICKS_A_MILLISECOND;
+        monitor.end(0, End::Exited(0), now);
+        monitor.due(now + 1);
+        assert_eq!(monitor.cvms[1].life, Life::Waiting);
+    }
+    monitor.due(begun + 1000 * TICKS_A_MILLISECOND);
+    assert_eq!(monitor.cvms[1].life, Life::Alive);
+}
+
+#[test]
+fn input_that_nobody_reads_stays_in_the_device() {
+    let mut monitor = monitor(&[&[("heap", Cells(4096))]]);
+    let sent: Vec<u8> = (0..3000).map(|index| b'a' + (index % 26) as u8).collect();
+    stand_in::type_input(&sent);
+    monitor.service_devices();
+    assert!(monitor.input.is_full());
+    let buffer = monitor.cvms[0].memory().start;
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        let (_, _, count) = call(&mut monitor, Hostcall::Read, [0, buffer, 4096, 0, 0, 0]);
+        received.extend(stand_in::memory(buffer, count as usize));
+    }
+    assert_eq!(received, sent, "nothing is lost");
 }
