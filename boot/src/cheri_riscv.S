@@ -30,11 +30,22 @@ _start:
 
 .balign 4
 1:  csrw mie, zero
+    csrw mstatus, zero
     # On a processor without CHERI the next instruction traps: say so.
     lla t0, no_cheri
     csrw mtvec, t0
     csrr t1, 0xbc0                              # mccsr
-    bnez a0, park
+    # What reset may leave open: counters for U-mode, protection entries, traps delegated to S-mode where there is one.
+    csrw mcounteren, zero
+    csrw pmpcfg0, zero
+    csrw pmpcfg2, zero
+    csrr t0, misa
+    srli t0, t0, 18
+    andi t0, t0, 1
+    beqz t0, 9f
+    csrw medeleg, zero
+    csrw mideleg, zero
+9:  bnez a0, park
 
     lla t0, intravisor_bss_start
     lla t2, intravisor_bss_end

@@ -4,6 +4,8 @@ use core::fmt;
 
 const MAGIC: &[u8] = b"070701";
 const HEADER: usize = 110;
+/// Most members of an archive: they are searched one by one.
+const MEMBER_LIMIT: usize = 1024;
 const TRAILER: &str = "TRAILER!!!";
 /// File type bits of the mode: only regular files are members.
 const TYPE_MASK: u32 = 0o170_000;
@@ -44,7 +46,13 @@ impl<'a> Archive<'a> {
     /// [`ArchiveError`] at the first thing that is not as the format wants it.
     pub(crate) fn check(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError> {
         let mut offset = 0;
+        let mut members = 0;
         while let Some((_, next)) = entry(bytes, offset)? {
+            members += 1;
+            if members > MEMBER_LIMIT {
+                let expected = "the trailer after at most 1024 members";
+                return Err(ArchiveError { offset, expected });
+            }
             offset = next;
         }
         Ok(Archive { bytes })

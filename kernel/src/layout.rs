@@ -38,7 +38,10 @@ pub(crate) enum LayoutError {
 impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            LayoutError::TooLarge => write!(f, "program, heap and stack together exceed 2^40 bytes"),
+            LayoutError::TooLarge => write!(
+                f,
+                "program, heap and stack together, or the isolation size, exceed 2^40 bytes"
+            ),
             LayoutError::Isolation { needed, given } => {
                 write!(
                     f,
@@ -108,6 +111,7 @@ pub(crate) fn plan(
     let needed = place(0, PAGE)?.end;
     let size = match size {
         None => needed,
+        Some(given) if given > 1 << 40 => return Err(LayoutError::TooLarge),
         Some(given) if given >= needed => given,
         Some(given) => return Err(LayoutError::Isolation { needed, given }),
     };

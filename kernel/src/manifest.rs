@@ -100,10 +100,16 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Vec<CvmSpec>, ManifestError> 
 fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
     // Read once: every look-up in the node itself would read it from its start.
     let properties: Vec<NodeProperty<'_>> = node.properties().collect();
-    for property in &properties {
+    for (position, property) in properties.iter().enumerate() {
         if !names::PROPERTIES.contains(&property.name) {
             return Err(format!("cVM number {index}: unknown key \"{}\"", property.name));
         }
+        if properties[..position].iter().any(|other| other.name == property.name) {
+            return Err(format!("cVM number {index}: key \"{}\" is given twice", property.name));
+        }
+    }
+    if let Some(child) = node.children().next() {
+        return Err(format!("cVM number {index}: unknown node \"{}\"", child.name));
     }
     let name = properties.iter().find(|property| property.name == names::NAME);
     let name = name.and_then(|property| tree::text(property.value));

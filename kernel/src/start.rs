@@ -46,6 +46,15 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     };
     let memory = memory_of(&platform, boot.text.0);
     let initrd = initrd(&platform);
+    if let Some(range) = initrd
+        .as_ref()
+        .filter(|range| range.start < memory.start || range.end > memory.end)
+    {
+        panic!(
+            "the initrd {:#x}-{:#x} is not in the memory that holds the image",
+            range.start, range.end
+        );
+    }
 
     let mut ledger = Ledger::new(arch::root());
     let devices = carve_devices(&mut ledger, &platform);
@@ -72,7 +81,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
 
     arch::interrupts::init(&platform);
     arch::console::set_interrupt(true);
-    let Some(frequency) = arch::timer::frequency(&platform) else {
+    let Some(frequency) = arch::timer::frequency(&platform).filter(|frequency| *frequency > 0) else {
         panic!("the device tree gives no timer frequency")
     };
     run(archive, ledger, pool, frequency, heap)
@@ -232,6 +241,9 @@ pub(crate) fn heap_end(data: u64, image_end: u64, memory: &Range<u64>, extra: u6
 
 /// The archive: the initrd, copied to the heap, or what `pack` appended to the image, where it lies.
 fn archive(boot: &BootInfo, header: &ImageHeader, initrd: Option<Range<u64>>, heap_end: u64) -> &'static [u8] {
+    if initrd.is_none() && header.archive_size == 0 {
+        return &[];
+    }
     let Some(range) = initrd else {
         let start = arch::pointer(boot.text.0 + header.archive_offset);
         // SAFETY: these bytes of the image lie in the monitor's data and nothing ever writes them.

@@ -84,6 +84,14 @@ fn what_is_wrong_is_told_with_its_offset() {
     );
 }
 
+#[test]
+fn too_many_members_are_refused() {
+    let members = |count| vec![("x", &b""[..]); count];
+    assert!(Archive::check(&archive(&members(1024))).is_ok());
+    let many = archive(&members(1025));
+    assert!(refusal(&many).ends_with("expected the trailer after at most 1024 members"));
+}
+
 proptest! {
     #[test]
     fn a_damaged_archive_is_refused_or_read_within_its_bytes(

@@ -52,6 +52,13 @@ fn a_size_that_is_too_small_is_refused_with_what_is_needed() {
 #[test]
 fn absurd_sizes_are_refused() {
     let program = Program::check(&program()).unwrap();
+    for size in [u64::MAX, u64::MAX - 4095, (1 << 40) + 1] {
+        assert_eq!(
+            plan(&program, None, 100, 0, 0, Some(size)),
+            Err(LayoutError::TooLarge),
+            "{size:#x}"
+        );
+    }
     for (stack, heap) in [(u64::MAX, 0), (0, u64::MAX), (1 << 41, 0), (1 << 39, 1 << 39)] {
         assert_eq!(
             plan(&program, None, 100, stack, heap, None),

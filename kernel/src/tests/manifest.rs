@@ -134,6 +134,18 @@ fn every_bad_value_is_named_with_its_cvm_and_key() {
 }
 
 #[test]
+fn a_key_may_be_given_once() {
+    let cvm: &[(&str, Value<'_>)] = &[
+        ("label", Text("a")),
+        ("runtime", Text("hello.elf")),
+        ("heap", Cells(1)),
+        ("heap", Cells(2)),
+    ];
+    let error = "manifest.dtb: cVM number 0: key \"heap\" is given twice";
+    assert_eq!(read_bytes(&manifest(COMPATIBLE, &[cvm])), Err(error.into()));
+}
+
+#[test]
 fn the_list_as_a_whole_is_checked() {
     let cvm: &[(&str, Value<'_>)] = &[("label", Text("a")), ("runtime", Text("hello.elf"))];
     assert_eq!(

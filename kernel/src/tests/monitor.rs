@@ -333,7 +333,7 @@ fn programs_that_do_not_fit_are_refused_by_key() {
     );
     assert_eq!(
         refusal(("heap", Cells(1 << 40))),
-        "cVM a: program: program, heap and stack together exceed 2^40 bytes"
+        "cVM a: program: program, heap and stack together, or the isolation size, exceed 2^40 bytes"
     );
     assert_eq!(
         refusal(("isolation-size", Cells(0x1000))),
