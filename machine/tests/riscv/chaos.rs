@@ -44,7 +44,7 @@ fn confined(isa: Isa, seed: u64) -> Lab {
         lab = match random.next() % 3 {
             0 => lab.set(number, random.next() >> (random.next() % 64)),
             1 => lab.set_capability(number, data.set_address(DATA + random.next() % 0x1000)),
-            _ => lab.set_capability(number, code.set_address(START + random.next() % 0x1000 & !1)),
+            _ => lab.set_capability(number, code.set_address((START + random.next() % 0x1000) & !1)),
         };
     }
     for number in special::ALL {
