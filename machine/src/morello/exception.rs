@@ -384,10 +384,15 @@ impl Core {
         self.pc = self.next;
         self.select_bank();
         self.look = true;
-        let fetch = pending.syndrome.is_some_and(|syndrome| syndrome >> 26 == class::INSTRUCTION_ABORT + 1);
+        let fetch = pending
+            .syndrome
+            .is_some_and(|syndrome| syndrome >> 26 == class::INSTRUCTION_ABORT + 1);
         if fetch && interrupted == (self.el, self.pc) {
             // The vector itself cannot be fetched: nothing will ever happen again.
-            bus.stop = Some(Stop::TrapLoop { address: self.pc, core: self.number });
+            bus.stop = Some(Stop::TrapLoop {
+                address: self.pc,
+                core: self.number,
+            });
         }
     }
 

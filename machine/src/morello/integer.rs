@@ -71,7 +71,15 @@ pub(super) fn add_with_carry(x: u64, y: u64, carry: u64, wide: bool) -> (u64, u3
         let (sum, second) = partial.overflowing_add(carry);
         let overflow = (!(x ^ y) & (x ^ sum)) >> 63;
         let negative = (sum >> 63) as u32;
-        (sum, flags([negative, u32::from(sum == 0), u32::from(first || second), overflow as u32]))
+        (
+            sum,
+            flags([
+                negative,
+                u32::from(sum == 0),
+                u32::from(first || second),
+                overflow as u32,
+            ]),
+        )
     } else {
         let total = u64::from(x as u32) + u64::from(y as u32) + carry;
         let (sum, x, y) = (total as u32, x as u32, y as u32);
