@@ -300,11 +300,11 @@ fn memory_that_is_not_there_is_refused(platform: Platform) {
     refused(&[(size, 1 << 30)], "needs 0x40000000 bytes of memory, 0x");
     refused(
         &[(heap, u64::MAX)],
-        "idle: program, heap and stack together exceed 2^40 bytes",
+        "idle: program, heap and stack together, or the isolation size, exceed 2^40 bytes",
     );
     refused(
         &[(stack, u64::MAX)],
-        "idle: program, heap and stack together exceed 2^40 bytes",
+        "idle: program, heap and stack together, or the isolation size, exceed 2^40 bytes",
     );
     refused(&[(heap, 1 << 39)], "needs 0x80");
 }
