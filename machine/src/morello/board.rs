@@ -3,6 +3,7 @@
 use super::bus::{Bus, Devices, ExceptionRecord, TUBE, Tube, Virt, map};
 use super::core::{Activity, Code, Core, Levels};
 use super::gic::{Gic, Version};
+use super::image::ImageHeader;
 use super::psci::Conduit;
 use super::timer::{INSTRUCTIONS_PER_TICK, Timer};
 use super::tree::{TreeInput, device_tree};
@@ -601,24 +602,5 @@ impl Board {
                 Some((address, Capability::from_memory(low, high, tag)))
             })
         })
-    }
-}
-
-/// What the header of an arm64 Image says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ImageHeader {
-    offset: u64,
-    size: u64,
-}
-
-impl ImageHeader {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        if bytes.get(0x38..0x3c)? != b"ARM\x64" {
-            return None;
-        }
-        let size = word(16)?;
-        // An Image without a size is an old one, whose offset means nothing.
-        (size != 0).then_some(Self { offset: word(8)?, size })
     }
 }

@@ -1,7 +1,8 @@
 //! What the cores share: RAM, devices, the clock, and the requests that only the board can serve.
 
 use super::core::Core;
-use super::gic::{Gic, Register, Version};
+use super::gic::{Gic, Version};
+use super::gic_registers::Register;
 use super::psci::Conduit;
 use super::uart::Uart;
 use crate::{Console, Stop, TaggedMemory};

@@ -7,7 +7,8 @@
 use super::bus::Bus;
 use super::core::{Core, Handler, Step};
 use super::{
-    atomics, branch, capability_memory, capability_operations, fp, integer, memory, simd, simd_memory, system,
+    atomics, branch, capability_branches, capability_memory, capability_operations, fp, integer, memory, simd,
+    simd_memory, system,
 };
 
 /// The fixed bits of an encoding.
@@ -46,7 +47,11 @@ pub(super) const fn pattern(text: &str) -> Pattern {
 /// The function that executes `word`.
 pub(super) fn decode(word: u32) -> Handler {
     let tables: &[&[Row]] = match word >> 25 & 15 {
-        1 => &[capability_memory::INSTRUCTIONS, capability_operations::INSTRUCTIONS],
+        1 => &[
+            capability_memory::INSTRUCTIONS,
+            capability_operations::INSTRUCTIONS,
+            capability_branches::INSTRUCTIONS,
+        ],
         8 | 9 => &[integer::IMMEDIATE],
         10 | 11 => &[branch::INSTRUCTIONS, system::INSTRUCTIONS],
         4 | 6 | 12 | 14 => &[memory::INSTRUCTIONS, atomics::INSTRUCTIONS, simd_memory::INSTRUCTIONS],

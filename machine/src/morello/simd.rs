@@ -5,69 +5,87 @@
 use super::bus::Bus;
 use super::core::{Core, Step};
 use super::decode::{Row, bit, bits, pattern, rd, rm, rn};
-use super::float::{Binary, Format, Rounding};
-use super::fp::expand_immediate;
+use super::float::{Binary, Format};
 use super::simd_memory::{element, insert};
+use super::{simd_move, simd_shift, simd_unary};
 
 /// Advanced SIMD, vector and scalar.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("0..0 1110 000. .... 0... .1.. .... ...."), copy),
-    (pattern("0101 1110 000. .... 0000 01.. .... ...."), copy_scalar),
-    (pattern("0.10 1110 000. .... 0... .0.. .... ...."), extract),
-    (pattern("0.00 1110 000. .... 0... 00.. .... ...."), table),
-    (pattern("0.00 1110 ..0. .... 0... 10.. .... ...."), permute),
-    (pattern("0..0 1110 ..10 000. .... 10.. .... ...."), two_register),
-    (pattern("0..0 1110 ..11 000. .... 10.. .... ...."), across),
+    (pattern("0..0 1110 000. .... 0... .1.. .... ...."), simd_move::copy),
+    (
+        pattern("0101 1110 000. .... 0000 01.. .... ...."),
+        simd_move::copy_scalar,
+    ),
+    (pattern("0.10 1110 000. .... 0... .0.. .... ...."), simd_move::extract),
+    (pattern("0.00 1110 000. .... 0... 00.. .... ...."), simd_move::table),
+    (pattern("0.00 1110 ..0. .... 0... 10.. .... ...."), simd_move::permute),
+    (
+        pattern("0..0 1110 ..10 000. .... 10.. .... ...."),
+        simd_unary::two_register,
+    ),
+    (pattern("0..0 1110 ..11 000. .... 10.. .... ...."), simd_unary::across),
     (pattern("0..0 1110 ..1. .... .... .1.. .... ...."), three_same),
     (pattern("0..0 1110 ..1. .... .... 00.. .... ...."), three_different),
-    (pattern("0..0 1111 0000 0... .... .1.. .... ...."), modified_immediate),
-    (pattern("0..0 1111 0... .... .... .1.. .... ...."), shift_immediate),
+    (
+        pattern("0..0 1111 0000 0... .... .1.. .... ...."),
+        simd_move::modified_immediate,
+    ),
+    (
+        pattern("0..0 1111 0... .... .... .1.. .... ...."),
+        simd_shift::shift_immediate,
+    ),
     (pattern("0..0 1111 .... .... .... .0.. .... ...."), by_element),
-    (pattern("01.1 1110 ..10 000. .... 10.. .... ...."), two_register_scalar),
-    (pattern("01.1 1110 ..11 000. .... 10.. .... ...."), pairwise_scalar),
+    (
+        pattern("01.1 1110 ..10 000. .... 10.. .... ...."),
+        simd_unary::two_register_scalar,
+    ),
+    (
+        pattern("01.1 1110 ..11 000. .... 10.. .... ...."),
+        simd_unary::pairwise_scalar,
+    ),
     (pattern("01.1 1110 ..1. .... .... .1.. .... ...."), three_same_scalar),
     (
         pattern("01.1 1111 0... .... .... .1.. .... ...."),
-        shift_immediate_scalar,
+        simd_shift::shift_immediate_scalar,
     ),
     (pattern("01.1 1111 .... .... .... .0.. .... ...."), by_element_scalar),
 ];
 
 /// How many elements, and of what size.
 #[derive(Clone, Copy)]
-struct Shape {
+pub(super) struct Shape {
     /// Binary logarithm of the bytes of an element.
-    size: u32,
-    count: u32,
+    pub(super) size: u32,
+    pub(super) count: u32,
 }
 
 impl Shape {
-    fn vector(word: u32, size: u32) -> Self {
+    pub(super) fn vector(word: u32, size: u32) -> Self {
         Self {
             size,
             count: (if bit(word, 30) { 16 } else { 8 }) >> size,
         }
     }
 
-    fn scalar(size: u32) -> Self {
+    pub(super) fn scalar(size: u32) -> Self {
         Self { size, count: 1 }
     }
 
-    fn width(self) -> u32 {
+    pub(super) fn width(self) -> u32 {
         8 << self.size
     }
 
-    fn mask(self) -> u64 {
+    pub(super) fn mask(self) -> u64 {
         u64::MAX >> (64 - self.width())
     }
 
-    fn signed(self, value: u64) -> i64 {
+    pub(super) fn signed(self, value: u64) -> i64 {
         let unused = 64 - self.width();
         (value << unused) as i64 >> unused
     }
 
     /// Sign- or zero-extended to a number that cannot overflow.
-    fn number(self, value: u64, signed: bool) -> i128 {
+    pub(super) fn number(self, value: u64, signed: bool) -> i128 {
         if signed {
             self.signed(value).into()
         } else {
@@ -76,15 +94,15 @@ impl Shape {
     }
 
     /// The float format of the element size.
-    fn format(self) -> Format {
+    pub(super) fn format(self) -> Format {
         if self.size == 3 { Format::Double } else { Format::Single }
     }
 
-    fn map(self, x: u128, f: impl Fn(u64) -> u64) -> u128 {
+    pub(super) fn map(self, x: u128, f: impl Fn(u64) -> u64) -> u128 {
         (0..self.count).fold(0, |result, e| insert(result, e, self.size, f(element(x, e, self.size))))
     }
 
-    fn zip(self, x: u128, y: u128, f: impl Fn(u64, u64) -> u64) -> u128 {
+    pub(super) fn zip(self, x: u128, y: u128, f: impl Fn(u64, u64) -> u64) -> u128 {
         (0..self.count).fold(0, |result, e| {
             insert(
                 result,
@@ -95,7 +113,7 @@ impl Shape {
         })
     }
 
-    fn zip3(self, x: u128, y: u128, z: u128, f: impl Fn(u64, u64, u64) -> u64) -> u128 {
+    pub(super) fn zip3(self, x: u128, y: u128, z: u128, f: impl Fn(u64, u64, u64) -> u64) -> u128 {
         (0..self.count).fold(0, |result, e| {
             let at = |vector| element(vector, e, self.size);
             insert(result, e, self.size, f(at(x), at(y), at(z)))
@@ -103,7 +121,7 @@ impl Shape {
     }
 
     /// Combines neighbours: those of `x`, then those of `y`.
-    fn pairwise(self, x: u128, y: u128, f: impl Fn(u64, u64) -> u64) -> u128 {
+    pub(super) fn pairwise(self, x: u128, y: u128, f: impl Fn(u64, u64) -> u64) -> u128 {
         (0..self.count).fold(0, |result, e| {
             let (from, index) = if e < self.count / 2 {
                 (x, e)
@@ -118,11 +136,11 @@ impl Shape {
         })
     }
 
-    fn truth(self, holds: bool) -> u64 {
+    pub(super) fn truth(self, holds: bool) -> u64 {
         if holds { self.mask() } else { 0 }
     }
 
-    fn saturate(self, value: i128, signed: bool) -> u64 {
+    pub(super) fn saturate(self, value: i128, signed: bool) -> u64 {
         let (low, high) = if signed {
             (-(1i128 << (self.width() - 1)), (1i128 << (self.width() - 1)) - 1)
         } else {
@@ -133,136 +151,14 @@ impl Shape {
 }
 
 impl Core {
-    fn vector(&self, n: u32) -> u128 {
+    pub(super) fn vector(&self, n: u32) -> u128 {
         self.v[n as usize]
     }
 
-    fn set_vector(&mut self, n: u32, value: u128) -> Step {
+    pub(super) fn set_vector(&mut self, n: u32, value: u128) -> Step {
         self.v[n as usize] = value;
         Ok(())
     }
-}
-
-/// The element that an imm5 field names: size and index.
-fn element_field(field: u32) -> Option<(u32, u32)> {
-    let size = field.trailing_zeros();
-    (size < 4).then_some((size, field >> (size + 1)))
-}
-
-/// DUP, INS, SMOV, UMOV.
-fn copy(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let Some((size, index)) = element_field(bits(word, 16, 5)) else {
-        return core.undefined();
-    };
-    core.require_fp()?;
-    let (full, field) = (bit(word, 30), bits(word, 11, 4));
-    let shape = Shape::vector(word, size);
-    let source = core.vector(rn(word));
-    if bit(word, 29) {
-        if !full {
-            return core.undefined();
-        }
-        let value = element(source, field >> size, size);
-        let result = insert(core.vector(rd(word)), index, size, value);
-        return core.set_vector(rd(word), result);
-    }
-    match field {
-        0 if size < 3 || full => {
-            let value = element(source, index, size);
-            core.set_vector(rd(word), shape.map(0, |_| value))
-        }
-        1 if size < 3 || full => {
-            let value = core.x(rn(word));
-            core.set_vector(rd(word), shape.map(0, |_| value))
-        }
-        3 if full => {
-            let result = insert(core.vector(rd(word)), index, size, core.x(rn(word)));
-            core.set_vector(rd(word), result)
-        }
-        5 if size < 2 || size == 2 && full => {
-            let value = shape.signed(element(source, index, size)) as u64;
-            core.set_x(rd(word), if full { value } else { value & 0xffff_ffff });
-            Ok(())
-        }
-        7 if full == (size == 3) => {
-            core.set_x(rd(word), element(source, index, size));
-            Ok(())
-        }
-        _ => core.undefined(),
-    }
-}
-
-fn copy_scalar(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let Some((size, index)) = element_field(bits(word, 16, 5)) else {
-        return core.undefined();
-    };
-    core.require_fp()?;
-    core.set_scalar(rd(word), element(core.vector(rn(word)), index, size));
-    Ok(())
-}
-
-fn extract(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (full, index) = (bit(word, 30), bits(word, 11, 4));
-    if bits(word, 22, 2) != 0 || !full && index > 7 {
-        return core.undefined();
-    }
-    core.require_fp()?;
-    let (low, high) = (core.vector(rn(word)), core.vector(rm(word)));
-    let result = if full {
-        if index == 0 {
-            low
-        } else {
-            low >> (8 * index) | high << (128 - 8 * index)
-        }
-    } else {
-        let both = u128::from(high as u64) << 64 | u128::from(low as u64);
-        u128::from((both >> (8 * index)) as u64)
-    };
-    core.set_vector(rd(word), result)
-}
-
-/// TBL, TBX.
-fn table(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    core.require_fp()?;
-    let (registers, keep) = (bits(word, 13, 2) + 1, bit(word, 12));
-    let indices = core.vector(rm(word));
-    let old = core.vector(rd(word));
-    let shape = Shape::vector(word, 0);
-    let result = (0..shape.count).fold(0, |result, e| {
-        let index = element(indices, e, 0) as u32;
-        let value = if index < 16 * registers {
-            element(core.vector((rn(word) + index / 16) % 32), index % 16, 0)
-        } else if keep {
-            element(old, e, 0)
-        } else {
-            0
-        };
-        insert(result, e, 0, value)
-    });
-    core.set_vector(rd(word), result)
-}
-
-/// UZP, TRN, ZIP.
-fn permute(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (size, opcode) = (bits(word, 22, 2), bits(word, 12, 3));
-    if opcode & 3 == 0 || size == 3 && !bit(word, 30) {
-        return core.undefined();
-    }
-    core.require_fp()?;
-    let shape = Shape::vector(word, size);
-    let (x, y) = (core.vector(rn(word)), core.vector(rm(word)));
-    let part = opcode >> 2;
-    let half = shape.count / 2;
-    let result = (0..shape.count).fold(0, |result, e| {
-        let (from, index) = match opcode & 3 {
-            1 if e < half => (x, 2 * e + part),
-            1 => (y, 2 * (e - half) + part),
-            2 => (if e & 1 == 0 { x } else { y }, (e & !1) + part),
-            _ => (if e & 1 == 0 { x } else { y }, e / 2 + part * half),
-        };
-        insert(result, e, size, element(from, index, size))
-    });
-    core.set_vector(rd(word), result)
 }
 
 fn float_binary(upper: bool, high: bool, opcode: u32) -> Option<Binary> {
@@ -493,389 +389,6 @@ fn three_different(core: &mut Core, _: &mut Bus, word: u32) -> Step {
         insert(result, e, size + 1, number as u64)
     });
     core.set_vector(rd(word), result)
-}
-
-/// MOVI, MVNI, ORR, BIC and FMOV with an immediate.
-fn modified_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let immediate = bits(word, 16, 3) << 5 | bits(word, 5, 5);
-    let (mode, invert) = (bits(word, 12, 4), bit(word, 29));
-    if bit(word, 11) {
-        return core.undefined();
-    }
-    core.require_fp()?;
-    let byte = u64::from(immediate);
-    let repeat = |value: u64, width: u32| (0..64 / width).fold(0, |all, at| all | value << (at * width));
-    let pattern = match mode {
-        0..=7 => repeat(byte << (8 * (mode >> 1)), 32),
-        8..=11 => repeat(byte << (8 * (mode >> 1 & 1)), 16),
-        12 => repeat(byte << 8 | 0xff, 32),
-        13 => repeat(byte << 16 | 0xffff, 32),
-        14 if invert => (0..8).fold(0, |all, at| {
-            all | if byte >> at & 1 == 1 { 0xff << (8 * at) } else { 0 }
-        }),
-        14 => repeat(byte, 8),
-        _ if invert && !bit(word, 30) => return core.undefined(),
-        _ if invert => expand_immediate(immediate, Format::Double),
-        _ => repeat(expand_immediate(immediate, Format::Single), 32),
-    };
-    let whole = u128::from(pattern) << 64 | u128::from(pattern);
-    let old = core.vector(rd(word));
-    let changes = mode < 12 && mode & 1 == 1;
-    let result = match (changes, invert, mode) {
-        (true, false, _) => old | whole,
-        (true, true, _) => old & !whole,
-        (false, true, 0..=13) => !whole,
-        _ => whole,
-    };
-    let low = if bit(word, 30) { u128::MAX } else { u64::MAX.into() };
-    core.set_vector(rd(word), result & low)
-}
-
-/// Shifts of one element by an immediate that keep the size.
-fn shift_operation(shape: Shape, upper: bool, opcode: u32, amounts: (u32, u32), x: u64, old: u64) -> Option<u64> {
-    let (right, left) = amounts;
-    let signed = !upper;
-    let value = shape.number(x, signed);
-    let rounded = || (value + (1i128 << (right - 1))) >> right;
-    Some(match (upper, opcode) {
-        (_, 0x00) => (value >> right) as u64,
-        (_, 0x02) => old.wrapping_add((value >> right) as u64),
-        (_, 0x04) => rounded() as u64,
-        (_, 0x06) => old.wrapping_add(rounded() as u64),
-        (true, 0x08) => {
-            let kept = (u128::from(u64::MAX) << (shape.width() - right)) as u64;
-            old & kept | (u128::from(x) >> right) as u64
-        }
-        (false, 0x0a) => x << left,
-        (true, 0x0a) => old & ((1u64 << left) - 1) | x << left,
-        (_, 0x0e) => shape.saturate(value << left, signed),
-        _ => return None,
-    })
-}
-
-fn shift_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (upper, field, opcode) = (bit(word, 29), bits(word, 16, 7), bits(word, 11, 5));
-    let size = (field >> 3).ilog2();
-    core.require_fp()?;
-    let width = 8 << size;
-    let (right, left) = (2 * width - field, field - width);
-    let (x, old) = (core.vector(rn(word)), core.vector(rd(word)));
-    let second = bit(word, 30);
-    let shape = Shape::vector(word, size);
-    if (0x10..=0x13).contains(&opcode) && size < 3 {
-        return core.set_vector(rd(word), narrow(shape, word, right, x, old));
-    }
-    if opcode == 0x14 && size < 3 {
-        let half = if second { x >> 64 } else { x };
-        let result = (0..8 >> size).fold(0, |result, e| {
-            let value = shape.number(element(half, e, size), !upper) << left;
-            insert(result, e, size + 1, value as u64)
-        });
-        return core.set_vector(rd(word), result);
-    }
-    if size == 3 && !second {
-        return core.undefined();
-    }
-    if matches!(opcode, 0x1c | 0x1f) && size >= 2 {
-        return core.set_vector(rd(word), shape.map(x, |a| fixed_point(shape, upper, opcode, right, a)));
-    }
-    if shift_operation(shape, upper, opcode, (right, left), 0, 0).is_none() {
-        return core.undefined();
-    }
-    let result = shape.zip(x, old, |a, d| {
-        shift_operation(shape, upper, opcode, (right, left), a, d).unwrap_or_default()
-    });
-    core.set_vector(rd(word), result)
-}
-
-/// SHRN, RSHRN, SQSHRN, UQSHRN, SQSHRUN and their rounding forms.
-fn narrow(shape: Shape, word: u32, right: u32, x: u128, old: u128) -> u128 {
-    let (upper, opcode, size) = (bit(word, 29), bits(word, 11, 5), shape.size);
-    let wide = Shape {
-        size: size + 1,
-        count: 8 >> size,
-    };
-    let round = if opcode & 1 == 1 { 1i128 << (right - 1) } else { 0 };
-    let result = (0..wide.count).fold(0u128, |result, e| {
-        let source = element(x, e, size + 1);
-        let value = match (opcode >> 1 & 1, upper) {
-            (0, false) => ((i128::from(source) + round) >> right) as u64,
-            (0, true) => shape.saturate((wide.number(source, true) + round) >> right, false),
-            (_, signed_off) => {
-                let signed = !signed_off;
-                shape.saturate((wide.number(source, signed) + round) >> right, signed)
-            }
-        };
-        insert(result, e, size, value)
-    });
-    if bit(word, 30) {
-        old & u128::from(u64::MAX) | result << 64
-    } else {
-        result
-    }
-}
-
-fn fixed_point(shape: Shape, upper: bool, opcode: u32, scale: u32, x: u64) -> u64 {
-    let (format, wide) = (shape.format(), shape.size == 3);
-    if opcode == 0x1c {
-        format.of_integer(x, scale, !upper, wide)
-    } else {
-        format.to_integer(x, scale, Rounding::Zero, !upper, wide)
-    }
-}
-
-fn shift_immediate_scalar(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (upper, field, opcode) = (bit(word, 29), bits(word, 16, 7), bits(word, 11, 5));
-    if field < 8 {
-        return core.undefined();
-    }
-    let size = (field >> 3).ilog2();
-    core.require_fp()?;
-    let width = 8 << size;
-    let shape = Shape::scalar(size);
-    let (right, left) = (2 * width - field, field - width);
-    let (x, old) = (
-        element(core.vector(rn(word)), 0, size),
-        element(core.vector(rd(word)), 0, size),
-    );
-    let result = if matches!(opcode, 0x1c | 0x1f) && size >= 2 {
-        Some(fixed_point(shape, upper, opcode, right, x))
-    } else if size == 3 || opcode == 0x0e {
-        shift_operation(shape, upper, opcode, (right, left), x, old)
-    } else {
-        None
-    };
-    match result {
-        Some(value) => {
-            core.set_scalar(rd(word), value & shape.mask());
-            Ok(())
-        }
-        None => core.undefined(),
-    }
-}
-
-/// The operation of a two-register encoding on one element, for those that keep the size.
-fn unary_operation(core: &Core, shape: Shape, upper: bool, high: bool, opcode: u32, x: u64) -> Option<u64> {
-    let (value, format, wide) = (shape.signed(x), shape.format(), shape.size == 3);
-    let compare = |f: fn(f64) -> bool| shape.truth(f(format.to_double(x)));
-    Some(match (upper, opcode) {
-        (false, 0x04) => {
-            let differing = (x ^ (value >> 1) as u64) & shape.mask();
-            u64::from(differing.leading_zeros()) - u64::from(64 - shape.width()) - 1
-        }
-        (true, 0x04) => u64::from(x.leading_zeros()) - u64::from(64 - shape.width()),
-        (false, 0x05) if shape.size == 0 => x.count_ones().into(),
-        (false, 0x08) => shape.truth(value > 0),
-        (true, 0x08) => shape.truth(value >= 0),
-        (false, 0x09) => shape.truth(value == 0),
-        (true, 0x09) => shape.truth(value <= 0),
-        (false, 0x0a) => shape.truth(value < 0),
-        (false, 0x0b) => value.unsigned_abs(),
-        (true, 0x0b) => x.wrapping_neg(),
-        (false, 0x0c) if high => compare(|x| x > 0.0),
-        (true, 0x0c) if high => compare(|x| x >= 0.0),
-        (false, 0x0d) if high => compare(|x| x == 0.0),
-        (true, 0x0d) if high => compare(|x| x <= 0.0),
-        (false, 0x0e) if high => compare(|x| x < 0.0),
-        (false, 0x0f) if high => x & !format.sign(),
-        (true, 0x0f) if high => x ^ format.sign(),
-        (false, 0x18) => format.round(x, if high { Rounding::Up } else { Rounding::Nearest }),
-        (false, 0x19) => format.round(x, if high { Rounding::Zero } else { Rounding::Down }),
-        (true, 0x18) if !high => format.round(x, Rounding::Away),
-        (true, 0x19) => format.round(x, core.rounding()),
-        (_, 0x1a) => format.to_integer(x, 0, if high { Rounding::Up } else { Rounding::Nearest }, !upper, wide),
-        (_, 0x1b) => format.to_integer(x, 0, if high { Rounding::Zero } else { Rounding::Down }, !upper, wide),
-        (_, 0x1c) if !high => format.to_integer(x, 0, Rounding::Away, !upper, wide),
-        (_, 0x1d) if !high => format.of_integer(x, 0, !upper, wide),
-        (true, 0x1f) if high => format.root(x),
-        _ => return None,
-    })
-}
-
-fn is_float_unary(opcode: u32) -> bool {
-    (0x0c..=0x0f).contains(&opcode) || opcode >= 0x18
-}
-
-fn two_register(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (upper, size, opcode) = (bit(word, 29), bits(word, 22, 2), bits(word, 12, 5));
-    core.require_fp()?;
-    let (x, old, second) = (core.vector(rn(word)), core.vector(rd(word)), bit(word, 30));
-    let low = if second { u128::MAX } else { u64::MAX.into() };
-    let result = match (upper, opcode) {
-        (_, 0x00 | 0x01) => {
-            let container = match (upper, opcode) {
-                (false, 0) => 3,
-                (true, 0) => 2,
-                (false, _) => 1,
-                _ => return core.undefined(),
-            };
-            if size >= container {
-                return core.undefined();
-            }
-            let group = (1 << (container - size)) - 1;
-            let shape = Shape::vector(word, size);
-            (0..shape.count).fold(0, |result, e| insert(result, e, size, element(x, e ^ group, size)))
-        }
-        (_, 0x02 | 0x06) if size < 3 => {
-            let (narrow, wide) = (Shape::vector(word, size), Shape::vector(word, size + 1));
-            (0..wide.count).fold(0, |result, e| {
-                let value = |at| narrow.number(element(x, at, size), !upper);
-                let base = if opcode == 6 {
-                    element(old, e, size + 1).into()
-                } else {
-                    0
-                };
-                insert(result, e, size + 1, (value(2 * e) + value(2 * e + 1) + base) as u64)
-            })
-        }
-        (true, 0x05) if size == 0 => !x & low,
-        (true, 0x05) if size == 1 => Shape::vector(word, 0).map(x, |a| u64::from((a as u8).reverse_bits())),
-        (_, 0x12 | 0x14) if size < 3 && !(opcode == 0x12 && upper && size == 3) => {
-            let shape = Shape::vector(word, size);
-            let wide = Shape {
-                size: size + 1,
-                count: 8 >> size,
-            };
-            let narrowed = (0..wide.count).fold(0u128, |result, e| {
-                let source = element(x, e, size + 1);
-                let value = match (upper, opcode) {
-                    (false, 0x12) => source,
-                    (true, 0x12) => shape.saturate(wide.number(source, true), false),
-                    _ => shape.saturate(wide.number(source, !upper), !upper),
-                };
-                insert(result, e, size, value)
-            });
-            if second {
-                old & u128::from(u64::MAX) | narrowed << 64
-            } else {
-                narrowed
-            }
-        }
-        (true, 0x13) if size < 3 => {
-            let half = if second { x >> 64 } else { x };
-            (0..8 >> size).fold(0, |result, e| {
-                insert(result, e, size + 1, element(half, e, size) << (8 << size))
-            })
-        }
-        (false, 0x16) if size < 2 => {
-            let (from, to) = if size == 1 {
-                (Format::Double, Format::Single)
-            } else {
-                (Format::Single, Format::Half)
-            };
-            let narrowed = (0..4 >> size).fold(0u128, |result, e| {
-                insert(result, e, size + 1, from.convert(element(x, e, size + 2), to))
-            });
-            if second {
-                old & u128::from(u64::MAX) | narrowed << 64
-            } else {
-                narrowed
-            }
-        }
-        (false, 0x17) if size < 2 => {
-            let (from, to) = if size == 1 {
-                (Format::Single, Format::Double)
-            } else {
-                (Format::Half, Format::Single)
-            };
-            let half = if second { x >> 64 } else { x };
-            (0..4 >> size).fold(0, |result, e| {
-                insert(result, e, size + 2, from.convert(element(half, e, size + 1), to))
-            })
-        }
-        _ => {
-            let shape = Shape::vector(word, if is_float_unary(opcode) { 2 + (size & 1) } else { size });
-            let high = bit(word, 23);
-            let known = unary_operation(core, shape, upper, high, opcode, 0).is_some();
-            if !known || shape.size == 3 && !second {
-                return core.undefined();
-            }
-            shape.map(x, |a| {
-                unary_operation(core, shape, upper, high, opcode, a).unwrap_or_default()
-            })
-        }
-    };
-    core.set_vector(rd(word), result)
-}
-
-fn two_register_scalar(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (upper, size, opcode) = (bit(word, 29), bits(word, 22, 2), bits(word, 12, 5));
-    core.require_fp()?;
-    let float = is_float_unary(opcode);
-    let shape = Shape::scalar(if float { 2 + (size & 1) } else { size });
-    let x = element(core.vector(rn(word)), 0, shape.size);
-    let narrowing = matches!(opcode, 0x04 | 0x05 | 0x18 | 0x19) || opcode == 0x1f;
-    match unary_operation(core, shape, upper, bit(word, 23), opcode, x) {
-        Some(value) if !narrowing && (float || size == 3) => {
-            core.set_scalar(rd(word), value & shape.mask());
-            Ok(())
-        }
-        _ => core.undefined(),
-    }
-}
-
-fn pairwise_scalar(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (upper, size, opcode) = (bit(word, 29), bits(word, 22, 2), bits(word, 12, 5));
-    core.require_fp()?;
-    let x = core.vector(rn(word));
-    if !upper && opcode == 0x1b && size == 3 {
-        core.set_scalar(rd(word), (x as u64).wrapping_add((x >> 64) as u64));
-        return Ok(());
-    }
-    let operation = match (opcode, bit(word, 23)) {
-        (0x0c, false) => Binary::MaximumNumber,
-        (0x0c, true) => Binary::MinimumNumber,
-        (0x0d, false) => Binary::Add,
-        (0x0f, false) => Binary::Maximum,
-        (0x0f, true) => Binary::Minimum,
-        _ => return core.undefined(),
-    };
-    if !upper {
-        return core.undefined();
-    }
-    let shape = Shape::scalar(2 + (size & 1));
-    let result = shape
-        .format()
-        .binary(operation, element(x, 0, shape.size), element(x, 1, shape.size));
-    core.set_scalar(rd(word), result);
-    Ok(())
-}
-
-/// ADDV, SADDLV, UADDLV, and the largest or smallest element.
-fn across(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (upper, size, opcode) = (bit(word, 29), bits(word, 22, 2), bits(word, 12, 5));
-    core.require_fp()?;
-    let x = core.vector(rn(word));
-    if upper && matches!(opcode, 0x0c | 0x0f) {
-        let shape = Shape::vector(word, 2);
-        if shape.count != 4 || size & 1 == 1 {
-            return core.undefined();
-        }
-        let operation = match (opcode, bit(word, 23)) {
-            (0x0c, false) => Binary::MaximumNumber,
-            (0x0c, true) => Binary::MinimumNumber,
-            (_, false) => Binary::Maximum,
-            (_, true) => Binary::Minimum,
-        };
-        let pair = |a, b| Format::Single.binary(operation, a, b);
-        let at = |e| element(x, e, 2);
-        core.set_scalar(rd(word), pair(pair(at(0), at(1)), pair(at(2), at(3))));
-        return Ok(());
-    }
-    let shape = Shape::vector(word, size);
-    if size == 3 || size == 2 && !bit(word, 30) {
-        return core.undefined();
-    }
-    let values = (0..shape.count).map(|e| shape.number(element(x, e, size), !upper));
-    let (result, size) = match (upper, opcode) {
-        (_, 0x03) => (values.sum(), size + 1),
-        (false, 0x1b) => (values.sum(), size),
-        (_, 0x0a) => (values.max().unwrap_or_default(), size),
-        (_, 0x1a) => (values.min().unwrap_or_default(), size),
-        _ => return core.undefined(),
-    };
-    core.set_scalar(rd(word), result as u64 & Shape::scalar(size).mask());
-    Ok(())
 }
 
 /// The index of the element, and the register, of a by-element encoding.
