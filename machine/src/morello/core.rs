@@ -443,11 +443,13 @@ impl Core {
     #[cold]
     fn open_window(&mut self, bus: &mut Bus, code: &mut Code) -> Step<Slot> {
         code.forget_changed(bus);
-        self.check_fetch()?;
+        self.check_state()?;
+        // The reference reports what translation finds before what alignment and PCC say.
         let physical = self.translate_fetch(bus, self.pc)?;
-        if bus.fetch(physical).is_none() {
+        if bus.fetch(physical & !3).is_none() {
             self.external_fetch_abort()?;
         }
+        self.check_fetch()?;
         let page = code.page(physical);
         let start = self.pc & !(PAGE - 1);
         // The last address at which an instruction may start is four below both the page's end and the top.

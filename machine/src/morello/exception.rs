@@ -180,14 +180,19 @@ impl Core {
         self.with_far(0)
     }
 
-    /// Checks alignment, state and PCC before an instruction is fetched.
+    /// Refuses to execute anything in the illegal execution state.
+    pub(super) fn check_state(&mut self) -> Step {
+        if self.illegal {
+            return self.raise(class::ILLEGAL_STATE, 0);
+        }
+        Ok(())
+    }
+
+    /// Checks alignment and PCC before an instruction is executed.
     pub(super) fn check_fetch(&mut self) -> Step {
         if self.pc & 3 != 0 {
             let _: Step = self.raise(class::PC_ALIGNMENT, 0);
             return self.with_far(self.pc);
-        }
-        if self.illegal {
-            return self.raise(class::ILLEGAL_STATE, 0);
         }
         let status = if !self.pcc.tag() {
             status::CAPABILITY_TAG

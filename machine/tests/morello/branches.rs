@@ -56,14 +56,23 @@ fn a_jump_far_outside_pcc_faults_at_the_target() {
     let code = Capability::ROOT.set_address(CODE).set_bounds(0x40).0;
     let mut lab = Lab::new(&[
         0xc2c2_1020, /* br c1 */
-        0xd2b2_0000, /* movz x0, #0x9000, lsl #16 */
+        0xd2a8_e000, /* movz x0, #0x4700, lsl #16 */
         0xd61f_0000, /* br x0 */
     ]);
     lab.set_capability(1, code.set_address(CODE + 4));
     let fault = lab.fault();
-    assert_eq!((fault.syndrome, fault.address), (0x8600_0028, 0x9000_0000));
+    assert_eq!((fault.syndrome, fault.address), (0x8600_0028, 0x4700_0000));
     let returns = lab.board.special_register(0, Special::Celr(1));
-    assert!(!returns.tag() && returns.address() == 0x9000_0000);
+    assert!(!returns.tag() && returns.address() == 0x4700_0000);
+}
+
+#[test]
+fn what_translation_or_memory_refuses_is_reported_before_pcc() {
+    let mut lab = Lab::new(&[
+        0xd2b2_0000, /* movz x0, #0x9000, lsl #16 */
+        0xd61f_0000, /* br x0 */
+    ]);
+    assert_eq!(lab.fault().syndrome, 0x8600_0010);
 }
 
 #[test]
