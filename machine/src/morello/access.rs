@@ -192,7 +192,7 @@ impl Core {
 
     /// Checks the alignment of an ordinary access, which SCTLR.A demands.
     #[inline(always)]
-    fn check_strict_alignment(&mut self, address: u64, size: u64, write: bool) -> Step {
+    pub(super) fn check_strict_alignment(&mut self, address: u64, size: u64, write: bool) -> Step {
         if address & (size - 1) != 0 && self.registers.sctlr[usize::from(self.el.max(1))] & 2 != 0 {
             return self.data_abort(address, status::ALIGNMENT, write);
         }

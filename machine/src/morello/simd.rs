@@ -319,16 +319,27 @@ fn three_same_scalar(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let (upper, size, opcode) = (bit(word, 29), bits(word, 22, 2), bits(word, 11, 5));
     core.require_fp()?;
     if opcode >= 0x18 {
+        let exists = matches!(
+            (upper, bit(word, 23), opcode),
+            (false, false, 0x1b | 0x1c) | (true, true, 0x1a) | (true, _, 0x1c | 0x1d)
+        );
+        if !exists {
+            return core.undefined();
+        }
         return three_same_float(core, word, Shape::scalar(2 + (size & 1)));
     }
     let shape = Shape::scalar(size);
-    let any_size = matches!(opcode, 0x01 | 0x05);
     let (x, y) = (
         element(core.vector(rn(word)), 0, size),
         element(core.vector(rm(word)), 0, size),
     );
+    let exists = match opcode {
+        0x01 | 0x05 => true,
+        0x06..=0x08 | 0x0a | 0x10 | 0x11 => size == 3,
+        _ => false,
+    };
     match integer_operation(shape, upper, opcode, x, y) {
-        Some(result) if size == 3 || any_size => {
+        Some(result) if exists => {
             core.set_scalar(rd(word), result & shape.mask());
             Ok(())
         }

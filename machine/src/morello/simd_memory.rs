@@ -77,7 +77,7 @@ impl Core {
     /// Loads 1 to 16 bytes (`1 << size`), zero-extended.
     pub(super) fn load_vector(&mut self, bus: &mut Bus, address: u64, size: u32, user: bool) -> Step<u128> {
         if size == 4 {
-            // Sixteen bytes need eight-byte alignment at most.
+            self.check_strict_alignment(address, 16, false)?;
             let low = u64::from_le_bytes(self.load(bus, address, user)?);
             let high = u64::from_le_bytes(self.load(bus, address.wrapping_add(8), user)?);
             return Ok(u128::from(high) << 64 | u128::from(low));
@@ -88,6 +88,8 @@ impl Core {
     /// Stores the low `1 << size` bytes.
     pub(super) fn store_vector(&mut self, bus: &mut Bus, address: u64, size: u32, value: u128, user: bool) -> Step {
         if size == 4 {
+            // Alignment is looked at before any translation, that of the last byte included.
+            self.check_strict_alignment(address, 16, true)?;
             self.probe_store(bus, address.wrapping_add(15), user)?;
             self.store(bus, address, (value as u64).to_le_bytes(), user)?;
             return self.store(bus, address.wrapping_add(8), ((value >> 64) as u64).to_le_bytes(), user);

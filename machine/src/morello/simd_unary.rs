@@ -157,9 +157,9 @@ pub(super) fn two_register_scalar(core: &mut Core, _: &mut Bus, word: u32) -> St
     let float = is_float_unary(opcode);
     let shape = Shape::scalar(if float { 2 + (size & 1) } else { size });
     let x = element(core.vector(rn(word)), 0, shape.size);
-    let narrowing = matches!(opcode, 0x04 | 0x05 | 0x18 | 0x19) || opcode == 0x1f;
+    let vector_only = matches!(opcode, 0x04 | 0x05 | 0x0f | 0x18 | 0x19 | 0x1f);
     match unary_operation(core, shape, upper, bit(word, 23), opcode, x) {
-        Some(value) if !narrowing && (float || size == 3) => {
+        Some(value) if !vector_only && (float || size == 3) => {
             core.set_scalar(rd(word), value & shape.mask());
             Ok(())
         }
