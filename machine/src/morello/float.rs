@@ -69,7 +69,7 @@ macro_rules! arithmetic {
             let signalling = |value: $float, bits: $bits| value.is_nan() && bits & $quiet == 0;
             if a.is_nan() || b.is_nan() {
                 let number = matches!(operation, Binary::MaximumNumber | Binary::MinimumNumber);
-                return if signalling(a, x) {
+                let nan = if signalling(a, x) {
                     x | $quiet
                 } else if signalling(b, y) {
                     y | $quiet
@@ -82,6 +82,8 @@ macro_rules! arithmetic {
                 } else {
                     y
                 };
+                let absolute = operation == Binary::AbsoluteDifference;
+                return if absolute { nan & (<$bits>::MAX >> 1) } else { nan };
             }
             let zeros = a == 0.0 && b == 0.0;
             let result = match operation {

@@ -1,6 +1,7 @@
 //! Advanced SIMD (DDI 0487 C4.1.6): moves, logic, integer and floating-point arithmetic, comparisons, shifts, permutes,
-//! narrowing and widening, reductions. Left out: saturating doubling multiplies, polynomials, reciprocal estimates,
-//! cryptography and half precision; they are undefined here, as the identification registers say for cryptography.
+//! narrowing and widening, reductions. Left out: widening saturating doubling multiplies, accumulating saturation,
+//! polynomials, reciprocal estimates, cryptography and half precision; they are undefined here, as the identification
+//! registers say for cryptography. FPSR.QC is not collected.
 
 use super::bus::Bus;
 use super::core::{Core, Step};
@@ -190,6 +191,7 @@ fn integer_operation(shape: Shape, upper: bool, opcode: u32, x: u64, y: u64) -> 
         0x06 => shape.truth(a > b),
         0x07 => shape.truth(a >= b),
         0x08 | 0x0a => shift_by(a, i32::from(y as u8 as i8), opcode == 0x0a),
+        0x09 | 0x0b => shift_saturating(shape, signed, a, i32::from(y as u8 as i8), opcode == 0x0b),
         0x0c => a.max(b) as u64,
         0x0d => a.min(b) as u64,
         0x0e => (a - b).unsigned_abs() as u64,
@@ -198,6 +200,7 @@ fn integer_operation(shape: Shape, upper: bool, opcode: u32, x: u64, y: u64) -> 
         0x11 if upper => shape.truth(x == y),
         0x11 => shape.truth(x & y != 0),
         0x13 if !upper && shape.size < 3 => x.wrapping_mul(y),
+        0x16 if matches!(shape.size, 1 | 2) => doubling_high(shape, upper, x, y),
         _ => return None,
     })
 }
@@ -222,6 +225,23 @@ fn shift_by(value: i128, amount: i32, rounding: bool) -> u64 {
     }
 }
 
+/// A shift left by a signed amount that saturates.
+fn shift_saturating(shape: Shape, signed: bool, value: i128, amount: i32, rounding: bool) -> u64 {
+    match amount {
+        64.. if value == 0 => 0,
+        64.. => shape.saturate(value.signum() << 100, signed),
+        0.. => shape.saturate(value << amount, signed),
+        _ => shift_by(value, amount, rounding),
+    }
+}
+
+/// The high half of twice the product, saturated (SQDMULH, SQRDMULH).
+fn doubling_high(shape: Shape, rounding: bool, x: u64, y: u64) -> u64 {
+    let round = if rounding { 1i128 << (shape.width() - 1) } else { 0 };
+    let doubled = 2 * shape.number(x, true) * shape.number(y, true);
+    shape.saturate((doubled + round) >> shape.width(), true)
+}
+
 fn three_same(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let (upper, size, opcode) = (bit(word, 29), bits(word, 22, 2), bits(word, 11, 5));
     core.require_fp()?;
@@ -243,7 +263,8 @@ fn three_same(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     if opcode >= 0x18 {
         return three_same_float(core, word, Shape::vector(word, 2 + (size & 1)));
     }
-    if size == 3 && !bit(word, 30) {
+    let wide_exists = matches!(opcode, 0x01 | 0x05..=0x0b | 0x10 | 0x11 | 0x17);
+    if size == 3 && !(bit(word, 30) && wide_exists) {
         return core.undefined();
     }
     let shape = Shape::vector(word, size);
@@ -334,8 +355,9 @@ fn three_same_scalar(core: &mut Core, _: &mut Bus, word: u32) -> Step {
         element(core.vector(rm(word)), 0, size),
     );
     let exists = match opcode {
-        0x01 | 0x05 => true,
+        0x01 | 0x05 | 0x09 | 0x0b => true,
         0x06..=0x08 | 0x0a | 0x10 | 0x11 => size == 3,
+        0x16 => matches!(size, 1 | 2),
         _ => false,
     };
     match integer_operation(shape, upper, opcode, x, y) {
@@ -430,6 +452,7 @@ fn by_element(core: &mut Core, _: &mut Bus, word: u32) -> Step {
         (true, 0x0) => shape.zip(x, old, |a, d| d.wrapping_add(a.wrapping_mul(factor))),
         (true, 0x4) => shape.zip(x, old, |a, d| d.wrapping_sub(a.wrapping_mul(factor))),
         (false, 0x8) => shape.map(x, |a| a.wrapping_mul(factor)),
+        (false, 0xc | 0xd) => shape.map(x, |a| doubling_high(shape, opcode == 0xd, a, factor)),
         (_, 0x2 | 0x6 | 0xa) => {
             let half = if bit(word, 30) { x >> 64 } else { x };
             (0..8 >> size).fold(0, |result, e| {

@@ -12,12 +12,14 @@ fn unary_operation(core: &Core, shape: Shape, upper: bool, high: bool, opcode: u
     let (value, format, wide) = (shape.signed(x), shape.format(), shape.size == 3);
     let compare = |f: fn(f64) -> bool| shape.truth(f(format.to_double(x)));
     Some(match (upper, opcode) {
-        (false, 0x04) => {
+        (false, 0x04) if shape.size < 3 => {
             let differing = (x ^ (value >> 1) as u64) & shape.mask();
             u64::from(differing.leading_zeros()) - u64::from(64 - shape.width()) - 1
         }
-        (true, 0x04) => u64::from(x.leading_zeros()) - u64::from(64 - shape.width()),
+        (true, 0x04) if shape.size < 3 => u64::from(x.leading_zeros()) - u64::from(64 - shape.width()),
         (false, 0x05) if shape.size == 0 => x.count_ones().into(),
+        (false, 0x07) => shape.saturate(i128::from(value).abs(), true),
+        (true, 0x07) => shape.saturate(-i128::from(value), true),
         (false, 0x08) => shape.truth(value > 0),
         (true, 0x08) => shape.truth(value >= 0),
         (false, 0x09) => shape.truth(value == 0),
@@ -159,7 +161,7 @@ pub(super) fn two_register_scalar(core: &mut Core, _: &mut Bus, word: u32) -> St
     let x = element(core.vector(rn(word)), 0, shape.size);
     let vector_only = matches!(opcode, 0x04 | 0x05 | 0x0f | 0x18 | 0x19 | 0x1f);
     match unary_operation(core, shape, upper, bit(word, 23), opcode, x) {
-        Some(value) if !vector_only && (float || size == 3) => {
+        Some(value) if !vector_only && (float || size == 3 || opcode == 0x07) => {
             core.set_scalar(rd(word), value & shape.mask());
             Ok(())
         }
