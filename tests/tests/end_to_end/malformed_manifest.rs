@@ -306,6 +306,10 @@ fn memory_that_is_not_there_is_refused(platform: Platform) {
         &[(stack, u64::MAX)],
         "idle: program, heap and stack together, or the isolation size, exceed 2^40 bytes",
     );
+    refused(
+        &[(size, u64::MAX)],
+        "idle: program, heap and stack together, or the isolation size, exceed",
+    );
     refused(&[(heap, 1 << 39)], "needs 0x80");
 }
 
