@@ -47,7 +47,7 @@ impl<'a> Archive<'a> {
     pub(crate) fn check(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError> {
         let mut offset = 0;
         let mut members = 0;
-        while let Some((_, next)) = entry(bytes, offset)? {
+        while let Some(Entry { next, .. }) = entry(bytes, offset)? {
             members += 1;
             if members > MEMBER_LIMIT {
                 let expected = "the trailer after at most 1024 members";
@@ -63,10 +63,10 @@ impl<'a> Archive<'a> {
         let mut offset = 0;
         core::iter::from_fn(move || {
             loop {
-                let (member, next) = entry(self.bytes, offset).ok()??;
-                offset = next;
-                if member.is_some() {
-                    return member;
+                let entry = entry(self.bytes, offset).ok()??;
+                offset = entry.next;
+                if entry.member.is_some() {
+                    return entry.member;
                 }
             }
         })
@@ -80,9 +80,16 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The entry at `offset`, if it is a regular file, and the offset of the next one; `None` at the trailer.
-#[allow(clippy::type_complexity, reason = "private, and both parts are explained")]
-fn entry(bytes: &[u8], offset: usize) -> Result<Option<(Option<Member<'_>>, usize)>, ArchiveError> {
+/// What stands at one place of the archive.
+struct Entry<'a> {
+    /// The file, if it is a regular one.
+    member: Option<Member<'a>>,
+    /// Offset of the next entry.
+    next: usize,
+}
+
+/// The entry at `offset`; `None` at the trailer.
+fn entry(bytes: &[u8], offset: usize) -> Result<Option<Entry<'_>>, ArchiveError> {
     let fail = |at: usize, expected| ArchiveError { offset: at, expected };
     let header = offset.checked_add(HEADER).and_then(|end| bytes.get(offset..end));
     let header = header.ok_or(fail(offset, "a header of 110 bytes or the trailer"))?;
@@ -115,5 +122,6 @@ fn entry(bytes: &[u8], offset: usize) -> Result<Option<(Option<Member<'_>>, usiz
     let data = data_start.checked_add(size).and_then(|end| bytes.get(data_start..end));
     let data = data.ok_or(fail(data_start, "the whole data of a member"))?;
     let member = (mode & TYPE_MASK == TYPE_REGULAR).then_some(Member { name, data });
-    Ok(Some((member, (data_start + size).next_multiple_of(4))))
+    let next = (data_start + size).next_multiple_of(4);
+    Ok(Some(Entry { member, next }))
 }

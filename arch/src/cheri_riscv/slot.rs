@@ -94,7 +94,7 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
-        check(&parent.decoded(), request)?;
+        request.check(&parent.decoded())?;
         let exact = Capability::ROOT.set_address(request.base).set_bounds(request.length);
         if !exact.1 || !exact.0.set_address(request.address).tag() {
             return Err(DeriveError::Unrepresentable);
@@ -131,24 +131,6 @@ impl Slot {
             Ok(())
         }
     }
-}
-
-/// What the hardware will check, said beforehand: ISAv8 traps where ISAv9 returns an untagged capability.
-fn check(parent: &Decoded, request: &Derivation) -> Result<(), DeriveError> {
-    if !parent.tag {
-        return Err(DeriveError::Untagged);
-    }
-    if parent.seal.is_sealed() {
-        return Err(DeriveError::Sealed);
-    }
-    let top = u128::from(request.base) + u128::from(request.length);
-    if request.base < parent.base || top > parent.top {
-        return Err(DeriveError::OutOfBounds);
-    }
-    if !parent.permissions.contains(request.permissions) {
-        return Err(DeriveError::Permissions);
-    }
-    Ok(())
 }
 
 /// Permissions of a cVM's code capability: never access to system registers.

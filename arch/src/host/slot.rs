@@ -51,19 +51,7 @@ impl Slot {
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
         let from = parent.get();
-        if !from.tag() {
-            return Err(DeriveError::Untagged);
-        }
-        if from.is_sealed() {
-            return Err(DeriveError::Sealed);
-        }
-        let top = u128::from(request.base) + u128::from(request.length);
-        if request.base < from.base() || top > from.top() {
-            return Err(DeriveError::OutOfBounds);
-        }
-        if !from.permissions().contains(request.permissions) {
-            return Err(DeriveError::Permissions);
-        }
+        request.check(&from.decode())?;
         let (bounded, exact) = from.set_address(request.base).set_bounds(request.length);
         let derived = bounded
             .and_permissions(permission_bits(request.permissions))

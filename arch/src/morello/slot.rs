@@ -96,7 +96,7 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
-        check(&parent.decoded(), request)?;
+        request.check(&parent.decoded())?;
         let kept = capability::morello::permission_bits(request.permissions);
         // SAFETY: both are live, aligned slots. A result without tag is not stored.
         let tag = unsafe {
@@ -115,24 +115,6 @@ impl Slot {
             Ok(())
         }
     }
-}
-
-/// Says why the hardware would return a capability without tag.
-fn check(parent: &Decoded, request: &Derivation) -> Result<(), DeriveError> {
-    if !parent.tag {
-        return Err(DeriveError::Untagged);
-    }
-    if parent.seal.is_sealed() {
-        return Err(DeriveError::Sealed);
-    }
-    let top = u128::from(request.base) + u128::from(request.length);
-    if request.base < parent.base || top > parent.top {
-        return Err(DeriveError::OutOfBounds);
-    }
-    if !parent.permissions.contains(request.permissions) {
-        return Err(DeriveError::Permissions);
-    }
-    Ok(())
 }
 
 /// Permissions of a cVM's code capability: never System, never Executive.
