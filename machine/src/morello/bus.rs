@@ -52,6 +52,8 @@ pub(super) struct Virt {
 
 /// Places of the `virt` board, as QEMU has them.
 pub(super) mod map {
+    /// Before it is NOR flash without contents: reads as zero, takes no notice of writes.
+    pub(crate) const FLASH_END: u64 = DISTRIBUTOR;
     pub(crate) const DISTRIBUTOR: u64 = 0x0800_0000;
     pub(crate) const INTERFACE: u64 = 0x0801_0000;
     pub(crate) const REDISTRIBUTORS: u64 = 0x080a_0000;
@@ -75,6 +77,7 @@ impl Virt {
     fn read(&mut self, core: usize, address: u64, size: usize) -> Option<u64> {
         let v3 = self.gic.version() == Version::V3;
         Some(match address {
+            ..map::FLASH_END => 0,
             map::DISTRIBUTOR..map::INTERFACE => self.gic.distributor_read(core, address - map::DISTRIBUTOR, size),
             map::INTERFACE..0x0802_0000 if !v3 => self.gic.interface_read(core, address - map::INTERFACE),
             map::REDISTRIBUTORS..map::UART if v3 => {
@@ -95,6 +98,7 @@ impl Virt {
     fn write(&mut self, core: usize, address: u64, size: usize, value: u64) -> bool {
         let v3 = self.gic.version() == Version::V3;
         match address {
+            ..map::FLASH_END => (),
             map::DISTRIBUTOR..map::INTERFACE => {
                 self.gic
                     .distributor_write(core, address - map::DISTRIBUTOR, size, value);
@@ -198,6 +202,9 @@ impl Bus {
 
     /// The instruction at a physical address, which is watched for changes from now on.
     pub(super) fn fetch(&mut self, physical: u64) -> Option<u32> {
+        if matches!(self.devices, Devices::Virt(_)) && physical < map::FLASH_END {
+            return Some(0);
+        }
         self.ram.iter_mut().find_map(|ram| {
             let offset = ram.offset(physical, 4)?;
             ram.watch(offset);

@@ -389,11 +389,8 @@ impl Core {
         self.pc = self.next;
         self.select_bank();
         self.look = true;
-        let fetch = pending
-            .syndrome
-            .is_some_and(|syndrome| syndrome >> 26 == class::INSTRUCTION_ABORT + 1);
-        if fetch && interrupted == (self.el, self.pc) {
-            // The vector itself cannot be fetched: nothing will ever happen again.
+        if pending.syndrome.is_some() && !pending.after && interrupted == (self.el, self.pc) {
+            // The first instruction of the vector cannot be executed: nothing else will ever happen.
             bus.stop = Some(Stop::TrapLoop {
                 address: self.pc,
                 core: self.number,

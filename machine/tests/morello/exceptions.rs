@@ -1,7 +1,8 @@
 use crate::lab::permission::{EXECUTIVE, LOAD, STORE, SYSTEM};
 use crate::lab::{CODE, DATA, Lab, USER_CODE, region, run};
 use capability::morello::Capability;
-use machine::morello::Special;
+use machine::Stop;
+use machine::morello::{Special, Until};
 
 /// What a cVM's PCC looks like.
 fn restricted() -> Capability {
@@ -246,4 +247,16 @@ fn blocks_are_zeroed_within_bounds_only() {
     lab.set_capability(0, region(0, 32, STORE));
     lab.set(1, DATA);
     assert_eq!(lab.faults_at(1), 0x9600_006a);
+}
+
+#[test]
+fn a_vector_that_cannot_be_executed_ends_the_run() {
+    let mut lab = Lab::new(&[0xd400_0001 /* svc #0 */]);
+    assert_eq!(
+        lab.board.run(Until::exit(1000)),
+        Stop::TrapLoop {
+            address: 0x200,
+            core: 0
+        }
+    );
 }

@@ -193,20 +193,6 @@ fn misaligned_sp_and_strict_alignment_fault_where_they_are_asked_to() {
 }
 
 #[test]
-fn strict_alignment_of_a_q_register_is_sixteen_bytes_and_comes_before_translation() {
-    for (word, syndrome) in [
-        (0x3dc0_0020 /* ldr q0, [x1] */, 0x9600_0021),
-        (0x3d80_0020 /* str q0, [x1] */, 0x9600_0061),
-    ] {
-        let mut lab = Lab::new(&[0xd518_1002 /* msr sctlr_el1, x2 */, word]);
-        // Nothing is behind the last byte: that would be another fault.
-        lab.set(1, 0x3fff_fff8);
-        lab.set(2, 0x30d0_0802);
-        assert_eq!(lab.faults_at(1), syndrome);
-    }
-}
-
-#[test]
 fn a_place_without_anything_is_an_external_abort() {
     let mut lab = Lab::new(&[0xf940_0020 /* ldr x0, [x1] */]);
     lab.set(1, 0x3fff_0000);
