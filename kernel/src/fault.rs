@@ -173,13 +173,12 @@ fn read(frame: &Frame, pointer: u64, offset: i64) -> Option<u64> {
 
 /// Prints where the monitor is and how it got there, from a frame pointer of its own.
 pub(crate) fn monitor_backtrace(mut pointer: u64) {
-    let Some(symbols) = symbols::MONITOR.get() else { return };
     for _ in 0..BACKTRACE_LIMIT {
         let Some([caller, previous]) = arch::caller(pointer) else {
             return;
         };
         // A call that does not return may be the last instruction of its function: what counts is where the call is.
-        match symbols.lookup(caller.wrapping_sub(1)) {
+        match symbols::of_monitor(caller.wrapping_sub(1)) {
             Some((name, offset)) => log::error!("  called from {caller:#x} {name}+{:#x}", offset + 1),
             None => log::error!("  called from {caller:#x}"),
         }
@@ -191,8 +190,8 @@ pub(crate) fn monitor_backtrace(mut pointer: u64) {
 }
 
 /// Prints a place in the monitor.
-pub(crate) fn print_monitor_location(symbols: &symbols::MonitorSymbols, address: u64) {
-    match symbols.lookup(address) {
+pub(crate) fn print_monitor_location(address: u64) {
+    match symbols::of_monitor(address) {
         Some((name, offset)) => log::error!("  {address:#x} {name}+{offset:#x}"),
         None => log::error!("  {address:#x}"),
     }

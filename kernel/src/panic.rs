@@ -1,6 +1,6 @@
 //! When the monitor itself is wrong: a report, and the machine stops with a failing status.
 
-use crate::{console, fault, symbols};
+use crate::{console, fault};
 use arch::Frame;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -31,9 +31,7 @@ pub(crate) fn fatal(frame: &'static Frame) -> ! {
     enter();
     let description = arch::describe(frame);
     log::error!("the monitor itself faulted: {}", fault::Headline(&description));
-    if let Some(symbols) = symbols::MONITOR.get() {
-        fault::print_monitor_location(symbols, description.pc);
-    }
+    fault::print_monitor_location(description.pc);
     fault::registers(frame, &description);
     fault::monitor_backtrace(frame.frame_pointer());
     arch::power_off(false)

@@ -89,10 +89,8 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
 
 /// Loads the archive's cVMs and leaves for the first one.
 fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Range<u64>), frequency: u64, heap: &LockedHeap) -> ! {
-    let carved = ledger.len();
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.start_waiting(arch::timer::now());
-    monitor.ledger.print(carved..monitor.ledger.len());
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     log::info!("{started} of {} cVMs started", monitor.cvms.len());
     // Logging allocates: the heap must not be locked meanwhile.

@@ -77,8 +77,12 @@ impl Monitor {
 
     fn start(&mut self, id: usize, now: u64) {
         let cvm = &mut self.cvms[id];
+        let entered = self.ledger.len();
         match cvm.begin(&mut self.ledger, self.pool, now) {
-            Ok(()) => self.scheduler.wake(id),
+            Ok(()) => {
+                self.ledger.print(entered..self.ledger.len());
+                self.scheduler.wake(id);
+            }
             Err(error) => {
                 log::error!("{}: cannot start: {error}", cvm.spec.name);
                 cvm.life = Life::Ended(End::Failed);

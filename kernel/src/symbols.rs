@@ -68,10 +68,10 @@ pub(crate) struct MonitorSymbols {
     pub(crate) table: Vec<u8>,
 }
 
-impl MonitorSymbols {
-    /// Name of the monitor's function at a physical address, and the distance from its start.
-    pub(crate) fn lookup(&self, address: u64) -> Option<(&str, u32)> {
-        let offset = u32::try_from(address.checked_sub(self.image_start)?).ok()?;
-        Symbols::new(&self.table).lookup(offset)
-    }
+/// Name of the monitor's function at a physical address, and the distance from its start; none before the table has been
+/// read.
+pub(crate) fn of_monitor(address: u64) -> Option<(&'static str, u32)> {
+    let symbols = MONITOR.get()?;
+    let offset = u32::try_from(address.checked_sub(symbols.image_start)?).ok()?;
+    Symbols::new(&symbols.table).lookup(offset)
 }

@@ -140,7 +140,7 @@ fn number(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// A capability in the printed form of [`capability`].
+/// A capability in the printed form of the crate `capability`.
 pub fn capability(text: &str) -> Option<Decoded> {
     let mut words = text.split(' ');
     let address = number(words.next()?)?;
