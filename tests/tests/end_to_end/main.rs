@@ -12,3 +12,4 @@ mod malformed_elf;
 mod malformed_manifest;
 mod restart;
 mod schedule;
+mod vectors;
