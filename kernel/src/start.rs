@@ -320,7 +320,16 @@ fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
 
 /// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.
 fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Range<u64>) -> (EntryId, Range<u64>) {
-    ledger.enter(Ledger::ROOT, "monitor text".into(), "PCC of the monitor", arch::text());
+    // The reset code has narrowed PCC: what the ledger says of it is looked at here, not believed.
+    let text = arch::text();
+    let expected = (boot.text.0, u128::from(boot.text.1), arch::monitor_text_permissions());
+    assert!(
+        text.tag && (text.base, text.top, text.permissions) == expected,
+        "the monitor's PCC is {text}, not exactly its text {:#x}-{:#x}",
+        boot.text.0,
+        boot.text.1
+    );
+    ledger.enter(Ledger::ROOT, "monitor text".into(), "PCC of the monitor", text);
     let data = boot.data.0..heap_end;
     let request = arch::Derivation {
         base: data.start,

@@ -189,11 +189,6 @@ impl Frame {
         self.set_integer(ARGUMENT, value);
     }
 
-    /// Sets the second result register.
-    pub fn set_second(&self, value: u64) {
-        self.set_integer(ARGUMENT + 1, value);
-    }
-
     /// The capability through which the program's integer addresses go.
     #[inline]
     pub fn data(&self) -> &Slot {

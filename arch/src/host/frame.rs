@@ -106,11 +106,6 @@ impl Frame {
         self.arguments[0].set_integer(value);
     }
 
-    /// Sets the second result register.
-    pub fn set_second(&self, value: u64) {
-        self.arguments[1].set_integer(value);
-    }
-
     /// The capability through which the program's integer addresses go.
     pub fn data(&self) -> &Slot {
         &self.data

@@ -167,11 +167,6 @@ impl Frame {
         self.registers[0].set_integer(value);
     }
 
-    /// Sets the second result register.
-    pub fn set_second(&self, value: u64) {
-        self.registers[1].set_integer(value);
-    }
-
     /// The capability through which the program's integer addresses go.
     #[inline]
     pub fn data(&self) -> &Slot {
