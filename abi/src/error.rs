@@ -24,11 +24,17 @@ pub enum Errno {
     EINVAL = 22,
     /// No hostcall has this number.
     ENOSYS = 38,
+    /// The cVM that serves the caller's hostcalls ended before it answered.
+    ECONNRESET = 104,
+    /// The cVM that serves the caller's hostcalls did not answer within the caller's call budget.
+    ETIMEDOUT = 110,
+    /// The cVM that serves the caller's hostcalls has ended for good.
+    ECONNREFUSED = 111,
 }
 
 impl Errno {
     /// All error numbers.
-    pub const ALL: [Errno; 10] = [
+    pub const ALL: [Errno; 13] = [
         Errno::EPERM,
         Errno::ENOENT,
         Errno::EIO,
@@ -39,6 +45,9 @@ impl Errno {
         Errno::EFAULT,
         Errno::EINVAL,
         Errno::ENOSYS,
+        Errno::ECONNRESET,
+        Errno::ETIMEDOUT,
+        Errno::ECONNREFUSED,
     ];
 
     /// The value of the first result register for this failure.

@@ -40,11 +40,28 @@ pub enum Hostcall {
     /// `info(pointer, length) -> size of the record in bytes`. Copies the first `length` bytes of the caller's
     /// [`CvmInfo`]. `EFAULT`, `EINVAL` for a length above `isize::MAX`.
     Info = 8,
+    /// `heap() -> capability, bytes`. The capability over the caller's heap, and its size as the second value. `ENOMEM`
+    /// when the manifest gives it none.
+    Heap = 9,
+    /// `capfile(name, length) -> capability, bytes`. The capability over the capfile whose name stands at the pointer
+    /// `name` (`length` bytes, no NUL), and its size as the second value. It carries data only, never capabilities.
+    /// `ENOENT`, `EFAULT`; `EINVAL` for a length of 0 or above [`NAME_LIMIT`](crate::manifest::NAME_LIMIT).
+    Capfile = 10,
+    /// `serve() -> 0`. The caller rests, and the hostcalls of the cVMs whose `callback-out` names it are delivered to its
+    /// [`HANDLER`], one after the other. Returns when all of them have ended. `EINVAL` when the program has no handler,
+    /// `EPERM` in a handler.
+    Serve = 11,
+    /// `reply(value, second, with_second)`. In a handler: ends the call that it serves; its caller gets `value` and, when
+    /// `with_second` is 1, `second`, both as integers. Does not return. `EPERM` outside of a handler.
+    Reply = 12,
+    /// `delegate()`. In a handler: the call that it serves goes on to the server's own server, or the monitor serves it,
+    /// as if this server did not exist. Does not return. `EPERM` outside of a handler.
+    Delegate = 13,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 9] = [
+    pub const ALL: [Hostcall; 14] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -54,7 +71,37 @@ impl Hostcall {
         Hostcall::Clock,
         Hostcall::Arguments,
         Hostcall::Info,
+        Hostcall::Heap,
+        Hostcall::Capfile,
+        Hostcall::Serve,
+        Hostcall::Reply,
+        Hostcall::Delegate,
     ];
+
+    /// The family that a manifest allows or denies it by.
+    #[inline]
+    pub const fn family(self) -> Family {
+        match self {
+            Hostcall::Null | Hostcall::Exit | Hostcall::Yield | Hostcall::Arguments | Hostcall::Info => Family::Process,
+            Hostcall::Write | Hostcall::Read => Family::Console,
+            Hostcall::Nanosleep | Hostcall::Clock => Family::Time,
+            Hostcall::Heap => Family::Memory,
+            Hostcall::Capfile => Family::Capfile,
+            Hostcall::Serve | Hostcall::Reply | Hostcall::Delegate => Family::Service,
+        }
+    }
+
+    /// The buffer that the call names by a pointer and a length, if it does.
+    pub const fn buffer(self) -> Option<Buffer> {
+        let (pointer, written) = match self {
+            Hostcall::Write => (1, false),
+            Hostcall::Read => (1, true),
+            Hostcall::Arguments | Hostcall::Info => (0, true),
+            Hostcall::Capfile => (0, false),
+            _ => return None,
+        };
+        Some(Buffer { pointer, written })
+    }
 
     /// The hostcall with this number, if there is one.
     #[inline]
@@ -69,11 +116,78 @@ impl Hostcall {
             6 => Hostcall::Clock,
             7 => Hostcall::Arguments,
             8 => Hostcall::Info,
+            9 => Hostcall::Heap,
+            10 => Hostcall::Capfile,
+            11 => Hostcall::Serve,
+            12 => Hostcall::Reply,
+            13 => Hostcall::Delegate,
             _ => return None,
         })
     }
 }
 
+/// A family of hostcalls: what a manifest allows or denies together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Family {
+    /// The cVM itself: `null`, `exit`, `yield`, `arguments`, `info`. Always allowed.
+    Process = 0,
+    /// `write`, `read`.
+    Console = 1,
+    /// `nanosleep`, `clock`.
+    Time = 2,
+    /// `heap`.
+    Memory = 3,
+    /// `capfile`.
+    Capfile = 4,
+    /// `serve`, `reply`, `delegate`.
+    Service = 5,
+}
+
+impl Family {
+    /// All families, in the order of their numbers.
+    pub const ALL: [Family; 6] = [
+        Family::Process,
+        Family::Console,
+        Family::Time,
+        Family::Memory,
+        Family::Capfile,
+        Family::Service,
+    ];
+
+    /// The name in YAML and manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Process => "process",
+            Family::Console => "console",
+            Family::Time => "time",
+            Family::Memory => "memory",
+            Family::Capfile => "capfile",
+            Family::Service => "service",
+        }
+    }
+
+    /// The family with this name.
+    pub fn from_name(name: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.name() == name)
+    }
+}
+
+/// A buffer among a hostcall's arguments; its length is the argument behind the pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Number of the argument that points to it.
+    pub pointer: usize,
+    /// Whether the call writes it; otherwise it reads it.
+    pub written: bool,
+}
+
+/// Name of the function that a server exports: where the hostcalls of the cVMs that it serves arrive. At its entry the
+/// argument registers 0 to 5 hold the caller's arguments: integers, or capabilities that are lent for the duration of the
+/// call (data only, local, no longer loadable from anywhere when the call has ended). Argument register 6 holds the number
+/// of the calling cVM, argument register 7 the hostcall's number, which the hostcall number register holds too. The stack
+/// pointer is that of the service stack. A handler does not return: it ends by `reply` or `delegate`.
+pub const HANDLER: &str = "syscall_handler";
 /// Stream number of console input.
 pub const STREAM_INPUT: u64 = 0;
 /// Stream number of console output.

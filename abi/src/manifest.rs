@@ -19,7 +19,19 @@
 //!             restart-limit = <3>;             // u32, restarts in one run of the image
 //!             restart-delay = <0x0 0x989680>;  // u64, nanoseconds
 //!             wait = <0xffffffff>;             // i32, see [`WAIT`]
-//!             callback-out = "monitor";        // who serves the hostcalls
+//!             callback-out = "monitor";        // who serves the hostcalls: the monitor, or a cVM by its name
+//!             call-budget = <0x0 0x3b9aca00>;  // u64, nanoseconds that a served hostcall may take
+//!             within = "outer";                // cVM in whose bounds this one's memory lies; absent = nobody's
+//!             service-stack = <0x0 0x2000>;    // u64, bytes of the stack that its handler runs on
+//!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
+//!         };
+//!     };
+//!     capfiles {                               // absent = none
+//!         capfile@0 {
+//!             label = "test1";                 // as a cVM's name; unique among the capfiles
+//!             size = <0x0 0x20>;               // u64, bytes
+//!             data = [48 65 6c];               // first bytes, at most `size`; absent = all zero
+//!             access = "read";                 // "read" | "write": what every cVM may do with it
 //!         };
 //!     };
 //! };
@@ -64,11 +76,19 @@ pub const RESTART_DELAY: &str = "restart-delay";
 /// Property: what to wait for before the next cVM of the list is started. Negative: nothing, all start together.
 /// 0: until this cVM has ended. n > 0: n seconds after its start, or its end if that comes first.
 pub const WAIT: &str = "wait";
-/// Property: who serves the hostcalls, `monitor` or (not yet) another cVM.
+/// Property: who serves the hostcalls, `monitor` or another cVM.
 pub const CALLBACK_OUT: &str = "callback-out";
+/// Property: nanoseconds from a served hostcall to its answer; after that the caller gets `ETIMEDOUT`.
+pub const CALL_BUDGET: &str = "call-budget";
+/// Property: the cVM in whose bounds this one's memory lies: the bounds of the outer one's capabilities cover it.
+pub const WITHIN: &str = "within";
+/// Property: bytes of the stack that a server's handler runs on.
+pub const SERVICE_STACK: &str = "service-stack";
+/// Property: families of hostcalls allowed.
+pub const HOSTCALLS: &str = "hostcalls";
 
 /// All properties of a cVM node.
-pub const PROPERTIES: [&str; 14] = [
+pub const PROPERTIES: [&str; 18] = [
     NAME,
     RUNTIME,
     ARGS,
@@ -83,7 +103,33 @@ pub const PROPERTIES: [&str; 14] = [
     RESTART_DELAY,
     WAIT,
     CALLBACK_OUT,
+    CALL_BUDGET,
+    WITHIN,
+    SERVICE_STACK,
+    HOSTCALLS,
 ];
+
+/// Node that holds one child `capfile@N` a capfile, N = 0, 1, … in decimal.
+pub const CAPFILES: &str = "capfiles";
+/// Name of a child of [`CAPFILES`] before its `@`.
+pub const CAPFILE: &str = "capfile";
+/// Property of a capfile: bytes.
+pub const CAPFILE_SIZE: &str = "size";
+/// Property of a capfile: its first bytes.
+pub const CAPFILE_DATA: &str = "data";
+/// Property of a capfile: what every cVM may do with it, one of [`CapfileAccess`].
+pub const CAPFILE_ACCESS: &str = "access";
+/// All properties of a capfile node.
+pub const CAPFILE_PROPERTIES: [&str; 4] = [NAME, CAPFILE_SIZE, CAPFILE_DATA, CAPFILE_ACCESS];
+/// Most capfiles in one manifest.
+pub const CAPFILE_LIMIT: usize = 64;
+/// Most bytes of one capfile.
+pub const CAPFILE_SIZE_LIMIT: u64 = 1 << 30;
+/// Nanoseconds of [`CALL_BUDGET`] when none are given.
+pub const CALL_BUDGET_DEFAULT: u64 = 1_000_000_000;
+/// Bytes of [`SERVICE_STACK`] when none are given.
+pub const SERVICE_STACK_DEFAULT: u64 = 8 * 1024;
+
 
 /// Value of [`CALLBACK_OUT`]: the monitor serves the hostcalls.
 pub const CALLBACK_MONITOR: &str = "monitor";
@@ -113,6 +159,34 @@ pub fn valid_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// What the cVMs may do with a capfile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CapfileAccess {
+    /// Read it.
+    #[default]
+    Read,
+    /// Read and write it: a channel between all cVMs.
+    Write,
+}
+
+impl CapfileAccess {
+    /// Both.
+    pub const ALL: [CapfileAccess; 2] = [CapfileAccess::Read, CapfileAccess::Write];
+
+    /// The name in YAML and manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CapfileAccess::Read => "read",
+            CapfileAccess::Write => "write",
+        }
+    }
+
+    /// The access with this name.
+    pub fn from_name(name: &str) -> Option<CapfileAccess> {
+        CapfileAccess::ALL.into_iter().find(|access| access.name() == name)
+    }
 }
 
 /// What happens when a cVM ends.
