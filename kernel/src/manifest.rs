@@ -3,7 +3,8 @@
 
 use crate::archive::Archive;
 use crate::tree;
-use abi::manifest::{self as names, RestartPolicy};
+use abi::hostcall::Family;
+use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -28,6 +29,33 @@ pub(crate) struct CvmSpec {
     /// Nanoseconds.
     pub(crate) restart_delay: u64,
     pub(crate) wait: i32,
+    /// The cVM that serves its hostcalls; none = the monitor.
+    pub(crate) server: Option<usize>,
+    /// Nanoseconds that a served hostcall may take.
+    pub(crate) call_budget: u64,
+    /// The cVM in whose bounds its memory lies.
+    pub(crate) within: Option<usize>,
+    /// Bytes of the stack for its handler.
+    pub(crate) service_stack: u64,
+    /// The families of hostcalls that it may use, bit n = family number n.
+    pub(crate) families: u32,
+}
+
+/// What the manifest says of one capfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CapfileSpec {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    /// Its first bytes; the rest is zero.
+    pub(crate) data: Vec<u8>,
+    pub(crate) access: CapfileAccess,
+}
+
+/// A checked manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) cvms: Vec<CvmSpec>,
+    pub(crate) capfiles: Vec<CapfileSpec>,
 }
 
 /// What is wrong with a manifest.
@@ -44,7 +72,7 @@ impl fmt::Display for ManifestError {
 ///
 /// # Errors
 /// [`ManifestError`] with cVM, key, value and what was expected.
-pub(crate) fn read(archive: Archive<'_>) -> Result<Vec<CvmSpec>, ManifestError> {
+pub(crate) fn read(archive: Archive<'_>) -> Result<Plan, ManifestError> {
     let bytes = archive
         .find(names::MEMBER)
         .ok_or_else(|| ManifestError("not in the archive".into()))?;
@@ -65,6 +93,7 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Vec<CvmSpec>, ManifestError> 
     let list = root.children().find(|node| node.name == names::CVMS);
     let list = list.ok_or_else(|| ManifestError(format!("no node /{}", names::CVMS)))?;
     let mut cvms: Vec<CvmSpec> = Vec::new();
+    let mut relations = Vec::new();
     for (index, node) in list.children().enumerate() {
         if node.name != format!("{}@{index}", names::CVM) {
             return Err(ManifestError(format!(
@@ -76,7 +105,7 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Vec<CvmSpec>, ManifestError> 
         if index == names::CVM_LIMIT {
             return Err(ManifestError(format!("more than {} cVMs", names::CVM_LIMIT)));
         }
-        let cvm = cvm(&node, index).map_err(ManifestError)?;
+        let (cvm, relation) = cvm(&node, index).map_err(ManifestError)?;
         if archive.find(&cvm.runtime).is_none() {
             let (name, runtime) = (&cvm.name, &cvm.runtime);
             return Err(ManifestError(format!(
@@ -90,39 +119,164 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Vec<CvmSpec>, ManifestError> 
             )));
         }
         cvms.push(cvm);
+        relations.push(relation);
     }
     if cvms.is_empty() {
         return Err(ManifestError("no cVM".into()));
     }
-    Ok(cvms)
+    relate(&mut cvms, &relations).map_err(ManifestError)?;
+    let list = root.children().find(|node| node.name == names::CAPFILES);
+    let capfiles = list.map_or(Ok(Vec::new()), |list| capfiles(&list).map_err(ManifestError))?;
+    Ok(Plan { cvms, capfiles })
 }
 
-fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
-    // Read once: every look-up in the node itself would read it from its start.
-    let properties: Vec<NodeProperty<'_>> = node.properties().collect();
+/// The other cVMs that a cVM names, as it names them.
+struct Relation<'a> {
+    server: Option<&'a str>,
+    within: Option<&'a str>,
+}
+
+/// Finds the cVMs that others name, and refuses circles.
+fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String> {
+    for (index, relation) in relations.iter().enumerate() {
+        let find = |key: &str, wanted: &str| {
+            let found = cvms.iter().position(|cvm| cvm.name == wanted);
+            let name = &cvms[index].name;
+            found.ok_or_else(|| format!("cVM {name}: {key} = \"{wanted}\": expected the name of a cVM"))
+        };
+        let server = relation.server.map(|server| find(names::CALLBACK_OUT, server));
+        let within = relation.within.map(|within| find(names::WITHIN, within));
+        cvms[index].server = server.transpose()?;
+        cvms[index].within = within.transpose()?;
+    }
+    for index in 0..cvms.len() {
+        let servers = chain(cvms, index, |cvm| cvm.server).ok_or_else(|| circle(cvms, index, names::CALLBACK_OUT))?;
+        chain(cvms, index, |cvm| cvm.within).ok_or_else(|| circle(cvms, index, names::WITHIN))?;
+        if let Some(outer) = cvms[index].within.filter(|outer| !servers.contains(outer)) {
+            return Err(format!(
+                "cVM {}: {} = \"{}\": expected a cVM that serves its hostcalls, directly or by others",
+                cvms[index].name,
+                names::WITHIN,
+                cvms[outer].name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn circle(cvms: &[CvmSpec], index: usize, key: &str) -> String {
+    format!("cVM {}: {key} leads back to cVMs on its own way", cvms[index].name)
+}
+
+/// The cVMs on the way from a cVM along one relation; none when the way runs in a circle.
+fn chain(cvms: &[CvmSpec], start: usize, next: impl Fn(&CvmSpec) -> Option<usize>) -> Option<Vec<usize>> {
+    let mut way = Vec::new();
+    let mut at = start;
+    while let Some(to) = next(&cvms[at]) {
+        if to == start || way.contains(&to) {
+            return None;
+        }
+        way.push(to);
+        at = to;
+    }
+    Some(way)
+}
+
+fn capfiles(list: &FdtNode<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
+    let mut capfiles: Vec<CapfileSpec> = Vec::new();
+    for (index, node) in list.children().enumerate() {
+        if node.name != format!("{}@{index}", names::CAPFILE) {
+            let expected = names::CAPFILE;
+            return Err(format!("node \"{}\", expected \"{expected}@{index}\"", node.name));
+        }
+        if index == names::CAPFILE_LIMIT {
+            return Err(format!("more than {} capfiles", names::CAPFILE_LIMIT));
+        }
+        let properties: Vec<NodeProperty<'_>> = node.properties().collect();
+        let what = format!("capfile number {index}");
+        only_known(&node, &properties, &names::CAPFILE_PROPERTIES, &what)?;
+        let name = valid_name(&properties, &what)?;
+        let what = format!("capfile {name}");
+        let keys = Keys {
+            properties: &properties,
+            what: &what,
+        };
+        if let Some(other) = capfiles.iter().position(|other| other.name == name) {
+            return Err(format!("{what}: the name is also that of capfile number {other}"));
+        }
+        let size = keys.cells(names::CAPFILE_SIZE)?;
+        let size = size.ok_or_else(|| format!("{what}: {} is missing", names::CAPFILE_SIZE))?;
+        if !(1..=names::CAPFILE_SIZE_LIMIT).contains(&size) {
+            let (key, limit) = (names::CAPFILE_SIZE, names::CAPFILE_SIZE_LIMIT);
+            return Err(format!("{what}: {key} = {size:#x}: expected 1 to {limit:#x}"));
+        }
+        let data = keys.get(names::CAPFILE_DATA, "bytes", Some)?.unwrap_or_default();
+        if data.len() as u64 > size {
+            let (key, found) = (names::CAPFILE_DATA, data.len());
+            return Err(format!("{what}: {key} has {found} bytes, expected at most {size}"));
+        }
+        let access = match keys.get(names::CAPFILE_ACCESS, "a string", tree::text)? {
+            None => CapfileAccess::default(),
+            Some(access) => CapfileAccess::from_name(access).ok_or_else(|| {
+                format!(
+                    "{what}: {} = \"{access}\": expected read or write",
+                    names::CAPFILE_ACCESS
+                )
+            })?,
+        };
+        capfiles.push(CapfileSpec {
+            name: name.into(),
+            size,
+            data: data.into(),
+            access,
+        });
+    }
+    Ok(capfiles)
+}
+
+/// Refuses properties that nobody knows or that stand twice, and nodes inside.
+fn only_known(
+    node: &FdtNode<'_, '_>,
+    properties: &[NodeProperty<'_>],
+    known: &[&str],
+    what: &str,
+) -> Result<(), String> {
     for (position, property) in properties.iter().enumerate() {
-        if !names::PROPERTIES.contains(&property.name) {
-            return Err(format!("cVM number {index}: unknown key \"{}\"", property.name));
+        if !known.contains(&property.name) {
+            return Err(format!("{what}: unknown key \"{}\"", property.name));
         }
         if properties[..position].iter().any(|other| other.name == property.name) {
-            return Err(format!("cVM number {index}: key \"{}\" is given twice", property.name));
+            return Err(format!("{what}: key \"{}\" is given twice", property.name));
         }
     }
-    if let Some(child) = node.children().next() {
-        return Err(format!("cVM number {index}: unknown node \"{}\"", child.name));
+    match node.children().next() {
+        Some(child) => Err(format!("{what}: unknown node \"{}\"", child.name)),
+        None => Ok(()),
     }
+}
+
+fn valid_name<'a>(properties: &[NodeProperty<'a>], what: &str) -> Result<&'a str, String> {
     let name = properties.iter().find(|property| property.name == names::NAME);
     let name = name.and_then(|property| tree::text(property.value));
-    let name = name.filter(|name| names::valid_name(name)).ok_or_else(|| {
+    name.filter(|name| names::valid_name(name)).ok_or_else(|| {
         format!(
-            "cVM number {index}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
+            "{what}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
             names::NAME,
             names::NAME_LIMIT
         )
-    })?;
+    })
+}
+
+fn cvm<'a>(node: &FdtNode<'_, 'a>, index: usize) -> Result<(CvmSpec, Relation<'a>), String> {
+    // Read once: every look-up in the node itself would read it from its start.
+    let properties: Vec<NodeProperty<'a>> = node.properties().collect();
+    let what = format!("cVM number {index}");
+    only_known(node, &properties, &names::PROPERTIES, &what)?;
+    let name = valid_name(&properties, &what)?;
+    let what = format!("cVM {name}");
     let keys = Keys {
         properties: &properties,
-        name,
+        what: &what,
     };
     let text = |key| keys.get(key, "a string", tree::text);
     let texts = |key| {
@@ -130,13 +284,6 @@ fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
             .map(Option::unwrap_or_default)
     };
     let runtime = text(names::RUNTIME)?.ok_or_else(|| format!("cVM {name}: {} is missing", names::RUNTIME))?;
-    let callback = text(names::CALLBACK_OUT)?.unwrap_or(names::CALLBACK_MONITOR);
-    if callback != names::CALLBACK_MONITOR {
-        return Err(format!(
-            "cVM {name}: {} = \"{callback}\": expected \"monitor\", others not yet",
-            names::CALLBACK_OUT
-        ));
-    }
     let (args, env) = (texts(names::ARGS)?, texts(names::ENV)?);
     let strings: usize = args.iter().chain(&env).map(|text| text.len() + 1).sum();
     if strings > names::STRINGS_LIMIT {
@@ -172,7 +319,15 @@ fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
             names::PRIORITY_LIMIT
         ));
     }
-    Ok(CvmSpec {
+    let families = match keys.get(names::HOSTCALLS, "a list of strings", tree::texts)? {
+        None => u32::MAX,
+        Some(list) => families(&list).map_err(|error| format!("cVM {name}: {}: {error}", names::HOSTCALLS))?,
+    };
+    let relation = Relation {
+        server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
+        within: text(names::WITHIN)?,
+    };
+    let spec = CvmSpec {
         name: name.into(),
         runtime: runtime.into(),
         args,
@@ -186,13 +341,31 @@ fn cvm(node: &FdtNode<'_, '_>, index: usize) -> Result<CvmSpec, String> {
         restart_limit: keys.cell(names::RESTART_LIMIT)?.unwrap_or(0),
         restart_delay: keys.cells(names::RESTART_DELAY)?.unwrap_or(0),
         wait: keys.cell(names::WAIT)?.map_or(-1, |value| value as i32),
-    })
+        server: None,
+        call_budget: keys.cells(names::CALL_BUDGET)?.unwrap_or(names::CALL_BUDGET_DEFAULT),
+        within: None,
+        service_stack: keys
+            .cells(names::SERVICE_STACK)?
+            .unwrap_or(names::SERVICE_STACK_DEFAULT),
+        families,
+    };
+    Ok((spec, relation))
+}
+
+/// The bit set of the families with these names.
+fn families(list: &[String]) -> Result<u32, String> {
+    let mut set = 1 << Family::Process as u32;
+    for name in list {
+        let family = Family::from_name(name).ok_or_else(|| format!("unknown family \"{name}\""))?;
+        set |= 1 << family as u32;
+    }
+    Ok(set)
 }
 
 /// The properties of one node, with errors that name it.
 struct Keys<'a, 'n> {
     properties: &'n [NodeProperty<'a>],
-    name: &'n str,
+    what: &'n str,
 }
 
 impl<'a> Keys<'a, '_> {
@@ -203,7 +376,7 @@ impl<'a> Keys<'a, '_> {
         let decoded = decode(property.value);
         decoded
             .map(Some)
-            .ok_or_else(|| format!("cVM {}: {key}: expected {expected}", self.name))
+            .ok_or_else(|| format!("{}: {key}: expected {expected}", self.what))
     }
 
     fn cell(&self, key: &str) -> Result<Option<u32>, String> {

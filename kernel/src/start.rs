@@ -112,7 +112,10 @@ pub(crate) fn load(
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let specs = manifest::read(archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan {
+        cvms: specs,
+        capfiles: _,
+    } = manifest::read(archive).map_err(|error| format!("{error}"))?;
     arch::protection::open(pool.start, pool.end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),

@@ -41,7 +41,9 @@ pub(crate) fn dispatch(monitor: &mut Monitor, id: usize, frame: &Frame) -> Next 
         Some(Hostcall::Clock) => time::clock(monitor),
         Some(Hostcall::Arguments) => process::arguments(monitor, id, frame),
         Some(Hostcall::Info) => process::info(monitor, id, frame),
-        None => Err(Errno::ENOSYS),
+        Some(Hostcall::Heap | Hostcall::Capfile | Hostcall::Serve | Hostcall::Reply | Hostcall::Delegate) | None => {
+            Err(Errno::ENOSYS)
+        }
     };
     match outcome {
         Ok(Outcome::Value(value)) => frame.set_result(value),

@@ -36,12 +36,30 @@ pub(super) enum Value<'a> {
 
 /// A manifest whose cVMs have these properties.
 pub(super) fn manifest(compatible: &str, cvms: &[&[(&str, Value<'_>)]]) -> Vec<u8> {
+    manifest_with_capfiles(compatible, cvms, &[])
+}
+
+/// A manifest whose cVMs and capfiles have these properties.
+pub(super) fn manifest_with_capfiles(
+    compatible: &str,
+    cvms: &[&[(&str, Value<'_>)]],
+    capfiles: &[&[(&str, Value<'_>)]],
+) -> Vec<u8> {
     let mut tree = FdtWriter::new().unwrap();
     let root = tree.begin_node("").unwrap();
     tree.property_string("compatible", compatible).unwrap();
-    let list = tree.begin_node(names::CVMS).unwrap();
-    for (index, properties) in cvms.iter().enumerate() {
-        let node = tree.begin_node(&format!("{}@{index}", names::CVM)).unwrap();
+    list(&mut tree, names::CVMS, names::CVM, cvms);
+    if !capfiles.is_empty() {
+        list(&mut tree, names::CAPFILES, names::CAPFILE, capfiles);
+    }
+    tree.end_node(root).unwrap();
+    tree.finish().unwrap()
+}
+
+fn list(tree: &mut FdtWriter, name: &str, each: &str, nodes: &[&[(&str, Value<'_>)]]) {
+    let list = tree.begin_node(name).unwrap();
+    for (index, properties) in nodes.iter().enumerate() {
+        let node = tree.begin_node(&format!("{each}@{index}")).unwrap();
         for (key, value) in *properties {
             match value {
                 Value::Text(text) => tree.property_string(key, text),
@@ -57,8 +75,6 @@ pub(super) fn manifest(compatible: &str, cvms: &[&[(&str, Value<'_>)]]) -> Vec<u
         tree.end_node(node).unwrap();
     }
     tree.end_node(list).unwrap();
-    tree.end_node(root).unwrap();
-    tree.finish().unwrap()
 }
 
 /// A program header: type, flags, offset, address, file size, memory size.

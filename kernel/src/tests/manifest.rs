@@ -1,14 +1,19 @@
 //! The manifest.
 
-use super::build::{Value, Value::*, archive, manifest};
+use super::build::{Value, Value::*, archive, manifest, manifest_with_capfiles};
 use crate::archive::Archive;
-use crate::manifest::{CvmSpec, read};
-use abi::manifest::RestartPolicy;
+use crate::manifest::{CvmSpec, Plan, read};
+use abi::hostcall::Family;
+use abi::manifest::{CapfileAccess, RestartPolicy};
 use proptest::prelude::*;
 
-fn read_bytes(manifest: &[u8]) -> Result<Vec<CvmSpec>, String> {
+fn plan(manifest: &[u8]) -> Result<Plan, String> {
     let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"")]);
     read(Archive::check(&bytes).unwrap()).map_err(|error| error.to_string())
+}
+
+fn read_bytes(manifest: &[u8]) -> Result<Vec<CvmSpec>, String> {
+    plan(manifest).map(|plan| plan.cvms)
 }
 
 const COMPATIBLE: &str = "intravisor,manifest-1";
@@ -33,6 +38,119 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!((spec.isolation_base, spec.isolation_size), (None, None));
     assert!(spec.args.is_empty() && spec.env.is_empty());
+    assert_eq!((spec.server, spec.within), (None, None));
+    assert_eq!((spec.call_budget, spec.service_stack), (1_000_000_000, 8192));
+    assert!(
+        Family::ALL
+            .into_iter()
+            .all(|family| spec.families >> family as u32 & 1 == 1)
+    );
+}
+
+/// Manifest of cVMs with a name, and the properties that name others.
+fn related(cvms: &[(&str, Option<&str>, Option<&str>)]) -> Result<Vec<CvmSpec>, String> {
+    let nodes: Vec<Vec<(&str, Value<'_>)>> = cvms
+        .iter()
+        .map(|(name, server, within)| {
+            let mut node = vec![("label", Text(name)), ("runtime", Text("hello.elf"))];
+            node.extend(server.map(|server| ("callback-out", Text(server))));
+            node.extend(within.map(|within| ("within", Text(within))));
+            node
+        })
+        .collect();
+    let nodes: Vec<&[(&str, Value<'_>)]> = nodes.iter().map(Vec::as_slice).collect();
+    read_bytes(&manifest(COMPATIBLE, &nodes))
+}
+
+#[test]
+fn servers_and_outer_cvms_are_found_by_name_in_any_order() {
+    let specs = related(&[
+        ("c", Some("b"), Some("a")),
+        ("a", Some("monitor"), None),
+        ("b", Some("a"), Some("a")),
+    ])
+    .unwrap();
+    let found: Vec<_> = specs.iter().map(|spec| (spec.server, spec.within)).collect();
+    assert_eq!(found, [(Some(2), Some(1)), (None, None), (Some(1), Some(1))]);
+}
+
+#[test]
+fn circles_and_memory_within_strangers_are_refused() {
+    let circle = related(&[("a", Some("b"), None), ("b", Some("c"), None), ("c", Some("a"), None)]);
+    let expected = "manifest.dtb: cVM a: callback-out leads back to cVMs on its own way";
+    assert_eq!(circle, Err(expected.into()));
+    let circle = related(&[("x", Some("a"), None), ("a", Some("b"), None), ("b", Some("a"), None)]);
+    assert!(circle.is_err());
+    let stranger = related(&[("a", None, None), ("b", None, Some("a"))]);
+    let expected =
+        "manifest.dtb: cVM b: within = \"a\": expected a cVM that serves its hostcalls, directly or by others";
+    assert_eq!(stranger, Err(expected.into()));
+}
+
+#[test]
+fn families_are_a_set_that_always_has_the_cvm_itself() {
+    let spec = one(vec![("hostcalls", Texts(&["time", "service"]))]).unwrap();
+    let expected = [Family::Process, Family::Time, Family::Service];
+    assert_eq!(
+        spec.families,
+        expected.into_iter().map(|family| 1 << family as u32).sum::<u32>()
+    );
+    let none = one(vec![("hostcalls", Bytes(&[]))]).unwrap();
+    assert_eq!(none.families, 1);
+}
+
+fn with_capfile(properties: &[(&str, Value<'_>)]) -> Result<Plan, String> {
+    let cvm = [("label", Text("a")), ("runtime", Text("hello.elf"))];
+    plan(&manifest_with_capfiles(COMPATIBLE, &[&cvm], &[properties]))
+}
+
+#[test]
+fn capfiles_arrive() {
+    let all = [
+        ("label", Text("f")),
+        ("size", Cells(0x20)),
+        ("data", Bytes(b"Hello")),
+        ("access", Text("write")),
+    ];
+    let plan = with_capfile(&all).unwrap();
+    let file = &plan.capfiles[0];
+    assert_eq!(
+        (file.name.as_str(), file.size, file.data.as_slice()),
+        ("f", 0x20, &b"Hello"[..])
+    );
+    assert_eq!(file.access, CapfileAccess::Write);
+    let plan = with_capfile(&[("label", Text("f")), ("size", Cells(1))]).unwrap();
+    assert_eq!(
+        (plan.capfiles[0].access, plan.capfiles[0].data.len()),
+        (CapfileAccess::Read, 0)
+    );
+}
+
+#[test]
+fn wrong_capfiles_are_named() {
+    let label = || ("label", Text("f"));
+    for (properties, expected) in [
+        (vec![label()], "capfile f: size is missing"),
+        (
+            vec![label(), ("size", Cells(0))],
+            "capfile f: size = 0x0: expected 1 to 0x40000000",
+        ),
+        (vec![label(), ("size", Cell(1))], "capfile f: size: expected 8 bytes"),
+        (
+            vec![label(), ("size", Cells(1)), ("data", Bytes(b"ab"))],
+            "capfile f: data has 2 bytes, expected at most 1",
+        ),
+        (
+            vec![label(), ("size", Cells(1)), ("access", Text("execute"))],
+            "capfile f: access = \"execute\": expected read or write",
+        ),
+        (
+            vec![label(), ("heap", Cells(1))],
+            "capfile number 0: unknown key \"heap\"",
+        ),
+    ] {
+        assert_eq!(with_capfile(&properties), Err(format!("manifest.dtb: {expected}")));
+    }
 }
 
 #[test]
@@ -121,8 +239,21 @@ fn every_bad_value_is_named_with_its_cvm_and_key() {
         (
             "callback-out",
             Text("b"),
-            "cVM a: callback-out = \"b\": expected \"monitor\", others not yet",
+            "cVM a: callback-out = \"b\": expected the name of a cVM",
         ),
+        (
+            "callback-out",
+            Text("a"),
+            "cVM a: callback-out leads back to cVMs on its own way",
+        ),
+        ("within", Text("b"), "cVM a: within = \"b\": expected the name of a cVM"),
+        (
+            "hostcalls",
+            Texts(&["time", "Console"]),
+            "cVM a: hostcalls: unknown family \"Console\"",
+        ),
+        ("call-budget", Cell(1), "cVM a: call-budget: expected 8 bytes"),
+        ("service-stack", Cell(1), "cVM a: service-stack: expected 8 bytes"),
         ("size", Cell(1), "cVM number 0: unknown key \"size\""),
     ] {
         assert_eq!(

@@ -210,8 +210,8 @@ fn a_bad_value_is_named_with_what_was_expected(platform: Platform) {
         ),
         (
             names::CALLBACK_OUT,
-            Value::Text("hello"),
-            "callback-out = \"hello\": expected \"monitor\", others not yet",
+            Value::Text("nobody"),
+            "callback-out = \"nobody\": expected the name of a cVM",
         ),
     ];
     for (key, value, message) in cases {
