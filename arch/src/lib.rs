@@ -10,7 +10,10 @@ extern crate alloc;
 
 mod types;
 
-pub use types::{Access, BootInfo, Derivation, DeriveError, Device, Fault, Instruction, Refused, Trap, Window};
+pub use types::{
+    Access, BootInfo, Derivation, DeriveError, Device, Fault, Instruction, Refused, Register, Relocation, Start, Trap,
+    Window,
+};
 
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]
 mod cheri_riscv;

@@ -1,5 +1,6 @@
 //! What every architecture module says in the same words: requests, refusals, traps, faults, devices.
 
+use crate::Slot;
 use abi::FaultKind;
 use capability::{Decoded, Permissions};
 use core::fmt;
@@ -65,6 +66,42 @@ impl fmt::Display for DeriveError {
             DeriveError::Unrepresentable => "bounds or address are not representable",
         })
     }
+}
+
+/// What a register holds when a thread starts or goes on.
+#[derive(Clone, Copy)]
+pub enum Register<'a> {
+    /// An integer, as the program sees addresses where it is one.
+    Integer(u64),
+    /// What the slot holds, tag included.
+    Capability(&'a Slot),
+}
+
+/// The registers that a thread starts with; all others are NULL.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    /// Bounds and permissions of the program counter.
+    pub code: &'a Slot,
+    /// Absolute address of the first instruction. Morello: bit 0 says that it is C64.
+    pub entry: u64,
+    /// The capability through which integer addresses go; `None` = a purecap program, which starts in capability mode.
+    pub data: Option<&'a Slot>,
+    /// Stack pointer.
+    pub stack: Register<'a>,
+    /// Thread pointer.
+    pub thread: Register<'a>,
+}
+
+/// What a relocation of an ELF wants at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relocation {
+    /// A 64-bit word: the load bias added to the addend.
+    Relative,
+    /// A capability to the relocation's symbol.
+    Symbol,
+    /// A capability to what the fragment says that stands at the place: a 64-bit address, a 56-bit length and 8 bits of
+    /// permissions.
+    Fragment,
 }
 
 /// Why the processor entered the monitor.

@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Frame, Slot};
+use arch::{Frame, Register, Slot};
 use core::ops::Range;
 
 /// How a life of a cVM ended.
@@ -225,15 +225,17 @@ impl Cvm {
         }
         let seen = |offset: u64| self.place.seen + offset;
         frame
-            .start(
+            .start(&arch::Start {
                 code,
-                data,
-                origin.wrapping_add(self.program.entry),
-                seen(self.layout.stack.end) & !15,
-                seen(self.layout.tls.start),
-                [seen(self.layout.start_block.start), self.block.len() as u64],
-            )
-            .map_err(|error| format!("entry point: {error}"))
+                entry: origin.wrapping_add(self.program.entry),
+                data: Some(data),
+                stack: Register::Integer(seen(self.layout.stack.end) & !15),
+                thread: Register::Integer(seen(self.layout.tls.start)),
+            })
+            .map_err(|error| format!("entry point: {error}"))?;
+        frame.set_argument(0, Register::Integer(seen(self.layout.start_block.start)));
+        frame.set_argument(1, Register::Integer(self.block.len() as u64));
+        Ok(())
     }
 
     /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.

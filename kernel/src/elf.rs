@@ -299,7 +299,7 @@ impl Program {
         let table = &bytes[self.relocations.clone()];
         for (index, entry) in table.chunks_exact(RELA_SIZE as usize).enumerate() {
             let (index, address, info) = (index as u64, double(entry, 0), double(entry, 8));
-            if info != u64::from(arch::ELF_RELATIVE) {
+            if u32::try_from(info).ok().and_then(arch::relocation) != Some(arch::Relocation::Relative) {
                 return Err(ElfError::RelocationType {
                     index,
                     found: info as u32,

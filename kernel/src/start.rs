@@ -365,7 +365,7 @@ fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Ra
         root,
         ("cVM pool", "memory of all cVMs"),
         pool.clone(),
-        arch::data_permissions() | arch::code_permissions(),
+        arch::service_stack_permissions() | arch::code_permissions(),
     );
     (entry.unwrap_or_else(|error| panic!("{error}")), pool)
 }

@@ -2,12 +2,16 @@
 
 use super::Handler;
 use super::slot::Slot;
-use crate::types::{Derivation, DeriveError, Trap};
+use super::user;
+use crate::types::{Derivation, DeriveError, Register, Start, Trap};
 use alloc::boxed::Box;
 use capability::Decoded;
 use std::sync::{Mutex, PoisonError};
 
-const ARGUMENTS: usize = 6;
+/// Registers that arguments are passed in.
+const ARGUMENTS: usize = 8;
+/// Arguments of a hostcall.
+const HOSTCALL_ARGUMENTS: usize = 6;
 
 /// The register state of one thread.
 pub struct Frame {
@@ -17,6 +21,7 @@ pub struct Frame {
     arguments: [Slot; ARGUMENTS],
     stack: Slot,
     thread_pointer: Slot,
+    spare: Slot,
     trap: Mutex<Trap>,
 }
 
@@ -33,38 +38,33 @@ impl Frame {
             arguments: [const { Slot::null() }; ARGUMENTS],
             stack: Slot::null(),
             thread_pointer: Slot::null(),
+            spare: Slot::null(),
             trap: Mutex::new(Trap::Hostcall),
         }))
     }
 
-    /// Prepares the start of a hybrid program.
+    /// Prepares the start of a program.
     ///
     /// # Errors
-    /// When `entry` is outside of `code`.
-    pub fn start(
-        &self,
-        code: &Slot,
-        data: &Slot,
-        entry: u64,
-        stack: u64,
-        thread_pointer: u64,
-        arguments: [u64; 2],
-    ) -> Result<(), DeriveError> {
+    /// When the entry is outside of the code's bounds.
+    pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
         self.clear();
-        let bounds = code.decoded();
-        let length = (bounds.top - u128::from(bounds.base)) as u64;
+        let bounds = start.code.decoded();
         let request = Derivation {
             base: bounds.base,
-            length,
+            length: (bounds.top - u128::from(bounds.base)) as u64,
             permissions: bounds.permissions,
-            address: entry,
+            address: start.entry,
         };
-        self.code.derive(code, &request)?;
-        self.data.copy_from(data);
-        self.stack.set_integer(stack);
-        self.thread_pointer.set_integer(thread_pointer);
-        self.arguments[0].set_integer(arguments[0]);
-        self.arguments[1].set_integer(arguments[1]);
+        match start.data {
+            Some(data) => {
+                self.code.derive(start.code, &request)?;
+                self.data.copy_from(data);
+            }
+            None => self.code.derive_purecap(start.code, &request)?,
+        }
+        set(&self.stack, start.stack);
+        set(&self.thread_pointer, start.thread);
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl Frame {
     }
 
     /// For a test: what the program asks for with its next hostcall.
-    pub fn set_hostcall(&self, number: u64, arguments: [u64; ARGUMENTS]) {
+    pub fn set_hostcall(&self, number: u64, arguments: [u64; HOSTCALL_ARGUMENTS]) {
         self.number.set_integer(number);
         for (slot, value) in self.arguments.iter().zip(arguments) {
             slot.set_integer(value);
@@ -101,9 +101,50 @@ impl Frame {
         self.arguments[index].decoded().address
     }
 
+    /// Hostcall argument 0 to 5 as it was passed.
+    pub fn argument_slot(&self, index: usize) -> &Slot {
+        &self.arguments[index]
+    }
+
+    /// Hostcall argument 0 to 5 as a pointer: the capability that authorises the access, and the absolute address.
+    pub fn pointer(&self, index: usize) -> (&Slot, u64) {
+        let argument = &self.arguments[index];
+        let what = argument.decoded();
+        if what.tag {
+            (argument, what.address)
+        } else {
+            (&self.data, user::absolute(&self.data, what.address))
+        }
+    }
+
+    /// Sets argument register 0 to 7.
+    pub fn set_argument(&self, index: usize, value: Register<'_>) {
+        set(&self.arguments[index], value);
+    }
+
+    /// Sets the register with the hostcall number.
+    pub fn set_number(&self, value: u64) {
+        self.number.set_integer(value);
+    }
+
+    /// Sets the register in which a hybrid handler finds the capability over its service stack.
+    pub fn set_spare(&self, capability: &Slot) {
+        self.spare.copy_from(capability);
+    }
+
     /// Sets the first result register.
     pub fn set_result(&self, value: u64) {
         self.arguments[0].set_integer(value);
+    }
+
+    /// Sets the first result register to a capability.
+    pub fn set_result_capability(&self, capability: &Slot) {
+        self.arguments[0].copy_from(capability);
+    }
+
+    /// Sets the second result register.
+    pub fn set_second(&self, value: u64) {
+        self.arguments[1].set_integer(value);
     }
 
     /// The capability through which the program's integer addresses go.
@@ -127,16 +168,27 @@ impl Frame {
     }
 
     fn registers_iter(&self) -> impl Iterator<Item = (&'static str, &Slot)> {
-        let arguments = ["a0", "a1", "a2", "a3", "a4", "a5"].into_iter().zip(&self.arguments);
-        let others = [("pc", &self.code), ("data", &self.data), ("number", &self.number)];
-        let others = others
+        let arguments = ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]
             .into_iter()
-            .chain([("stack", &self.stack), ("thread", &self.thread_pointer)]);
+            .zip(&self.arguments);
+        let others = [("pc", &self.code), ("data", &self.data), ("number", &self.number)];
+        let others = others.into_iter().chain([
+            ("stack", &self.stack),
+            ("thread", &self.thread_pointer),
+            ("spare", &self.spare),
+        ]);
         others.chain(arguments)
     }
 
     /// Name and contents of every register that can hold a capability.
     pub fn registers(&self) -> impl Iterator<Item = (&'static str, Decoded)> + '_ {
         self.registers_iter().map(|(name, slot)| (name, slot.decoded()))
+    }
+}
+
+fn set(slot: &Slot, value: Register<'_>) {
+    match value {
+        Register::Integer(value) => slot.set_integer(value),
+        Register::Capability(capability) => slot.copy_from(capability),
     }
 }

@@ -10,18 +10,16 @@ pub mod user;
 pub use frame::Frame;
 pub use slot::{
     Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
-    monitor_text_permissions, representable,
+    monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
 };
 
-use crate::types::{DeriveError, Device, Fault, Window};
+use crate::types::{DeriveError, Device, Fault, Relocation, Window};
 use abi::FaultKind;
 use capability::Decoded;
 use fdt::Fdt;
 
 /// ELF machine number of cVMs (EM_RISCV).
 pub const ELF_MACHINE: u16 = 243;
-/// ELF relocation type that adds the load bias to its addend (R_RISCV_RELATIVE).
-pub const ELF_RELATIVE: u32 = 3;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
 /// Bytes between the thread pointer and the TLS block.
@@ -30,6 +28,16 @@ pub const TLS_OFFSET: u64 = 0;
 pub const BACKTRACE_RETURN: i64 = -8;
 /// Offset of the caller's frame pointer from the frame pointer.
 pub const BACKTRACE_PREVIOUS: i64 = -16;
+
+/// What an ELF relocation type means: those of CHERI-RISC-V, and Morello's fragment besides, so that tests reach it.
+pub fn relocation(kind: u32) -> Option<Relocation> {
+    match kind {
+        3 => Some(Relocation::Relative),
+        193 => Some(Relocation::Symbol),
+        0xe803 => Some(Relocation::Fragment),
+        _ => None,
+    }
+}
 
 static ROOT: Slot = Slot::root();
 static WINDOWS: [Slot; Device::COUNT] = [const { Slot::null() }; Device::COUNT];

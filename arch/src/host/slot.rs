@@ -18,7 +18,7 @@ impl Slot {
         Slot(Mutex::new(Capability::ROOT))
     }
 
-    fn get(&self) -> Capability {
+    pub(super) fn get(&self) -> Capability {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -50,17 +50,42 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
-        let from = parent.get();
-        request.check(&from.decode())?;
-        let (bounded, exact) = from.set_address(request.base).set_bounds(request.length);
-        let derived = bounded
-            .and_permissions(permission_bits(request.permissions))
-            .set_address(request.address);
-        if !exact || !derived.tag() {
-            return Err(DeriveError::Unrepresentable);
-        }
-        self.set(derived);
+        self.set(derived(parent, request)?);
         Ok(())
+    }
+
+    /// Makes the slot hold a sentry: derived from `parent`, in capability mode, sealed as an entry.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn derive_entry(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        self.set(derived(parent, request)?.set_flags(CAPABILITY_MODE).seal_entry());
+        Ok(())
+    }
+
+    /// As [`Slot::derive`], in capability mode.
+    pub(super) fn derive_purecap(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        self.set(derived(parent, request)?.set_flags(CAPABILITY_MODE));
+        Ok(())
+    }
+}
+
+/// The flag of a code capability that executes in capability mode.
+const CAPABILITY_MODE: u64 = 1;
+
+/// What [`Slot::derive`] makes: hybrid mode, exact bounds.
+fn derived(parent: &Slot, request: &Derivation) -> Result<Capability, DeriveError> {
+    let from = parent.get();
+    request.check(&from.decode())?;
+    let (bounded, exact) = from.set_address(request.base).set_bounds(request.length);
+    let derived = bounded
+        .and_permissions(permission_bits(request.permissions))
+        .set_flags(0)
+        .set_address(request.address);
+    if exact && derived.tag() {
+        Ok(derived)
+    } else {
+        Err(DeriveError::Unrepresentable)
     }
 }
 
@@ -69,9 +94,19 @@ pub fn code_permissions() -> Permissions {
     Permissions::GLOBAL | Permissions::EXECUTE | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::INVOKE
 }
 
-/// Permissions of a cVM's data capability.
+/// Permissions of a cVM's data capability: never Execute, never sealing authority, and no place for local capabilities.
 pub fn data_permissions() -> Permissions {
+    service_stack_permissions() - Permissions::STORE_LOCAL
+}
+
+/// Permissions of the one place that holds local capabilities: the stack on which a server's handler runs.
+pub fn service_stack_permissions() -> Permissions {
     monitor_data_permissions() | Permissions::INVOKE
+}
+
+/// Permissions of what a cVM may read and not change: start block, constants.
+pub fn read_only_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::LOAD | Permissions::LOAD_CAPABILITY
 }
 
 /// Permissions of the monitor's own data capability.

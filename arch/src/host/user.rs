@@ -1,8 +1,9 @@
 //! Copies through a cVM's capability, checked as the hardware would.
 
 use super::slot::Slot;
-use super::stand_in::WORLD;
+use super::stand_in::{GRANULE, WORLD};
 use crate::types::Refused;
+use alloc::vec::Vec;
 use capability::Permissions;
 
 /// Absolute address of an integer pointer.
@@ -44,7 +45,7 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
 /// [`Refused`] when `authority` does not allow the access.
 pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refused> {
     let count = allowed(authority, address, from.len(), Permissions::STORE);
-    WORLD.with_borrow_mut(|world| world.memory.extend((address..).zip(from[..count].iter().copied())));
+    WORLD.with_borrow_mut(|world| world.write(address, from[..count].iter().copied()));
     outcome(from.len(), count)
 }
 
@@ -54,7 +55,7 @@ pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refus
 /// [`Refused`] when `authority` does not allow the access.
 pub fn zero(authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
     let count = allowed(authority, address, length, Permissions::STORE);
-    WORLD.with_borrow_mut(|world| world.memory.extend((address..).zip(core::iter::repeat_n(0, count))));
+    WORLD.with_borrow_mut(|world| world.write(address, core::iter::repeat_n(0, count)));
     outcome(length, count)
 }
 
@@ -64,4 +65,54 @@ pub fn zero(authority: &Slot, address: u64, length: usize) -> Result<(), Refused
 /// [`Refused`] when a later [`copy_out`] would be.
 pub fn probe_write(authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
     outcome(length, allowed(authority, address, length, Permissions::STORE)).map_err(|_| Refused { copied: 0 })
+}
+
+/// Stores what a slot holds to memory of a cVM, tag included. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the store, or the address is not 16-byte aligned.
+pub fn store_capability(from: &Slot, authority: &Slot, address: u64) -> Result<(), Refused> {
+    let capability = from.get();
+    let what = capability.decode();
+    let mut needed = Permissions::STORE;
+    if what.tag {
+        needed |= Permissions::STORE_CAPABILITY;
+        if !what.permissions.contains(Permissions::GLOBAL) {
+            needed |= Permissions::STORE_LOCAL;
+        }
+    }
+    if !address.is_multiple_of(GRANULE) || allowed(authority, address, GRANULE as usize, needed) < GRANULE as usize {
+        return Err(Refused { copied: 0 });
+    }
+    let (low, high) = capability.to_memory();
+    WORLD.with_borrow_mut(|world| {
+        world.write(address, low.to_le_bytes().into_iter().chain(high.to_le_bytes()));
+        if what.tag {
+            world.capabilities.insert(address, capability);
+        }
+    });
+    Ok(())
+}
+
+/// Zeroes every granule that has a tag. `address` is absolute; `address` and `length` are multiples of 64.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow to look and to store, or the range is not aligned.
+pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Refused> {
+    let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::STORE;
+    let count = allowed(authority, address, length as usize, needed) as u64;
+    if !address.is_multiple_of(64) || !length.is_multiple_of(64) || count < length {
+        return Err(Refused { copied: 0 });
+    }
+    WORLD.with_borrow_mut(|world| {
+        let tagged: Vec<u64> = world
+            .capabilities
+            .range(address..address + length)
+            .map(|(at, _)| *at)
+            .collect();
+        for at in tagged {
+            world.write(at, core::iter::repeat_n(0, GRANULE as usize));
+        }
+    });
+    Ok(())
 }

@@ -122,7 +122,8 @@ pub(super) fn words(values: &[u64]) -> Vec<u8> {
 /// A small sound program: text at 0x1000, data with bss at 0x2000, one relocation at 0x2008 with addend 0x1010.
 pub(super) fn program() -> Vec<u8> {
     let dynamic = words(&[7, 0x2040, 8, 24, 9, 24, 0, 0]);
-    let relocation = words(&[0x2008, u64::from(arch::ELF_RELATIVE), 0x1010]);
+    let relative = (0..).find(|kind| arch::relocation(*kind) == Some(arch::Relocation::Relative));
+    let relocation = words(&[0x2008, u64::from(relative.unwrap()), 0x1010]);
     let headers = [
         [LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20],
         [LOAD, READ_WRITE, 0x400, 0x2000, 0xc0, 0x1000],

@@ -34,7 +34,7 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
         ("program", &program()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    let permissions = arch::data_permissions() | arch::code_permissions();
+    let permissions = arch::service_stack_permissions() | arch::code_permissions();
     let pool = ledger
         .derive(
             &POOL,
