@@ -103,3 +103,52 @@ intravisor_zero:
 9:  mov x0, x3
     mov x9, xzr
     ret
+
+// intravisor_store_capability(x0 = slot with what to store, x1 = slot of the authority, x2 = absolute address)
+// -> bytes left: 0 = stored. LIVE: c8 = what to store, c9 = the authority moved to the address.
+.globl intravisor_store_capability
+intravisor_store_capability:
+    LDR_C 8, 0, 0
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    mov x0, #16
+    GUARDED 9f
+    ASTR_C 8, 0, 9
+    mov x0, #0
+9:  mov x8, xzr
+    mov x9, xzr
+    ret
+
+// intravisor_clear_tags: NULL to every capability with a tag. LIVE as for the copies; x3 is a multiple of 64, x0 not used.
+.globl intravisor_clear_tags
+intravisor_clear_tags:
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    cbz x3, 3f
+    BX_NEXT
+    // LIVE: C64, in which LDCT and capability stores go through c9 instead of DDC. x4 = four tags.
+1:  GUARDED 9f
+    LDCT 4, 9
+    cbnz x4, 4f
+2:  ADD_C_IMMEDIATE 9, 9, 64
+    subs x3, x3, #64
+    b.ne 1b
+9:  BX_NEXT
+    // LIVE: A64.
+3:  mov x0, x3
+    mov x9, xzr
+    ret
+    // FROM above: there are tags. LIVE: C64.
+4:  tbz x4, #0, 5f
+    GUARDED 9b
+    STR_C 31, 0, 9
+5:  tbz x4, #1, 6f
+    GUARDED 9b
+    STR_C 31, 16, 9
+6:  tbz x4, #2, 7f
+    GUARDED 9b
+    STR_C 31, 32, 9
+7:  tbz x4, #3, 2b
+    GUARDED 9b
+    STR_C 31, 48, 9
+    b   2b

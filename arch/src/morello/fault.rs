@@ -76,10 +76,12 @@ pub fn describe(frame: &Frame) -> Fault {
 }
 
 /// What stopped a jump, and the PCC that did: an integer jump far away leaves an untagged PCC with shifted bounds, and a
-/// processor may notice the closed page first. In either case the target was out of the bounds that the program has.
+/// processor may notice the closed page first. In either case the target was out of the bounds that the program has. A
+/// jump to something that never was a code capability leaves a PCC without the permissions of one.
 fn jump(frame: &Frame, kind: FaultKind) -> (FaultKind, Decoded) {
     let code = frame.code().decoded();
     let known = if code.tag { Some(code) } else { frame.start_code() };
+    let known = known.filter(|known| known.permissions == code.permissions);
     match known {
         Some(known) if !known.in_bounds(frame.pc(), 4) && matches!(kind, FaultKind::Tag | FaultKind::Access) => {
             (FaultKind::Bounds, known)
@@ -126,8 +128,8 @@ fn is_privileged(word: u32) -> bool {
 fn authority(frame: &Frame, word: u32) -> Option<(&'static str, Decoded)> {
     let literal = word & 0x3b00_0000 == 0x1800_0000 || word >> 22 == 0b10_0000_1000;
     let alternate = !literal && (matches!(word >> 24, 0x82 | 0xe2) || word >> 21 == 0b110_0001_0111);
-    // LDPBR, LDPBLR: always through a capability.
-    let branch = word & 0xffff_dc00 == 0xc2c4_1000;
+    // LDPBR, LDPBLR; BR and BLR through memory: always through a capability.
+    let branch = word & 0xffff_dc00 == 0xc2c4_1000 || word & 0xfff0_1c1e == 0xc2d0_1000;
     if literal && frame.capability_mode() {
         return Some(("pcc", frame.code().decoded()));
     }

@@ -4,7 +4,7 @@
 use super::float::{self, FloatState};
 use super::slot::Slot;
 use super::trap::Handler;
-use crate::types::{Derivation, DeriveError};
+use crate::types::{Derivation, DeriveError, Register, Start};
 use alloc::boxed::Box;
 use capability::Decoded;
 use core::cell::Cell;
@@ -14,8 +14,12 @@ use core::mem::offset_of;
 const STATUS_C64: u64 = 1 << 26;
 /// What of SPSR_EL1 a cVM keeps: condition flags and C64. The rest is 0: EL0, AArch64, no interrupt masked.
 pub(super) const STATUS_MASK: u64 = 0xf000_0000 | STATUS_C64;
+/// Number of arguments that a program can be started with.
+const ARGUMENTS: usize = 8;
 /// Number of the register with the hostcall number.
 const NUMBER: usize = 8;
+/// Number of the spare register.
+const SPARE: usize = 9;
 /// Number of the frame pointer.
 const FRAME: usize = 29;
 
@@ -105,38 +109,49 @@ impl Frame {
         self.handler.set(Some(handler));
     }
 
-    /// Prepares the start of a hybrid program: every register NULL but the program counter (`code` at `entry`), DDC
-    /// (`data`), the stack pointer, the thread pointer and two arguments. All addresses are absolute.
+    /// Prepares the start of a program: every register NULL but the program counter, DDC, the stack pointer and the
+    /// thread pointer. It starts in C64 state when it is purecap or bit 0 of its entry is set.
     ///
     /// # Errors
-    /// When `entry` is outside of `code`.
-    pub fn start(
-        &self,
-        code: &Slot,
-        data: &Slot,
-        entry: u64,
-        stack: u64,
-        thread_pointer: u64,
-        arguments: [u64; 2],
-    ) -> Result<(), DeriveError> {
+    /// When the entry is outside of the code.
+    pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
         self.clear();
-        let bounds = code.decoded();
+        let bounds = start.code.decoded();
         self.pcc.derive(
-            code,
+            start.code,
             &Derivation {
                 base: bounds.base,
                 length: (bounds.top - u128::from(bounds.base)) as u64,
                 permissions: bounds.permissions,
-                address: entry,
+                address: start.entry & !1,
             },
         )?;
         self.start_code.set(Some(self.pcc.decoded()));
-        self.rddc.copy_from(data);
-        self.rcsp.set_integer(stack);
-        self.rctpidr.set_integer(thread_pointer);
-        self.registers[0].set_integer(arguments[0]);
-        self.registers[1].set_integer(arguments[1]);
+        if start.data.is_none() || start.entry & 1 == 1 {
+            self.status.set(STATUS_C64);
+        }
+        if let Some(data) = start.data {
+            self.rddc.copy_from(data);
+        }
+        self.rcsp.set(start.stack);
+        self.rctpidr.set(start.thread);
         Ok(())
+    }
+
+    /// Sets argument register 0 to 7.
+    pub fn set_argument(&self, index: usize, value: Register<'_>) {
+        assert!(index < ARGUMENTS, "there is no argument register {index}");
+        self.registers[index].set(value);
+    }
+
+    /// Sets the register that a hostcall's number is passed in.
+    pub fn set_number(&self, number: u64) {
+        self.registers[NUMBER].set_integer(number);
+    }
+
+    /// Puts a capability into c9, which plays no role in a call.
+    pub fn set_spare(&self, capability: &Slot) {
+        self.registers[SPARE].copy_from(capability);
     }
 
     /// Forgets every register, so that no authority and no data stay behind.
@@ -161,10 +176,34 @@ impl Frame {
         self.registers[index].integer()
     }
 
+    /// Hostcall argument 0 to 5 as it is.
+    #[inline]
+    pub fn argument_slot(&self, index: usize) -> &Slot {
+        &self.registers[index]
+    }
+
+    /// Hostcall argument 0 to 5 as a pointer: the capability that it goes through, and its absolute address. An argument
+    /// with a tag is a capability and goes through itself, an integer goes through DDC.
+    pub fn pointer(&self, index: usize) -> (&Slot, u64) {
+        let argument = &self.registers[index];
+        let authority = if argument.tag() { argument } else { &self.rddc };
+        (authority, argument.integer())
+    }
+
     /// Sets the first result register.
     #[inline]
     pub fn set_result(&self, value: u64) {
         self.registers[0].set_integer(value);
+    }
+
+    /// Sets the first result register to a capability.
+    pub fn set_result_capability(&self, value: &Slot) {
+        self.registers[0].copy_from(value);
+    }
+
+    /// Sets the second result register.
+    pub fn set_second(&self, value: u64) {
+        self.registers[1].set_integer(value);
     }
 
     /// The capability through which the program's integer addresses go.
@@ -183,7 +222,7 @@ impl Frame {
         self.pcc.integer()
     }
 
-    /// The program's frame pointer.
+    /// The program's frame pointer: its address, where it is a capability.
     pub fn frame_pointer(&self) -> u64 {
         self.registers[FRAME].integer()
     }

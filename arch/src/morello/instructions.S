@@ -70,6 +70,11 @@
     .inst 0x82400000 | (\offset) / 16 << 12 | \cn << 5 | \ct
 .endm
 
+// Bit n of \xt: tag n of the four at a multiple of 64. As LDR_C, the base is an integer in A64, a capability in C64.
+.macro LDCT xt, xn
+    .inst 0xc2c4b000 | \xn << 5 | \xt
+.endm
+
 .macro GCTAG xd, cn
     .inst 0xc2c09000 | \cn << 5 | \xd
 .endm
@@ -81,6 +86,10 @@
 .endm
 .macro CLRPERM cd, cn, xm
     .inst 0xc2c0a000 | \xm << 16 | \cn << 5 | \cd
+.endm
+// Sealed for branches to its address only (a sentry).
+.macro SEAL_RB cd, cn
+    .inst 0xc2c33000 | \cn << 5 | \cd
 .endm
 .macro ADD_C_IMMEDIATE cd, cn, immediate
     .inst 0x02000000 | (\immediate) << 10 | \cn << 5 | \cd

@@ -18,18 +18,16 @@ pub use gic::interrupts;
 pub use power::power_off;
 pub use slot::{
     Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
-    monitor_text_permissions, representable,
+    monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
 };
 pub use trap::{FatalHandler, Handler, install, resume};
 
-use crate::types::DeriveError;
+use crate::types::{DeriveError, Relocation};
 use capability::Decoded;
 use core::arch::asm;
 
 /// ELF machine number of monitor and cVMs (EM_AARCH64).
 pub const ELF_MACHINE: u16 = 183;
-/// ELF relocation type that adds the load bias to its addend (R_AARCH64_RELATIVE).
-pub const ELF_RELATIVE: u32 = 1027;
 /// ELF header flag that marks a purecap program (EF_AARCH64_CHERI_PURECAP).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000;
 /// Bytes between the thread pointer and the TLS block (ELF for the Arm 64-bit architecture: variant I, a thread control
@@ -40,6 +38,12 @@ pub const TLS_OFFSET: u64 = 16;
 pub const BACKTRACE_RETURN: i64 = 8;
 /// See [`BACKTRACE_RETURN`].
 pub const BACKTRACE_PREVIOUS: i64 = 0;
+
+const R_AARCH64_RELATIVE: u32 = 1027;
+const R_MORELLO_CAPINIT: u32 = 0xe800;
+const R_MORELLO_GLOB_DAT: u32 = 0xe801;
+const R_MORELLO_JUMP_SLOT: u32 = 0xe802;
+const R_MORELLO_RELATIVE: u32 = 0xe803;
 
 /// The root capability, from reset until the kernel destroys it.
 #[unsafe(export_name = "intravisor_root")]
@@ -55,6 +59,17 @@ unsafe extern "C" {
     static intravisor_emergency_stack_top: u8;
     fn intravisor_set_data(slot: *const u64);
     fn intravisor_own(code: *mut u64, data: *mut u64);
+}
+
+/// What an ELF relocation type asks for; `None` when the loader does not know it (ELF for the Arm 64-bit architecture, and
+/// its Morello supplement).
+pub fn relocation(kind: u32) -> Option<Relocation> {
+    match kind {
+        R_AARCH64_RELATIVE => Some(Relocation::Relative),
+        R_MORELLO_CAPINIT | R_MORELLO_GLOB_DAT | R_MORELLO_JUMP_SLOT => Some(Relocation::Symbol),
+        R_MORELLO_RELATIVE => Some(Relocation::Fragment),
+        _ => None,
+    }
 }
 
 /// First thing in Rust: prepares the monitor's own frame. `bias` is 0: the processor does not relocate.

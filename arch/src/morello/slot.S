@@ -17,8 +17,8 @@ intravisor_slot_copy:
     mov x9, xzr
     ret
 
-// intravisor_slot_derive(x0 = parent, x1 = target, x2 = base, x3 = length, x4 = permissions to clear, x5 = address)
-// -> tag of the result; without one the target keeps what it holds.
+// intravisor_slot_derive(x0 = parent, x1 = target, x2 = base, x3 = length, x4 = permissions to clear, x5 = address,
+// x6 = whether to seal it as a sentry) -> tag of the result; without one the target keeps what it holds.
 .globl intravisor_slot_derive
 intravisor_slot_derive:
     LDR_C 9, 0, 0
@@ -26,7 +26,9 @@ intravisor_slot_derive:
     SCBNDSE 9, 9, 3
     CLRPERM 9, 9, 4
     SCVALUE 9, 9, 5
-    GCTAG 0, 9
+    cbz x6, 2f
+    SEAL_RB 9, 9
+2:  GCTAG 0, 9
     cbz x0, 1f
     STR_C 9, 0, 1
 1:  mov x9, xzr

@@ -3,7 +3,7 @@
 //! rustc moves a 16-byte value by two integer accesses, which drops the tag. So a capability never is a Rust value: it
 //! lives in a [`Slot`], and every operation is one assembly routine that loads, derives, stores and clears its register.
 
-use crate::types::{Derivation, DeriveError};
+use crate::types::{Derivation, DeriveError, Register};
 use capability::morello::Capability;
 use capability::{Decoded, Permissions};
 use core::cell::UnsafeCell;
@@ -19,6 +19,7 @@ unsafe extern "C" {
         length: u64,
         cleared_permissions: u64,
         address: u64,
+        sentry: u64,
     ) -> u64;
     fn intravisor_slot_set_address(slot: *mut u64, address: u64);
 }
@@ -52,11 +53,11 @@ impl Slot {
     /// A plain value of what the slot holds, for looking at.
     pub fn decoded(&self) -> Decoded {
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive.
-        let (low, high, tag) = unsafe {
+        let (low, high) = unsafe {
             let words = self.pointer();
-            (words.read(), words.add(1).read(), intravisor_slot_tag(words))
+            (words.read(), words.add(1).read())
         };
-        Capability::from_memory(low, high, tag != 0).decode()
+        Capability::from_memory(low, high, self.tag()).decode()
     }
 
     /// Makes the slot hold NULL.
@@ -71,6 +72,21 @@ impl Slot {
             self.pointer().write(value);
             self.pointer().add(1).write(0);
         }
+    }
+
+    /// Makes the slot hold an integer or what another slot holds.
+    pub(super) fn set(&self, contents: Register<'_>) {
+        match contents {
+            Register::Integer(value) => self.set_integer(value),
+            Register::Capability(slot) => self.copy_from(slot),
+        }
+    }
+
+    /// Whether the slot holds a capability with a tag.
+    #[inline]
+    pub(super) fn tag(&self) -> bool {
+        // SAFETY: the slot is alive and aligned.
+        unsafe { intravisor_slot_tag(self.pointer()) != 0 }
     }
 
     /// The low word: the value of a capability, or the integer.
@@ -96,6 +112,20 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        self.derive_from(parent, request, false)
+    }
+
+    /// Makes the slot hold an entry point derived from `parent`: as [`derive`](Self::derive), then sealed as a sentry, so
+    /// that its holder can branch to `request.address` and do nothing else with it. Bit 0 of the address: the code is
+    /// C64.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn derive_entry(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        self.derive_from(parent, request, true)
+    }
+
+    fn derive_from(&self, parent: &Slot, request: &Derivation, sentry: bool) -> Result<(), DeriveError> {
         request.check(&parent.decoded())?;
         let kept = capability::morello::permission_bits(request.permissions);
         // SAFETY: both are live, aligned slots. A result without tag is not stored.
@@ -107,6 +137,7 @@ impl Slot {
                 request.length,
                 u64::from(!kept),
                 request.address,
+                sentry.into(),
             )
         };
         if tag == 0 {
@@ -127,21 +158,32 @@ pub fn code_permissions() -> Permissions {
         | Permissions::INVOKE
 }
 
-/// Permissions of a cVM's data capability: never Execute, never sealing authority, never CompartmentID.
+/// Permissions of a cVM's data capability: never Execute, never sealing authority, never CompartmentID, never StoreLocal:
+/// what is lent to it cannot be kept.
 pub fn data_permissions() -> Permissions {
     Permissions::GLOBAL
         | Permissions::LOAD
         | Permissions::STORE
         | Permissions::LOAD_CAPABILITY
         | Permissions::STORE_CAPABILITY
-        | Permissions::STORE_LOCAL
         | Permissions::MUTABLE_LOAD
         | Permissions::INVOKE
 }
 
-/// Permissions of the monitor's own data capability.
+/// Permissions of a service stack: the only memory of a cVM that lent capabilities can be stored to.
+pub fn service_stack_permissions() -> Permissions {
+    data_permissions() | Permissions::STORE_LOCAL
+}
+
+/// Permissions of memory that a cVM may only read. With MutableLoad, as what it loads from there is as strong as it was
+/// stored.
+pub fn read_only_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::MUTABLE_LOAD
+}
+
+/// Permissions of the monitor's own data capability: register frames hold local capabilities, too.
 pub fn monitor_data_permissions() -> Permissions {
-    data_permissions() - Permissions::INVOKE
+    service_stack_permissions() - Permissions::INVOKE
 }
 
 /// Permissions of the monitor's own code capability: it alone may access system registers and both register banks.

@@ -9,9 +9,16 @@ unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
+    fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> u64;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
 }
+
+/// Bytes of a capability.
+const SIZE: usize = 16;
+/// Bytes whose tags LDCT reads.
+const TAGS_SIZE: u64 = 64;
 
 /// Absolute address of an integer pointer that a hybrid program with this data capability passes: DDC does not relocate.
 #[inline]
@@ -55,6 +62,32 @@ pub fn zero(authority: &Slot, address: u64, length: usize) -> Result<(), Refused
     // SAFETY: writes only through `authority`, checked by the hardware.
     let left = unsafe { intravisor_zero(0, authority.pointer(), address, length) };
     outcome(length, left)
+}
+
+/// Stores a capability, tag included, to memory of a cVM. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access, or `address` is no multiple of 16.
+pub fn store_capability(from: &Slot, authority: &Slot, address: u64) -> Result<(), Refused> {
+    // SAFETY: reads a live, aligned slot; the cVM's side is checked by the hardware, alignment included.
+    let left = unsafe { intravisor_store_capability(from.pointer(), authority.pointer(), address) };
+    outcome(SIZE, left)
+}
+
+/// Zeroes every capability with a tag in memory of a cVM, and nothing else. `address`, absolute, and `length` are multiples
+/// of 64.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow to load capabilities and to store, or something is no multiple of 64.
+pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Refused> {
+    // Without LoadCapability the tags would be there and not be seen.
+    let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::STORE;
+    if !authority.decoded().permissions.contains(needed) || !length.is_multiple_of(TAGS_SIZE) {
+        return Err(Refused { copied: 0 });
+    }
+    // SAFETY: writes only through `authority`, checked by the hardware, alignment included.
+    let left = unsafe { intravisor_clear_tags(0, authority.pointer(), address, length) };
+    outcome(length as usize, left as usize)
 }
 
 /// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.
