@@ -48,8 +48,8 @@ pub enum Hostcall {
     /// `ENOENT`, `EFAULT`; `EINVAL` for a length of 0 or above [`NAME_LIMIT`](crate::manifest::NAME_LIMIT).
     Capfile = 10,
     /// `serve() -> 0`. The caller rests, and the hostcalls of the cVMs whose `callback-out` names it are delivered to its
-    /// [`HANDLER`], one after the other. Returns when all of them have ended. `EINVAL` when the program has no handler,
-    /// `EPERM` in a handler.
+    /// [`HANDLER`], one after the other. Returns when all of them have ended, at once when there are none. `EPERM` in a
+    /// handler.
     Serve = 11,
     /// `reply(value, second, with_second)`. In a handler: ends the call that it serves; its caller gets `value` and, when
     /// `with_second` is 1, `second`, both as integers. Does not return. `EPERM` outside of a handler.

@@ -66,8 +66,6 @@ pub(crate) struct Cvm {
     /// Tick of the first start.
     pub(crate) first_started: Option<u64>,
     pub(crate) last_fault: Option<FaultKind>,
-    /// A read that waits for input: pointer and length as the cVM gave them.
-    pub(crate) pending_read: Option<(u64, usize)>,
 }
 
 impl Cvm {
@@ -131,7 +129,6 @@ impl Cvm {
             loading: None,
             first_started: None,
             last_fault: None,
-            pending_read: None,
         })
     }
 
@@ -193,7 +190,6 @@ impl Cvm {
         self.loading = Some(Load::new());
         self.life = Life::Alive;
         self.first_started.get_or_insert(now);
-        self.pending_read = None;
         Ok(())
     }
 
@@ -236,6 +232,19 @@ impl Cvm {
         frame.set_argument(0, Register::Integer(seen(self.layout.start_block.start)));
         frame.set_argument(1, Register::Integer(self.block.len() as u64));
         Ok(())
+    }
+
+    /// Prepares a frame for a call of the handler.
+    pub(crate) fn start_handler(&self, _frame: &Frame) -> Result<(), String> {
+        Err("not yet".into())
+    }
+
+    /// Clears every tag in the stack of the handler.
+    pub(crate) fn clear_service_stack(&self) {}
+
+    /// Derives the capability over the heap; returns its size.
+    pub(crate) fn heap(&self, _slot: &Slot) -> Result<u64, String> {
+        Err("not yet".into())
     }
 
     /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.

@@ -150,6 +150,8 @@ pub(crate) struct Program {
     /// File range of the relocation table.
     pub(crate) relocations: Range<usize>,
     pub(crate) tls: Option<Tls>,
+    /// Address of the exported handler.
+    pub(crate) handler: Option<u64>,
 }
 
 /// One relative relocation: the 8 bytes at `address` become `addend` plus the load bias.
@@ -231,6 +233,7 @@ impl Program {
             text,
             relocations: 0..0,
             tls: tls(&elf, bytes.len())?,
+            handler: None,
         };
         program.relocations = program.dynamic(&elf, bytes)?;
         program.check_relocations(bytes)?;

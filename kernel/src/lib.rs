@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod archive;
+mod capfile;
 mod console;
 mod cvm;
 mod elf;
@@ -19,6 +20,7 @@ mod manifest;
 mod panic;
 mod pool;
 mod root;
+mod service;
 mod start;
 mod state;
 mod symbols;

@@ -3,7 +3,7 @@
 
 use crate::archive::Archive;
 use crate::tree;
-use abi::hostcall::Family;
+use abi::hostcall::{Family, Hostcall};
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use alloc::format;
 use alloc::string::String;
@@ -39,6 +39,14 @@ pub(crate) struct CvmSpec {
     pub(crate) service_stack: u64,
     /// The families of hostcalls that it may use, bit n = family number n.
     pub(crate) families: u32,
+}
+
+impl CvmSpec {
+    /// Whether the cVM may use a hostcall.
+    #[inline]
+    pub(crate) fn allows(&self, hostcall: Hostcall) -> bool {
+        self.families >> hostcall.family() as u32 & 1 == 1
+    }
 }
 
 /// What the manifest says of one capfile.

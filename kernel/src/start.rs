@@ -1,6 +1,7 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
 use crate::archive::Archive;
+use crate::capfile::Capfile;
 use crate::cvm::{Cvm, Life};
 use crate::elf::PAGE;
 use crate::pool::Pool;
@@ -8,7 +9,7 @@ use crate::root::{EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::state::{MONITOR, Monitor};
 use crate::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
 use crate::thread::Scheduler;
-use crate::{console, manifest, panic, trap, tree};
+use crate::{console, manifest, panic, service, trap, tree};
 use abi::image::ImageHeader;
 use alloc::boxed::Box;
 use alloc::format;
@@ -112,14 +113,13 @@ pub(crate) fn load(
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan {
-        cvms: specs,
-        capfiles: _,
-    } = manifest::read(archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan { cvms: specs, capfiles } = manifest::read(archive).map_err(|error| format!("{error}"))?;
     arch::protection::open(pool.start, pool.end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
+        services: Vec::new(),
+        capfiles: Vec::new(),
         ledger,
         pool: pool_entry,
         frequency,
@@ -128,6 +128,10 @@ pub(crate) fn load(
         next_start: 0,
     });
     let mut free = Pool::new(pool);
+    for capfile in capfiles {
+        let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;
+        monitor.capfiles.push(placed);
+    }
     for (id, spec) in specs.into_iter().enumerate() {
         let name = spec.name.clone();
         // cVMs of one program share its bytes. The manifest was checked to name members only.
@@ -142,6 +146,8 @@ pub(crate) fn load(
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
         monitor.cvms.push(cvm);
     }
+    let boxed = || Frame::boxed(&MONITOR_DATA, trap::handle).map_err(|error| format!("{error}"));
+    service::prepare(&mut monitor, boxed)?;
     log::info!("{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }

@@ -1,7 +1,9 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
+use crate::capfile::Capfile;
 use crate::cvm::{Cvm, End, Life};
 use crate::root::{EntryId, Ledger};
+use crate::service::Service;
 use crate::thread::{Scheduler, State};
 use abi::manifest::RestartPolicy;
 use alloc::boxed::Box;
@@ -22,8 +24,11 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 /// The running monitor.
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
-    /// cVM n has thread n.
+    /// cVM n has thread n as its main thread.
     pub(crate) cvms: Vec<Cvm>,
+    /// What the cVMs that serve others are doing, by the number of the cVM.
+    pub(crate) services: Vec<Option<Box<Service>>>,
+    pub(crate) capfiles: Vec<Capfile>,
     pub(crate) ledger: Ledger,
     /// Ledger entry of the pool that cVMs are carved from.
     pub(crate) pool: EntryId,
@@ -90,15 +95,16 @@ impl Monitor {
         }
     }
 
-    /// A cVM's life is over: its thread stops, its registers are forgotten, its restart policy decides what follows.
-    /// `now` is when the monitor began to deal with it.
+    /// A cVM's life is over: its threads stop, their registers are forgotten, calls that it made or served are undone, its
+    /// restart policy decides what follows. `now` is when the monitor began to deal with it.
     pub(crate) fn end(&mut self, id: usize, end: End, now: u64) {
+        let served = self.finish_call(id, now);
+        self.withdraw(id, now);
         self.scheduler.stop(id, now);
         self.scheduler.threads[id].frame.clear();
         let delay = self.ticks(self.cvms[id].spec.restart_delay);
         let cvm = &mut self.cvms[id];
         cvm.lines.finish(&cvm.spec.name);
-        cvm.pending_read = None;
         if let End::Faulted(kind) = end {
             cvm.last_fault = Some(kind);
         }
@@ -125,12 +131,15 @@ impl Monitor {
             cvm.authority.code.clear();
             cvm.authority.data.clear();
         }
+        self.server_ended(id, served);
+        self.client_ended(id);
         self.due(now);
     }
 
     /// Does what the time has come for: sleepers wake, cVMs start and start again.
     pub(crate) fn due(&mut self, now: u64) {
         self.scheduler.wake_sleepers(now);
+        self.end_late_calls(now);
         for id in 0..self.cvms.len() {
             if matches!(self.cvms[id].life, Life::Restarting { at, .. } if at <= now) {
                 self.start(id, now);
@@ -184,7 +193,7 @@ impl Monitor {
 
     /// When the current cVM is not loaded yet: does a step of its load in its time, then what has become due meanwhile.
     fn load(&mut self, frame: &'static Frame) -> bool {
-        let Some(id) = self.scheduler.current().filter(|id| self.cvms[*id].loading.is_some()) else {
+        let Some(id) = self.current().filter(|id| self.cvms[*id].loading.is_some()) else {
             return false;
         };
         if let Err(error) = self.cvms[id].load(frame) {
@@ -264,7 +273,9 @@ impl Monitor {
     /// The running cVM. The identity of a caller is this record of the monitor, nothing that the caller holds.
     #[inline]
     pub(crate) fn current(&self) -> Option<usize> {
-        self.scheduler.current()
+        self.scheduler
+            .current()
+            .map(|thread| self.scheduler.threads[thread].cvm)
     }
 
     /// Blocks the running thread.

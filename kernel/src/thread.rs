@@ -11,7 +11,7 @@ const SLICE_MICROSECONDS: u64 = 2000;
 /// Number of priorities.
 const PRIORITIES: usize = PRIORITY_LIMIT as usize + 1;
 
-/// Index of a thread. Thread n is the one thread of cVM n.
+/// Index of a thread. Thread n is the main thread of cVM n; those that run the handlers of servers follow.
 pub(crate) type ThreadId = usize;
 
 /// What a thread is doing.
@@ -23,12 +23,18 @@ pub(crate) enum State {
     Sleeping(u64),
     /// Waiting for console input since this tick.
     Reading(u64),
+    /// Waiting for the cVM that serves its hostcall, until this tick at the latest.
+    Calling(u64),
+    /// Resting: its handler serves the hostcalls of others.
+    Serving,
     /// Not started yet, or ended.
     Stopped,
 }
 
 /// One thread.
 pub(crate) struct Thread {
+    /// Its cVM.
+    pub(crate) cvm: usize,
     pub(crate) frame: &'static Frame,
     pub(crate) state: State,
     pub(crate) priority: u32,
@@ -61,17 +67,41 @@ impl Scheduler {
         }
     }
 
-    /// Adds a stopped thread. Room for it in every queue is made now, so that scheduling never allocates.
+    /// Adds a stopped main thread, that of the next cVM. Room for it in its queue is made now, so that scheduling never
+    /// allocates.
     pub(crate) fn add(&mut self, frame: &'static Frame, priority: u32) -> ThreadId {
+        let id = self.threads.len();
+        self.push(id, frame, priority);
+        self.reserve(priority, 0);
+        id
+    }
+
+    /// Adds a stopped thread for the handler of a cVM. It runs with the priority of whom it serves: room is made in every
+    /// queue.
+    pub(crate) fn add_handler(&mut self, cvm: usize, frame: &'static Frame) -> ThreadId {
+        self.push(cvm, frame, 0);
+        let handlers = self.threads.iter().enumerate().filter(|(id, thread)| *id != thread.cvm);
+        let handlers = handlers.count();
+        for priority in 0..PRIORITIES as u32 {
+            self.reserve(priority, handlers);
+        }
+        self.threads.len() - 1
+    }
+
+    fn push(&mut self, cvm: usize, frame: &'static Frame, priority: u32) {
         self.threads.push(Thread {
+            cvm,
             frame,
             state: State::Stopped,
             priority,
             run_time: 0,
         });
-        let queue = &mut self.queues[priority as usize];
-        queue.reserve(1 + self.threads.iter().filter(|thread| thread.priority == priority).count());
-        self.threads.len() - 1
+    }
+
+    fn reserve(&mut self, priority: u32, handlers: usize) {
+        let threads = self.threads.iter().filter(|thread| thread.priority == priority);
+        let room = 1 + threads.count() + handlers;
+        self.queues[priority as usize].reserve(room);
     }
 
     /// The running thread, when one runs.
@@ -87,6 +117,15 @@ impl Scheduler {
             thread.state = State::Ready;
             self.queues[thread.priority as usize].push_back(id);
         }
+    }
+
+    /// Lets a thread that waits or is stopped run at once for the rest of the slice, with this priority; nobody runs now.
+    pub(crate) fn hand_over(&mut self, id: ThreadId, priority: u32, now: u64) {
+        let thread = &mut self.threads[id];
+        thread.state = State::Ready;
+        thread.priority = priority;
+        self.current = Some(id);
+        self.since = now;
     }
 
     /// Takes the processor from the current thread, which goes on later if it is still ready.
@@ -150,10 +189,11 @@ impl Scheduler {
         self.current.map(|id| self.threads[id].frame)
     }
 
-    /// When the timer has to interrupt: the end of the slice if somebody runs, or the next sleeper's time.
+    /// When the timer has to interrupt: the end of the slice if somebody runs, the next sleeper's time, or the end of
+    /// a call's budget.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let sleepers = self.threads.iter().filter_map(|thread| match thread.state {
-            State::Sleeping(until) => Some(until),
+            State::Sleeping(until) | State::Calling(until) => Some(until),
             _ => None,
         });
         sleepers.chain(self.current.map(|_| self.slice_end)).min()
@@ -172,13 +212,13 @@ impl Scheduler {
         readers.min().map(|(_, id)| id)
     }
 
-    /// Ticks a thread has run, the current slice included.
-    pub(crate) fn run_time(&self, id: ThreadId, now: u64) -> u64 {
-        let running = if self.current == Some(id) {
-            now.saturating_sub(self.since)
-        } else {
-            0
-        };
-        self.threads[id].run_time + running
+    /// Ticks the threads of a cVM have run, the current slice included.
+    pub(crate) fn run_time(&self, cvm: usize, now: u64) -> u64 {
+        let threads = self.threads.iter().enumerate().filter(|(_, thread)| thread.cvm == cvm);
+        let times = threads.map(|(id, thread)| {
+            let running = self.current == Some(id);
+            thread.run_time + if running { now.saturating_sub(self.since) } else { 0 }
+        });
+        times.sum()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cvm::End;
 use crate::state::{MONITOR, Monitor};
+use crate::thread::ThreadId;
 use crate::{fault, hostcall};
 use arch::{Frame, Trap};
 
@@ -13,17 +14,19 @@ pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
-    let Some(id) = monitor.current() else { return frame };
+    let Some(thread) = monitor.scheduler.current() else {
+        return frame;
+    };
     let trap = frame.trap();
-    if trap == Trap::Hostcall && hostcall::dispatch(monitor, id, frame) == hostcall::Next::Return {
+    if trap == Trap::Hostcall && hostcall::dispatch(monitor, thread, frame) == hostcall::Next::Return {
         return frame;
     }
-    leave(monitor, id, frame, trap)
+    leave(monitor, thread, frame, trap)
 }
 
 /// Whoever was running may not go on: finds out who does.
 #[inline(never)]
-fn leave(monitor: &mut Monitor, id: usize, frame: &'static Frame, trap: Trap) -> &'static Frame {
+fn leave(monitor: &mut Monitor, thread: ThreadId, frame: &'static Frame, trap: Trap) -> &'static Frame {
     match trap {
         Trap::Hostcall => monitor.next(),
         Trap::Timer => tick(monitor),
@@ -34,7 +37,11 @@ fn leave(monitor: &mut Monitor, id: usize, frame: &'static Frame, trap: Trap) ->
         Trap::Fault => {
             let now = arch::timer::now();
             let description = arch::describe(frame);
+            let id = monitor.scheduler.threads[thread].cvm;
             fault::report(&monitor.cvms[id], frame, &description);
+            if let Some(caller) = monitor.served_by(thread) {
+                log::info!("  in its handler, serving {}", monitor.cvms[caller].spec.name);
+            }
             monitor.end(id, End::Faulted(description.kind), now);
             monitor.next()
         }

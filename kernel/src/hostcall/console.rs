@@ -19,14 +19,14 @@ pub(super) fn write(monitor: &mut Monitor, id: usize, frame: &Frame) -> Result<O
         return Err(Errno::EBADF);
     }
     let length = length(frame.argument(2))?.min(TRANSFER_LIMIT);
-    let address = user::absolute(frame.data(), frame.argument(1));
+    let (authority, address) = frame.pointer(1);
     let cvm = &mut monitor.cvms[id];
     let mut buffer = [0; CHUNK];
     let mut done = 0;
     cvm.lines.begin();
     while done < length {
         let chunk = &mut buffer[..CHUNK.min(length - done)];
-        user::copy_in(chunk, frame.data(), address.wrapping_add(done as u64)).map_err(|_| Errno::EFAULT)?;
+        user::copy_in(chunk, authority, address.wrapping_add(done as u64)).map_err(|_| Errno::EFAULT)?;
         let taken = cvm.lines.write(&cvm.spec.name, chunk);
         done += taken;
         if taken < chunk.len() {
@@ -48,28 +48,27 @@ pub(super) fn read(monitor: &mut Monitor, id: usize, frame: &Frame) -> Result<Ou
         return Err(Errno::EINVAL);
     }
     // The whole buffer must be the caller's, whatever the input will be: the answer must not depend on it.
-    let address = user::absolute(frame.data(), frame.argument(1));
-    user::probe_write(frame.data(), address, length).map_err(|_| Errno::EFAULT)?;
+    let (authority, address) = frame.pointer(1);
+    user::probe_write(authority, address, length).map_err(|_| Errno::EFAULT)?;
     if length == 0 {
         return Ok(Outcome::Value(0));
     }
     monitor.service_devices();
     // Who waits already is served first.
     if !monitor.input.is_empty() && monitor.scheduler.reader().is_none() {
-        return deliver(monitor, frame, address, length).map(Outcome::Value);
+        return deliver(monitor, frame, length).map(Outcome::Value);
     }
     if flags & READ_NONBLOCKING != 0 {
         return Err(Errno::EAGAIN);
     }
     let cvm = &mut monitor.cvms[id];
     cvm.lines.prompt(&cvm.spec.name);
-    cvm.pending_read = Some((address, length));
     monitor.block(State::Reading(arch::timer::now()));
     Ok(Outcome::Switch)
 }
 
 /// Moves input to a reader: up to `length` bytes, none for the end of input.
-fn deliver(monitor: &mut Monitor, frame: &Frame, address: u64, length: usize) -> Result<u64, Errno> {
+fn deliver(monitor: &mut Monitor, frame: &Frame, length: usize) -> Result<u64, Errno> {
     let mut buffer = [0; CHUNK];
     let mut count = 0;
     while count < length.min(CHUNK) {
@@ -87,7 +86,8 @@ fn deliver(monitor: &mut Monitor, frame: &Frame, address: u64, length: usize) ->
             None => break,
         }
     }
-    user::copy_out(&buffer[..count], frame.data(), address).map_err(|_| Errno::EFAULT)?;
+    let (authority, address) = frame.pointer(1);
+    user::copy_out(&buffer[..count], authority, address).map_err(|_| Errno::EFAULT)?;
     Ok(count as u64)
 }
 
@@ -95,10 +95,9 @@ fn deliver(monitor: &mut Monitor, frame: &Frame, address: u64, length: usize) ->
 pub(crate) fn serve_readers(monitor: &mut Monitor) {
     while let Some(id) = monitor.scheduler.reader().filter(|_| !monitor.input.is_empty()) {
         let frame = monitor.scheduler.threads[id].frame;
-        if let Some((address, length)) = monitor.cvms[id].pending_read.take() {
-            let result = deliver(monitor, frame, address, length);
-            frame.set_result(result.unwrap_or_else(Errno::to_result));
-        }
+        // Its arguments are still in its frame.
+        let result = length(frame.argument(2)).and_then(|length| deliver(monitor, frame, length.min(TRANSFER_LIMIT)));
+        frame.set_result(result.unwrap_or_else(Errno::to_result));
         monitor.scheduler.wake(id);
     }
 }

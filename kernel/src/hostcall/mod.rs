@@ -1,10 +1,13 @@
 //! Hostcalls: the dispatch, and one module a family. `abi::hostcall` is the reference.
 
+mod capfile;
 mod console;
+mod memory;
 mod process;
 mod time;
 
 use crate::state::Monitor;
+use crate::thread::ThreadId;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
@@ -20,33 +23,81 @@ pub(crate) enum Next {
 }
 
 /// What a hostcall did.
-enum Outcome {
+pub(crate) enum Outcome {
     /// It returns this value.
     Value(u64),
+    /// Its results are in the frame already.
+    Set,
     /// The caller goes on later; its result is in its frame already, or will be.
     Switch,
 }
 
-/// Serves the hostcall that `frame` holds, made by cVM `id`.
+/// Finds out who serves the hostcall that `frame` holds, made by this thread, and lets it be served.
 #[inline]
-pub(crate) fn dispatch(monitor: &mut Monitor, id: usize, frame: &Frame) -> Next {
-    monitor.cvms[id].hostcalls += 1;
-    let outcome = match Hostcall::from_number(frame.number()) {
-        Some(Hostcall::Null) => Ok(Outcome::Value(0)),
-        Some(Hostcall::Exit) => process::exit(monitor, id, frame.argument(0)),
-        Some(Hostcall::Yield) => time::yield_now(monitor, frame),
-        Some(Hostcall::Write) => console::write(monitor, id, frame),
-        Some(Hostcall::Read) => console::read(monitor, id, frame),
-        Some(Hostcall::Nanosleep) => time::nanosleep(monitor, frame),
-        Some(Hostcall::Clock) => time::clock(monitor),
-        Some(Hostcall::Arguments) => process::arguments(monitor, id, frame),
-        Some(Hostcall::Info) => process::info(monitor, id, frame),
-        Some(Hostcall::Heap | Hostcall::Capfile | Hostcall::Serve | Hostcall::Reply | Hostcall::Delegate) | None => {
-            Err(Errno::ENOSYS)
-        }
+pub(crate) fn dispatch(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Next {
+    let id = monitor.scheduler.threads[thread].cvm;
+    let cvm = &mut monitor.cvms[id];
+    cvm.hostcalls += 1;
+    if cvm.spec.server.is_none() {
+        return serve(monitor, thread, frame);
+    }
+    conclude(frame, relay(monitor, thread, frame))
+}
+
+/// The hostcall of a cVM whose hostcalls another one serves. What concerns a cVM's own role as a server stays here.
+#[inline(never)]
+fn relay(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+    let cvm = &monitor.cvms[monitor.scheduler.threads[thread].cvm];
+    let Some(server) = cvm.spec.server else {
+        return Err(Errno::ENOSYS);
     };
+    let hostcall = Hostcall::from_number(frame.number());
+    if hostcall.is_some_and(|hostcall| !cvm.spec.allows(hostcall)) {
+        return Err(Errno::EPERM);
+    }
+    match hostcall {
+        Some(Hostcall::Serve) => monitor.serve(thread),
+        Some(Hostcall::Reply) => monitor.reply(thread, frame),
+        Some(Hostcall::Delegate) => monitor.delegate(thread),
+        _ => monitor.call(thread, server),
+    }
+}
+
+/// Serves a hostcall, as the monitor.
+#[inline]
+pub(crate) fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Next {
+    let id = monitor.scheduler.threads[thread].cvm;
+    let Some(hostcall) = Hostcall::from_number(frame.number()) else {
+        return conclude(frame, Err(Errno::ENOSYS));
+    };
+    if !monitor.cvms[id].spec.allows(hostcall) {
+        return conclude(frame, Err(Errno::EPERM));
+    }
+    let outcome = match hostcall {
+        Hostcall::Null => Ok(Outcome::Value(0)),
+        Hostcall::Exit => process::exit(monitor, id, frame.argument(0)),
+        Hostcall::Yield => time::yield_now(monitor, frame),
+        Hostcall::Write => console::write(monitor, id, frame),
+        Hostcall::Read => console::read(monitor, id, frame),
+        Hostcall::Nanosleep => time::nanosleep(monitor, frame),
+        Hostcall::Clock => time::clock(monitor),
+        Hostcall::Arguments => process::arguments(monitor, id, frame),
+        Hostcall::Info => process::info(monitor, id, frame),
+        Hostcall::Heap => memory::heap(monitor, id, frame),
+        Hostcall::Capfile => capfile::capfile(monitor, frame),
+        Hostcall::Serve => monitor.serve(thread),
+        Hostcall::Reply => monitor.reply(thread, frame),
+        Hostcall::Delegate => monitor.delegate(thread),
+    };
+    conclude(frame, outcome)
+}
+
+/// Puts the result of a hostcall into its caller's registers.
+#[inline]
+fn conclude(frame: &Frame, outcome: Result<Outcome, Errno>) -> Next {
     match outcome {
         Ok(Outcome::Value(value)) => frame.set_result(value),
+        Ok(Outcome::Set) => {}
         Err(errno) => frame.set_result(errno.to_result()),
         Ok(Outcome::Switch) => return Next::Switch,
     }
@@ -54,7 +105,7 @@ pub(crate) fn dispatch(monitor: &mut Monitor, id: usize, frame: &Frame) -> Next 
 }
 
 /// A length argument: `EINVAL` for what cannot be the size of an object.
-fn length(argument: u64) -> Result<usize, Errno> {
+pub(crate) fn length(argument: u64) -> Result<usize, Errno> {
     isize::try_from(argument)
         .map(|length| length as usize)
         .map_err(|_| Errno::EINVAL)
@@ -64,8 +115,8 @@ fn length(argument: u64) -> Result<usize, Errno> {
 fn copy_record(frame: &Frame, record: &[u8]) -> Result<Outcome, Errno> {
     let length = length(frame.argument(1))?.min(record.len());
     if length > 0 {
-        let address = arch::user::absolute(frame.data(), frame.argument(0));
-        arch::user::copy_out(&record[..length], frame.data(), address).map_err(|_| Errno::EFAULT)?;
+        let (authority, address) = frame.pointer(0);
+        arch::user::copy_out(&record[..length], authority, address).map_err(|_| Errno::EFAULT)?;
     }
     Ok(Outcome::Value(record.len() as u64))
 }

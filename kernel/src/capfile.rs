@@ -1,0 +1,65 @@
+//! Capfiles: named pieces of memory that the image's author shares among all cVMs. A cVM gets a capability over one by
+//! the capfile hostcall; it carries data only, so that no authority goes from cVM to cVM through it.
+
+use crate::elf::PAGE;
+use crate::manifest::CapfileSpec;
+use crate::pool::Pool;
+use crate::root::{EntryId, Ledger, POOL};
+use abi::manifest::CapfileAccess;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use arch::{Slot, user};
+use capability::Permissions;
+
+/// A capfile.
+pub(crate) struct Capfile {
+    pub(crate) name: String,
+    /// Bytes, as the manifest says.
+    pub(crate) size: u64,
+    /// What a cVM gets.
+    pub(crate) capability: Box<Slot>,
+}
+
+impl Capfile {
+    /// Takes memory for a capfile and fills it.
+    ///
+    /// # Errors
+    /// A message that says what is missing.
+    pub(crate) fn place(
+        spec: CapfileSpec,
+        pool: &mut Pool,
+        ledger: &mut Ledger,
+        pool_entry: EntryId,
+    ) -> Result<Capfile, String> {
+        let CapfileSpec {
+            name,
+            size,
+            data,
+            access,
+        } = spec;
+        // The bounds may be wider than the size where they cannot be exact; those bytes are zero and nobody else's.
+        let (bounds, alignment) = arch::representable(size);
+        let taken = bounds.next_multiple_of(PAGE);
+        let base = pool.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
+            format!(
+                "capfile {name}: needs {taken:#x} bytes of memory, {:#x} are free",
+                pool.free_bytes()
+            )
+        })?;
+        arch::protection::loading(base..base + taken);
+        let filled = user::zero(&POOL, base, taken as usize).and_then(|()| user::copy_out(&data, &POOL, base));
+        filled.map_err(|_| format!("capfile {name}: its memory refused a write"))?;
+        arch::protection::loaded(base..base + taken);
+        let permissions = match access {
+            CapfileAccess::Read => Permissions::GLOBAL | Permissions::LOAD,
+            CapfileAccess::Write => Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE,
+        };
+        let capability = Box::new(Slot::null());
+        let entry = format!("capfile {name}");
+        let what = (entry.as_str(), "for every cVM that asks");
+        let derived = ledger.derive(&capability, (pool_entry, &POOL), what, base..base + bounds, permissions);
+        derived.map_err(|error| format!("{error}"))?;
+        Ok(Capfile { name, size, capability })
+    }
+}
