@@ -130,3 +130,48 @@ intravisor_zero:
 9:  mv  x10, x13
     li  x5, 0
     ret
+
+# intravisor_store_capability: a0 = slot of what is stored to the 16 bytes at a2, tag included; a3 is set here.
+# LIVE besides: c6 = what is stored.
+.globl intravisor_store_capability
+intravisor_store_capability:
+    li  x13, 16
+    LC  x5, 0, x11
+    LC  x6, 0, x10
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    GUARDED 9f
+    SC_CAP x6, x5
+    li  x13, 0
+9:  mv  x10, x13
+    li  x5, 0
+    li  x6, 0
+    ret
+
+# intravisor_clear_tags: zeroes every granule with a tag. a0 is not used; a2 and a3 are multiples of 64.
+# LIVE besides: t1 = the tags of four granules.
+.globl intravisor_clear_tags
+intravisor_clear_tags:
+    LC  x5, 0, x11
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    beqz x13, 9f
+1:  GUARDED 9f
+    CLoadTags x6, x5
+    bnez x6, 3f
+    CIncOffsetImm x5, x5, 64
+2:  addi x13, x13, -64
+    bnez x13, 1b
+    j   9f
+3:
+.irp granule, 1, 2, 4, 8
+    andi x7, x6, \granule
+    beqz x7, 4f
+    GUARDED 9f
+    SC_CAP x0, x5
+4:  CIncOffsetImm x5, x5, 16
+.endr
+    j   2b
+9:  mv  x10, x13
+    li  x5, 0
+    ret

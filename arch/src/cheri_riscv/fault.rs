@@ -186,6 +186,10 @@ impl Operation {
                     0x7c => explicit(field(7, 5), Access::Write),
                     0x7e => jump(register_address(frame, rs1)),
                     0x7f if field(20, 5) == 12 => jump(register_address(frame, rs1)),
+                    0x7f if field(20, 5) == 18 => Some(Operation {
+                        access: Access::Read,
+                        address: register_address(frame, rs1),
+                    }),
                     _ => None,
                 }
             }
@@ -193,12 +197,15 @@ impl Operation {
         }
     }
 
-    /// The integer loads, stores and jumps of the C extension (RISC-V unprivileged ISA, chapter 16).
+    /// The integer loads, stores and jumps of the C extension (RISC-V unprivileged ISA, chapter 16), and what stands in
+    /// the place of its double-precision ones in capability mode: LC and SC with the offsets of C.LQ, C.SQ, C.LQSP and
+    /// C.SQSP (CHERI ISAv9, compressed instructions).
     fn decode_compressed(word: u32, frame: &Frame) -> Option<Operation> {
         let field = |low: u32, bits: u32| word >> low & ((1 << bits) - 1);
         let small = field(7, 3) as usize + 8;
         let word_offset = u64::from(field(10, 3) << 3 | field(6, 1) << 2 | field(5, 1) << 6);
         let double_offset = u64::from(field(10, 3) << 3 | field(5, 2) << 6);
+        let quad_offset = u64::from(field(11, 2) << 4 | field(5, 2) << 6 | field(10, 1) << 8);
         let data = |access, base, offset| {
             Some(Operation {
                 access,
@@ -206,6 +213,14 @@ impl Operation {
             })
         };
         match (word & 3, word >> 13 & 7) {
+            (0, 1) if capability_mode(frame) => data(Access::Read, small, quad_offset),
+            (0, 5) if capability_mode(frame) => data(Access::Write, small, quad_offset),
+            (2, 1) if capability_mode(frame) => data(
+                Access::Read,
+                2,
+                u64::from(field(12, 1) << 5 | field(6, 1) << 4 | field(2, 4) << 6),
+            ),
+            (2, 5) if capability_mode(frame) => data(Access::Write, 2, u64::from(field(11, 2) << 4 | field(7, 4) << 6)),
             (0, 2) => data(Access::Read, small, word_offset),
             (0, 3) => data(Access::Read, small, double_offset),
             (0, 6) => data(Access::Write, small, word_offset),

@@ -1,11 +1,10 @@
 //! Register frames: where a thread's registers are while it does not run. The trap entry fills them by capability
 //! stores; their layout is what the assembly gets its offsets from.
 
-use super::slot::Slot;
+use super::slot::{Kind, Slot};
 use super::trap::Handler;
-use super::variant;
-use crate::types::Derivation;
-use crate::types::DeriveError;
+use super::{user, variant};
+use crate::types::{Derivation, DeriveError, Register, Start};
 use alloc::boxed::Box;
 use capability::Decoded;
 use core::cell::Cell;
@@ -21,6 +20,8 @@ const NUMBER: usize = 17;
 const STACK: usize = 2;
 /// Number of the thread pointer.
 const THREAD: usize = 4;
+/// Number of the register in which a hybrid handler finds the capability over its service stack (`t0`).
+const SPARE: usize = 5;
 /// Number of the frame pointer (`s0`).
 const FRAME: usize = 8;
 
@@ -110,39 +111,29 @@ impl Frame {
         self.nested.copy_from(&self.own);
     }
 
-    /// Prepares the start of a hybrid program: every register NULL but the program counter (`code` at `entry`), DDC
-    /// (`data`), the stack pointer, the thread pointer and two arguments. `entry` is an absolute address, the others
-    /// are integers as the program sees addresses.
+    /// Prepares the start of a program: every register NULL but the program counter, DDC, the stack pointer and the
+    /// thread pointer. Without a data capability the program starts in capability mode.
     ///
     /// # Errors
-    /// When `entry` is outside of `code`.
-    pub fn start(
-        &self,
-        code: &Slot,
-        data: &Slot,
-        entry: u64,
-        stack: u64,
-        thread_pointer: u64,
-        arguments: [u64; 2],
-    ) -> Result<(), DeriveError> {
-        for register in &self.registers {
-            register.clear();
+    /// When the entry is outside of the code's bounds.
+    pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
+        self.clear();
+        let bounds = start.code.decoded();
+        let request = Derivation {
+            base: bounds.base,
+            length: (bounds.top - u128::from(bounds.base)) as u64,
+            permissions: bounds.permissions,
+            address: start.entry,
+        };
+        match start.data {
+            Some(data) => {
+                self.registers[0].derive_as(start.code, &request, Kind::Hybrid)?;
+                self.ddc.copy_from(data);
+            }
+            None => self.registers[0].derive_as(start.code, &request, Kind::Purecap)?,
         }
-        let bounds = code.decoded();
-        self.registers[0].derive(
-            code,
-            &Derivation {
-                base: bounds.base,
-                length: (bounds.top - u128::from(bounds.base)) as u64,
-                permissions: bounds.permissions,
-                address: entry,
-            },
-        )?;
-        self.ddc.copy_from(data);
-        self.set_integer(STACK, stack);
-        self.set_integer(THREAD, thread_pointer);
-        self.set_integer(ARGUMENT, arguments[0]);
-        self.set_integer(ARGUMENT + 1, arguments[1]);
+        self.set(STACK, start.stack);
+        self.set(THREAD, start.thread);
         self.status.set(0);
         self.cause.set(0);
         self.value.set(0);
@@ -162,12 +153,10 @@ impl Frame {
         unsafe { self.registers[register].pointer().read() }
     }
 
-    fn set_integer(&self, register: usize, value: u64) {
-        let words = self.registers[register].pointer();
-        // SAFETY: the slot is alive and aligned. Integer stores clear its tag, as a write to an integer register does.
-        unsafe {
-            words.write(value);
-            words.add(1).write(0);
+    fn set(&self, register: usize, value: Register<'_>) {
+        match value {
+            Register::Integer(value) => self.registers[register].set_integer(value),
+            Register::Capability(capability) => self.registers[register].copy_from(capability),
         }
     }
 
@@ -183,10 +172,54 @@ impl Frame {
         self.integer(ARGUMENT + index)
     }
 
+    /// Hostcall argument 0 to 5 as it was passed.
+    pub fn argument_slot(&self, index: usize) -> &Slot {
+        &self.registers[ARGUMENT + index]
+    }
+
+    /// Hostcall argument 0 to 5 as a pointer: the capability that authorises the access (the argument itself when it is
+    /// one, otherwise DDC), and the absolute address.
+    #[inline]
+    pub fn pointer(&self, index: usize) -> (&Slot, u64) {
+        let argument = &self.registers[ARGUMENT + index];
+        let address = self.integer(ARGUMENT + index);
+        if argument.tag() {
+            (argument, address)
+        } else {
+            (&self.ddc, user::absolute(&self.ddc, address))
+        }
+    }
+
+    /// Sets argument register 0 to 7. Number 7 is the register of the hostcall number, too.
+    pub fn set_argument(&self, index: usize, value: Register<'_>) {
+        self.set(ARGUMENT + index, value);
+    }
+
+    /// Sets the register with the hostcall number.
+    pub fn set_number(&self, value: u64) {
+        self.registers[NUMBER].set_integer(value);
+    }
+
+    /// Sets the register in which a hybrid handler finds the capability over its service stack: its DDC does not let
+    /// it store local capabilities.
+    pub fn set_spare(&self, capability: &Slot) {
+        self.registers[SPARE].copy_from(capability);
+    }
+
     /// Sets the first result register.
     #[inline]
     pub fn set_result(&self, value: u64) {
-        self.set_integer(ARGUMENT, value);
+        self.registers[ARGUMENT].set_integer(value);
+    }
+
+    /// Sets the first result register to a capability.
+    pub fn set_result_capability(&self, capability: &Slot) {
+        self.registers[ARGUMENT].copy_from(capability);
+    }
+
+    /// Sets the second result register.
+    pub fn set_second(&self, value: u64) {
+        self.registers[ARGUMENT + 1].set_integer(value);
     }
 
     /// The capability through which the program's integer addresses go.
@@ -205,9 +238,14 @@ impl Frame {
         self.integer(0)
     }
 
-    /// The program's frame pointer, an integer as the program sees addresses.
+    /// The program's frame pointer, an integer as the program sees addresses; 0 in capability mode, in which frames are
+    /// linked by capabilities.
     pub fn frame_pointer(&self) -> u64 {
-        self.integer(FRAME)
+        if self.code().decoded().capability_mode {
+            0
+        } else {
+            self.integer(FRAME)
+        }
     }
 
     /// Moves the program counter within the bounds of its capability.

@@ -67,6 +67,9 @@
 .macro CMove cd, cs
     .insn r 0x5b, 0, 0x7f, \cd, \cs, x10
 .endm
+.macro CLoadTags rd, cs
+    .insn r 0x5b, 0, 0x7f, \rd, \cs, x18
+.endm
 .macro CJALR cd, cs
     .insn r 0x5b, 0, 0x7f, \cd, \cs, x12
 .endm

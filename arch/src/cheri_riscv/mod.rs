@@ -14,19 +14,17 @@ pub use fault::describe;
 pub use frame::Frame;
 pub use slot::{
     Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
-    monitor_text_permissions, representable,
+    monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
 };
 pub use trap::{FatalHandler, Handler, install, resume};
 pub use variant::{isa, physical, pointer, relocates};
 
-use crate::types::DeriveError;
+use crate::types::{DeriveError, Relocation};
 use capability::Decoded;
 use core::arch::asm;
 
 /// ELF machine number of monitor and cVMs (EM_RISCV).
 pub const ELF_MACHINE: u16 = 243;
-/// ELF relocation type that adds the load bias to its addend (R_RISCV_RELATIVE).
-pub const ELF_RELATIVE: u32 = 3;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
 /// Bytes between the thread pointer and the TLS block (RISC-V ELF psABI: variant I without a thread control block).
@@ -36,6 +34,15 @@ pub const TLS_OFFSET: u64 = 0;
 pub const BACKTRACE_RETURN: i64 = -8;
 /// See [`BACKTRACE_RETURN`].
 pub const BACKTRACE_PREVIOUS: i64 = -16;
+
+/// What an ELF relocation type means: R_RISCV_RELATIVE, R_RISCV_CHERI_CAPABILITY.
+pub fn relocation(kind: u32) -> Option<Relocation> {
+    match kind {
+        3 => Some(Relocation::Relative),
+        193 => Some(Relocation::Symbol),
+        _ => None,
+    }
+}
 
 /// The root capability, from reset until the kernel destroys it.
 #[unsafe(export_name = "intravisor_root")]

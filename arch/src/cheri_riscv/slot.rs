@@ -43,6 +43,25 @@ impl Slot {
         self.capability().decode()
     }
 
+    /// Whether the slot holds a capability: quicker than to look at it as a whole.
+    #[inline]
+    pub(super) fn tag(&self) -> bool {
+        let tag: u64;
+        // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                "li x6, 0",
+                slot = in(reg) self.pointer(),
+                tag = out(reg) tag,
+                out("x6") _,
+                options(nostack, readonly),
+            );
+        }
+        tag != 0
+    }
+
     pub(super) fn capability(&self) -> Capability {
         let (low, high, tag): (u64, u64, u64);
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive.
@@ -66,9 +85,15 @@ impl Slot {
 
     /// Makes the slot hold NULL.
     pub fn clear(&self) {
-        // SAFETY: the slot is ours, aligned and not referenced as plain memory elsewhere.
+        self.set_integer(0);
+    }
+
+    /// Makes the slot hold an integer: no tag.
+    #[inline]
+    pub(super) fn set_integer(&self, value: u64) {
+        // SAFETY: the slot is alive and aligned. Integer stores clear its tag, as a write to an integer register does.
         unsafe {
-            self.pointer().write(0);
+            self.pointer().write(value);
             self.pointer().add(1).write(0);
         }
     }
@@ -94,6 +119,22 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        self.derive_as(parent, request, Kind::Hybrid)
+    }
+
+    /// Makes the slot hold a sentry: as [`Slot::derive`], but in capability mode and sealed as an entry.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn derive_entry(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        // CSealEntry seals code only; on ISAv8 it would trap here.
+        if !request.permissions.contains(Permissions::EXECUTE) {
+            return Err(DeriveError::Permissions);
+        }
+        self.derive_as(parent, request, Kind::Entry)
+    }
+
+    pub(super) fn derive_as(&self, parent: &Slot, request: &Derivation, kind: Kind) -> Result<(), DeriveError> {
         request.check(&parent.decoded())?;
         let exact = Capability::ROOT.set_address(request.base).set_bounds(request.length);
         if !exact.1 || !exact.0.set_address(request.address).tag() {
@@ -108,8 +149,11 @@ impl Slot {
                 ".insn r 0x5b, 0, 0x10, x6, x6, {base}",       // CSetAddr
                 ".insn r 0x5b, 0, 0x09, x6, x6, {length}",     // CSetBoundsExact
                 ".insn r 0x5b, 0, 0x0d, x6, x6, {permissions}", // CAndPerm
-                ".insn r 0x5b, 0, 0x0e, x6, x6, x0",           // CSetFlags 0: hybrid mode
+                ".insn r 0x5b, 0, 0x0e, x6, x6, {flag}",       // CSetFlags
                 ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
+                "beqz {entry}, 1f",
+                ".insn r 0x5b, 0, 0x7f, x6, x6, x17",          // CSealEntry
+                "1:",
                 ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
                 "beqz {tag}, 2f",
                 ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
@@ -119,7 +163,9 @@ impl Slot {
                 base = in(reg) request.base,
                 length = in(reg) request.length,
                 permissions = in(reg) u64::from(capability::riscv::permission_bits(request.permissions)),
+                flag = in(reg) u64::from(kind != Kind::Hybrid),
                 address = in(reg) request.address,
+                entry = in(reg) u64::from(kind == Kind::Entry),
                 tag = out(reg) tag,
                 out("x6") _,
                 options(nostack),
@@ -133,25 +179,45 @@ impl Slot {
     }
 }
 
+/// What a derivation makes besides bounds and permissions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Flag 0: as PCC, executes in hybrid mode. Also what data has.
+    Hybrid,
+    /// Flag 1: as PCC, executes in capability mode.
+    Purecap,
+    /// As [`Kind::Purecap`], and sealed as an entry.
+    Entry,
+}
+
 /// Permissions of a cVM's code capability: never access to system registers.
 pub fn code_permissions() -> Permissions {
     Permissions::GLOBAL | Permissions::EXECUTE | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::INVOKE
 }
 
-/// Permissions of a cVM's data capability: never Execute, never sealing authority.
+/// Permissions of a cVM's data capability: never Execute, never sealing authority, and no place for local capabilities.
 pub fn data_permissions() -> Permissions {
+    service_stack_permissions() - Permissions::STORE_LOCAL
+}
+
+/// Permissions of the one place that holds local capabilities: the stack on which a server's handler runs.
+pub fn service_stack_permissions() -> Permissions {
+    monitor_data_permissions() | Permissions::INVOKE
+}
+
+/// Permissions of what a cVM may read and not change: start block, constants.
+pub fn read_only_permissions() -> Permissions {
+    Permissions::GLOBAL | Permissions::LOAD | Permissions::LOAD_CAPABILITY
+}
+
+/// Permissions of the monitor's own data capability.
+pub fn monitor_data_permissions() -> Permissions {
     Permissions::GLOBAL
         | Permissions::LOAD
         | Permissions::STORE
         | Permissions::LOAD_CAPABILITY
         | Permissions::STORE_CAPABILITY
         | Permissions::STORE_LOCAL
-        | Permissions::INVOKE
-}
-
-/// Permissions of the monitor's own data capability.
-pub fn monitor_data_permissions() -> Permissions {
-    data_permissions() - Permissions::INVOKE
 }
 
 /// Permissions of the monitor's own code capability: it alone may access system registers.

@@ -41,8 +41,8 @@ const CAUSE_HOSTCALL: u64 = 8;
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
 
-/// Number of the register in which the copy routines hold a cVM's authority.
-const COPY_AUTHORITY: usize = 5;
+/// Numbers of the registers in which the copy routines hold a cVM's capabilities: the authority, and what is stored.
+const COPY_CAPABILITIES: [usize; 2] = [5, 6];
 
 /// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
 pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
@@ -82,8 +82,10 @@ impl Frame {
 pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
-        // The authority that refused is a cVM's; no copy of it stays behind in this frame.
-        frame.register(COPY_AUTHORITY).clear();
+        // The authority that refused is a cVM's, and so is what was stored; no copy stays behind in this frame.
+        for register in COPY_CAPABILITIES {
+            frame.register(register).clear();
+        }
         return frame;
     }
     // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.

@@ -10,6 +10,8 @@ unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
+    fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
 }
@@ -60,6 +62,38 @@ pub fn zero(authority: &Slot, address: u64, length: usize) -> Result<(), Refused
     // SAFETY: writes only through `authority`, checked by the hardware.
     let left = unsafe { intravisor_zero(0, authority.pointer(), address, length) };
     outcome(length, left)
+}
+
+/// Bytes of a capability, which share a tag.
+const GRANULE: u64 = 16;
+/// Bytes that CLoadTags looks at.
+const GRANULES: u64 = 4 * GRANULE;
+
+/// Stores what a slot holds to memory of a cVM, tag included. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the store, or the address is not 16-byte aligned.
+pub fn store_capability(from: &Slot, authority: &Slot, address: u64) -> Result<(), Refused> {
+    if !address.is_multiple_of(GRANULE) {
+        return Err(Refused { copied: 0 });
+    }
+    // SAFETY: reads a live slot, and writes only through `authority`, checked by the hardware.
+    let left = unsafe { intravisor_store_capability(from.pointer(), authority.pointer(), address) };
+    outcome(GRANULE as usize, left)
+}
+
+/// Zeroes every granule that has a tag, and looks only at the tags of the others. `address` is absolute; `address` and
+/// `length` are multiples of 64.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow to look and to store, or the range is not aligned.
+pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Refused> {
+    if !address.is_multiple_of(GRANULES) || !length.is_multiple_of(GRANULES) {
+        return Err(Refused { copied: 0 });
+    }
+    // SAFETY: writes only through `authority`, checked by the hardware.
+    let left = unsafe { intravisor_clear_tags(0, authority.pointer(), address, length) };
+    outcome(length as usize, left)
 }
 
 /// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.
