@@ -2,19 +2,24 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use serde::Deserialize;
 
 use crate::Architecture;
+use crate::elf::{self, ElfError, Patch};
 
 /// Cargo profile of monitor and programs.
 pub const PROFILE: &str = "image";
 /// Package of the monitor, and name of its executable.
 pub const MONITOR: &str = "boot";
-/// Package of the cVM programs.
+/// Package of the cVM programs in Rust.
 pub const PROGRAMS: &str = "programs";
+/// Package of the purecap cVM programs.
+pub const PURECAP_PROGRAMS: &str = "purecap";
 
 /// Manifest of the workspace this tool was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -52,6 +57,22 @@ pub enum WorkspaceError {
     /// `cargo metadata` says something unexpected.
     #[error("cargo metadata: {0}")]
     Metadata(#[from] serde_json::Error),
+    /// A file among the build products cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A build product is no program.
+    #[error("{}: {source}", path.display())]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ElfError,
+    },
     /// There is no such example.
     #[error("no example {name:?}: neither a YAML file of this name, nor {}", tried.join(", nor "))]
     NoExample {
@@ -64,6 +85,11 @@ pub enum WorkspaceError {
 
 fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> WorkspaceError + use<> {
+    let path = path.to_owned();
+    |source| WorkspaceError::File { path, source }
 }
 
 fn shown(command: &Command) -> String {
@@ -161,8 +187,36 @@ impl Workspace {
         let mut command = cargo();
         command.current_dir(&self.root);
         command.args(["build", "--quiet", "--profile", PROFILE, "--target", arch.triple()]);
-        command.args(["-p", MONITOR, "-p", PROGRAMS]);
-        run(command)
+        command.args(["-p", MONITOR, "-p", PROGRAMS, "-p", PURECAP_PROGRAMS]);
+        run(command)?;
+        self.finish(arch)
+    }
+
+    /// Says in the headers of the purecap programs what they are, which the linker cannot. Others may read or do the same at
+    /// the same time: only the bytes that differ are written, and always the same ones.
+    fn finish(&self, arch: Architecture) -> Result<(), WorkspaceError> {
+        let directory = self.programs(arch);
+        let entries = fs::read_dir(&directory).map_err(at(&directory))?;
+        for entry in entries {
+            let path = entry.map_err(at(&directory))?.path();
+            if path.extension().is_some() || !path.is_file() {
+                continue;
+            }
+            let file = fs::read(&path).map_err(at(&path))?;
+            let patches = elf::patches(&file).map_err(|source| WorkspaceError::Program {
+                path: path.clone(),
+                source,
+            })?;
+            if patches.is_empty() {
+                continue;
+            }
+            let mut file = fs::OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
+            for Patch { offset, bytes } in patches {
+                file.seek(SeekFrom::Start(offset as u64)).map_err(at(&path))?;
+                file.write_all(&bytes).map_err(at(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Builds the embedded machine and tells where its program is.

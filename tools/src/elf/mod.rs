@@ -1,14 +1,17 @@
 //! ELF programs: the facts about them, what a cVM may look like, stripping, and writing them for tests.
 
 mod check;
+mod flags;
 mod strip;
 pub mod synthesis;
 
+use abi::hostcall::HANDLER;
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, Rela as _, SectionHeader as _, Sym as _};
 use object::{LittleEndian, elf};
 use serde::Serialize;
 
 pub use check::ElfError;
+pub use flags::{Patch, patches};
 pub use strip::strip;
 
 /// Page size of the second line of defence on both architectures, in bytes: segments with different owners or
@@ -105,6 +108,8 @@ pub struct Facts {
     pub other_relocations: Vec<&'static str>,
     /// Number of functions in its symbol table.
     pub functions: usize,
+    /// Address of its handler for the hostcalls of others ([`abi::hostcall::HANDLER`]), as linked.
+    pub handler: Option<u64>,
     /// Bytes of the file.
     pub file_size: usize,
 }
@@ -141,6 +146,7 @@ impl Facts {
             relocations: Vec::new(),
             other_relocations: Vec::new(),
             functions: functions(file)?.len(),
+            handler: handler(file)?,
             file_size: file.len(),
         };
         for program_header in program_headers {
@@ -292,6 +298,22 @@ pub fn functions(file: &[u8]) -> Result<Vec<Function>, ElfError> {
     });
     typed.dedup_by_key(|function| function.address);
     Ok(typed)
+}
+
+/// Address of the handler that the program exports, by its `.symtab` or `.dynsym`.
+fn handler(file: &[u8]) -> Result<Option<u64>, ElfError> {
+    let header = header(file)?;
+    let sections = header.sections(LE, file).map_err(malformed)?;
+    for table in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
+        let symbols = sections.symbols(LE, file, table).map_err(malformed)?;
+        for symbol in symbols.iter() {
+            let name = symbols.symbol_name(LE, symbol).map_err(malformed)?;
+            if name == HANDLER.as_bytes() && symbol.st_shndx(LE) != elf::SHN_UNDEF {
+                return Ok(Some(symbol.st_value(LE)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn header(file: &[u8]) -> Result<&Header, ElfError> {
