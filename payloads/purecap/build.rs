@@ -6,7 +6,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let script = Path::new(&env::var("CARGO_MANIFEST_DIR")?)
         .join("../../linker/cvm-purecap.ld")
         .canonicalize()?;
-    let script = script.to_str().ok_or("the path of linker/cvm-purecap.ld is not UTF-8")?;
+    let script = script
+        .to_str()
+        .ok_or("the path of linker/cvm-purecap.ld is not UTF-8")?;
     println!("cargo::rerun-if-changed={script}");
     let arguments = [
         &format!("-T{script}"),

@@ -1,9 +1,11 @@
 //! The hostcalls. [`abi::hostcall`] is the reference; these wrappers turn buffers into pointers and results into
 //! `Result`.
 
+use core::pin::Pin;
+
 use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING};
 
-use crate::{Errno, arch};
+use crate::{CapBuffer, Errno, arch};
 
 /// Makes any hostcall: `number`, up to six arguments; returns the first and the second result register as they are.
 ///
@@ -146,4 +148,33 @@ pub fn info() -> Result<CvmInfo, Errno> {
         return Err(Errno::EIO);
     }
     Ok(CvmInfo::from_bytes(&bytes))
+}
+
+/// Puts the capability over this cVM's heap into `place` and returns the heap's size in bytes. The heap is also what `alloc`
+/// hands out: two names of the same memory.
+///
+/// # Errors
+/// `ENOMEM` when the manifest gives no heap.
+pub fn heap(place: Pin<&mut CapBuffer>) -> Result<u64, Errno> {
+    let (first, second) = arch::hostcall_for_capability(Hostcall::Heap as u64, [0; 2], place.slot());
+    place.filled(first, second)
+}
+
+/// Puts the capability over the capfile `name` into `place` and returns the capfile's size in bytes.
+///
+/// # Errors
+/// `ENOENT` when there is none of this name; `EINVAL` for a name that none can have.
+pub fn capfile(name: &str, place: Pin<&mut CapBuffer>) -> Result<u64, Errno> {
+    let arguments = [name.as_ptr().addr() as u64, name.len() as u64];
+    let (first, second) = arch::hostcall_for_capability(Hostcall::Capfile as u64, arguments, place.slot());
+    place.filled(first, second)
+}
+
+/// Serves the hostcalls of the cVMs whose `callback_out` names this one, by the function of [`handler!`](crate::handler),
+/// until all of them have ended.
+///
+/// # Errors
+/// `EINVAL` when the program has no handler; `EPERM` in a handler.
+pub fn serve() -> Result<(), Errno> {
+    call(Hostcall::Serve, []).map(|_| ())
 }

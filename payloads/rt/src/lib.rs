@@ -27,6 +27,8 @@ pub extern crate alloc;
 mod arch;
 pub mod block;
 #[cfg(target_os = "none")]
+mod capability;
+#[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
 mod heap;
@@ -36,15 +38,24 @@ pub mod line;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+mod service;
+#[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
 pub mod time;
 
 pub use abi::Errno;
 #[cfg(target_os = "none")]
+pub use capability::CapBuffer;
+#[cfg(target_os = "none")]
 pub use console::read_line;
 #[cfg(target_os = "none")]
 pub use hostcall::{exit, info, yield_now};
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+pub use service::handle;
+#[cfg(target_os = "none")]
+pub use service::{Answer, Call};
 #[cfg(target_os = "none")]
 pub use start::{Termination, args, env, start_block, var};
 #[cfg(target_os = "none")]

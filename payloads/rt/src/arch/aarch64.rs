@@ -2,6 +2,8 @@
 
 use core::arch::{asm, global_asm};
 
+use crate::capability::{Shape, Slot};
+
 // FROM: the monitor, at the start of the cVM. LIVE: x0 = address of the start block, x1 = its size in bytes, sp = top of
 // the stack, 16-byte aligned. The image is relocated, bss is zero. A zero frame pointer ends a backtrace.
 global_asm!(
@@ -37,4 +39,149 @@ pub(crate) fn hostcall(number: u64, arguments: [u64; 6]) -> (u64, u64) {
         );
     }
     (first, second)
+}
+
+// FROM: the monitor, for a hostcall that this cVM serves. LIVE: c0-c5 = the caller's arguments, x6 = its number, x7 and x8 =
+// the hostcall's number, sp = top of the service stack, c9 = the capability over the service stack, at its top. Only this
+// capability may store the lent ones: DDC has no StoreLocal.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_handler {
+    () => {
+        ::core::arch::global_asm!(
+            ".pushsection .text.syscall_handler, \"ax\", @progbits",
+            ".globl syscall_handler",
+            ".type syscall_handler, @function",
+            "syscall_handler:",
+            ".inst 0x02800000 | 112 << 10 | 9 << 5 | 9", // SUB c9, c9, #112
+            ".inst 0x82400000 | 0 << 12 | 9 << 5 | 0",   // STR c0, [c9] (alternate base)
+            ".inst 0x82400000 | 1 << 12 | 9 << 5 | 1",   // STR c1, [c9, #16]
+            ".inst 0x82400000 | 2 << 12 | 9 << 5 | 2",
+            ".inst 0x82400000 | 3 << 12 | 9 << 5 | 3",
+            ".inst 0x82400000 | 4 << 12 | 9 << 5 | 4",
+            ".inst 0x82400000 | 5 << 12 | 9 << 5 | 5",
+            "sub sp, sp, #112",
+            "stp x6, x7, [sp, #96]",
+            "mov x0, sp",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "b {entry}",
+            ".size syscall_handler, . - syscall_handler",
+            ".popsection",
+            entry = sym cvm_handler_entry,
+        );
+    };
+}
+
+/// Makes a hostcall with two arguments, stores the first result register as a capability, and returns both as integers.
+#[inline]
+pub(crate) fn hostcall_for_capability(number: u64, arguments: [u64; 2], place: &Slot) -> (u64, u64) {
+    let [x0, x1] = arguments;
+    let (first, second);
+    // SAFETY: as in `hostcall`; `place` is writable memory of this program for one capability.
+    unsafe {
+        asm!(
+            "svc #0",
+            ".inst 0xc2000000 | 9 << 5 | 0", // STR c0, [x9]
+            in("x8") number,
+            in("x9") place.address(),
+            inlateout("x0") x0 => first,
+            inlateout("x1") x1 => second,
+            options(nostack),
+        );
+    }
+    (first, second)
+}
+
+/// Makes a hostcall with six arguments as capabilities, and returns both result registers.
+#[inline]
+pub(crate) fn pass_on(number: u64, arguments: &[Slot; 6]) -> (u64, u64) {
+    let (first, second);
+    // SAFETY: as in `hostcall`; memory that the capabilities reach is the caller's, not this program's.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 0 << 10 | 9 << 5 | 0", // LDR c0, [x9]
+            ".inst 0xc2400000 | 1 << 10 | 9 << 5 | 1", // LDR c1, [x9, #16]
+            ".inst 0xc2400000 | 2 << 10 | 9 << 5 | 2",
+            ".inst 0xc2400000 | 3 << 10 | 9 << 5 | 3",
+            ".inst 0xc2400000 | 4 << 10 | 9 << 5 | 4",
+            ".inst 0xc2400000 | 5 << 10 | 9 << 5 | 5",
+            "svc #0",
+            in("x8") number,
+            in("x9") arguments,
+            out("x0") first,
+            out("x1") second,
+            out("x2") _,
+            out("x3") _,
+            out("x4") _,
+            out("x5") _,
+            options(nostack),
+        );
+    }
+    (first, second)
+}
+
+/// What the capability in a slot covers and allows.
+pub(crate) fn shape(slot: &Slot) -> Shape {
+    const LOAD: u64 = 1 << 17;
+    const STORE: u64 = 1 << 16;
+    let (tag, kind, permissions, base, length): (u64, u64, u64, u64, u64);
+    // SAFETY: loads a capability from memory of this program and looks at it.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 9 << 5 | 9",  // LDR c9, [x9]
+            ".inst 0xc2c09000 | 9 << 5 | 10", // GCTAG x10, c9
+            ".inst 0xc2c0f000 | 9 << 5 | 11", // GCTYPE x11, c9
+            ".inst 0xc2c0d000 | 9 << 5 | 12", // GCPERM x12, c9
+            ".inst 0xc2c01000 | 9 << 5 | 13", // GCBASE x13, c9
+            ".inst 0xc2c03000 | 9 << 5 | 14", // GCLEN x14, c9
+            inout("x9") slot.address() => _,
+            out("x10") tag,
+            out("x11") kind,
+            out("x12") permissions,
+            out("x13") base,
+            out("x14") length,
+            options(nostack, readonly),
+        );
+    }
+    Shape {
+        usable: tag == 1 && kind == 0,
+        base,
+        length,
+        loads: permissions & LOAD != 0,
+        stores: permissions & STORE != 0,
+    }
+}
+
+/// Loads the byte at an absolute address through the capability in a slot, which must allow it.
+pub(crate) fn load_byte(slot: &Slot, address: u64) -> u8 {
+    let byte: u64;
+    // SAFETY: a load through a capability that does not cover the byte ends this program, and does nothing else.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 9 << 5 | 9",            // LDR c9, [x9]
+            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9", // SCVALUE c9, c9, x10
+            ".inst 0x82600400 | 9 << 5 | 10",           // LDRB w10, [c9] (alternate base)
+            inout("x9") slot.address() => _,
+            inout("x10") address => byte,
+            options(nostack, readonly),
+        );
+    }
+    byte as u8
+}
+
+/// Stores a byte to an absolute address through the capability in a slot, which must allow it.
+pub(crate) fn store_byte(slot: &Slot, address: u64, byte: u8) {
+    // SAFETY: the capability was given to write what lies behind it, which is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 9 << 5 | 9",            // LDR c9, [x9]
+            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9", // SCVALUE c9, c9, x10
+            ".inst 0x82400400 | 9 << 5 | 11",           // STRB w11, [c9] (alternate base)
+            inout("x9") slot.address() => _,
+            in("x10") address,
+            in("x11") u64::from(byte),
+            options(nostack),
+        );
+    }
 }

@@ -2,6 +2,8 @@
 
 use core::arch::{asm, global_asm};
 
+use crate::capability::{Shape, Slot};
+
 // FROM: the monitor, at the start of the cVM. LIVE: a0 = address of the start block, a1 = its size in bytes, sp = top of
 // the stack, 16-byte aligned. The image is relocated, bss is zero. A zero frame pointer ends a backtrace.
 global_asm!(
@@ -37,4 +39,155 @@ pub(crate) fn hostcall(number: u64, arguments: [u64; 6]) -> (u64, u64) {
         );
     }
     (first, second)
+}
+
+// FROM: the monitor, for a hostcall that this cVM serves. LIVE: a0-a5 (ca0-ca5) = the caller's arguments, a6 = its number,
+// a7 = the hostcall's number, sp = top of the service stack as an address below DDC, ct0 = the capability over the service
+// stack, at its top. Only this capability may store the lent ones: DDC has no Store_Local_Capability.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_handler {
+    () => {
+        ::core::arch::global_asm!(
+            ".pushsection .text.syscall_handler, \"ax\", @progbits",
+            ".globl syscall_handler",
+            ".type syscall_handler, @function",
+            "syscall_handler:",
+            ".insn i 0x5b, 1, t0, t0, -112",      // CIncOffset ct0, ct0, -112
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a0", // SC.CAP ca0, (ct0)
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a1",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a2",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a3",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a4",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a5",
+            "addi sp, sp, -112",
+            "sd a6, 96(sp)",
+            "sd a7, 104(sp)",
+            "mv a0, sp",
+            "li s0, 0",
+            "li ra, 0",
+            "tail {entry}",
+            ".size syscall_handler, . - syscall_handler",
+            ".popsection",
+            entry = sym cvm_handler_entry,
+        );
+    };
+}
+
+/// Makes a hostcall with two arguments, stores the first result register as a capability, and returns both as integers.
+#[inline]
+pub(crate) fn hostcall_for_capability(number: u64, arguments: [u64; 2], place: &Slot) -> (u64, u64) {
+    let [a0, a1] = arguments;
+    let (first, second);
+    // SAFETY: as in `hostcall`; `place` is writable memory of this program for one capability.
+    unsafe {
+        asm!(
+            "ecall",
+            ".insn s 0x23, 4, a0, 0(t1)", // SC ca0, 0(t1)
+            in("a7") number,
+            in("t1") place.address(),
+            inlateout("a0") a0 => first,
+            inlateout("a1") a1 => second,
+            options(nostack),
+        );
+    }
+    (first, second)
+}
+
+/// Makes a hostcall with six arguments as capabilities, and returns both result registers.
+#[inline]
+pub(crate) fn pass_on(number: u64, arguments: &[Slot; 6]) -> (u64, u64) {
+    let (first, second);
+    // SAFETY: as in `hostcall`; memory that the capabilities reach is the caller's, not this program's.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, a0, 0(t1)", // LC ca0, 0(t1)
+            ".insn i 0x0f, 2, a1, 16(t1)",
+            ".insn i 0x0f, 2, a2, 32(t1)",
+            ".insn i 0x0f, 2, a3, 48(t1)",
+            ".insn i 0x0f, 2, a4, 64(t1)",
+            ".insn i 0x0f, 2, a5, 80(t1)",
+            "ecall",
+            in("a7") number,
+            in("t1") arguments,
+            out("a0") first,
+            out("a1") second,
+            out("a2") _,
+            out("a3") _,
+            out("a4") _,
+            out("a5") _,
+            options(nostack),
+        );
+    }
+    (first, second)
+}
+
+/// What the capability in a slot covers and allows.
+pub(crate) fn shape(slot: &Slot) -> Shape {
+    const LOAD: u64 = 1 << 2;
+    const STORE: u64 = 1 << 3;
+    let (tag, sealed, permissions, base, length): (u64, u64, u64, u64, u64);
+    // SAFETY: loads a capability from memory of this program and looks at it.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, t1, 0(t1)",        // LC ct1, 0(t1)
+            ".insn r 0x5b, 0, 0x7f, t2, t1, x4", // CGetTag
+            ".insn r 0x5b, 0, 0x7f, t3, t1, x5", // CGetSealed
+            ".insn r 0x5b, 0, 0x7f, t4, t1, x0", // CGetPerm
+            ".insn r 0x5b, 0, 0x7f, t5, t1, x2", // CGetBase
+            ".insn r 0x5b, 0, 0x7f, t6, t1, x3", // CGetLen
+            inout("t1") slot.address() => _,
+            out("t2") tag,
+            out("t3") sealed,
+            out("t4") permissions,
+            out("t5") base,
+            out("t6") length,
+            options(nostack, readonly),
+        );
+    }
+    Shape {
+        usable: tag == 1 && sealed == 0,
+        base,
+        length,
+        loads: permissions & LOAD != 0,
+        stores: permissions & STORE != 0,
+    }
+}
+
+/// Loads the byte at an absolute address through the capability in a slot, which must allow it.
+pub(crate) fn load_byte(slot: &Slot, address: u64) -> u8 {
+    let byte: u64;
+    // SAFETY: a load through a capability that does not cover the byte ends this program, and does nothing else.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, t1, 0(t1)",         // LC ct1, 0(t1)
+            ".insn r 0x5b, 0, 0x10, t1, t1, t2",  // CSetAddr ct1, ct1, t2
+            ".insn r 0x5b, 0, 0x7d, t2, t1, x12", // LBU.CAP t2, (ct1)
+            inout("t1") slot.address() => _,
+            inout("t2") address => byte,
+            options(nostack, readonly),
+        );
+    }
+    byte as u8
+}
+
+/// Stores a byte to an absolute address through the capability in a slot, which must allow it.
+pub(crate) fn store_byte(slot: &Slot, address: u64, byte: u8) {
+    // SAFETY: the capability was given to write what lies behind it, which is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, t1, 0(t1)",        // LC ct1, 0(t1)
+            ".insn r 0x5b, 0, 0x10, t1, t1, t2", // CSetAddr ct1, ct1, t2
+            ".insn r 0x5b, 0, 0x7c, x8, t1, t3", // SB.CAP t3, (ct1)
+            inout("t1") slot.address() => _,
+            in("t2") address,
+            in("t3") u64::from(byte),
+            options(nostack),
+        );
+    }
 }

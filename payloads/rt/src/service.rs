@@ -1,0 +1,133 @@
+//! Serving the hostcalls of other cVMs.
+
+use abi::Hostcall;
+
+use crate::{Errno, arch, capability::Slot};
+
+/// Arguments of a hostcall.
+const ARGUMENTS: usize = 6;
+
+/// What `syscall_handler` leaves on the service stack, in the order of its stores.
+#[repr(C)]
+struct Frame {
+    arguments: [Slot; ARGUMENTS],
+    caller: u64,
+    number: u64,
+}
+
+/// A hostcall of another cVM, while this one serves it. Capabilities among its arguments are lent: they reach the caller's
+/// memory, and are gone when the call has been answered.
+pub struct Call {
+    frame: &'static Frame,
+}
+
+/// How a served call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The caller gets this result; the register of the second value keeps its contents.
+    Value(u64),
+    /// The caller gets both values.
+    Values(u64, u64),
+    /// The caller gets a negated error number.
+    Error(Errno),
+    /// This cVM's own server, or the monitor, serves the call as if this one did not exist.
+    Delegate,
+}
+
+impl From<Result<u64, Errno>> for Answer {
+    fn from(result: Result<u64, Errno>) -> Self {
+        result.map_or_else(Answer::Error, Answer::Value)
+    }
+}
+
+impl Call {
+    /// Number of the cVM that made the call.
+    pub fn caller(&self) -> u64 {
+        self.frame.caller
+    }
+
+    /// Number of the hostcall, known or not.
+    pub fn number(&self) -> u64 {
+        self.frame.number
+    }
+
+    /// The hostcall, if the number is known.
+    pub fn hostcall(&self) -> Option<Hostcall> {
+        Hostcall::from_number(self.frame.number)
+    }
+
+    /// Argument `index` (0 to 5) as an integer: its value, or the address that a capability points to.
+    pub fn argument(&self, index: usize) -> u64 {
+        self.frame.arguments[index].value()
+    }
+
+    /// Whether argument `index` is a capability to memory of the caller.
+    pub fn is_lent(&self, index: usize) -> bool {
+        self.frame.arguments[index].shape().usable
+    }
+
+    /// Copies caller's memory through the capability that is argument `index`, from `offset` bytes behind its address on.
+    ///
+    /// # Errors
+    /// `EFAULT` when the capability does not cover that or does not allow to load, or the argument is none.
+    pub fn read(&self, index: usize, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        let slot = &self.frame.arguments[index];
+        slot.read(self.start(slot)?.checked_add(offset).ok_or(Errno::EFAULT)?, bytes)
+    }
+
+    /// Copies `bytes` to the caller's memory through the capability that is argument `index`, to `offset` bytes behind its
+    /// address.
+    ///
+    /// # Errors
+    /// `EFAULT` when the capability does not cover that or does not allow to store, or the argument is none.
+    pub fn write(&self, index: usize, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let slot = &self.frame.arguments[index];
+        slot.write(self.start(slot)?.checked_add(offset).ok_or(Errno::EFAULT)?, bytes)
+    }
+
+    /// Distance from a capability's base to the address it points to.
+    fn start(&self, slot: &Slot) -> Result<u64, Errno> {
+        slot.value().checked_sub(slot.shape().base).ok_or(Errno::EFAULT)
+    }
+
+    /// Makes the same hostcall as this cVM's own, with the arguments as they came, capabilities as capabilities; returns both
+    /// result registers.
+    pub fn pass_on(&self) -> (u64, u64) {
+        arch::pass_on(self.frame.number, &self.frame.arguments)
+    }
+}
+
+/// Makes a function the cVM's handler for the hostcalls that it serves: `fn(&rt::Call) -> rt::Answer`. The main program then
+/// calls [`hostcall::serve`](crate::hostcall::serve). The handler runs on the service stack, and shares statics with the main
+/// program, which rests meanwhile.
+#[macro_export]
+macro_rules! handler {
+    ($function:path) => {
+        unsafe extern "C" fn cvm_handler_entry(frame: *const u8) -> ! {
+            // SAFETY: `syscall_handler` alone comes here, with the frame that it has made.
+            unsafe { $crate::handle(frame, $function) }
+        }
+        $crate::export_handler!();
+    };
+}
+
+/// Where `syscall_handler` goes when it has saved the arguments.
+///
+/// # Safety
+/// Called by `syscall_handler` alone, with its frame at the top of the service stack.
+#[doc(hidden)]
+pub unsafe fn handle(frame: *const u8, handler: fn(&Call) -> Answer) -> ! {
+    // SAFETY: the frame lies above the stack pointer until the call ends, which this function does not survive.
+    let frame = unsafe { &*frame.cast::<Frame>() };
+    let answer = handler(&Call { frame });
+    crate::console::flush_at_exit();
+    let (number, arguments) = match answer {
+        Answer::Value(value) => (Hostcall::Reply, [value, 0, 0, 0, 0, 0]),
+        Answer::Values(value, second) => (Hostcall::Reply, [value, second, 1, 0, 0, 0]),
+        Answer::Error(errno) => (Hostcall::Reply, [errno.to_result(), 0, 0, 0, 0, 0]),
+        Answer::Delegate => (Hostcall::Delegate, [0; ARGUMENTS]),
+    };
+    arch::hostcall(number as u64, arguments);
+    // Both do not return: the monitor would not keep its word.
+    crate::exit(i32::from(u8::MAX))
+}
