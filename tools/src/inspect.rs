@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use abi::hostcall::Family;
 use abi::image::PART_ALIGNMENT;
 use abi::manifest as names;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError};
 use crate::elf::Facts;
 use crate::image::{Image, ImageError};
-use crate::manifest::{self, CvmSpec};
+use crate::manifest::{self, CapfileSpec, CvmSpec};
 use crate::quantity::{format_duration, format_size};
 
 /// Everything about a file.
@@ -22,6 +23,8 @@ pub struct Report {
     pub members: Vec<MemberReport>,
     /// The cVMs of the manifest; absent when there is none or it cannot be read.
     pub cvms: Option<Vec<CvmSpec>>,
+    /// The capfiles of the manifest.
+    pub capfiles: Vec<CapfileSpec>,
     /// What is wrong; empty when all can be read.
     pub problems: Vec<String>,
 }
@@ -100,11 +103,12 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
     if manifest.is_none() && !members.is_empty() {
         problems.push(format!("{}: missing", names::MEMBER));
     }
-    let cvms = manifest.and_then(|member| {
+    let plan = manifest.and_then(|member| {
         manifest::decode(&member.data)
             .map_err(|error| problems.push(format!("{}: {error}", names::MEMBER)))
             .ok()
     });
+    let (cvms, capfiles) = plan.map_or((None, Vec::new()), |plan| (Some(plan.cvms), plan.capfiles));
     for cvm in cvms.iter().flatten() {
         if !members.iter().any(|member| member.name == cvm.runtime) {
             problems.push(format!(
@@ -154,6 +158,7 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         image,
         members: reports,
         cvms,
+        capfiles,
         problems,
     })
 }
@@ -175,6 +180,19 @@ impl fmt::Display for Report {
             writeln!(f, "manifest: {} cVMs", cvms.len())?;
             for (index, cvm) in cvms.iter().enumerate() {
                 write_cvm(f, index, cvm)?;
+            }
+        }
+        if !self.capfiles.is_empty() {
+            writeln!(f, "capfiles: {}", self.capfiles.len())?;
+            for capfile in &self.capfiles {
+                writeln!(
+                    f,
+                    "  {:<20} {}, {} bytes of data, for every cVM to {}",
+                    capfile.name,
+                    format_size(capfile.size),
+                    capfile.data.len(),
+                    capfile.access.name()
+                )?;
             }
         }
         for problem in &self.problems {
@@ -295,5 +313,29 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
             1.. => format!("the next cVM starts {} s later, or when this one has ended", cvm.wait),
         },
     )?;
-    line(names::CALLBACK_OUT, cvm.callback_out.clone())
+    let budget = || {
+        format!(
+            "{}, at most {} a call",
+            cvm.callback_out,
+            format_duration(cvm.call_budget)
+        )
+    };
+    line(
+        names::CALLBACK_OUT,
+        if cvm.is_served() {
+            budget()
+        } else {
+            cvm.callback_out.clone()
+        },
+    )?;
+    if let Some(outer) = &cvm.within {
+        line(names::WITHIN, outer.clone())?;
+    }
+    line(names::SERVICE_STACK, format_size(cvm.service_stack))?;
+    let families: Vec<&str> = Family::ALL
+        .into_iter()
+        .filter(|family| cvm.allows(*family))
+        .map(Family::name)
+        .collect();
+    line(names::HOSTCALLS, families.join(", "))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use abi::hostcall::HANDLER;
 use abi::manifest as names;
 use abi::start::StartHeader;
 
@@ -11,11 +12,13 @@ use crate::archive::{self, ArchiveError, Member};
 use crate::config::{self, CvmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::elf::{ElfError, Facts, strip};
-use crate::manifest::{self, CvmSpec};
+use crate::manifest::{CapfileSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
 
 /// Ending that a program may have in its directory and lack in the YAML file.
 const PROGRAM_ENDING: &str = "elf";
+/// What names of the Intravisor's programs have before and behind the name that a program has here.
+const LIBRARY: (&str, &str) = ("lib", ".so");
 
 /// What `pack` made.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Packed {
     pub archive: Vec<u8>,
     /// The cVMs as the manifest has them.
     pub cvms: Vec<CvmSpec>,
+    /// The capfiles as the manifest has them.
+    pub capfiles: Vec<CapfileSpec>,
     /// What the user should know.
     pub warnings: Vec<Diagnostic>,
 }
@@ -67,7 +72,8 @@ struct Program {
 }
 
 /// Makes the archive of a YAML file: the manifest, then each program once. A program is looked for beside the YAML
-/// file, then in `directories`, with and without the ending `.elf`.
+/// file, then in `directories`, with and without the ending `.elf`; and when it is not there, a name like `libhello.so`,
+/// as the Intravisor has them, as `hello`.
 ///
 /// # Errors
 /// Whatever is wrong in the YAML file or the programs, all of it at once.
@@ -86,7 +92,14 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         programs: Vec::new(),
         diagnostics: config.diagnostics,
     };
-    let cvms: Vec<CvmSpec> = config.cvms.iter().filter_map(|cvm| packer.add(cvm)).collect();
+    let cvms: Vec<Option<Packable>> = config.cvms.iter().map(|cvm| packer.add(cvm)).collect();
+    let cvms: Vec<CvmSpec> = match cvms.into_iter().collect::<Option<Vec<_>>>() {
+        Some(cvms) => {
+            packer.check_relations(&config.cvms, &cvms);
+            cvms.into_iter().map(|cvm| cvm.spec).collect()
+        }
+        None => Vec::new(),
+    };
     let Packer {
         programs, diagnostics, ..
     } = packer;
@@ -97,7 +110,8 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     {
         return Err(PackError::Refused(diagnostics));
     }
-    let manifest = Member::new(names::MEMBER, manifest::encode(&cvms)?);
+    let manifest = Manifest::new(&cvms).with_capfiles(&config.capfiles).encode()?;
+    let manifest = Member::new(names::MEMBER, manifest);
     let programs = programs
         .into_iter()
         .map(|program| Member::new(program.member, program.bytes));
@@ -105,8 +119,15 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     Ok(Packed {
         archive: archive::write(&members)?,
         cvms,
+        capfiles: config.capfiles,
         warnings: diagnostics,
     })
+}
+
+/// A cVM and the number of its program.
+struct Packable {
+    spec: CvmSpec,
+    program: usize,
 }
 
 struct Packer<'a> {
@@ -119,7 +140,7 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     /// The cVM with its program in the archive; `None` when something is wrong with it.
-    fn add(&mut self, cvm: &CvmConfig) -> Option<CvmSpec> {
+    fn add(&mut self, cvm: &CvmConfig) -> Option<Packable> {
         let index = match self.program(&cvm.spec.runtime) {
             Ok(index) => index,
             Err(problems) => {
@@ -134,7 +155,34 @@ impl Packer<'_> {
             ..cvm.spec.clone()
         };
         self.check_memory(cvm, &spec, index);
-        Some(spec)
+        Some(Packable { spec, program: index })
+    }
+
+    /// What cVMs expect of each other's programs. Both lists are in the same order.
+    fn check_relations(&mut self, configs: &[CvmConfig], cvms: &[Packable]) {
+        for (config, cvm) in configs.iter().zip(cvms) {
+            let find = |name: &str| cvms.iter().find(|other| other.spec.name == name);
+            if let Some(server) = find(&cvm.spec.callback_out)
+                && self.programs[server.program].facts.handler.is_none()
+            {
+                let problem = format!(
+                    "its program {} has no symbol {HANDLER}; expected a cVM that can serve hostcalls",
+                    server.spec.runtime
+                );
+                let value = server.spec.name.clone();
+                self.error(config, config.callback_position, "callback_out", &value, problem);
+            }
+            if let Some(outer) = cvm.spec.within.as_deref().and_then(find)
+                && self.programs[outer.program].facts.purecap()
+            {
+                let problem = format!(
+                    "its program {} is purecap, no capability of which covers a whole cVM; expected a hybrid one",
+                    outer.spec.runtime
+                );
+                let value = outer.spec.name.clone();
+                self.error(config, config.within_position, "within", &value, problem);
+            }
+        }
     }
 
     fn error(
@@ -201,11 +249,16 @@ impl Packer<'_> {
         let places = [beside]
             .into_iter()
             .chain(self.directories.iter().map(PathBuf::as_path));
-        for place in places.clone() {
-            let plain = place.join(runtime);
-            let with_ending = place.join(format!("{runtime}.{PROGRAM_ENDING}"));
-            if let Some(found) = [plain, with_ending].into_iter().find(|path| path.is_file()) {
-                return Ok(found);
+        let short = runtime.rsplit_once('/').map_or(runtime, |(_, name)| name);
+        let short = short.strip_suffix(LIBRARY.1).unwrap_or(short);
+        let short = short.strip_prefix(LIBRARY.0).unwrap_or(short);
+        for name in [runtime, short] {
+            for place in places.clone() {
+                let plain = place.join(name);
+                let with_ending = place.join(format!("{name}.{PROGRAM_ENDING}"));
+                if let Some(found) = [plain, with_ending].into_iter().find(|path| path.is_file()) {
+                    return Ok(found);
+                }
             }
         }
         let searched: Vec<String> = places
@@ -217,8 +270,13 @@ impl Packer<'_> {
                 }
             })
             .collect();
+        let mut tried = vec![format!("{runtime}.{PROGRAM_ENDING}")];
+        if short != runtime {
+            tried.extend([short.to_owned(), format!("{short}.{PROGRAM_ENDING}")]);
+        }
         Err(format!(
-            "no such program (nor {runtime}.{PROGRAM_ENDING}) in {}",
+            "no such program (nor {}) in {}",
+            tried.join(", nor "),
             searched.join(", ")
         ))
     }

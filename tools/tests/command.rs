@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tools::Architecture;
+use tools::diagnostic::Diagnostic;
 use tools::elf::synthesis::Elf;
 
 fn intravisor(directory: &Path, arguments: &[&str]) -> Output {
@@ -121,7 +122,13 @@ fn every_example_is_without_errors() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "yaml") {
             let config = tools::config::parse(&path, &fs::read_to_string(&path).unwrap());
-            assert_eq!(config.diagnostics, [], "{}", path.display());
+            assert!(!config.has_errors(), "{:#?}", config.diagnostics);
+            // Examples in the form of the Intravisor may say what is not taken; all others have nothing to warn of.
+            let taken = |warning: &Diagnostic| {
+                let key = warning.key.as_deref().unwrap_or_default();
+                !key.starts_with("isolation.") && key != "wait"
+            };
+            assert_eq!(config.diagnostics.into_iter().find(taken), None, "{}", path.display());
             count += 1;
         }
     }

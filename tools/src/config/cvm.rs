@@ -1,16 +1,17 @@
 //! One entry of `cVMs`.
 
+use abi::hostcall::Family;
 use abi::manifest::{self as names, RestartPolicy};
 
-use super::CvmConfig;
+use super::isolation::{self, Isolation};
 use super::reader::Reader;
+use super::{CvmConfig, Draft, Reference};
 use crate::diagnostic::{Position, did_you_mean};
-use crate::elf::PAGE;
 use crate::manifest::{CvmSpec, Restart};
 use crate::yaml::{Content, Node};
 
 /// Keys of a cVM. The Intravisor's first, then this project's.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 19] = [
     "name",
     "runtime",
     "args",
@@ -26,21 +27,24 @@ const KEYS: [&str; 15] = [
     "priority",
     "restart",
     "env",
+    "call_budget",
+    "service_stack",
+    "within",
+    "hostcalls",
 ];
-const ISOLATION_KEYS: [&str; 4] = ["base", "size", "begin", "end"];
 const RESTART_KEYS: [&str; 3] = ["policy", "limit", "delay"];
 
 /// Reads number `number` of the list, counted from 1; `None` when it has errors.
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node, number: usize, others: &[CvmConfig]) -> Option<CvmConfig> {
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, number: usize, others: &[Draft]) -> Option<Draft> {
     reader.enter(&format!("number {number}"));
     let errors = reader.error_count();
-    let config = read_entries(reader, node, others);
+    let draft = read_entries(reader, node, others);
     let clean = reader.error_count() == errors;
     reader.leave();
-    config.filter(|_| clean)
+    draft.filter(|_| clean)
 }
 
-fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> Option<CvmConfig> {
+fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Option<Draft> {
     let entries = reader.mapping("cVMs", node)?;
     // The name first: it stands in all messages about this cVM.
     let named = entries.iter().find(|(key, _)| key.text == "name");
@@ -56,47 +60,28 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> O
             None
         }
     };
-    let mut spec = CvmSpec::new(name.unwrap_or_default(), "");
-    let mut runtime = None;
-    let mut isolation_position = node.position;
+    let mut draft = Draft {
+        config: CvmConfig {
+            spec: CvmSpec::new(name.unwrap_or_default(), ""),
+            runtime_position: node.position,
+            isolation_position: node.position,
+            callback_position: node.position,
+            within_position: node.position,
+        },
+        position: node.position,
+        callback_out: None,
+        callback_in: None,
+        within: None,
+        wait: None,
+        call_budget: None,
+        service_stack: None,
+        hostcalls: None,
+        isolation: Isolation::default(),
+    };
     for (key, value) in entries {
-        let (at, key) = (key.position, key.text.as_str());
-        match key {
-            "name" => {}
-            "runtime" => runtime = read_runtime(reader, value).map(|path| (path, value.position)),
-            "args" => spec.args = read_args(reader, value),
-            "env" => spec.env = read_env(reader, value),
-            "isolation" => {
-                isolation_position = value.position;
-                read_isolation(reader, value, &mut spec);
-            }
-            "heap" => spec.heap = reader.size(key, value).unwrap_or_default(),
-            "stack" => spec.stack = read_stack(reader, value),
-            "priority" => spec.priority = read_priority(reader, value),
-            "restart" => spec.restart = read_restart(reader, value),
-            "wait" => {
-                let expected = "-1 (the next starts at once), 0 (at the end of this cVM) or a number of seconds";
-                spec.wait = reader.integer(key, value, |_| true, expected).unwrap_or_default();
-            }
-            "callback_out" => read_callback_out(reader, value),
-            "callback_in" => {
-                let value = reader.text(key, value).map(str::to_owned);
-                let problem = "not yet: cVMs that serve hostcalls; expected no such key";
-                reader.error(Some(at), Some(key), value.as_deref(), problem);
-            }
-            "clean_room" => {
-                let text = reader.text(key, value);
-                reader.warning(at, key, text, "ignored, it has no meaning here: every cVM starts clean");
-            }
-            "disk" | "net" => read_device(reader, key, value),
-            unknown => {
-                let hint = did_you_mean(unknown, &KEYS);
-                let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
-                reader.error(Some(at), Some(unknown), None, problem);
-            }
-        }
+        read_entry(reader, key.position, &key.text, value, &mut draft);
     }
-    check_strings(reader, node.position, &spec);
+    check_strings(reader, node.position, &draft.config.spec);
     if !entries.iter().any(|(key, _)| key.text == "runtime") {
         reader.error(
             Some(node.position),
@@ -105,16 +90,82 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> O
             "missing, expected the file name of an ELF program",
         );
     }
-    let (path, runtime_position) = runtime?;
-    spec.runtime = path;
-    Some(CvmConfig {
+    Some(draft)
+}
+
+fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, draft: &mut Draft) {
+    let CvmConfig {
         spec,
         runtime_position,
         isolation_position,
+        callback_position,
+        within_position,
+    } = &mut draft.config;
+    match key {
+        "name" => {}
+        "runtime" => {
+            spec.runtime = read_runtime(reader, value).unwrap_or_default();
+            *runtime_position = value.position;
+        }
+        "args" => spec.args = read_args(reader, value),
+        "env" => spec.env = read_env(reader, value),
+        "isolation" => {
+            draft.isolation = isolation::read(reader, value);
+            spec.isolation_base = draft.isolation.fixed_base();
+            spec.isolation_size = draft.isolation.fixed_size();
+            *isolation_position = value.position;
+        }
+        "heap" => spec.heap = reader.size(key, value).unwrap_or_default(),
+        "stack" => spec.stack = read_stack(reader, key, value),
+        "priority" => spec.priority = read_priority(reader, value),
+        "restart" => spec.restart = read_restart(reader, value),
+        "wait" => {
+            let expected = "-1 (the next starts at once), 0 (at the end of this cVM) or a number of seconds";
+            spec.wait = reader.integer(key, value, |_| true, expected).unwrap_or_default();
+            draft.wait = Some(value.position);
+        }
+        "callback_out" => {
+            draft.callback_out = read_reference(reader, key, value);
+            *callback_position = value.position;
+        }
+        "callback_in" => draft.callback_in = read_reference(reader, key, value),
+        "within" => {
+            draft.within = read_reference(reader, key, value);
+            *within_position = value.position;
+        }
+        "call_budget" => {
+            spec.call_budget = read_call_budget(reader, value);
+            draft.call_budget = Some(at);
+        }
+        "service_stack" => {
+            spec.service_stack = read_stack(reader, key, value);
+            draft.service_stack = Some(at);
+        }
+        "hostcalls" => {
+            spec.hostcalls = Some(read_hostcalls(reader, value));
+            draft.hostcalls = Some(value.position);
+        }
+        "clean_room" => {
+            let text = reader.text(key, value);
+            reader.warning(at, key, text, "ignored, it has no meaning here: every cVM starts clean");
+        }
+        "disk" | "net" => read_device(reader, key, value),
+        unknown => {
+            let hint = did_you_mean(unknown, &KEYS);
+            let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
+            reader.error(Some(at), Some(unknown), None, problem);
+        }
+    }
+}
+
+fn read_reference(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<Reference> {
+    Some(Reference {
+        text: reader.text(key, node)?.to_owned(),
+        position: node.position,
     })
 }
 
-fn read_name(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> Option<String> {
+fn read_name(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Option<String> {
     let name = reader.text("name", node)?;
     if !names::valid_name(name) {
         let expected = format!(
@@ -126,7 +177,7 @@ fn read_name(reader: &mut Reader<'_>, node: &Node, others: &[CvmConfig]) -> Opti
         return None;
     }
     reader.enter(name);
-    if others.iter().any(|other| other.spec.name == name) {
+    if others.iter().any(|other| other.name() == name) {
         let problem = "used twice, expected a different name for each cVM";
         reader.error(Some(node.position), Some("name"), Some(name), problem);
     }
@@ -226,103 +277,45 @@ fn check_strings(reader: &mut Reader<'_>, position: Position, spec: &CvmSpec) {
     }
 }
 
-/// A mapping, or as the Intravisor has it a list of one.
-fn read_isolation(reader: &mut Reader<'_>, node: &Node, spec: &mut CvmSpec) {
-    let node = match &node.content {
-        Content::List(items) => match items.as_slice() {
-            [one] => one,
-            several => {
-                let problem = format!(
-                    "a list of {}, expected a mapping or a list of one mapping",
-                    several.len()
-                );
-                return reader.error(Some(node.position), Some("isolation"), None, problem);
-            }
-        },
-        _ => node,
-    };
-    let Some(entries) = reader.mapping("isolation", node) else {
-        return;
-    };
-    let errors = reader.error_count();
-    let mut values = [None; ISOLATION_KEYS.len()];
-    for (key, value) in entries {
-        match ISOLATION_KEYS.iter().position(|known| *known == key.text) {
-            Some(index) => {
-                let size = reader.size(&format!("isolation.{}", key.text), value);
-                values[index] = size.map(|size| (size, value.position));
-            }
-            None => {
-                let hint = did_you_mean(&key.text, &ISOLATION_KEYS);
-                let problem = format!("unknown key, expected one of {}{hint}", ISOLATION_KEYS.join(", "));
-                reader.error(
-                    Some(key.position),
-                    Some(&format!("isolation.{}", key.text)),
-                    None,
-                    problem,
-                );
-            }
-        }
-    }
-    if reader.error_count() == errors {
-        check_isolation(reader, values, spec);
-    }
-}
-
-fn check_isolation(reader: &mut Reader<'_>, values: [Option<(u64, Position)>; 4], spec: &mut CvmSpec) {
-    let [base, size, begin, end] = values;
-    if let Some((address, position)) = base
-        && !address.is_multiple_of(PAGE)
-    {
-        let value = format!("{address:#x}");
-        let expected = format!("expected a multiple of {PAGE}");
-        reader.error(Some(position), Some("isolation.base"), Some(&value), expected);
-    }
-    if let Some((bytes, position)) = size {
-        let value = format!("{bytes:#x}");
-        if bytes == 0 || !bytes.is_multiple_of(PAGE) {
-            let expected = format!("expected a multiple of {PAGE} above 0");
-            reader.error(Some(position), Some("isolation.size"), Some(&value), expected);
-        }
-        if base.is_some_and(|(address, _)| address.checked_add(bytes).is_none()) {
-            let expected = "expected base + size inside the 64-bit address space";
-            reader.error(Some(position), Some("isolation.size"), Some(&value), expected);
-        }
-    }
-    let layers = "not yet: layers, a cVM that reaches beyond its own memory";
-    if let Some((address, position)) = begin
-        && base.is_none_or(|(base, _)| base != address)
-    {
-        let expected = format!("{layers}; expected the same as base");
-        reader.error(
-            Some(position),
-            Some("isolation.begin"),
-            Some(&format!("{address:#x}")),
-            expected,
-        );
-    }
-    let sum = base.zip(size).and_then(|((base, _), (size, _))| base.checked_add(size));
-    if let Some((address, position)) = end
-        && sum != Some(address)
-    {
-        let expected = format!("{layers}; expected the same as base + size");
-        reader.error(
-            Some(position),
-            Some("isolation.end"),
-            Some(&format!("{address:#x}")),
-            expected,
-        );
-    }
-    spec.isolation_base = base.map(|(address, _)| address);
-    spec.isolation_size = size.map(|(bytes, _)| bytes);
-}
-
-fn read_stack(reader: &mut Reader<'_>, node: &Node) -> u64 {
-    let size = reader.size("stack", node);
+fn read_stack(reader: &mut Reader<'_>, key: &str, node: &Node) -> u64 {
+    let size = reader.size(key, node);
     if size == Some(0) {
-        reader.error(Some(node.position), Some("stack"), Some("0"), "expected a size above 0");
+        reader.error(Some(node.position), Some(key), Some("0"), "expected a size above 0");
     }
     size.unwrap_or_default()
+}
+
+fn read_call_budget(reader: &mut Reader<'_>, node: &Node) -> u64 {
+    let budget = reader.duration("call_budget", node);
+    if budget == Some(0) {
+        let problem = "expected a duration above 0";
+        reader.error(Some(node.position), Some("call_budget"), Some("0"), problem);
+    }
+    budget.unwrap_or_default()
+}
+
+/// Families of hostcalls, in the order of their numbers. The one that is always allowed may be named.
+fn read_hostcalls(reader: &mut Reader<'_>, node: &Node) -> Vec<Family> {
+    let known = Family::ALL.map(Family::name);
+    let mut families = Vec::new();
+    for item in reader.list("hostcalls", node).unwrap_or_default() {
+        let Some(name) = reader.text("hostcalls", item) else {
+            continue;
+        };
+        let Some(family) = Family::from_name(name) else {
+            let problem = format!("expected one of {}{}", known.join(", "), did_you_mean(name, &known));
+            reader.error(Some(item.position), Some("hostcalls"), Some(name), problem);
+            continue;
+        };
+        if families.contains(&family) {
+            let problem = "given twice, expected each family once";
+            reader.error(Some(item.position), Some("hostcalls"), Some(name), problem);
+        }
+        families.push(family);
+    }
+    families.retain(|family| *family != Family::Process);
+    families.sort_by_key(|family| *family as u32);
+    families
 }
 
 fn read_priority(reader: &mut Reader<'_>, node: &Node) -> u32 {
@@ -372,19 +365,6 @@ fn read_restart(reader: &mut Reader<'_>, node: &Node) -> Restart {
     restart
 }
 
-fn read_callback_out(reader: &mut Reader<'_>, node: &Node) {
-    let Some(server) = reader.text("callback_out", node) else {
-        return;
-    };
-    if server != names::CALLBACK_MONITOR {
-        let problem = format!(
-            "not yet: cVMs that serve hostcalls; expected {}",
-            names::CALLBACK_MONITOR
-        );
-        reader.error(Some(node.position), Some("callback_out"), Some(server), problem);
-    }
-}
-
 /// Devices of the Intravisor that the monitor does not offer; `none` asks for nothing.
 fn read_device(reader: &mut Reader<'_>, key: &str, node: &Node) {
     if matches!(node.content, Content::Null) {
@@ -392,7 +372,7 @@ fn read_device(reader: &mut Reader<'_>, key: &str, node: &Node) {
     }
     let Some(device) = reader.text(key, node) else { return };
     if device != "none" {
-        let problem = "not yet: disks and networks; expected none, or no such key";
-        reader.error(Some(node.position), Some(key), Some(device), problem);
+        let problem = "ignored, it has no meaning here: the monitor offers no disks and no networks";
+        reader.warning(node.position, key, Some(device), problem);
     }
 }

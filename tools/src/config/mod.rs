@@ -1,22 +1,24 @@
 //! The YAML file: the Intravisor's keys and this project's. Everything that can be said without looking at the programs
 //! is checked here, all limits of [`abi::manifest`] among it.
 
+mod capfile;
 mod cvm;
+mod isolation;
 mod reader;
+mod relations;
 
 use std::path::Path;
 
 use abi::manifest as names;
 
 use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
-use crate::manifest::CvmSpec;
+use crate::manifest::{CapfileSpec, CvmSpec};
 use crate::yaml::{self, Content, Node};
+use isolation::Isolation;
 use reader::Reader;
 
 /// Keys of a document.
 const DOCUMENT_KEYS: [&str; 2] = ["cVMs", "capfiles"];
-/// Keys of a capability file.
-const CAPFILE_KEYS: [&str; 4] = ["name", "data", "size", "addr"];
 
 /// A cVM as the file describes it.
 #[derive(Clone, Debug)]
@@ -27,6 +29,43 @@ pub struct CvmConfig {
     pub runtime_position: Position,
     /// Where `isolation` stands, or else the cVM.
     pub isolation_position: Position,
+    /// Where it says which cVM serves its hostcalls, or else the cVM.
+    pub callback_position: Position,
+    /// Where it says in whose memory it lies, or else the cVM.
+    pub within_position: Position,
+}
+
+/// A cVM while the file is read: what it says about others is not looked up yet.
+struct Draft {
+    config: CvmConfig,
+    /// Where the cVM starts.
+    position: Position,
+    callback_out: Option<Reference>,
+    callback_in: Option<Reference>,
+    within: Option<Reference>,
+    wait: Option<Position>,
+    call_budget: Option<Position>,
+    service_stack: Option<Position>,
+    hostcalls: Option<Position>,
+    isolation: Isolation,
+}
+
+impl Draft {
+    fn name(&self) -> &str {
+        &self.config.spec.name
+    }
+
+    /// File name of its program.
+    fn runtime(&self) -> &str {
+        let runtime = &self.config.spec.runtime;
+        runtime.rsplit_once('/').map_or(runtime, |(_, name)| name)
+    }
+}
+
+/// A cVM that another one names.
+struct Reference {
+    text: String,
+    position: Position,
 }
 
 /// What a YAML file says.
@@ -34,6 +73,8 @@ pub struct CvmConfig {
 pub struct Config {
     /// The cVMs, in the order of the file; without the ones that had errors.
     pub cvms: Vec<CvmConfig>,
+    /// The capfiles, in the order of the file; without the ones that had errors.
+    pub capfiles: Vec<CapfileSpec>,
     /// Errors and warnings, in the order they were found.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -47,7 +88,19 @@ impl Config {
     }
 }
 
-/// Reads the text of a YAML file; `file` is its name for messages. All errors are found, not only the first.
+/// What has been read so far.
+#[derive(Default)]
+struct Found {
+    cvms: Vec<Draft>,
+    /// cVMs in the file, the wrong ones among them.
+    cvm_count: usize,
+    capfiles: Vec<CapfileSpec>,
+    /// Capfiles in the file, the wrong ones among them.
+    capfile_count: usize,
+}
+
+/// Reads the text of a YAML file; `file` is its name for messages. All errors are found, not only the first; what cVMs
+/// say about each other is looked at when each of them is right.
 pub fn parse(file: &Path, text: &str) -> Config {
     let mut config = Config::default();
     let documents = match yaml::parse(text) {
@@ -66,12 +119,11 @@ pub fn parse(file: &Path, text: &str) -> Config {
         }
     };
     let mut reader = Reader::new(file, &mut config.diagnostics);
-    let mut cvms = Vec::new();
-    let mut count = 0;
+    let mut found = Found::default();
     for document in &documents {
-        read_document(&mut reader, document, &mut cvms, &mut count);
+        read_document(&mut reader, document, &mut found);
     }
-    if count == 0 && reader.clean() {
+    if found.cvm_count == 0 && reader.clean() {
         reader.error(
             None,
             None,
@@ -79,21 +131,24 @@ pub fn parse(file: &Path, text: &str) -> Config {
             "no cVM: expected a key cVMs with a list of at least one",
         );
     }
-    if count > names::CVM_LIMIT {
-        let limit = names::CVM_LIMIT;
-        reader.error(
-            None,
-            Some("cVMs"),
-            None,
-            format!("{count} cVMs, expected at most {limit}"),
-        );
+    let limits = [
+        ("cVMs", found.cvm_count, names::CVM_LIMIT),
+        ("capfiles", found.capfile_count, names::CAPFILE_LIMIT),
+    ];
+    for (key, count, limit) in limits.into_iter().filter(|(_, count, limit)| count > limit) {
+        let problem = format!("{count} {key}, expected at most {limit}");
+        reader.error(None, Some(key), None, problem);
     }
-    check_regions(&mut reader, &cvms);
-    config.cvms = cvms;
+    if reader.clean() {
+        relations::relate(&mut reader, &mut found.cvms);
+        isolation::check_regions(&mut reader, &found.cvms);
+    }
+    config.cvms = found.cvms.into_iter().map(|draft| draft.config).collect();
+    config.capfiles = found.capfiles;
     config
 }
 
-fn read_document(reader: &mut Reader<'_>, document: &Node, cvms: &mut Vec<CvmConfig>, count: &mut usize) {
+fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
     let entries = match &document.content {
         Content::Null => return,
         Content::Mapping(entries) => entries,
@@ -105,75 +160,22 @@ fn read_document(reader: &mut Reader<'_>, document: &Node, cvms: &mut Vec<CvmCon
     for (key, value) in entries {
         match key.text.as_str() {
             "cVMs" => {
-                let Some(items) = reader.list("cVMs", value) else {
-                    continue;
-                };
-                for item in items {
-                    *count += 1;
-                    cvms.extend(cvm::read(reader, item, *count, cvms));
+                for item in reader.list("cVMs", value).unwrap_or_default() {
+                    found.cvm_count += 1;
+                    found.cvms.extend(cvm::read(reader, item, found.cvm_count, &found.cvms));
                 }
             }
-            "capfiles" => read_capfiles(reader, key.position, value),
+            "capfiles" => {
+                for item in reader.list("capfiles", value).unwrap_or_default() {
+                    found.capfile_count += 1;
+                    let capfile = capfile::read(reader, item, &found.capfiles);
+                    found.capfiles.extend(capfile);
+                }
+            }
             unknown => {
                 let hint = did_you_mean(unknown, &DOCUMENT_KEYS);
                 let problem = format!("unknown key, expected one of {}{hint}", DOCUMENT_KEYS.join(", "));
                 reader.error(Some(key.position), Some(unknown), None, problem);
-            }
-        }
-    }
-}
-
-/// Capability files are read so that their syntax is known to be right, then refused.
-fn read_capfiles(reader: &mut Reader<'_>, position: Position, node: &Node) {
-    for item in reader.list("capfiles", node).unwrap_or_default() {
-        let Some(entries) = reader.mapping("capfiles", item) else {
-            continue;
-        };
-        for (key, value) in entries {
-            let name = format!("capfiles.{}", key.text);
-            match key.text.as_str() {
-                "name" | "data" => {
-                    reader.text(&name, value);
-                }
-                "size" | "addr" => {
-                    reader.size(&name, value);
-                }
-                unknown => {
-                    let hint = did_you_mean(unknown, &CAPFILE_KEYS);
-                    let problem = format!("unknown key, expected one of {}{hint}", CAPFILE_KEYS.join(", "));
-                    reader.error(Some(key.position), Some(&name), None, problem);
-                }
-            }
-        }
-    }
-    reader.error(
-        Some(position),
-        Some("capfiles"),
-        None,
-        "not yet: files shared by capability; expected no such key",
-    );
-}
-
-/// Memory that two cVMs are given at fixed places must not overlap.
-fn check_regions(reader: &mut Reader<'_>, cvms: &[CvmConfig]) {
-    let region = |cvm: &CvmConfig| {
-        let base = cvm.spec.isolation_base?;
-        Some((base, base.checked_add(cvm.spec.isolation_size?)?))
-    };
-    for (index, cvm) in cvms.iter().enumerate() {
-        let Some((base, end)) = region(cvm) else { continue };
-        for other in &cvms[..index] {
-            let Some((other_base, other_end)) = region(other) else {
-                continue;
-            };
-            if base < other_end && other_base < end {
-                reader.enter(&cvm.spec.name);
-                let problem = format!(
-                    "{base:#x}-{end:#x} overlaps {other_base:#x}-{other_end:#x} of cVM {}, expected disjoint memory",
-                    other.spec.name
-                );
-                reader.error(Some(cvm.isolation_position), Some("isolation"), None, problem);
-                reader.leave();
             }
         }
     }

@@ -44,7 +44,11 @@ pub fn patches(file: &[u8]) -> Result<Vec<Patch>, ElfError> {
     let flags = match header.e_machine(LE) {
         elf::EM_RISCV => EF_RISCV_CHERIABI | EF_RISCV_CAP_MODE,
         elf::EM_AARCH64 => EF_AARCH64_CHERI_PURECAP,
-        other => return Err(ElfError::Malformed(format!("section {MARK} in a file for machine {other}"))),
+        other => {
+            return Err(ElfError::Malformed(format!(
+                "section {MARK} in a file for machine {other}"
+            )));
+        }
     };
     let mut patches = Vec::new();
     let mut want = |offset: usize, bytes: &[u8]| {

@@ -3,11 +3,14 @@
 //! [`CvmSpec`] is a cVM with sensible values; [`Manifest`] is whatever properties the caller puts into it, so that a test
 //! can write a manifest that no [`CvmSpec`] can express. Nothing is judged here.
 
-use abi::manifest::{self as names, RestartPolicy};
-use dtoolkit::fdt::Fdt;
-use dtoolkit::{Node as _, Property as _};
+mod decode;
+
+use abi::hostcall::Family;
+use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use serde::{Serialize, Serializer};
 use vm_fdt::FdtWriter;
+
+pub use decode::{DecodeError, decode};
 
 /// When and how often a cVM is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
@@ -50,8 +53,24 @@ pub struct CvmSpec {
     pub restart: Restart,
     /// What to wait for before the next cVM is started, see [`abi::manifest::WAIT`].
     pub wait: i32,
-    /// Who serves its hostcalls.
+    /// Who serves its hostcalls: the monitor or a cVM.
     pub callback_out: String,
+    /// Nanoseconds that a hostcall served by a cVM may take.
+    pub call_budget: u64,
+    /// The cVM in whose bounds its memory lies.
+    pub within: Option<String>,
+    /// Bytes of the stack that its handler runs on.
+    pub service_stack: u64,
+    /// Families of hostcalls allowed, beside [`Family::Process`]; `None` = all.
+    #[serde(serialize_with = "family_names")]
+    pub hostcalls: Option<Vec<Family>>,
+}
+
+fn family_names<S: Serializer>(families: &Option<Vec<Family>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let names: Option<Vec<&str>> = families
+        .as_ref()
+        .map(|families| families.iter().map(|family| family.name()).collect());
+    names.serialize(serializer)
 }
 
 impl CvmSpec {
@@ -70,7 +89,21 @@ impl CvmSpec {
             restart: Restart::default(),
             wait: -1,
             callback_out: names::CALLBACK_MONITOR.to_owned(),
+            call_budget: names::CALL_BUDGET_DEFAULT,
+            within: None,
+            service_stack: names::SERVICE_STACK_DEFAULT,
+            hostcalls: None,
         }
+    }
+
+    /// Whether a cVM serves its hostcalls, not the monitor.
+    pub fn is_served(&self) -> bool {
+        self.callback_out != names::CALLBACK_MONITOR
+    }
+
+    /// Whether it may use hostcalls of this family.
+    pub fn allows(&self, family: Family) -> bool {
+        family == Family::Process || self.hostcalls.as_ref().is_none_or(|allowed| allowed.contains(&family))
     }
 
     /// The node that stands for this cVM as number `index` of the list.
@@ -101,8 +134,66 @@ impl CvmSpec {
         node.set(names::RESTART_DELAY, Value::U64(self.restart.delay));
         node.set(names::WAIT, Value::I32(self.wait));
         node.set(names::CALLBACK_OUT, Value::Text(&self.callback_out));
+        node.set(names::CALL_BUDGET, Value::U64(self.call_budget));
+        if let Some(outer) = &self.within {
+            node.set(names::WITHIN, Value::Text(outer));
+        }
+        node.set(names::SERVICE_STACK, Value::U64(self.service_stack));
+        if let Some(families) = &self.hostcalls {
+            // The family that is always allowed stands there too: a device tree knows no empty list of texts.
+            let families: Vec<String> = Family::ALL
+                .into_iter()
+                .filter(|family| *family == Family::Process || families.contains(family))
+                .map(|family| family.name().to_owned())
+                .collect();
+            node.set(names::HOSTCALLS, Value::Texts(&families));
+        }
         node
     }
+}
+
+/// A file that cVMs reach by a capability.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CapfileSpec {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// The first of them; the rest is zero.
+    pub data: Vec<u8>,
+    /// What the cVMs may do with it.
+    #[serde(serialize_with = "access_name")]
+    pub access: CapfileAccess,
+}
+
+fn access_name<S: Serializer>(access: &CapfileAccess, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(access.name())
+}
+
+impl CapfileSpec {
+    /// The node that stands for this capfile as number `index` of the list.
+    pub fn node(&self, index: usize) -> CvmNode {
+        let mut node = CvmNode {
+            name: format!("{}@{index}", names::CAPFILE),
+            properties: Vec::new(),
+        };
+        node.set(names::NAME, Value::Text(&self.name));
+        node.set(names::CAPFILE_SIZE, Value::U64(self.size));
+        if !self.data.is_empty() {
+            node.set(names::CAPFILE_DATA, Value::Bytes(&self.data));
+        }
+        node.set(names::CAPFILE_ACCESS, Value::Text(self.access.name()));
+        node
+    }
+}
+
+/// What a manifest says.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct Plan {
+    /// The cVMs, in their order.
+    pub cvms: Vec<CvmSpec>,
+    /// The capfiles, in their order.
+    pub capfiles: Vec<CapfileSpec>,
 }
 
 /// A value of a property, in the encodings of the Devicetree Specification v0.4, section 2.2.4.
@@ -135,10 +226,10 @@ impl Value<'_> {
     }
 }
 
-/// A child of the node `cvms`, with any properties.
+/// A child of the node `cvms` or `capfiles`, with any properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CvmNode {
-    /// Name of the node, as a rule `cvm@N`.
+    /// Name of the node, as a rule `cvm@N` or `capfile@N`.
     pub name: String,
     /// Names and encoded values, in this order.
     pub properties: Vec<(String, Vec<u8>)>,
@@ -169,6 +260,8 @@ pub struct Manifest {
     pub compatible: Option<String>,
     /// The children of the node `cvms`; `None` leaves that node out.
     pub cvms: Option<Vec<CvmNode>>,
+    /// The children of the node `capfiles`; `None` leaves that node out.
+    pub capfiles: Option<Vec<CvmNode>>,
 }
 
 impl Manifest {
@@ -178,7 +271,19 @@ impl Manifest {
         Manifest {
             compatible: Some(names::COMPATIBLE.to_owned()),
             cvms: Some(nodes),
+            capfiles: None,
         }
+    }
+
+    /// The same with these capfiles.
+    pub fn with_capfiles(mut self, capfiles: &[CapfileSpec]) -> Manifest {
+        let nodes: Vec<CvmNode> = capfiles
+            .iter()
+            .enumerate()
+            .map(|(index, capfile)| capfile.node(index))
+            .collect();
+        self.capfiles = (!nodes.is_empty()).then_some(nodes);
+        self
     }
 
     /// The flattened device tree.
@@ -191,14 +296,16 @@ impl Manifest {
         if let Some(compatible) = &self.compatible {
             writer.property_string("compatible", compatible)?;
         }
-        if let Some(cvms) = &self.cvms {
-            let list = writer.begin_node(names::CVMS)?;
-            for cvm in cvms {
-                let node = writer.begin_node(&cvm.name)?;
-                for (name, value) in &cvm.properties {
+        let lists = [(names::CVMS, &self.cvms), (names::CAPFILES, &self.capfiles)];
+        for (name, nodes) in lists {
+            let Some(nodes) = nodes else { continue };
+            let list = writer.begin_node(name)?;
+            for node in nodes {
+                let open = writer.begin_node(&node.name)?;
+                for (name, value) in &node.properties {
                     writer.property(name, value)?;
                 }
-                writer.end_node(node)?;
+                writer.end_node(open)?;
             }
             writer.end_node(list)?;
         }
@@ -213,174 +320,6 @@ impl Manifest {
 /// The tree exceeds 4 GiB.
 pub fn encode(cvms: &[CvmSpec]) -> Result<Vec<u8>, vm_fdt::Error> {
     Manifest::new(cvms).encode()
-}
-
-/// Why a manifest cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Not a flattened device tree.
-    #[error("not a flattened device tree: {0}")]
-    Tree(String),
-    /// Another `compatible`, or none.
-    #[error("compatible is {found:?}, expected {:?}", names::COMPATIBLE)]
-    Compatible {
-        /// What stands there.
-        found: Option<String>,
-    },
-    /// The node with the cVMs is missing.
-    #[error("the node /{} is missing", names::CVMS)]
-    NoCvms,
-    /// A child of the list has an unexpected name.
-    #[error("node {found:?}: expected {expected:?}")]
-    Node {
-        /// Its name.
-        found: String,
-        /// The name that belongs there.
-        expected: String,
-    },
-    /// A property is missing.
-    #[error("cVM {cvm}: {property} is missing")]
-    Missing {
-        /// Node of the cVM.
-        cvm: String,
-        /// The property.
-        property: &'static str,
-    },
-    /// A property has an impossible value.
-    #[error("cVM {cvm}: {property}: {value:02x?}: expected {expected}")]
-    Value {
-        /// Node of the cVM.
-        cvm: String,
-        /// The property.
-        property: String,
-        /// Its bytes.
-        value: Vec<u8>,
-        /// What belongs there.
-        expected: &'static str,
-    },
-    /// A property that has no meaning.
-    #[error("cVM {cvm}: {property}: unknown property")]
-    Unknown {
-        /// Node of the cVM.
-        cvm: String,
-        /// The property.
-        property: String,
-    },
-}
-
-/// The cVMs of a manifest.
-///
-/// # Errors
-/// The bytes are not a manifest of this version: see [`DecodeError`]. Values are not judged beyond their type.
-pub fn decode(bytes: &[u8]) -> Result<Vec<CvmSpec>, DecodeError> {
-    let tree = Fdt::new(bytes).map_err(|error| DecodeError::Tree(error.to_string()))?;
-    let root = tree.root();
-    let compatible = root
-        .property("compatible")
-        .and_then(|property| text(property.value()).map(str::to_owned));
-    if compatible.as_deref() != Some(names::COMPATIBLE) {
-        return Err(DecodeError::Compatible { found: compatible });
-    }
-    let list = root.child(names::CVMS).ok_or(DecodeError::NoCvms)?;
-    let mut cvms = Vec::new();
-    for (index, node) in list.children().enumerate() {
-        let found = node.name().to_owned();
-        let expected = format!("{}@{index}", names::CVM);
-        if found != expected {
-            return Err(DecodeError::Node { found, expected });
-        }
-        let properties = node
-            .properties()
-            .map(|property| (property.name().to_owned(), property.value().to_vec()));
-        cvms.push(decode_cvm(&CvmNode {
-            name: found,
-            properties: properties.collect(),
-        })?);
-    }
-    Ok(cvms)
-}
-
-fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
-    let mut cvm = CvmSpec::new("", "");
-    for (property, value) in &node.properties {
-        let wrong = |expected| DecodeError::Value {
-            cvm: node.name.clone(),
-            property: property.clone(),
-            value: value.clone(),
-            expected,
-        };
-        let one_text = || {
-            text(value)
-                .map(str::to_owned)
-                .ok_or_else(|| wrong("text with one NUL at its end"))
-        };
-        let list = || texts(value).ok_or_else(|| wrong("texts, each with a NUL at its end"));
-        let word = || {
-            value
-                .as_slice()
-                .try_into()
-                .map(u32::from_be_bytes)
-                .map_err(|_| wrong("4 bytes"))
-        };
-        let long = || {
-            value
-                .as_slice()
-                .try_into()
-                .map(u64::from_be_bytes)
-                .map_err(|_| wrong("8 bytes"))
-        };
-        match property.as_str() {
-            names::NAME => cvm.name = one_text()?,
-            names::RUNTIME => cvm.runtime = one_text()?,
-            names::ARGS => cvm.args = list()?,
-            names::ENV => cvm.env = list()?,
-            names::ISOLATION_BASE => cvm.isolation_base = Some(long()?),
-            names::ISOLATION_SIZE => cvm.isolation_size = Some(long()?),
-            names::HEAP => cvm.heap = long()?,
-            names::STACK => cvm.stack = long()?,
-            names::PRIORITY => cvm.priority = word()?,
-            names::RESTART_POLICY => {
-                let name = one_text()?;
-                let policy = RestartPolicy::from_name(&name);
-                cvm.restart.policy = policy.ok_or_else(|| wrong("never, on-fault or always"))?;
-            }
-            names::RESTART_LIMIT => cvm.restart.limit = word()?,
-            names::RESTART_DELAY => cvm.restart.delay = long()?,
-            names::WAIT => cvm.wait = word()?.cast_signed(),
-            names::CALLBACK_OUT => cvm.callback_out = one_text()?,
-            _ => {
-                return Err(DecodeError::Unknown {
-                    cvm: node.name.clone(),
-                    property: property.clone(),
-                });
-            }
-        }
-    }
-    for (property, value) in [(names::NAME, &cvm.name), (names::RUNTIME, &cvm.runtime)] {
-        if value.is_empty() {
-            return Err(DecodeError::Missing {
-                cvm: node.name.clone(),
-                property,
-            });
-        }
-    }
-    Ok(cvm)
-}
-
-fn text(value: &[u8]) -> Option<&str> {
-    let (last, text) = value.split_last()?;
-    (*last == 0 && !text.contains(&0)).then(|| str::from_utf8(text).ok())?
-}
-
-fn texts(value: &[u8]) -> Option<Vec<String>> {
-    let (last, texts) = value.split_last()?;
-    if *last != 0 {
-        return None;
-    }
-    texts
-        .split(|byte| *byte == 0)
-        .map(|text| String::from_utf8(text.to_vec()).ok())
-        .collect()
 }
 
 #[cfg(test)]
@@ -402,14 +341,67 @@ mod tests {
                 delay: 10_000_000,
             },
             wait: -2,
+            callback_out: "plain".into(),
+            call_budget: 5_000_000,
+            within: Some("plain".into()),
+            service_stack: 0x2000,
+            hostcalls: Some(vec![Family::Console, Family::Time]),
             ..CvmSpec::new("full", "full.elf")
         }
     }
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let cvms = vec![full(), CvmSpec::new("plain", "hello")];
-        assert_eq!(decode(&encode(&cvms).unwrap()).unwrap(), cvms);
+        let cvms = vec![
+            full(),
+            CvmSpec::new("plain", "hello"),
+            CvmSpec {
+                hostcalls: Some(Vec::new()),
+                ..CvmSpec::new("silent", "hello")
+            },
+        ];
+        let plan = |capfiles| Plan {
+            cvms: cvms.clone(),
+            capfiles,
+        };
+        assert_eq!(decode(&encode(&cvms).unwrap()).unwrap(), plan(Vec::new()));
+        let capfiles = vec![capfile(b"Hello\n\0"), capfile(b"")];
+        let bytes = Manifest::new(&cvms).with_capfiles(&capfiles).encode().unwrap();
+        assert_eq!(decode(&bytes).unwrap(), plan(capfiles));
+    }
+
+    fn capfile(data: &[u8]) -> CapfileSpec {
+        CapfileSpec {
+            name: "test1".into(),
+            size: 0x20,
+            data: data.into(),
+            access: CapfileAccess::Write,
+        }
+    }
+
+    #[test]
+    fn a_capfile_has_only_known_properties_and_an_access_and_a_size() {
+        let node = capfile(b"x").node(0);
+        assert_eq!(node.properties.len(), names::CAPFILE_PROPERTIES.len());
+        let damaged = |change: &dyn Fn(&mut CvmNode)| {
+            let mut manifest = Manifest::new(&[full()]).with_capfiles(&[capfile(b"x")]);
+            change(&mut manifest.capfiles.as_mut().unwrap()[0]);
+            decode(&manifest.encode().unwrap()).unwrap_err().to_string()
+        };
+        let missing = damaged(&|node| {
+            node.remove(names::CAPFILE_SIZE);
+        });
+        assert_eq!(missing, "capfile@0: size is missing");
+        let access = damaged(&|node| {
+            node.set(names::CAPFILE_ACCESS, Value::Text("no"));
+        });
+        assert_eq!(access, "capfile@0: access: [6e, 6f, 00]: expected read or write");
+        let unknown = damaged(&|node| {
+            node.set(names::HEAP, Value::U64(1));
+        });
+        assert_eq!(unknown, "capfile@0: heap: unknown property");
+        let renamed = damaged(&|node| node.name = "cvm@0".into());
+        assert_eq!(renamed, "node \"cvm@0\": expected \"capfile@0\"");
     }
 
     #[test]
@@ -430,28 +422,33 @@ mod tests {
         let short = damaged(&|node| {
             node.set(names::HEAP, Value::U32(1));
         });
-        assert_eq!(short, "cVM cvm@0: heap: [00, 00, 00, 01]: expected 8 bytes");
+        assert_eq!(short, "cvm@0: heap: [00, 00, 00, 01]: expected 8 bytes");
         let missing = damaged(&|node| {
             node.remove(names::RUNTIME);
         });
-        assert_eq!(missing, "cVM cvm@0: runtime is missing");
+        assert_eq!(missing, "cvm@0: runtime is missing");
         let unknown = damaged(&|node| {
             node.set("colour", Value::Text("red"));
         });
-        assert_eq!(unknown, "cVM cvm@0: colour: unknown property");
+        assert_eq!(unknown, "cvm@0: colour: unknown property");
         let policy = damaged(&|node| {
             node.set(names::RESTART_POLICY, Value::Text("no"));
         });
         assert_eq!(
             policy,
-            "cVM cvm@0: restart-policy: [6e, 6f, 00]: expected never, on-fault or always"
+            "cvm@0: restart-policy: [6e, 6f, 00]: expected never, on-fault or always"
         );
+        let family = damaged(&|node| {
+            node.set(names::HOSTCALLS, Value::Text("disk"));
+        });
+        let expected = "cvm@0: hostcalls: [64, 69, 73, 6b, 00]: expected names of hostcall families";
+        assert_eq!(family, expected);
         let open = damaged(&|node| {
             node.set(names::ARGS, Value::Bytes(b"open"));
         });
         assert_eq!(
             open,
-            "cVM cvm@0: args: [6f, 70, 65, 6e]: expected texts, each with a NUL at its end"
+            "cvm@0: args: [6f, 70, 65, 6e]: expected texts, each with a NUL at its end"
         );
         let renamed = damaged(&|node| node.name = "cvm@7".into());
         assert_eq!(renamed, "node \"cvm@7\": expected \"cvm@0\"");
@@ -463,6 +460,7 @@ mod tests {
         let foreign = Manifest {
             compatible: Some("other".into()),
             cvms: None,
+            capfiles: None,
         };
         let foreign = decode(&foreign.encode().unwrap()).unwrap_err().to_string();
         assert_eq!(
@@ -472,6 +470,7 @@ mod tests {
         let empty = Manifest {
             compatible: Some(names::COMPATIBLE.into()),
             cvms: None,
+            capfiles: None,
         };
         assert_eq!(decode(&empty.encode().unwrap()), Err(DecodeError::NoCvms));
         let whole = encode(&[full()]).unwrap();

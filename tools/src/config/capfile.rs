@@ -1,0 +1,88 @@
+//! One entry of `capfiles`.
+
+use abi::manifest::{self as names, CapfileAccess};
+
+use super::reader::Reader;
+use crate::diagnostic::did_you_mean;
+use crate::manifest::CapfileSpec;
+use crate::quantity::format_size;
+use crate::yaml::Node;
+
+/// Keys of a capfile. The Intravisor's first, then this project's.
+const KEYS: [&str; 5] = ["name", "data", "size", "addr", "access"];
+
+/// Reads an entry; `None` when it has errors.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, others: &[CapfileSpec]) -> Option<CapfileSpec> {
+    let errors = reader.error_count();
+    let entries = reader.mapping("capfiles", node)?;
+    let (mut name, mut data, mut size) = (None, None, None);
+    let mut access = CapfileAccess::default();
+    for (key, value) in entries {
+        let full = format!("capfiles.{}", key.text);
+        match key.text.as_str() {
+            "name" => name = read_name(reader, &full, value, others),
+            "data" => data = reader.text(&full, value).map(|text| (text, value.position)),
+            "size" => size = reader.size(&full, value).map(|size| (size, value.position)),
+            "addr" => {
+                let text = reader.text(&full, value);
+                let problem = "ignored, it has no meaning here: the monitor places the capfile";
+                reader.warning(key.position, &full, text, problem);
+            }
+            "access" => {
+                let choice = reader.choice(&full, value, CapfileAccess::from_name, "read or write");
+                access = choice.unwrap_or_default();
+            }
+            unknown => {
+                let hint = did_you_mean(unknown, &KEYS);
+                let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
+                reader.error(Some(key.position), Some(&full), None, problem);
+            }
+        }
+    }
+    let given = |wanted: &str| entries.iter().any(|(key, _)| key.text == wanted);
+    if !given("name") {
+        let problem = "missing, expected a name for the capfile";
+        reader.error(Some(node.position), Some("capfiles.name"), None, problem);
+    }
+    if !given("size") && !given("data") {
+        let problem = "missing, expected a size or data";
+        reader.error(Some(node.position), Some("capfiles.size"), None, problem);
+    }
+    let data = data.unwrap_or(("", node.position));
+    let (size, position) = size.unwrap_or((data.0.len() as u64, data.1));
+    if reader.error_count() == errors && !(1..=names::CAPFILE_SIZE_LIMIT).contains(&size) {
+        let limit = format_size(names::CAPFILE_SIZE_LIMIT);
+        let problem = format!("expected 1 B to {limit}");
+        let value = format!("{size:#x}");
+        reader.error(Some(position), Some("capfiles.size"), Some(&value), problem);
+    } else if reader.error_count() == errors && data.0.len() as u64 > size {
+        let problem = format!(
+            "{} bytes, expected at most {size}, the size of the capfile",
+            data.0.len()
+        );
+        reader.error(Some(data.1), Some("capfiles.data"), Some(data.0), problem);
+    }
+    let name = name.filter(|_| reader.error_count() == errors)?;
+    Some(CapfileSpec {
+        name,
+        size,
+        data: data.0.as_bytes().to_owned(),
+        access,
+    })
+}
+
+fn read_name(reader: &mut Reader<'_>, key: &str, node: &Node, others: &[CapfileSpec]) -> Option<String> {
+    let name = reader.text(key, node)?;
+    if !names::valid_name(name) {
+        let expected = format!(
+            "expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"{}\"",
+            names::NAME_LIMIT,
+            names::MONITOR_NAME
+        );
+        reader.error(Some(node.position), Some(key), Some(name), expected);
+    } else if others.iter().any(|other| other.name == name) {
+        let problem = "used twice, expected a different name for each capfile";
+        reader.error(Some(node.position), Some(key), Some(name), problem);
+    }
+    Some(name.to_owned())
+}

@@ -1,0 +1,302 @@
+//! `isolation`: where the memory of a cVM lies, and how far its authority reaches.
+//!
+//! It has two forms. A mapping is this project's: addresses and sizes are those of the machine. A list of one mapping is
+//! the Intravisor's, whose addresses are those of a process on another machine: nothing of them is taken, and each one
+//! gets a warning, except that `begin` to `end` tells which other cVMs lie within this one.
+
+use super::Draft;
+use super::reader::Reader;
+use crate::diagnostic::{Position, did_you_mean};
+use crate::elf::PAGE;
+use crate::yaml::{Content, Node};
+
+const KEYS: [&str; 4] = ["base", "size", "begin", "end"];
+
+/// A number and where it stands.
+#[derive(Clone, Copy)]
+struct Number {
+    value: u64,
+    position: Position,
+}
+
+/// `isolation` as it stands in the file.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Isolation {
+    /// Whether it is a list, as in files of the Intravisor.
+    pub(super) foreign: bool,
+    base: Option<Number>,
+    size: Option<Number>,
+    begin: Option<Number>,
+    end: Option<Number>,
+}
+
+impl Isolation {
+    /// First address and end of the cVM's own memory.
+    pub(super) fn own(&self) -> Option<(u64, u64)> {
+        let base = self.base?.value;
+        Some((base, base.checked_add(self.size?.value)?))
+    }
+
+    /// First address and end of what the cVM's authority covers, when that is more than its own memory.
+    pub(super) fn reach(&self) -> Option<(u64, u64)> {
+        let (base, top) = self.own()?;
+        let begin = self.begin.map_or(base, |begin| begin.value);
+        let end = self.end.map_or(top, |end| end.value);
+        (begin <= base && end >= top && (begin, end) != (base, top)).then_some((begin, end))
+    }
+
+    /// The address of the memory; `None` = the monitor places it.
+    pub(super) fn fixed_base(&self) -> Option<u64> {
+        self.base.filter(|_| !self.foreign).map(|base| base.value)
+    }
+
+    /// The bytes of the memory; `None` = as many as needed.
+    pub(super) fn fixed_size(&self) -> Option<u64> {
+        self.size.filter(|_| !self.foreign).map(|size| size.value)
+    }
+
+    fn entries(&self) -> [(&'static str, Option<Number>); 4] {
+        let [base, size, begin, end] = KEYS;
+        [
+            (base, self.base),
+            (size, self.size),
+            (begin, self.begin),
+            (end, self.end),
+        ]
+    }
+}
+
+/// A mapping, or as the Intravisor has it a list of one.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Isolation {
+    let mut isolation = Isolation::default();
+    let node = match &node.content {
+        Content::List(items) => match items.as_slice() {
+            [one] => {
+                isolation.foreign = true;
+                one
+            }
+            several => {
+                let problem = format!(
+                    "a list of {}, expected a mapping or a list of one mapping",
+                    several.len()
+                );
+                reader.error(Some(node.position), Some("isolation"), None, problem);
+                return isolation;
+            }
+        },
+        _ => node,
+    };
+    let errors = reader.error_count();
+    for (key, value) in reader.mapping("isolation", node).unwrap_or_default() {
+        let full = format!("isolation.{}", key.text);
+        let slot = match key.text.as_str() {
+            "base" => &mut isolation.base,
+            "size" => &mut isolation.size,
+            "begin" => &mut isolation.begin,
+            "end" => &mut isolation.end,
+            unknown => {
+                let hint = did_you_mean(unknown, &KEYS);
+                let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
+                reader.error(Some(key.position), Some(&full), None, problem);
+                continue;
+            }
+        };
+        *slot = reader.size(&full, value).map(|size| Number {
+            value: size,
+            position: value.position,
+        });
+    }
+    if reader.error_count() == errors && !isolation.foreign {
+        check(reader, &isolation);
+    }
+    isolation
+}
+
+/// What can be said of a mapping without the other cVMs.
+fn check(reader: &mut Reader<'_>, isolation: &Isolation) {
+    let mut wrong = |key: &str, number: Number, expected: &str| {
+        let value = format!("{:#x}", number.value);
+        reader.error(Some(number.position), Some(key), Some(&value), expected);
+    };
+    let multiple = format!("expected a multiple of {PAGE}");
+    if let Some(base) = isolation.base.filter(|base| !base.value.is_multiple_of(PAGE)) {
+        wrong("isolation.base", base, &multiple);
+    }
+    if let Some(size) = isolation.size {
+        if size.value == 0 || !size.value.is_multiple_of(PAGE) {
+            wrong("isolation.size", size, &format!("{multiple} above 0"));
+        }
+        if isolation.base.is_some() && isolation.own().is_none() {
+            wrong(
+                "isolation.size",
+                size,
+                "expected base + size inside the 64-bit address space",
+            );
+        }
+    }
+    if let Some(begin) = isolation.begin {
+        match isolation.base {
+            None => wrong("isolation.begin", begin, "expected a base, too"),
+            Some(base) if begin.value > base.value => wrong("isolation.begin", begin, "expected at most the base"),
+            Some(_) => {}
+        }
+    }
+    if let Some(end) = isolation.end {
+        match isolation.own() {
+            None => wrong("isolation.end", end, "expected a base and a size, too"),
+            Some((_, top)) if end.value < top => wrong("isolation.end", end, "expected at least base + size"),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether the range `outer` covers `inner`.
+fn covers(outer: (u64, u64), inner: (u64, u64)) -> bool {
+    outer.0 <= inner.0 && inner.1 <= outer.1
+}
+
+/// Whether two ranges have an address in common.
+fn meet(left: (u64, u64), right: (u64, u64)) -> bool {
+    left.0 < right.1 && right.0 < left.1
+}
+
+/// The numbers of the cVMs in whose reach number `index` lies, the innermost first, and of those that reach only a part
+/// of it.
+pub(super) fn outers(cvms: &[Draft], index: usize) -> (Vec<usize>, Vec<usize>) {
+    let (mut whole, mut partial) = (Vec::new(), Vec::new());
+    let Some(own) = cvms[index].isolation.own() else {
+        return (whole, partial);
+    };
+    for (other, draft) in cvms.iter().enumerate().filter(|(other, _)| *other != index) {
+        let (Some(reach), Some(memory)) = (draft.isolation.reach(), draft.isolation.own()) else {
+            continue;
+        };
+        if covers(reach, own) && !meet(memory, own) {
+            whole.push(other);
+        } else if meet(reach, own) && !meet(memory, own) {
+            partial.push(other);
+        }
+    }
+    whole.sort_by_key(|other| cvms[*other].isolation.reach().map(|(begin, end)| end - begin));
+    (whole, partial)
+}
+
+/// Warns of each number of the Intravisor's form, which is not taken, and refuses a reach that reaches nobody.
+pub(super) fn explain(reader: &mut Reader<'_>, cvm: &Draft, inner: &[&str]) {
+    let isolation = &cvm.isolation;
+    let expected = "the memory of no other cVM lies there";
+    for (key, number) in isolation.entries() {
+        let Some(number) = number else { continue };
+        let full = format!("isolation.{key}");
+        let value = format!("{:#x}", number.value);
+        if isolation.foreign {
+            let meaning = match key {
+                "size" => {
+                    "not taken: bytes of the Intravisor's process; the cVM gets what program, heap and stack need"
+                }
+                "begin" | "end" if !inner.is_empty() => {
+                    let problem = format!(
+                        "not taken as an address of the Intravisor's process; it says that {} within this cVM",
+                        match inner {
+                            [one] => format!("{one} lies"),
+                            several => format!("{} lie", several.join(", ")),
+                        }
+                    );
+                    reader.warning(number.position, &full, Some(&value), &problem);
+                    continue;
+                }
+                _ => "not taken: an address of the Intravisor's process; the monitor places the cVM",
+            };
+            reader.warning(number.position, &full, Some(&value), meaning);
+        } else if inner.is_empty() && isolation.reach().is_some() && matches!(key, "begin" | "end") {
+            let same = if key == "begin" {
+                isolation.base
+            } else {
+                isolation.own().map(|(_, top)| Number {
+                    value: top,
+                    position: number.position,
+                })
+            };
+            if same.is_none_or(|same| same.value != number.value) {
+                let what = if key == "begin" { "base" } else { "base + size" };
+                let problem = format!("{expected}, expected the same as {what}");
+                reader.error(Some(number.position), Some(&full), Some(&value), problem);
+            }
+        }
+    }
+}
+
+/// Memory that two cVMs are given at fixed places must not overlap, and what an outer cVM's capabilities cover must not
+/// cover a stranger.
+pub(super) fn check_regions(reader: &mut Reader<'_>, cvms: &[Draft]) {
+    let memory = |cvm: &Draft| Some((cvm.isolation.fixed_base()?, cvm.isolation.own()?.1));
+    for (index, cvm) in cvms.iter().enumerate() {
+        let Some(own) = memory(cvm) else { continue };
+        for other in &cvms[..index] {
+            let Some(theirs) = memory(other) else { continue };
+            if meet(own, theirs) {
+                let problem = format!(
+                    "{:#x}-{:#x} overlaps {:#x}-{:#x} of cVM {}, expected disjoint memory",
+                    own.0,
+                    own.1,
+                    theirs.0,
+                    theirs.1,
+                    other.name()
+                );
+                return refuse(reader, cvm, problem);
+            }
+        }
+    }
+    for outer in cvms {
+        let inside = |cvm: &&Draft| lies_within(cvms, cvm, outer.name());
+        let parts: Vec<(u64, u64)> = cvms
+            .iter()
+            .filter(|cvm| cvm.name() == outer.name() || inside(cvm))
+            .filter_map(memory)
+            .collect();
+        let hull = parts
+            .iter()
+            .copied()
+            .reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)));
+        let (Some(hull), true) = (hull, parts.len() > 1) else {
+            continue;
+        };
+        for stranger in cvms {
+            let theirs = memory(stranger).filter(|theirs| !parts.contains(theirs) && meet(hull, *theirs));
+            if let Some(theirs) = theirs {
+                let problem = format!(
+                    "{:#x}-{:#x} lies between the memory of cVM {} and of those within it, which its capabilities cover \
+                     in one piece",
+                    theirs.0,
+                    theirs.1,
+                    outer.name()
+                );
+                refuse(reader, stranger, problem);
+            }
+        }
+    }
+}
+
+fn refuse(reader: &mut Reader<'_>, cvm: &Draft, problem: String) {
+    reader.enter(cvm.name());
+    reader.error(Some(cvm.config.isolation_position), Some("isolation"), None, problem);
+    reader.leave();
+}
+
+/// Whether a cVM lies within another, directly or through others. Circles have been refused before.
+fn lies_within(cvms: &[Draft], cvm: &Draft, outer: &str) -> bool {
+    let mut at = cvm;
+    for _ in cvms {
+        let Some(next) = &at.config.spec.within else {
+            return false;
+        };
+        if next == outer {
+            return true;
+        }
+        match cvms.iter().find(|other| other.name() == next) {
+            Some(found) => at = found,
+            None => return false,
+        }
+    }
+    false
+}

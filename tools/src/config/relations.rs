@@ -1,0 +1,325 @@
+//! What the cVMs of a file say about each other: who serves whose hostcalls, who lies within whom, who waits for whom.
+
+use abi::hostcall::Family;
+use abi::manifest as names;
+
+use super::reader::Reader;
+use super::{Draft, Reference, isolation};
+use crate::diagnostic::{Position, did_you_mean};
+
+/// A problem of one cVM, said later: the cVMs are borrowed while it is found.
+struct Complaint {
+    cvm: usize,
+    position: Position,
+    key: &'static str,
+    value: Option<String>,
+    problem: String,
+    fatal: bool,
+}
+
+/// Looks up the cVMs that others name and checks what follows from it.
+pub(super) fn relate(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
+    let mut complaints = Vec::new();
+    let servers: Vec<Option<usize>> = (0..cvms.len())
+        .map(|index| server(cvms, index, &mut complaints))
+        .collect();
+    let outers: Vec<Option<usize>> = (0..cvms.len())
+        .map(|index| outer(cvms, index, &mut complaints))
+        .collect();
+    if complaints.is_empty() {
+        let callback = |cvm: &Draft| cvm.config.callback_position;
+        let within = |cvm: &Draft| cvm.config.within_position;
+        circles(cvms, &servers, "callback_out", callback, &mut complaints);
+        circles(cvms, &outers, "within", within, &mut complaints);
+    }
+    if complaints.is_empty() {
+        for (index, outer) in outers.iter().enumerate() {
+            check_outer(cvms, &servers, *outer, index, &mut complaints);
+            check_wait(cvms, &servers, index, &mut complaints);
+            check_service(cvms, &servers, index, &mut complaints);
+            check_callback_in(cvms, &servers, index, &mut complaints);
+        }
+    }
+    for (index, cvm) in cvms.iter().enumerate() {
+        let inner: Vec<&str> = cvms
+            .iter()
+            .zip(&outers)
+            .filter(|(_, outer)| **outer == Some(index))
+            .map(|(inner, _)| inner.name())
+            .collect();
+        reader.enter(cvm.name());
+        isolation::explain(reader, cvm, &inner);
+    }
+    for complaint in complaints {
+        reader.enter(cvms[complaint.cvm].name());
+        let (position, key, value) = (complaint.position, complaint.key, complaint.value.as_deref());
+        if complaint.fatal {
+            reader.error(Some(position), Some(key), value, complaint.problem);
+        } else {
+            reader.warning(position, key, value, &complaint.problem);
+        }
+    }
+    reader.leave();
+    let names: Vec<String> = cvms.iter().map(|cvm| cvm.name().to_owned()).collect();
+    for ((cvm, server), outer) in cvms.iter_mut().zip(servers).zip(outers) {
+        if let Some(server) = server {
+            cvm.config.spec.callback_out.clone_from(&names[server]);
+        }
+        cvm.config.spec.within = outer.map(|outer| names[outer].clone());
+    }
+}
+
+/// The cVM that a text means: by its name, or by the file name of a runtime that only one cVM has.
+fn find(cvms: &[Draft], text: &str) -> Result<usize, String> {
+    if let Some(named) = cvms.iter().position(|cvm| cvm.name() == text) {
+        return Ok(named);
+    }
+    let running: Vec<usize> = (0..cvms.len()).filter(|index| cvms[*index].runtime() == text).collect();
+    match running.as_slice() {
+        [one] => Ok(*one),
+        [] => {
+            let known: Vec<&str> = cvms.iter().flat_map(|cvm| [cvm.name(), cvm.runtime()]).collect();
+            Err(format!(
+                "expected the name of a cVM, or the runtime of one{}",
+                did_you_mean(text, &known)
+            ))
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|index| cvms[*index].name()).collect();
+            let names = names.join(", ");
+            Err(format!(
+                "the runtime of the cVMs {names}: expected the name of one of them"
+            ))
+        }
+    }
+}
+
+fn look_up(
+    cvms: &[Draft],
+    index: usize,
+    key: &'static str,
+    reference: &Reference,
+    fatal: bool,
+    complaints: &mut Vec<Complaint>,
+) -> Option<usize> {
+    let mut complain = |problem: String| {
+        complaints.push(Complaint {
+            cvm: index,
+            position: reference.position,
+            key,
+            value: Some(reference.text.clone()),
+            problem,
+            fatal,
+        });
+    };
+    match find(cvms, &reference.text) {
+        Ok(found) if found == index => {
+            complain("the cVM itself, expected another one".to_owned());
+            None
+        }
+        Ok(found) => Some(found),
+        Err(problem) => {
+            complain(problem);
+            None
+        }
+    }
+}
+
+fn server(cvms: &[Draft], index: usize, complaints: &mut Vec<Complaint>) -> Option<usize> {
+    let reference = cvms[index].callback_out.as_ref()?;
+    if reference.text == names::CALLBACK_MONITOR {
+        return None;
+    }
+    look_up(cvms, index, "callback_out", reference, true, complaints)
+}
+
+/// The cVM in which number `index` lies: as it says itself, or as the reach of another one says.
+fn outer(cvms: &[Draft], index: usize, complaints: &mut Vec<Complaint>) -> Option<usize> {
+    let reference = cvms[index].within.as_ref();
+    let said = reference.map(|reference| look_up(cvms, index, "within", reference, true, complaints));
+    let (whole, partial) = isolation::outers(cvms, index);
+    let mut complain = |position, key, value: Option<&str>, problem: String| {
+        complaints.push(Complaint {
+            cvm: index,
+            position,
+            key,
+            value: value.map(str::to_owned),
+            problem,
+            fatal: true,
+        });
+    };
+    if let Some(partial) = partial.first() {
+        let problem = format!(
+            "cVM {} reaches a part of it by begin and end, expected all or nothing",
+            cvms[*partial].name()
+        );
+        complain(cvms[index].config.isolation_position, "isolation", None, problem);
+    }
+    let reached = whole.first().copied();
+    let Some(said) = said else { return reached };
+    if let (Some(said), Some(reached), Some(reference)) = (said, reached, reference)
+        && said != reached
+    {
+        let name = cvms[reached].name();
+        let problem = format!("it lies within {name}, whose begin and end say so; expected {name}");
+        complain(reference.position, "within", Some(&reference.text), problem);
+    }
+    reached.or(said)
+}
+
+/// The cVMs on the way from a cVM along a relation, without itself. The relation has no circles.
+fn way(next: &[Option<usize>], start: usize) -> Vec<usize> {
+    std::iter::successors(next[start], |at| next[*at]).collect()
+}
+
+/// Refuses every circle once, at its member that comes first in the file.
+fn circles(
+    cvms: &[Draft],
+    next: &[Option<usize>],
+    key: &'static str,
+    position: impl Fn(&Draft) -> Position,
+    complaints: &mut Vec<Complaint>,
+) {
+    for start in 0..cvms.len() {
+        let mut circle = vec![start];
+        let mut at = start;
+        while let Some(to) = next[at].filter(|to| *to == start || !circle.contains(to)) {
+            circle.push(to);
+            at = to;
+            if to == start {
+                break;
+            }
+        }
+        let closed = circle.len() > 1 && circle.last() == Some(&start);
+        if !closed || circle.iter().any(|member| *member < start) {
+            continue;
+        }
+        let names: Vec<&str> = circle.iter().map(|member| cvms[*member].name()).collect();
+        complaints.push(Complaint {
+            cvm: start,
+            position: position(&cvms[start]),
+            key,
+            value: None,
+            problem: format!("a circle: {}; expected an end", names.join(" -> ")),
+            fatal: true,
+        });
+    }
+}
+
+fn check_outer(
+    cvms: &[Draft],
+    servers: &[Option<usize>],
+    outer: Option<usize>,
+    index: usize,
+    complaints: &mut Vec<Complaint>,
+) {
+    let Some(outer) = outer.filter(|outer| !way(servers, index).contains(outer)) else {
+        return;
+    };
+    let (cvm, outer) = (&cvms[index], cvms[outer].name());
+    let served = servers[index].map_or(names::CALLBACK_MONITOR, |server| cvms[server].name());
+    complaints.push(Complaint {
+        cvm: index,
+        position: cvm.config.callback_position,
+        key: "callback_out",
+        value: Some(served.to_owned()),
+        problem: format!("it lies within {outer}; expected {outer}, or a cVM whose own hostcalls lead to {outer}"),
+        fatal: true,
+    });
+}
+
+/// A cVM that the rest of the list waits for must be able to end before the rest is started.
+fn check_wait(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaints: &mut Vec<Complaint>) {
+    let cvm = &cvms[index];
+    let later = (index + 1..cvms.len()).find(|later| way(servers, *later).contains(&index));
+    let mut complain = |problem: String, fatal| {
+        complaints.push(Complaint {
+            cvm: index,
+            position: cvm.wait.unwrap_or(cvm.position),
+            key: "wait",
+            value: Some(cvm.config.spec.wait.to_string()),
+            problem,
+            fatal,
+        });
+    };
+    if let (0, Some(client)) = (cvm.config.spec.wait, later) {
+        let client = cvms[client].name();
+        return complain(
+            format!(
+                "would wait for ever: it serves {client}, which starts only when it has ended; expected -1 or seconds"
+            ),
+            true,
+        );
+    }
+    let waits = cvm.config.spec.wait == 0;
+    if let Some(server) = way(servers, index).into_iter().find(|server| waits && *server > index) {
+        let server = cvms[server].name();
+        complain(
+            format!("its hostcalls are served by {server}, which starts only when it has ended"),
+            false,
+        );
+    }
+    let last = index + 1 == cvms.len();
+    if cvm.isolation.foreign && cvm.wait.is_some() && !last {
+        let meaning = match cvm.config.spec.wait {
+            -1 => "here the next cVM starts at once, in the Intravisor when the first thread of this one has ended",
+            0 => "here the next cVM starts when this one has ended, in the Intravisor at once",
+            _ => return,
+        };
+        complain(meaning.to_owned(), false);
+    }
+}
+
+/// Keys about service that have no effect or forbid it.
+fn check_service(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaints: &mut Vec<Complaint>) {
+    let cvm = &cvms[index];
+    let client = servers.iter().position(|server| *server == Some(index));
+    let mut complain = |position: Option<Position>, key, problem: String, fatal| {
+        complaints.push(Complaint {
+            cvm: index,
+            position: position.unwrap_or(cvm.position),
+            key,
+            value: None,
+            problem,
+            fatal,
+        });
+    };
+    if let Some(client) = client.filter(|_| !cvm.config.spec.allows(Family::Service)) {
+        let client = cvms[client].name();
+        let problem = format!("it serves {client}, expected the family service among the others");
+        complain(cvm.hostcalls, "hostcalls", problem, true);
+    }
+    if client.is_none() && cvm.service_stack.is_some() {
+        let problem = "no effect: it serves no other cVM".to_owned();
+        complain(cvm.service_stack, "service_stack", problem, false);
+    }
+    if servers[index].is_none() && cvm.call_budget.is_some() {
+        let problem = "no effect: the monitor serves its hostcalls".to_owned();
+        complain(cvm.call_budget, "call_budget", problem, false);
+    }
+}
+
+/// `callback_in` says again what the other cVM's `callback_out` says.
+fn check_callback_in(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaints: &mut Vec<Complaint>) {
+    let Some(reference) = &cvms[index].callback_in else {
+        return;
+    };
+    let Some(client) = look_up(cvms, index, "callback_in", reference, false, complaints) else {
+        return;
+    };
+    if servers[client] != Some(index) {
+        let served = servers[client].map_or(names::CALLBACK_MONITOR, |server| cvms[server].name());
+        let problem = format!(
+            "no effect: callback_out of {} says that {served} serves it",
+            cvms[client].name()
+        );
+        complaints.push(Complaint {
+            cvm: index,
+            position: reference.position,
+            key: "callback_in",
+            value: Some(reference.text.clone()),
+            problem,
+            fatal: false,
+        });
+    }
+}
