@@ -31,6 +31,13 @@ pub struct Console {
     terminal: Option<RawTerminal>,
 }
 
+/// A moment in the life of a console.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    input: VecDeque<u8>,
+    output: usize,
+}
+
 impl Console {
     /// A console for tests: output is kept, input is what [`Console::push_input`] gave.
     pub fn buffer() -> Self {
@@ -201,6 +208,20 @@ impl Console {
     /// [`Console::output`] as text; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.output).into_owned()
+    }
+
+    /// What it has given and received so far, for [`Console::rewind`].
+    pub fn mark(&self) -> Mark {
+        Mark {
+            input: self.input.clone(),
+            output: self.output.len(),
+        }
+    }
+
+    /// Takes back the input and output of a buffer console since a mark; what a terminal showed, it has shown.
+    pub fn rewind(&mut self, mark: &Mark) {
+        self.input.clone_from(&mark.input);
+        self.output.truncate(mark.output);
     }
 
     /// Sets the text whose next appearance in the output makes [`Console::take_pattern_seen`] true; empty for none.

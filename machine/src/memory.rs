@@ -6,8 +6,14 @@
 /// Bytes in a granule, the unit that carries one tag.
 pub const GRANULE: usize = 16;
 
+mod journal;
+
+pub use journal::Change;
+
 const TAG: u8 = 1;
 const WATCHED: u8 = 2;
+/// The next store is noted in the journal.
+const JOURNALED: u8 = 4;
 
 /// RAM at a fixed place in the physical address space. Accesses are little endian and may be misaligned.
 ///
@@ -17,9 +23,10 @@ const WATCHED: u8 = 2;
 pub struct TaggedMemory {
     base: u64,
     bytes: Vec<u8>,
-    /// One byte a granule: `TAG`, `WATCHED`. Stores look here first; nearly always it is zero and they are done.
+    /// One byte a granule: `TAG`, `WATCHED`, `JOURNALED`. Stores look here first; nearly always it is zero and they are done.
     granules: Vec<u8>,
     changed: Vec<usize>,
+    journal: Option<Box<journal::Journal>>,
 }
 
 impl TaggedMemory {
@@ -34,6 +41,7 @@ impl TaggedMemory {
             bytes: vec![0; size],
             granules: vec![0; size / GRANULE],
             changed: Vec::new(),
+            journal: None,
         }
     }
 
@@ -83,6 +91,7 @@ impl TaggedMemory {
         if self.granules[granule] & WATCHED != 0 {
             self.changed.push(granule);
         }
+        self.note(granule);
         self.granules[granule] = 0;
     }
 
@@ -102,7 +111,7 @@ impl TaggedMemory {
         self.bytes[offset..offset + 8].copy_from_slice(&low.to_le_bytes());
         self.bytes[offset + 8..offset + 16].copy_from_slice(&high.to_le_bytes());
         let granule = offset / GRANULE;
-        if self.granules[granule] & WATCHED != 0 {
+        if self.granules[granule] & !TAG != 0 {
             self.written(granule);
         }
         self.granules[granule] = u8::from(tag);
@@ -116,6 +125,7 @@ impl TaggedMemory {
 
     /// Sets or clears a tag and leaves the bytes alone: for fault injection and for instructions that write tags.
     pub fn set_tag(&mut self, offset: usize, tag: bool) {
+        self.note(offset / GRANULE);
         let granule = &mut self.granules[offset / GRANULE];
         *granule = *granule & !TAG | u8::from(tag);
     }

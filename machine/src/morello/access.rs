@@ -50,6 +50,7 @@ const EMPTY: Entry = Entry {
 };
 
 /// Remembered data translations: one set for unprivileged accesses, one for the others.
+#[derive(Clone)]
 pub(super) struct Tlb {
     sets: [Box<[Entry; ENTRIES]>; 2],
     used: bool,

@@ -4,24 +4,21 @@
 use super::access::{Base, LOAD, STORE};
 use super::bus::Bus;
 use super::core::{Core, Exclusive, Step};
-use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn, signed};
+use super::decode::{Row, bit, bits, ra, rd, rm, rn, row, signed};
 
 /// Exclusives, load-acquire, store-release, compare and swap, atomic operations.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("..00 1000 000. .... .... .... .... ...."), store_exclusive),
-    (pattern("..00 1000 010. .... .... .... .... ...."), load_exclusive),
-    (pattern("1.00 1000 001. .... .... .... .... ...."), store_exclusive_pair),
-    (pattern("1.00 1000 011. .... .... .... .... ...."), load_exclusive_pair),
-    (
-        pattern("0.00 1000 0.1. .... .111 11.. .... ...."),
-        compare_and_swap_pair,
-    ),
-    (pattern("..00 1000 1.0. .... .... .... .... ...."), ordered),
-    (pattern("..00 1000 1.1. .... .111 11.. .... ...."), compare_and_swap),
-    (pattern("..11 1000 ..1. .... 0... 00.. .... ...."), atomic_operation),
-    (pattern("..11 1000 ..1. .... 1000 00.. .... ...."), swap),
-    (pattern("..11 1000 1011 1111 1100 00.. .... ...."), load_acquire_weak),
-    (pattern("..01 1001 ..0. .... .... 00.. .... ...."), ordered_unscaled),
+    row!("..00 1000 000. .... .... .... .... ....", store_exclusive),
+    row!("..00 1000 010. .... .... .... .... ....", load_exclusive),
+    row!("1.00 1000 001. .... .... .... .... ....", store_exclusive_pair),
+    row!("1.00 1000 011. .... .... .... .... ....", load_exclusive_pair),
+    row!("0.00 1000 0.1. .... .111 11.. .... ....", compare_and_swap_pair),
+    row!("..00 1000 1.0. .... .... .... .... ....", ordered),
+    row!("..00 1000 1.1. .... .111 11.. .... ....", compare_and_swap),
+    row!("..11 1000 ..1. .... 0... 00.. .... ....", atomic_operation),
+    row!("..11 1000 ..1. .... 1000 00.. .... ....", swap),
+    row!("..11 1000 1011 1111 1100 00.. .... ....", load_acquire_weak),
+    row!("..01 1001 ..0. .... .... 00.. .... ....", ordered_unscaled),
 ];
 
 fn address_of(core: &mut Core, word: u32, size: u64, permissions: u32) -> Step<u64> {

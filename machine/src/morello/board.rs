@@ -148,12 +148,12 @@ pub struct Board {
     pub(super) config: Config,
     pub(super) program: Program,
     pub(super) bus: Bus,
-    code: Code,
+    pub(super) code: Code,
     pub(super) cores: Vec<Core>,
     /// The core whose turn it is.
-    current: usize,
+    pub(super) current: usize,
     /// Instructions left of its turn.
-    turn: u64,
+    pub(super) turn: u64,
     pub(super) trace: Option<TraceHook>,
 }
 

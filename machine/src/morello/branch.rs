@@ -2,27 +2,27 @@
 
 use super::bus::Bus;
 use super::core::{Core, Step, cctlr};
-use super::decode::{Row, bit, bits, pattern, rd, rn, signed};
+use super::decode::{Row, bit, bits, rd, rn, row, signed};
 use super::exception::class;
 use capability::morello::Capability;
 
 /// Branches, exception generation, exception return.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("0001 01.. .... .... .... .... .... ...."), branch),
-    (pattern("1001 01.. .... .... .... .... .... ...."), branch_link),
-    (pattern("0101 0100 .... .... .... .... ...0 ...."), branch_conditional),
-    (pattern(".011 0100 .... .... .... .... .... ...."), compare_branch),
-    (pattern(".011 0101 .... .... .... .... .... ...."), compare_branch),
-    (pattern(".011 011. .... .... .... .... .... ...."), test_branch),
-    (pattern("1101 0110 0001 1111 0000 00.. ...0 0000"), branch_register),
-    (pattern("1101 0110 0011 1111 0000 00.. ...0 0000"), branch_link_register),
-    (pattern("1101 0110 0101 1111 0000 00.. ...0 0000"), branch_register),
-    (pattern("1101 0110 1001 1111 0000 0011 1110 0000"), exception_return),
-    (pattern("1101 0100 000. .... .... .... ...0 0001"), supervisor_call),
-    (pattern("1101 0100 000. .... .... .... ...0 0010"), hypervisor_call),
-    (pattern("1101 0100 000. .... .... .... ...0 0011"), monitor_call),
-    (pattern("1101 0100 001. .... .... .... ...0 0000"), breakpoint),
-    (pattern("1101 0100 0101 1110 0000 0000 0000 0000"), semihosting),
+    row!("0001 01.. .... .... .... .... .... ....", branch),
+    row!("1001 01.. .... .... .... .... .... ....", branch_link),
+    row!("0101 0100 .... .... .... .... ...0 ....", branch_conditional),
+    row!(".011 0100 .... .... .... .... .... ....", compare_branch),
+    row!(".011 0101 .... .... .... .... .... ....", compare_branch),
+    row!(".011 011. .... .... .... .... .... ....", test_branch),
+    row!("1101 0110 0001 1111 0000 00.. ...0 0000", branch_register),
+    row!("1101 0110 0011 1111 0000 00.. ...0 0000", branch_link_register),
+    row!("1101 0110 0101 1111 0000 00.. ...0 0000", branch_register),
+    row!("1101 0110 1001 1111 0000 0011 1110 0000", exception_return),
+    row!("1101 0100 000. .... .... .... ...0 0001", supervisor_call),
+    row!("1101 0100 000. .... .... .... ...0 0010", hypervisor_call),
+    row!("1101 0100 000. .... .... .... ...0 0011", monitor_call),
+    row!("1101 0100 001. .... .... .... ...0 0000", breakpoint),
+    row!("1101 0100 0101 1110 0000 0000 0000 0000", semihosting),
 ];
 
 impl Core {

@@ -4,21 +4,18 @@
 use super::access::LOAD;
 use super::bus::Bus;
 use super::core::{Core, Step, cctlr, permission};
-use super::decode::{Row, bit, bits, pattern, rd, rm, rn, signed};
+use super::decode::{Row, bit, bits, rd, rm, rn, row, signed};
 use capability::morello::{Capability, OTYPE_LOAD_BRANCH, OTYPE_LOAD_PAIR_BRANCH};
 
 /// Branches and the switch of the instruction set.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (
-        pattern("1100 0010 1100 0010 0111 0011 1110 0000"),
-        switch_instruction_set,
-    ),
-    (pattern("1100 0010 1100 0010 0.01 00.. ...0 00.."), branch_capability),
-    (pattern("1100 0010 1100 0010 0011 00.. ...0 00.."), branch_capability),
-    (pattern("1100 0010 110. .... 1.00 01.. ...0 0000"), branch_sealed_pair),
-    (pattern("1100 0010 110. .... 1010 01.. ...0 0000"), branch_sealed_pair),
-    (pattern("1100 0010 1100 0100 00.1 00.. .... ...."), load_pair_branch),
-    (pattern("1100 0010 1101 .... ...1 00.. ...0 000."), load_branch),
+    row!("1100 0010 1100 0010 0111 0011 1110 0000", switch_instruction_set),
+    row!("1100 0010 1100 0010 0.01 00.. ...0 00..", branch_capability),
+    row!("1100 0010 1100 0010 0011 00.. ...0 00..", branch_capability),
+    row!("1100 0010 110. .... 1.00 01.. ...0 0000", branch_sealed_pair),
+    row!("1100 0010 110. .... 1010 01.. ...0 0000", branch_sealed_pair),
+    row!("1100 0010 1100 0100 00.1 00.. .... ....", load_pair_branch),
+    row!("1100 0010 1101 .... ...1 00.. ...0 000.", load_branch),
 ];
 
 impl Core {

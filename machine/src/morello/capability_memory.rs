@@ -4,7 +4,7 @@
 use super::access::{Base, LOAD, STORE, store_permissions};
 use super::bus::Bus;
 use super::core::{Core, Exclusive, Step, permission};
-use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn, signed};
+use super::decode::{Row, bit, bits, ra, rd, rm, rn, row, signed};
 use super::integer::extend;
 use super::memory::{Kind, Transfer};
 use capability::morello::Capability;
@@ -16,35 +16,29 @@ const TAGS_SIZE: u64 = 64;
 
 /// Everything that accesses memory.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("0010 0010 0.1. .... .... .... .... ...."), exclusive_pair),
-    (pattern("0010 0010 0.0. .... .... .... .... ...."), exclusive_single),
-    (pattern("0100 0010 0... .... .... .... .... ...."), ordered),
-    (pattern("0110 0010 0... .... .... .... .... ...."), pair_offset),
-    (pattern("0010 0010 1... .... .... .... .... ...."), pair_post_index),
-    (pattern("0110 0010 1... .... .... .... .... ...."), pair_pre_index),
-    (pattern("0100 0010 1... .... .... .... .... ...."), pair_offset),
-    (pattern("1110 0010 ..0. .... .... .... .... ...."), alternate_unscaled),
-    (
-        pattern("1110 0010 ..1. .... .... .... .... ...."),
-        alternate_unscaled_vector,
-    ),
-    (pattern("1010 0010 1.1. .... .111 11.. .... ...."), compare_and_swap),
-    (pattern("1010 0010 0011 1111 1100 00.. .... ...."), load_acquire_weak),
-    (pattern("1000 0010 00.. .... .... .... .... ...."), load_literal),
-    (pattern("1010 0010 0.0. .... .... .... .... ...."), immediate),
-    (pattern("1100 0010 0... .... .... .... .... ...."), unsigned_offset),
-    (pattern("1010 0010 0.1. .... .1.. 10.. .... ...."), register_offset),
-    (pattern("1100 0010 1100 0100 10.1 00.. .... ...."), tags),
-    (pattern("1010 0010 ..1. .... 1000 00.. .... ...."), swap),
-    (pattern("1000 0010 01.. .... .... .... .... ...."), alternate_offset),
-    (
-        pattern("1100 0010 111. .... .1.. .1.. .... ...."),
-        alternate_register_capability,
-    ),
-    (pattern("1000 0010 1... .... .1.. .... .... ...."), alternate_register),
-    (
-        pattern("1100 0010 100. .... .... .... .... ...."),
-        super::system::capability_register,
+    row!("0010 0010 0.1. .... .... .... .... ....", exclusive_pair),
+    row!("0010 0010 0.0. .... .... .... .... ....", exclusive_single),
+    row!("0100 0010 0... .... .... .... .... ....", ordered),
+    row!("0110 0010 0... .... .... .... .... ....", pair_offset),
+    row!("0010 0010 1... .... .... .... .... ....", pair_post_index),
+    row!("0110 0010 1... .... .... .... .... ....", pair_pre_index),
+    row!("0100 0010 1... .... .... .... .... ....", pair_offset),
+    row!("1110 0010 ..0. .... .... .... .... ....", alternate_unscaled),
+    row!("1110 0010 ..1. .... .... .... .... ....", alternate_unscaled_vector),
+    row!("1010 0010 1.1. .... .111 11.. .... ....", compare_and_swap),
+    row!("1010 0010 0011 1111 1100 00.. .... ....", load_acquire_weak),
+    row!("1000 0010 00.. .... .... .... .... ....", load_literal),
+    row!("1010 0010 0.0. .... .... .... .... ....", immediate),
+    row!("1100 0010 0... .... .... .... .... ....", unsigned_offset),
+    row!("1010 0010 0.1. .... .1.. 10.. .... ....", register_offset),
+    row!("1100 0010 1100 0100 10.1 00.. .... ....", tags),
+    row!("1010 0010 ..1. .... 1000 00.. .... ....", swap),
+    row!("1000 0010 01.. .... .... .... .... ....", alternate_offset),
+    row!("1100 0010 111. .... .1.. .1.. .... ....", alternate_register_capability),
+    row!("1000 0010 1... .... .1.. .... .... ....", alternate_register),
+    row!(
+        "1100 0010 100. .... .... .... .... ....",
+        super::system::capability_register
     ),
 ];
 

@@ -7,6 +7,7 @@
 
 use super::access::Tlb;
 use super::bus::Bus;
+use super::coverage::Coverage;
 use super::decode;
 use super::exception::Pending;
 use super::registers::SystemRegisters;
@@ -100,6 +101,7 @@ const CLOSED: Window = Window {
 };
 
 /// One CPU.
+#[derive(Clone)]
 pub(super) struct Core {
     pub(super) number: usize,
     /// C0 to C30, and NULL as the thirty-first.
@@ -166,6 +168,8 @@ struct Slot {
 pub(super) struct Code {
     pages: Vec<Box<[Slot; SLOTS]>>,
     index: HashMap<u64, usize>,
+    /// Which instructions are counted, and how often they were executed.
+    pub(super) coverage: Option<Box<Coverage>>,
 }
 
 const PAGE: u64 = 4096;
@@ -395,6 +399,14 @@ impl Core {
     /// Executes until `until` on the bus's clock, or until something wants to be looked at. The interrupt inputs have been
     /// dealt with by the caller.
     pub(super) fn run(&mut self, bus: &mut Bus, code: &mut Code, until: u64) {
+        if code.coverage.is_some() {
+            self.run_counting::<true>(bus, code, until);
+        } else {
+            self.run_counting::<false>(bus, code, until);
+        }
+    }
+
+    fn run_counting<const COUNTED: bool>(&mut self, bus: &mut Bus, code: &mut Code, until: u64) {
         let start = bus.now;
         while bus.now < until && !self.look {
             let offset = self.pc.wrapping_sub(self.window.first);
@@ -411,6 +423,12 @@ impl Core {
                 }
             };
             bus.now += 1;
+            if COUNTED && let Some(coverage) = code.coverage.as_mut().filter(|coverage| coverage.counts(self)) {
+                // One that is not decoded yet is counted when it is.
+                if let Some(handler) = slot.handler {
+                    coverage.count(handler, slot.word);
+                }
+            }
             self.next = self.pc.wrapping_add(4);
             let result = match slot.handler {
                 Some(handler) => handler(self, bus, slot.word),
@@ -436,6 +454,9 @@ impl Core {
             handler: Some(handler),
             word,
         };
+        if let Some(coverage) = code.coverage.as_mut().filter(|coverage| coverage.counts(self)) {
+            coverage.count(handler, word);
+        }
         handler(self, bus, word)
     }
 

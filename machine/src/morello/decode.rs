@@ -19,7 +19,76 @@ pub(super) struct Pattern {
 }
 
 /// One row of a table of instructions.
-pub(super) type Row = (Pattern, Handler);
+pub(super) struct Row {
+    pub(super) pattern: Pattern,
+    pub(super) handler: Handler,
+    /// Module and function that execute it.
+    name: &'static str,
+}
+
+impl Row {
+    pub(super) const fn new(pattern: Pattern, handler: Handler, name: &'static str) -> Row {
+        Row { pattern, handler, name }
+    }
+}
+
+/// A row from the text of a pattern and the function that executes it.
+macro_rules! row {
+    ($pattern:literal, $handler:path) => {
+        $crate::morello::decode::Row::new(
+            $crate::morello::decode::pattern($pattern),
+            $handler,
+            concat!(module_path!(), "::", stringify!($handler)),
+        )
+    };
+}
+pub(super) use row;
+
+/// All tables.
+const TABLES: [&[Row]; 12] = [
+    capability_memory::INSTRUCTIONS,
+    capability_operations::INSTRUCTIONS,
+    capability_branches::INSTRUCTIONS,
+    integer::IMMEDIATE,
+    branch::INSTRUCTIONS,
+    system::INSTRUCTIONS,
+    memory::INSTRUCTIONS,
+    atomics::INSTRUCTIONS,
+    simd_memory::INSTRUCTIONS,
+    integer::REGISTER,
+    fp::INSTRUCTIONS,
+    simd::INSTRUCTIONS,
+];
+
+/// An encoding that the machine knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Bits that are fixed.
+    pub mask: u32,
+    /// Values of the fixed bits.
+    pub value: u32,
+    /// What the machine calls the instructions of this form: the module and function that execute them.
+    pub name: &'static str,
+}
+
+/// Every encoding that the machine knows; where two overlap, the first one in the tables is meant.
+pub fn encodings() -> impl Iterator<Item = Encoding> {
+    TABLES.iter().flat_map(|table| table.iter()).map(|row| Encoding {
+        mask: row.pattern.mask,
+        value: row.pattern.value,
+        name: short(row.name),
+    })
+}
+
+/// What the machine calls the instruction.
+pub fn name(word: u32) -> &'static str {
+    find(word).map_or("unallocated", |row| short(row.name))
+}
+
+/// Without the crate and the path to the boards.
+fn short(name: &'static str) -> &'static str {
+    name.strip_prefix("machine::morello::").unwrap_or(name)
+}
 
 /// Reads a pattern; anything but 32 bits of it is a compile error.
 pub(super) const fn pattern(text: &str) -> Pattern {
@@ -46,7 +115,11 @@ pub(super) const fn pattern(text: &str) -> Pattern {
 
 /// The function that executes `word`.
 pub(super) fn decode(word: u32) -> Handler {
-    let tables: &[&[Row]] = match word >> 25 & 15 {
+    find(word).map_or(unallocated, |row| row.handler)
+}
+
+fn find(word: u32) -> Option<&'static Row> {
+    let tables: &[&'static [Row]] = match word >> 25 & 15 {
         1 => &[
             capability_memory::INSTRUCTIONS,
             capability_operations::INSTRUCTIONS,
@@ -62,8 +135,7 @@ pub(super) fn decode(word: u32) -> Handler {
     tables
         .iter()
         .flat_map(|table| table.iter())
-        .find(|(pattern, _)| word & pattern.mask == pattern.value)
-        .map_or(unallocated, |(_, handler)| *handler)
+        .find(|row| word & row.pattern.mask == row.pattern.value)
 }
 
 /// An encoding that means nothing.

@@ -3,20 +3,20 @@
 
 use super::bus::Bus;
 use super::core::{Core, Step};
-use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn};
+use super::decode::{Row, bit, bits, ra, rd, rm, rn, row};
 use super::float::{Binary, Format, Rounding};
 
 /// Scalar floating point.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern(".001 1110 ..1. .... 0000 00.. .... ...."), convert_integer),
-    (pattern(".001 1110 ..0. .... .... .... .... ...."), convert_fixed),
-    (pattern("0001 1110 ..1. .... 0010 00.. .... .000"), compare),
-    (pattern("0001 1110 ..1. .... .100 00.. .... ...."), one_source),
-    (pattern("0001 1110 ..1. .... ...1 0000 000. ...."), immediate),
-    (pattern("0001 1110 ..1. .... .... 01.. .... ...."), conditional_compare),
-    (pattern("0001 1110 ..1. .... .... 10.. .... ...."), two_source),
-    (pattern("0001 1110 ..1. .... .... 11.. .... ...."), conditional_select),
-    (pattern("0001 1111 .... .... .... .... .... ...."), three_source),
+    row!(".001 1110 ..1. .... 0000 00.. .... ....", convert_integer),
+    row!(".001 1110 ..0. .... .... .... .... ....", convert_fixed),
+    row!("0001 1110 ..1. .... 0010 00.. .... .000", compare),
+    row!("0001 1110 ..1. .... .100 00.. .... ....", one_source),
+    row!("0001 1110 ..1. .... ...1 0000 000. ....", immediate),
+    row!("0001 1110 ..1. .... .... 01.. .... ....", conditional_compare),
+    row!("0001 1110 ..1. .... .... 10.. .... ....", two_source),
+    row!("0001 1110 ..1. .... .... 11.. .... ....", conditional_select),
+    row!("0001 1111 .... .... .... .... .... ....", three_source),
 ];
 
 impl Core {

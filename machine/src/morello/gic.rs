@@ -24,7 +24,7 @@ pub enum Version {
 }
 
 /// One interrupt of one core, or a shared one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Interrupt {
     enabled: bool,
     /// Pending because of an edge, software or a register.
@@ -47,7 +47,7 @@ impl Interrupt {
 }
 
 /// The interface of one core.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Interface {
     control: u32,
     mask: u8,
@@ -62,6 +62,7 @@ struct Interface {
 }
 
 /// The controller.
+#[derive(Clone)]
 pub(super) struct Gic {
     version: Version,
     control: u32,
@@ -98,6 +99,29 @@ impl Gic {
             private: vec![private; cores],
             interfaces: vec![interface; cores],
         }
+    }
+
+    /// Whether it differs from `other` in nothing but the interrupts that are pending or active.
+    pub(super) fn same_settings(&self, other: &Gic) -> bool {
+        let settings = |interrupt: &Interrupt| Interrupt {
+            latched: false,
+            active: false,
+            line: false,
+            sources: 0,
+            ..*interrupt
+        };
+        let all = |gic: &Gic| -> Vec<Interrupt> {
+            let private = gic.private.iter().flatten();
+            private.chain(&gic.shared).map(settings).collect()
+        };
+        let interfaces = |gic: &Gic| -> Vec<Interface> {
+            let of = |interface: &Interface| Interface {
+                running: Vec::new(),
+                ..interface.clone()
+            };
+            gic.interfaces.iter().map(of).collect()
+        };
+        self.control == other.control && all(self) == all(other) && interfaces(self) == interfaces(other)
     }
 
     /// Which version it is.

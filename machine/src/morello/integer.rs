@@ -2,47 +2,47 @@
 
 use super::bus::Bus;
 use super::core::{Core, Step, cctlr};
-use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn};
+use super::decode::{Row, bit, bits, ra, rd, rm, rn, row};
 
 /// Data processing (immediate).
 pub(super) const IMMEDIATE: &[Row] = &[
-    (pattern("...1 0000 .... .... .... .... .... ...."), address_relative),
-    (pattern("...1 0001 0... .... .... .... .... ...."), add_sub_immediate),
-    (pattern("1..1 0010 0... .... .... .... .... ...."), logical_immediate),
-    (pattern("0..1 0010 00.. .... .... .... .... ...."), logical_immediate),
-    (pattern("1001 0010 1... .... .... .... .... ...."), move_wide),
-    (pattern("11.1 0010 1... .... .... .... .... ...."), move_wide),
-    (pattern("0001 0010 10.. .... .... .... .... ...."), move_wide),
-    (pattern("01.1 0010 10.. .... .... .... .... ...."), move_wide),
-    (pattern("1..1 0011 01.. .... .... .... .... ...."), bitfield),
-    (pattern("0..1 0011 000. .... 0... .... .... ...."), bitfield),
-    (pattern("1001 0011 110. .... .... .... .... ...."), extract),
-    (pattern("0001 0011 100. .... 0... .... .... ...."), extract),
+    row!("...1 0000 .... .... .... .... .... ....", address_relative),
+    row!("...1 0001 0... .... .... .... .... ....", add_sub_immediate),
+    row!("1..1 0010 0... .... .... .... .... ....", logical_immediate),
+    row!("0..1 0010 00.. .... .... .... .... ....", logical_immediate),
+    row!("1001 0010 1... .... .... .... .... ....", move_wide),
+    row!("11.1 0010 1... .... .... .... .... ....", move_wide),
+    row!("0001 0010 10.. .... .... .... .... ....", move_wide),
+    row!("01.1 0010 10.. .... .... .... .... ....", move_wide),
+    row!("1..1 0011 01.. .... .... .... .... ....", bitfield),
+    row!("0..1 0011 000. .... 0... .... .... ....", bitfield),
+    row!("1001 0011 110. .... .... .... .... ....", extract),
+    row!("0001 0011 100. .... 0... .... .... ....", extract),
 ];
 
 /// Data processing (register).
 pub(super) const REGISTER: &[Row] = &[
-    (pattern("1..0 1010 .... .... .... .... .... ...."), logical_shifted),
-    (pattern("0..0 1010 .... .... 0... .... .... ...."), logical_shifted),
-    (pattern("1..0 1011 0.0. .... .... .... .... ...."), add_sub_shifted),
-    (pattern("1..0 1011 100. .... .... .... .... ...."), add_sub_shifted),
-    (pattern("0..0 1011 000. .... 0... .... .... ...."), add_sub_shifted),
-    (pattern("0..0 1011 010. .... 0... .... .... ...."), add_sub_shifted),
-    (pattern("0..0 1011 100. .... 0... .... .... ...."), add_sub_shifted),
-    (pattern("...0 1011 001. .... .... .... .... ...."), add_sub_extended),
-    (pattern("...1 1010 000. .... 0000 00.. .... ...."), add_sub_carry),
-    (pattern("..11 1010 010. .... .... .0.. ...0 ...."), conditional_compare),
-    (pattern("..01 1010 100. .... .... 0... .... ...."), conditional_select),
-    (pattern(".101 1010 1100 0000 000. .... .... ...."), one_source),
-    (pattern(".001 1010 110. .... 0000 1... .... ...."), two_source),
-    (pattern(".001 1010 110. .... 0010 .... .... ...."), two_source),
-    (pattern("0001 1010 110. .... 010. 00.. .... ...."), crc32),
-    (pattern("0001 1010 110. .... 010. 01.. .... ...."), crc32),
-    (pattern("0001 1010 110. .... 010. 10.. .... ...."), crc32),
-    (pattern("1001 1010 110. .... 010. 11.. .... ...."), crc32),
-    (pattern(".001 1011 000. .... .... .... .... ...."), multiply_add),
-    (pattern("1001 1011 .01. .... .... .... .... ...."), multiply_add_long),
-    (pattern("1001 1011 .10. .... 0... .... .... ...."), multiply_high),
+    row!("1..0 1010 .... .... .... .... .... ....", logical_shifted),
+    row!("0..0 1010 .... .... 0... .... .... ....", logical_shifted),
+    row!("1..0 1011 0.0. .... .... .... .... ....", add_sub_shifted),
+    row!("1..0 1011 100. .... .... .... .... ....", add_sub_shifted),
+    row!("0..0 1011 000. .... 0... .... .... ....", add_sub_shifted),
+    row!("0..0 1011 010. .... 0... .... .... ....", add_sub_shifted),
+    row!("0..0 1011 100. .... 0... .... .... ....", add_sub_shifted),
+    row!("...0 1011 001. .... .... .... .... ....", add_sub_extended),
+    row!("...1 1010 000. .... 0000 00.. .... ....", add_sub_carry),
+    row!("..11 1010 010. .... .... .0.. ...0 ....", conditional_compare),
+    row!("..01 1010 100. .... .... 0... .... ....", conditional_select),
+    row!(".101 1010 1100 0000 000. .... .... ....", one_source),
+    row!(".001 1010 110. .... 0000 1... .... ....", two_source),
+    row!(".001 1010 110. .... 0010 .... .... ....", two_source),
+    row!("0001 1010 110. .... 010. 00.. .... ....", crc32),
+    row!("0001 1010 110. .... 010. 01.. .... ....", crc32),
+    row!("0001 1010 110. .... 010. 10.. .... ....", crc32),
+    row!("1001 1010 110. .... 010. 11.. .... ....", crc32),
+    row!(".001 1011 000. .... .... .... .... ....", multiply_add),
+    row!("1001 1011 .01. .... .... .... .... ....", multiply_add_long),
+    row!("1001 1011 .10. .... 0... .... .... ....", multiply_high),
 ];
 
 /// Whether the 64-bit form is meant.

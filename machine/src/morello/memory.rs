@@ -3,24 +3,24 @@
 use super::access::{Base, LOAD, STORE};
 use super::bus::Bus;
 use super::core::{Core, Step};
-use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn, signed};
+use super::decode::{Row, bit, bits, ra, rd, rm, rn, row, signed};
 use super::integer::extend;
 
 /// Loads and stores of single registers and pairs, and literals.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("0.01 1000 .... .... .... .... .... ...."), load_literal),
-    (pattern("1001 1000 .... .... .... .... .... ...."), load_literal),
-    (pattern("1101 1000 .... .... .... .... .... ...."), prefetch),
-    (pattern("..10 1000 0... .... .... .... .... ...."), pair_no_allocate),
-    (pattern("..10 1000 1... .... .... .... .... ...."), pair_post_index),
-    (pattern("..10 1001 0... .... .... .... .... ...."), pair_offset),
-    (pattern("..10 1001 1... .... .... .... .... ...."), pair_pre_index),
-    (pattern("..11 1000 ..0. .... .... 00.. .... ...."), unscaled),
-    (pattern("..11 1000 ..0. .... .... 01.. .... ...."), post_index),
-    (pattern("..11 1000 ..0. .... .... 10.. .... ...."), unprivileged),
-    (pattern("..11 1000 ..0. .... .... 11.. .... ...."), pre_index),
-    (pattern("..11 1000 ..1. .... .1.. 10.. .... ...."), register_offset),
-    (pattern("..11 1001 .... .... .... .... .... ...."), unsigned_offset),
+    row!("0.01 1000 .... .... .... .... .... ....", load_literal),
+    row!("1001 1000 .... .... .... .... .... ....", load_literal),
+    row!("1101 1000 .... .... .... .... .... ....", prefetch),
+    row!("..10 1000 0... .... .... .... .... ....", pair_no_allocate),
+    row!("..10 1000 1... .... .... .... .... ....", pair_post_index),
+    row!("..10 1001 0... .... .... .... .... ....", pair_offset),
+    row!("..10 1001 1... .... .... .... .... ....", pair_pre_index),
+    row!("..11 1000 ..0. .... .... 00.. .... ....", unscaled),
+    row!("..11 1000 ..0. .... .... 01.. .... ....", post_index),
+    row!("..11 1000 ..0. .... .... 10.. .... ....", unprivileged),
+    row!("..11 1000 ..0. .... .... 11.. .... ....", pre_index),
+    row!("..11 1000 ..1. .... .1.. 10.. .... ....", register_offset),
+    row!("..11 1001 .... .... .... .... .... ....", unsigned_offset),
 ];
 
 /// What a transfer of one register does.

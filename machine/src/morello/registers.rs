@@ -4,6 +4,7 @@ use capability::morello::Capability;
 use std::collections::HashMap;
 
 /// System registers that something in the machine looks at; the others are plain storage.
+#[derive(Clone)]
 pub(super) struct SystemRegisters {
     /// By exception level, as are all arrays here.
     pub(super) sctlr: [u64; 4],

@@ -5,51 +5,36 @@
 
 use super::bus::Bus;
 use super::core::{Core, Step};
-use super::decode::{Row, bit, bits, pattern, rd, rm, rn};
+use super::decode::{Row, bit, bits, rd, rm, rn, row};
 use super::float::{Binary, Format};
 use super::simd_memory::{element, insert};
 use super::{simd_move, simd_shift, simd_unary};
 
 /// Advanced SIMD, vector and scalar.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("0..0 1110 000. .... 0... .1.. .... ...."), simd_move::copy),
-    (
-        pattern("0101 1110 000. .... 0000 01.. .... ...."),
-        simd_move::copy_scalar,
+    row!("0..0 1110 000. .... 0... .1.. .... ....", simd_move::copy),
+    row!("0101 1110 000. .... 0000 01.. .... ....", simd_move::copy_scalar),
+    row!("0.10 1110 000. .... 0... .0.. .... ....", simd_move::extract),
+    row!("0.00 1110 000. .... 0... 00.. .... ....", simd_move::table),
+    row!("0.00 1110 ..0. .... 0... 10.. .... ....", simd_move::permute),
+    row!("0..0 1110 ..10 000. .... 10.. .... ....", simd_unary::two_register),
+    row!("0..0 1110 ..11 000. .... 10.. .... ....", simd_unary::across),
+    row!("0..0 1110 ..1. .... .... .1.. .... ....", three_same),
+    row!("0..0 1110 ..1. .... .... 00.. .... ....", three_different),
+    row!("0..0 1111 0000 0... .... .1.. .... ....", simd_move::modified_immediate),
+    row!("0..0 1111 0... .... .... .1.. .... ....", simd_shift::shift_immediate),
+    row!("0..0 1111 .... .... .... .0.. .... ....", by_element),
+    row!(
+        "01.1 1110 ..10 000. .... 10.. .... ....",
+        simd_unary::two_register_scalar
     ),
-    (pattern("0.10 1110 000. .... 0... .0.. .... ...."), simd_move::extract),
-    (pattern("0.00 1110 000. .... 0... 00.. .... ...."), simd_move::table),
-    (pattern("0.00 1110 ..0. .... 0... 10.. .... ...."), simd_move::permute),
-    (
-        pattern("0..0 1110 ..10 000. .... 10.. .... ...."),
-        simd_unary::two_register,
+    row!("01.1 1110 ..11 000. .... 10.. .... ....", simd_unary::pairwise_scalar),
+    row!("01.1 1110 ..1. .... .... .1.. .... ....", three_same_scalar),
+    row!(
+        "01.1 1111 0... .... .... .1.. .... ....",
+        simd_shift::shift_immediate_scalar
     ),
-    (pattern("0..0 1110 ..11 000. .... 10.. .... ...."), simd_unary::across),
-    (pattern("0..0 1110 ..1. .... .... .1.. .... ...."), three_same),
-    (pattern("0..0 1110 ..1. .... .... 00.. .... ...."), three_different),
-    (
-        pattern("0..0 1111 0000 0... .... .1.. .... ...."),
-        simd_move::modified_immediate,
-    ),
-    (
-        pattern("0..0 1111 0... .... .... .1.. .... ...."),
-        simd_shift::shift_immediate,
-    ),
-    (pattern("0..0 1111 .... .... .... .0.. .... ...."), by_element),
-    (
-        pattern("01.1 1110 ..10 000. .... 10.. .... ...."),
-        simd_unary::two_register_scalar,
-    ),
-    (
-        pattern("01.1 1110 ..11 000. .... 10.. .... ...."),
-        simd_unary::pairwise_scalar,
-    ),
-    (pattern("01.1 1110 ..1. .... .... .1.. .... ...."), three_same_scalar),
-    (
-        pattern("01.1 1111 0... .... .... .1.. .... ...."),
-        simd_shift::shift_immediate_scalar,
-    ),
-    (pattern("01.1 1111 .... .... .... .0.. .... ...."), by_element_scalar),
+    row!("01.1 1111 .... .... .... .0.. .... ....", by_element_scalar),
 ];
 
 /// How many elements, and of what size.

@@ -3,23 +3,23 @@
 use super::access::{Base, LOAD, STORE};
 use super::bus::Bus;
 use super::core::{Core, Step};
-use super::decode::{Row, bit, bits, pattern, ra, rd, rm, rn, signed};
+use super::decode::{Row, bit, bits, ra, rd, rm, rn, row, signed};
 use super::exception::class;
 use super::integer::extend;
 
 /// Loads and stores with the V bit set.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (pattern("0.01 1100 .... .... .... .... .... ...."), load_literal),
-    (pattern("1001 1100 .... .... .... .... .... ...."), load_literal),
-    (pattern("..10 110. .... .... .... .... .... ...."), pair),
-    (pattern("..11 1100 ..0. .... .... .0.. .... ...."), unscaled),
-    (pattern("..11 1100 ..0. .... .... .1.. .... ...."), indexed),
-    (pattern("..11 1100 ..1. .... .1.. 10.. .... ...."), register_offset),
-    (pattern("..11 1101 .... .... .... .... .... ...."), unsigned_offset),
-    (pattern("0.00 1100 0.00 0000 .... .... .... ...."), multiple_structures),
-    (pattern("0.00 1100 1.0. .... .... .... .... ...."), multiple_structures),
-    (pattern("0.00 1101 0..0 0000 .... .... .... ...."), single_structure),
-    (pattern("0.00 1101 1... .... .... .... .... ...."), single_structure),
+    row!("0.01 1100 .... .... .... .... .... ....", load_literal),
+    row!("1001 1100 .... .... .... .... .... ....", load_literal),
+    row!("..10 110. .... .... .... .... .... ....", pair),
+    row!("..11 1100 ..0. .... .... .0.. .... ....", unscaled),
+    row!("..11 1100 ..0. .... .... .1.. .... ....", indexed),
+    row!("..11 1100 ..1. .... .1.. 10.. .... ....", register_offset),
+    row!("..11 1101 .... .... .... .... .... ....", unsigned_offset),
+    row!("0.00 1100 0.00 0000 .... .... .... ....", multiple_structures),
+    row!("0.00 1100 1.0. .... .... .... .... ....", multiple_structures),
+    row!("0.00 1101 0..0 0000 .... .... .... ....", single_structure),
+    row!("0.00 1101 1... .... .... .... .... ....", single_structure),
 ];
 
 impl Core {

@@ -5,7 +5,7 @@
 
 use super::bus::Bus;
 use super::core::{Core, Step, cctlr};
-use super::decode::{Row, bit, bits, pattern, rd};
+use super::decode::{Row, bit, bits, rd, row};
 use super::exception::{class, pstate};
 use super::system_instructions::{self, set_pan, system_instruction};
 use super::timer::Timer;
@@ -13,19 +13,13 @@ use capability::morello::Capability;
 
 /// Hints, barriers, PSTATE and system register accesses.
 pub(super) const INSTRUCTIONS: &[Row] = &[
-    (
-        pattern("1101 0101 0000 0011 0010 .... ...1 1111"),
-        system_instructions::hint,
+    row!("1101 0101 0000 0011 0010 .... ...1 1111", system_instructions::hint),
+    row!("1101 0101 0000 0011 0011 .... ...1 1111", system_instructions::barrier),
+    row!(
+        "1101 0101 0000 0... 0100 .... ...1 1111",
+        system_instructions::set_pstate
     ),
-    (
-        pattern("1101 0101 0000 0011 0011 .... ...1 1111"),
-        system_instructions::barrier,
-    ),
-    (
-        pattern("1101 0101 0000 0... 0100 .... ...1 1111"),
-        system_instructions::set_pstate,
-    ),
-    (pattern("1101 0101 00.. .... .... .... .... ...."), register_access),
+    row!("1101 0101 00.. .... .... .... .... ....", register_access),
 ];
 
 /// The encoding of a register as bits 20 to 5 of the instruction.

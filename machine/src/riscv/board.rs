@@ -119,16 +119,16 @@ pub struct Board {
     pub(super) config: Config,
     pub(super) program: Program,
     pub(super) bus: Bus,
-    code: Code,
+    pub(super) code: Code,
     pub(super) harts: Vec<Hart>,
     /// The hart whose turn it is.
-    current: usize,
+    pub(super) current: usize,
     /// Steps left of its turn.
-    turn: u64,
+    pub(super) turn: u64,
     /// Virtual time in nanoseconds.
     pub(super) now: u64,
     /// Steps of all harts.
-    steps: u64,
+    pub(super) steps: u64,
     pub(super) tracer: Tracer,
 }
 

@@ -3,6 +3,7 @@
 use crate::memory::{GRANULE, TaggedMemory};
 
 use super::compressed::decode16;
+use super::coverage::Coverage;
 use super::decode::decode32;
 use super::operation::{Kind, Operation};
 
@@ -13,8 +14,12 @@ const SLOTS: usize = PAGE / 2;
 pub(super) type Page = [Operation; SLOTS];
 
 /// The decoded pages of the RAM, for hybrid and for capability mode.
+pub(super) struct Pages([Vec<Option<Box<Page>>>; 2]);
+
+/// What has been decoded, and what of it is counted.
 pub(super) struct Code {
-    pages: [Vec<Option<Box<Page>>>; 2],
+    pub(super) pages: Pages,
+    pub(super) coverage: Option<Box<Coverage>>,
 }
 
 /// Decodes a word that was fetched: compressed or not.
@@ -30,15 +35,9 @@ impl Code {
     pub(super) fn new(memory_size: usize) -> Self {
         let pages = || (0..memory_size.div_ceil(PAGE)).map(|_| None).collect();
         Code {
-            pages: [pages(), pages()],
+            pages: Pages([pages(), pages()]),
+            coverage: None,
         }
-    }
-
-    /// The page at `offset` in RAM; slots that were not yet executed hold [`Kind::Undecoded`].
-    #[inline]
-    pub(super) fn page(&mut self, offset: usize, capability_mode: bool) -> &mut Page {
-        self.pages[usize::from(capability_mode)][offset / PAGE]
-            .get_or_insert_with(|| Box::new([Operation::UNDECODED; SLOTS]))
     }
 
     /// Drops what was decoded from granules that have been written since.
@@ -47,7 +46,7 @@ impl Code {
             return;
         }
         for offset in memory.take_changed() {
-            for pages in &mut self.pages {
+            for pages in &mut self.pages.0 {
                 // A 4-byte instruction may begin two bytes before the granule; one that crosses pages is never kept.
                 if let Some(page) = &mut pages[offset / PAGE] {
                     let in_page = offset % PAGE;
@@ -56,6 +55,15 @@ impl Code {
                 }
             }
         }
+    }
+}
+
+impl Pages {
+    /// The page at `offset` in RAM; slots that were not yet executed hold [`Kind::Undecoded`].
+    #[inline]
+    pub(super) fn page(&mut self, offset: usize, capability_mode: bool) -> &mut Page {
+        self.0[usize::from(capability_mode)][offset / PAGE]
+            .get_or_insert_with(|| Box::new([Operation::UNDECODED; SLOTS]))
     }
 }
 
@@ -79,14 +87,14 @@ mod tests {
         let mut memory = TaggedMemory::new(0, 2 * PAGE);
         let mut code = Code::new(memory.size());
         memory.fill(0x0e, &0x0010_0093u32.to_le_bytes()); // addi x1, x0, 1 across a granule's edge
-        fill(code.page(0, false), &mut memory, 0x0e, false);
-        assert_eq!(code.page(0, false)[7].kind, Kind::Addi);
+        fill(code.pages.page(0, false), &mut memory, 0x0e, false);
+        assert_eq!(code.pages.page(0, false)[7].kind, Kind::Addi);
         memory.write(0x10, [0x20u8]);
         code.forget_changed(&mut memory);
-        assert_eq!(code.page(0, false)[7].kind, Kind::Undecoded);
-        fill(code.page(0, false), &mut memory, 0x0e, false);
+        assert_eq!(code.pages.page(0, false)[7].kind, Kind::Undecoded);
+        fill(code.pages.page(0, false), &mut memory, 0x0e, false);
         memory.write(0x0e, [0x13u8]);
         code.forget_changed(&mut memory);
-        assert_eq!(code.page(0, false)[7].kind, Kind::Undecoded);
+        assert_eq!(code.pages.page(0, false)[7].kind, Kind::Undecoded);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use vm_superio::serial::{NoEvents, SerialState};
 use vm_superio::{Serial, Trigger};
 
 use crate::console::Console;
@@ -10,6 +11,7 @@ use crate::stop::Stop;
 use super::map::{MAX_HARTS, NANOSECONDS_PER_TICK, PLIC_SOURCES, UART_INTERRUPT};
 
 /// Timers and software interrupts of all harts (SiFive CLINT).
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Clint {
     pub(super) software: Vec<bool>,
     pub(super) compare: Vec<u64>,
@@ -85,6 +87,7 @@ impl Clint {
 
 /// The platform-level interrupt controller. Context `2h` is machine mode of hart `h`, `2h + 1` its supervisor mode, as on
 /// QEMU's board, although no hart here has one.
+#[derive(Clone)]
 pub(super) struct Plic {
     priority: [u32; PLIC_SOURCES],
     level: u64,
@@ -122,6 +125,11 @@ impl Plic {
         if !level {
             self.pending &= !bit;
         }
+    }
+
+    /// Whether it differs from `other` in nothing but the interrupts that are pending or in service.
+    pub(super) fn same_settings(&self, other: &Plic) -> bool {
+        self.priority == other.priority && self.enable == other.enable && self.threshold == other.threshold
     }
 
     /// A pulse on the input line: pending until claimed, whatever the line does afterwards.
@@ -226,7 +234,7 @@ impl Trigger for NoEvent {
 
 /// The 16550 UART and the console at its far end.
 pub(super) struct Uart {
-    serial: Serial<NoEvent, vm_superio::serial::NoEvents, Vec<u8>>,
+    serial: Serial<NoEvent, NoEvents, Vec<u8>>,
     pub(super) console: Console,
 }
 
@@ -242,6 +250,18 @@ impl Uart {
         Uart {
             serial: Serial::new(NoEvent, Vec::new()),
             console,
+        }
+    }
+
+    /// All registers and the receiver's buffer.
+    pub(super) fn state(&self) -> SerialState {
+        self.serial.state()
+    }
+
+    /// Puts back what [`Uart::state`] gave.
+    pub(super) fn set_state(&mut self, state: &SerialState) {
+        if let Ok(serial) = Serial::from_state(state, NoEvent, NoEvents, Vec::new()) {
+            self.serial = serial;
         }
     }
 

@@ -30,6 +30,20 @@ enum Form {
     None,
 }
 
+/// What the instructions of one kind have in common of their names.
+pub(super) fn mnemonic(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Undecoded | Kind::Illegal => "illegal",
+        Kind::Amo => "amo",
+        Kind::Lr => "lr",
+        Kind::Sc => "sc (conditional)",
+        Kind::Csrrw | Kind::Csrrs | Kind::Csrrc | Kind::Csrrwi | Kind::Csrrsi | Kind::Csrrci => csr_name(kind),
+        Kind::CSpecialRw => "cspecialrw",
+        Kind::CInvoke => "cinvoke",
+        kind => simple(kind).0,
+    }
+}
+
 fn text(op: &Operation) -> String {
     use Form::*;
     let (name, form) = match op.kind {

@@ -27,18 +27,24 @@ impl Hart {
         while self.steps < self.end {
             code.forget_changed(&mut bus.memory);
             if !self.fetch_window.contains(self.pc) && !self.refill_fetch_window(bus) {
-                self.step_uncached(bus);
+                self.step_uncached(bus, code);
                 continue;
             }
-            self.run_page(bus, code);
+            match &code.coverage {
+                Some(coverage) if coverage.counts(self) => self.run_page::<true>(bus, code),
+                _ => self.run_page::<false>(bus, code),
+            }
         }
     }
 
     /// One instruction from where the decode cache cannot help: across pages, at the edge of PCC, from ROM, or nowhere.
-    fn step_uncached(&mut self, bus: &mut Bus) {
+    fn step_uncached(&mut self, bus: &mut Bus, code: &mut Code) {
         self.steps += 1;
         let executed = self.fetch(bus).and_then(|word| {
             let operation = code::decode(word, self.capability_mode());
+            if let Some(coverage) = code.coverage.as_mut().filter(|coverage| coverage.counts(self)) {
+                coverage.count(operation.kind);
+            }
             let next = self.pc.wrapping_add(u64::from(operation.length));
             self.execute_any(bus, operation, next)
         });
@@ -58,18 +64,21 @@ impl Hart {
     }
 
     /// Executes from the page that holds `pc` until control leaves the fetch window or something else needs the outer loop.
-    fn run_page(&mut self, bus: &mut Bus, code: &mut Code) {
+    fn run_page<const COUNTED: bool>(&mut self, bus: &mut Bus, code: &mut Code) {
         let mut pc = self.pc;
         let window = self.fetch_window;
         let ram = bus.memory.base();
         let capability_mode = self.capability_mode();
-        let page = code.page(pc.wrapping_sub(ram) as usize, capability_mode);
+        let page = code.pages.page(pc.wrapping_sub(ram) as usize, capability_mode);
         while self.steps < self.end && window.contains(pc) {
             let mut operation = page[pc as usize % code::PAGE / 2];
             if operation.kind == Kind::Undecoded {
                 operation = code::fill(page, &mut bus.memory, pc.wrapping_sub(ram) as usize, capability_mode);
             }
             self.steps += 1;
+            if COUNTED && let Some(coverage) = &mut code.coverage {
+                coverage.count(operation.kind);
+            }
             let next = pc.wrapping_add(u64::from(operation.length));
             let at = pc;
             match self.execute_one(bus, operation, &mut pc, next) {

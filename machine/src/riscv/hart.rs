@@ -124,6 +124,7 @@ pub(super) struct Reservation {
 }
 
 /// One hart.
+#[derive(Clone)]
 pub(super) struct Hart {
     pub(super) id: usize,
     pub(super) isa: Isa,

@@ -12,7 +12,7 @@ const WRITABLE_BITS: u8 = 0x9f;
 const ADDRESS_MASK: u64 = (1 << 54) - 1;
 
 /// The registers of one hart.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Pmp {
     configuration: [u8; ENTRIES],
     address: [u64; ENTRIES],
