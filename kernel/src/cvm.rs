@@ -1,18 +1,18 @@
 //! One cVM: its memory, its capabilities, its life from start to end and over again.
 
 use crate::console::Lines;
-use crate::elf::{PAGE, Program};
-use crate::layout::{self, Layout};
+use crate::elf::Program;
+use crate::layout::Layout;
 use crate::loader::{self, Load, Place, Source};
 use crate::manifest::CvmSpec;
-use crate::pool::Pool;
 use crate::root::{CarveError, EntryId, Ledger, POOL};
-use abi::FaultKind;
+use abi::{Errno, FaultKind};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Frame, Register, Slot};
+use arch::{Derivation, Frame, Register, Slot, user};
+use capability::Permissions;
 use core::ops::Range;
 
 /// How a life of a cVM ended.
@@ -39,10 +39,63 @@ pub(crate) enum Life {
     Ended(End),
 }
 
-/// The capabilities that a cVM starts with, pinned.
+/// The capabilities that a cVM starts with, pinned. What its kind or its manifest entry does not need is NULL.
 pub(crate) struct Authority {
+    /// What PCC is derived from.
     pub(crate) code: Slot,
+    /// Its memory and that of the cVMs within. Hybrid: DDC. Purecap: kept by the monitor.
     pub(crate) data: Slot,
+    /// Stack of the main thread, its address at the end; purecap.
+    stack: Slot,
+    /// The start block, read only; purecap.
+    block: Slot,
+    /// Thread-local storage; purecap.
+    tls: Slot,
+    /// Stack of the handler, its address at the end: the only memory that takes local capabilities.
+    service_stack: Slot,
+    /// Where the loader makes a capability before it stores it.
+    pub(crate) made: Slot,
+}
+
+impl Authority {
+    const fn none() -> Authority {
+        Authority {
+            code: Slot::null(),
+            data: Slot::null(),
+            stack: Slot::null(),
+            block: Slot::null(),
+            tls: Slot::null(),
+            service_stack: Slot::null(),
+            made: Slot::null(),
+        }
+    }
+
+    /// Gives up all of it.
+    pub(crate) fn clear(&self) {
+        let Authority {
+            code,
+            data,
+            stack,
+            block,
+            tls,
+            service_stack,
+            made,
+        } = self;
+        for slot in [code, data, stack, block, tls, service_stack, made] {
+            slot.clear();
+        }
+    }
+}
+
+/// One of a cVM's capabilities, as it is derived from the pool.
+struct Part<'a> {
+    slot: &'a Slot,
+    name: &'static str,
+    reason: &'static str,
+    range: Range<u64>,
+    permissions: Permissions,
+    /// Whether its address is the end of the range.
+    at_end: bool,
 }
 
 /// A cVM.
@@ -53,10 +106,12 @@ pub(crate) struct Cvm {
     pub(crate) program: Program,
     pub(crate) layout: Layout,
     pub(crate) place: Place,
+    /// Its memory and that of the cVMs within, physical.
+    pub(crate) bounds: Range<u64>,
     pub(crate) block: Vec<u8>,
     pub(crate) authority: Box<Authority>,
-    /// Ledger entries of data and code, once carved.
-    entries: Option<[EntryId; 2]>,
+    /// Ledger entries of the parts of its authority, once carved.
+    entries: Vec<EntryId>,
     pub(crate) life: Life,
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
@@ -69,59 +124,34 @@ pub(crate) struct Cvm {
 }
 
 impl Cvm {
-    /// Plans a cVM and takes its memory from the pool. Nothing is loaded yet.
-    ///
-    /// # Errors
-    /// A message that names the key and what was expected.
-    pub(crate) fn place(id: usize, spec: CvmSpec, elf: &'static [u8], pool: &mut Pool) -> Result<Cvm, String> {
-        let program = Program::check(elf).map_err(|error| format!("{}: {error}", spec.runtime))?;
-        let unplaced = Place { base: 0, seen: 0 };
-        let block_size = loader::start_block(id, &spec, None, unplaced).len() as u64;
-        // Where the processor relocates, a cVM's addresses start at 0 wherever it lies.
-        let seen = if arch::relocates() {
-            Some(0)
+    /// A cVM at the start of `bounds`. Nothing is loaded yet.
+    pub(crate) fn new(
+        id: usize,
+        spec: CvmSpec,
+        elf: &'static [u8],
+        program: Program,
+        layout: Layout,
+        bounds: Range<u64>,
+    ) -> Cvm {
+        let base = bounds.start;
+        // Where the processor relocates, the addresses of hybrid code start at 0; capabilities are absolute everywhere.
+        let seen = if program.purecap {
+            base
         } else {
-            spec.isolation_base
+            arch::address_base(base)
         };
-        let planned = layout::plan(&program, seen, block_size, spec.stack, spec.heap, spec.isolation_size)
-            .map_err(|error| format!("{}: {error}", spec.runtime))?;
-        let (size, alignment) = arch::representable(planned.size);
-        let (size, alignment) = (size.next_multiple_of(PAGE), alignment.max(PAGE));
-        let base = match spec.isolation_base {
-            Some(base) if base % alignment != 0 => {
-                return Err(format!(
-                    "isolation base {base:#x}: expected a multiple of {alignment:#x} for {size:#x} bytes"
-                ));
-            }
-            Some(base) if !pool.take(base, size) => {
-                return Err(format!(
-                    "isolation base {base:#x}, size {size:#x}: that memory does not exist or is in use"
-                ));
-            }
-            Some(base) => base,
-            None => pool
-                .allocate(size, alignment)
-                .ok_or_else(|| format!("needs {size:#x} bytes of memory, {:#x} are free", pool.free_bytes()))?,
-        };
-        let place = Place {
-            base,
-            seen: arch::address_base(base),
-        };
-        let layout = Layout { size, ..planned };
-        let block = loader::start_block(id, &spec, Some(&layout), place);
-        Ok(Cvm {
+        let place = Place { base, seen };
+        Cvm {
             id,
+            block: loader::start_block(id, &spec, Some(&layout), place),
             spec,
             elf,
             program,
             layout,
             place,
-            block,
-            authority: Box::new(Authority {
-                code: Slot::null(),
-                data: Slot::null(),
-            }),
-            entries: None,
+            bounds,
+            authority: Box::new(Authority::none()),
+            entries: Vec::new(),
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
@@ -129,20 +159,27 @@ impl Cvm {
             loading: None,
             first_started: None,
             last_fault: None,
-        })
+        }
     }
 
-    /// The cVM's whole memory, physical.
+    /// The cVM's own memory, physical.
     pub(crate) fn memory(&self) -> Range<u64> {
         self.place.base..self.place.base + self.layout.size
     }
 
-    /// Range of the code capability: the text, or from the start of the cVM to its end where the processor counts code
-    /// addresses from there. Rounded outwards to representable bounds.
+    /// Physical addresses of a part of its memory.
+    fn physical(&self, part: &Range<u64>) -> Range<u64> {
+        self.place.base + part.start..self.place.base + part.end
+    }
+
+    /// Range of the code capability. Purecap: as it was laid out. Hybrid: the text, or from the start of the cVM to its
+    /// end where the processor counts code addresses from there; rounded outwards to representable bounds.
     fn code_range(&self) -> Range<u64> {
         let memory = self.memory();
-        let linked = |address: u64| self.place.base.wrapping_add(self.layout.bias).wrapping_add(address);
-        let (mut start, end) = (linked(self.program.text.start), linked(self.program.text.end));
+        let Range { mut start, end } = self.physical(&self.layout.code);
+        if self.program.purecap {
+            return start..end;
+        }
         if arch::relocates() {
             start = memory.start;
         }
@@ -162,22 +199,98 @@ impl Cvm {
         }
     }
 
+    /// The capabilities that the cVM starts with, in the order of the ledger.
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let purecap = self.program.purecap;
+        let authority = &*self.authority;
+        let part = |slot, name, reason, range: &Range<u64>, permissions| {
+            (!range.is_empty()).then(|| Part {
+                slot,
+                name,
+                reason,
+                range: self.physical(range),
+                permissions,
+                at_end: false,
+            })
+        };
+        let (data, reason) = match (purecap, self.bounds == self.memory()) {
+            (true, _) => ("memory", "its memory, kept by the monitor"),
+            (false, true) => ("data", "its memory, DDC"),
+            (false, false) => ("data", "its memory and that of the cVMs within, DDC"),
+        };
+        let whole = [
+            Part {
+                slot: &authority.data,
+                name: data,
+                reason,
+                range: self.bounds.clone(),
+                permissions: arch::data_permissions(),
+                at_end: false,
+            },
+            Part {
+                slot: &authority.code,
+                name: "code",
+                reason: "its text, PCC",
+                range: self.code_range(),
+                permissions: arch::code_permissions(),
+                at_end: false,
+            },
+        ];
+        let layout = &self.layout;
+        let own = [
+            part(
+                &authority.stack,
+                "stack",
+                "stack of its main thread",
+                &layout.stack,
+                arch::data_permissions(),
+            )
+            .map(|part| Part { at_end: true, ..part }),
+            part(
+                &authority.block,
+                "start block",
+                "what it starts with",
+                &layout.start_block,
+                arch::read_only_permissions(),
+            ),
+            part(
+                &authority.tls,
+                "tls",
+                "its thread-local storage",
+                &layout.tls,
+                arch::data_permissions(),
+            ),
+        ];
+        let service = part(
+            &authority.service_stack,
+            "service stack",
+            "stack of its handler",
+            &layout.service_stack,
+            arch::service_stack_permissions(),
+        );
+        let service = service.map(|part| Part { at_end: true, ..part });
+        let own = own.into_iter().flatten().filter(move |_| purecap);
+        whole.into_iter().chain(own).chain(service)
+    }
+
     /// Derives the cVM's capabilities: entered in the ledger the first time, exactly the same ones for every later life.
-    fn carve(&mut self, ledger: &mut Ledger, pool: EntryId) -> Result<(), CarveError> {
-        let Authority { code, data } = &*self.authority;
-        if let Some([data_entry, code_entry]) = self.entries {
-            ledger.derive_again(data, data_entry, &POOL)?;
-            return ledger.derive_again(code, code_entry, &POOL);
-        }
-        let from = (pool, &POOL);
-        let name = format!("{} data", self.spec.name);
-        let what = (name.as_str(), "its memory, DDC");
-        let data_entry = ledger.derive(data, from, what, self.memory(), arch::data_permissions())?;
-        let name = format!("{} code", self.spec.name);
-        let what = (name.as_str(), "its text, PCC");
-        let code_entry = ledger.derive(code, from, what, self.code_range(), arch::code_permissions())?;
-        self.entries = Some([data_entry, code_entry]);
-        Ok(())
+    fn carve(&self, ledger: &mut Ledger, pool: EntryId) -> Result<Vec<EntryId>, CarveError> {
+        self.parts()
+            .enumerate()
+            .map(|(index, part)| {
+                if let Some(entry) = self.entries.get(index) {
+                    return ledger.derive_again(part.slot, *entry, &POOL).map(|()| *entry);
+                }
+                let name = format!("{} {}", self.spec.name, part.name);
+                let request = Derivation {
+                    base: part.range.start,
+                    length: part.range.end - part.range.start,
+                    permissions: part.permissions,
+                    address: if part.at_end { part.range.end } else { part.range.start },
+                };
+                ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)
+            })
+            .collect()
     }
 
     /// Begins a life: fresh capabilities, and a load of fresh memory that [`Cvm::load`] carries out.
@@ -185,7 +298,7 @@ impl Cvm {
     /// # Errors
     /// A message that names what could not be derived.
     pub(crate) fn begin(&mut self, ledger: &mut Ledger, pool: EntryId, now: u64) -> Result<(), String> {
-        self.carve(ledger, pool).map_err(|error| format!("{error}"))?;
+        self.entries = self.carve(ledger, pool).map_err(|error| format!("{error}"))?;
         arch::protection::loading(self.memory());
         self.loading = Some(Load::new());
         self.life = Life::Alive;
@@ -204,47 +317,107 @@ impl Cvm {
             program: &self.program,
             layout: &self.layout,
             block: &self.block,
-            data: &self.authority.data,
+            authority: &self.authority,
             place: self.place,
         };
-        let done = load.step(&source);
-        if !done.map_err(|refused| format!("the memory refused a write after {} bytes", refused.copied))? {
+        if !load.step(&source).map_err(|error| format!("{error}"))? {
             return Ok(());
         }
         self.loading = None;
-        let Authority { code, data } = &*self.authority;
+        let Authority { data, stack, block, .. } = &*self.authority;
         let origin = self.place.base.wrapping_add(self.layout.bias);
         arch::protection::loaded(self.memory());
         for pages in self.program.executable_pages() {
             let text = origin.wrapping_add(pages.start)..origin.wrapping_add(pages.end);
             arch::protection::executable(text, data);
         }
-        let seen = |offset: u64| self.place.seen + offset;
-        frame
-            .start(&arch::Start {
-                code,
-                entry: origin.wrapping_add(self.program.entry),
-                data: Some(data),
-                stack: Register::Integer(seen(self.layout.stack.end) & !15),
-                thread: Register::Integer(seen(self.layout.tls.start)),
-            })
+        self.start(frame, self.program.entry, (&self.layout.stack, stack))
             .map_err(|error| format!("entry point: {error}"))?;
-        frame.set_argument(0, Register::Integer(seen(self.layout.start_block.start)));
+        let start_block = if self.program.purecap {
+            Register::Capability(block)
+        } else {
+            Register::Integer(self.place.seen + self.layout.start_block.start)
+        };
+        frame.set_argument(0, start_block);
         frame.set_argument(1, Register::Integer(self.block.len() as u64));
         Ok(())
     }
 
-    /// Prepares a frame for a call of the handler.
-    pub(crate) fn start_handler(&self, _frame: &Frame) -> Result<(), String> {
-        Err("not yet".into())
+    /// Prepares the registers of a thread that starts at a linked address.
+    fn start(
+        &self,
+        frame: &Frame,
+        entry: u64,
+        (stack, capability): (&Range<u64>, &Slot),
+    ) -> Result<(), arch::DeriveError> {
+        let Authority { code, data, tls, .. } = &*self.authority;
+        let seen = |offset: u64| self.place.seen + offset;
+        let (data, stack, thread) = if self.program.purecap {
+            (None, Register::Capability(capability), Register::Capability(tls))
+        } else {
+            let stack = Register::Integer(seen(stack.end) & !15);
+            (Some(data), stack, Register::Integer(seen(self.layout.tls.start)))
+        };
+        frame.start(&arch::Start {
+            code,
+            entry: self.place.base.wrapping_add(self.layout.bias).wrapping_add(entry),
+            data,
+            stack,
+            thread,
+        })
     }
 
-    /// Clears every tag in the stack of the handler.
-    pub(crate) fn clear_service_stack(&self) {}
+    /// Prepares a frame for a call of the handler, on its empty stack.
+    ///
+    /// # Errors
+    /// A message, when the program has no handler or its address cannot be represented.
+    pub(crate) fn start_handler(&self, frame: &Frame) -> Result<(), String> {
+        let Some(handler) = self.program.handler else {
+            return Err(format!("no function {}", abi::hostcall::HANDLER));
+        };
+        let stack = &self.authority.service_stack;
+        self.start(frame, handler, (&self.layout.service_stack, stack))
+            .map_err(|error| format!("{}: {error}", abi::hostcall::HANDLER))?;
+        if !self.program.purecap {
+            frame.set_spare(stack);
+        }
+        Ok(())
+    }
 
-    /// Derives the capability over the heap; returns its size.
-    pub(crate) fn heap(&self, _slot: &Slot) -> Result<u64, String> {
-        Err("not yet".into())
+    /// Clears every tag in the stack of the handler: what was lent to it is gone. Nothing can have been lent to a cVM
+    /// without authority.
+    pub(crate) fn clear_service_stack(&self) {
+        let stack = &self.authority.service_stack;
+        if !stack.decoded().tag {
+            return;
+        }
+        let Range { start, end } = self.physical(&self.layout.service_stack);
+        let cleared = user::clear_tags(stack, start, end - start);
+        assert!(
+            cleared.is_ok(),
+            "{}: its service stack cannot be cleared",
+            self.spec.name
+        );
+    }
+
+    /// Makes `slot` hold the capability over the heap; returns its bytes.
+    ///
+    /// # Errors
+    /// `ENOMEM` when it has none.
+    pub(crate) fn heap(&self, slot: &Slot) -> Result<u64, Errno> {
+        let heap = self.physical(&self.layout.heap);
+        if heap.is_empty() {
+            return Err(Errno::ENOMEM);
+        }
+        let request = Derivation {
+            base: heap.start,
+            length: heap.end - heap.start,
+            permissions: arch::data_permissions(),
+            address: heap.start,
+        };
+        let derived = slot.derive(&self.authority.data, &request);
+        derived.map_err(|_| Errno::ENOMEM)?;
+        Ok(request.length)
     }
 
     /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.

@@ -1,8 +1,9 @@
 //! Where things lie in a cVM's memory. Pure arithmetic, checked against overflow.
 //!
-//! A position-independent program: the stack lowest, so that an overflow leaves the cVM's bounds and faults; then the
+//! A position-independent program: the stacks lowest, so that an overflow leaves the cVM's bounds and faults; then the
 //! program, the TLS block, the start block, the heap. A program linked at fixed addresses keeps them; the rest follows
-//! behind it. The first page stays empty where the cVM's addresses start at 0.
+//! behind it. The first page stays empty where the cVM's addresses start at 0. What gets a capability of its own gets
+//! bounds that this can express: the heap and the stack of a handler always, the other parts in a purecap cVM.
 
 use crate::elf::{PAGE, Program};
 use core::fmt;
@@ -12,14 +13,36 @@ use core::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) stack: Range<u64>,
+    /// The stack of the handler; empty in a cVM that serves nobody.
+    pub(crate) service_stack: Range<u64>,
     /// What to add to a linked address for its offset.
     pub(crate) bias: u64,
+    /// The program, and what keeps a purecap one apart from its neighbours.
     pub(crate) program: Range<u64>,
+    /// The program's [`code`](Program::code); in a purecap program with bounds that can be represented.
+    pub(crate) code: Range<u64>,
+    /// From the thread pointer on.
     pub(crate) tls: Range<u64>,
+    /// Where the TLS image begins.
+    pub(crate) tls_image: u64,
     pub(crate) start_block: Range<u64>,
     pub(crate) heap: Range<u64>,
     /// Bytes of the whole cVM, a multiple of the page size.
     pub(crate) size: u64,
+}
+
+/// What a cVM's memory must hold, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Request {
+    /// Address of the memory as the cVM will see it, needed for programs linked at fixed addresses only.
+    pub(crate) base: Option<u64>,
+    pub(crate) start_block: u64,
+    pub(crate) stack: u64,
+    /// The stack of the handler, where there is one.
+    pub(crate) service_stack: Option<u64>,
+    pub(crate) heap: u64,
+    /// The whole, when it is given.
+    pub(crate) size: Option<u64>,
 }
 
 /// Why a cVM does not fit.
@@ -33,6 +56,8 @@ pub(crate) enum LayoutError {
     Fixed { start: u64, end: u64, base: u64 },
     /// A program linked at fixed addresses without an isolation base.
     NoBase,
+    /// No bounds cover the code of a purecap program and nothing that is writable.
+    Code { start: u64, end: u64, alignment: u64 },
 }
 
 impl fmt::Display for LayoutError {
@@ -55,70 +80,180 @@ impl fmt::Display for LayoutError {
                 )
             }
             LayoutError::NoBase => write!(f, "linked at fixed addresses: isolation base is needed"),
+            LayoutError::Code { start, end, alignment } => {
+                write!(
+                    f,
+                    "text, constants and RELRO {start:#x}-{end:#x} have no bounds of their own beside writable data: \
+                     expected start and end at multiples of {alignment:#x}"
+                )
+            }
         }
     }
 }
 
-/// Plans a cVM's memory. `base` is the address of its memory as the cVM will see it, needed for programs linked at fixed
-/// addresses only; `start_block` and the other sizes are in bytes.
-///
-/// # Errors
-/// [`LayoutError`] when the parts do not fit.
-pub(crate) fn plan(
-    program: &Program,
-    base: Option<u64>,
-    start_block: u64,
-    stack: u64,
-    heap: u64,
-    size: Option<u64>,
-) -> Result<Layout, LayoutError> {
-    let mut end = 0_u64;
-    let mut place = |length: u64, alignment: u64| -> Result<Range<u64>, LayoutError> {
-        let start = end.checked_next_multiple_of(alignment).ok_or(LayoutError::TooLarge)?;
-        end = start
+/// Hands out ranges, one behind the other.
+struct Cursor {
+    end: u64,
+    /// Whether every part needs bounds of its own.
+    purecap: bool,
+}
+
+impl Cursor {
+    fn place(&mut self, length: u64, alignment: u64) -> Result<Range<u64>, LayoutError> {
+        let start = self.end.checked_next_multiple_of(alignment);
+        let start = start.ok_or(LayoutError::TooLarge)?;
+        self.end = start
             .checked_add(length)
             .filter(|end| *end <= 1 << 40)
             .ok_or(LayoutError::TooLarge)?;
-        Ok(start..end)
+        Ok(start..self.end)
+    }
+
+    /// A range with bounds that can be represented.
+    fn place_exact(&mut self, length: u64, alignment: u64) -> Result<Range<u64>, LayoutError> {
+        if length > 1 << 40 {
+            return Err(LayoutError::TooLarge);
+        }
+        let (length, needed) = arch::representable(length);
+        self.place(length, alignment.max(needed))
+    }
+
+    /// A range that a purecap program gets a capability for.
+    fn place_part(&mut self, length: u64, alignment: u64) -> Result<Range<u64>, LayoutError> {
+        if self.purecap {
+            self.place_exact(length, alignment)
+        } else {
+            self.place(length, alignment)
+        }
+    }
+
+    fn place_stacks(&mut self, stack: u64, service: Option<u64>) -> Result<[Range<u64>; 2], LayoutError> {
+        let pages = |size: u64| size.checked_next_multiple_of(PAGE).ok_or(LayoutError::TooLarge);
+        // Lowest, so that it overflows first: nobody else's is below. It is idle while the main thread runs.
+        let service = match service {
+            Some(size) => self.place_exact(pages(size.max(1))?, PAGE)?,
+            None => 0..0,
+        };
+        Ok([self.place_part(pages(stack)?, PAGE)?, service])
+    }
+}
+
+/// Linked addresses that the program takes, and where PCC begins and ends among them.
+struct Code {
+    /// Bytes that PCC begins before the code.
+    before: u64,
+    /// End of PCC.
+    end: u64,
+    alignment: u64,
+}
+
+/// Widens the code of a purecap program to bounds that can be represented, without anything writable. `linked` says that
+/// addresses are as linked; otherwise the layout may align the start.
+fn code_bounds(program: &Program, linked: bool) -> Result<Code, LayoutError> {
+    let Range { start, end } = program.code;
+    let below = program.writable().map(|(_, part)| part.end).filter(|at| *at <= start);
+    let below = below.max();
+    let above = program.writable().map(|(_, part)| part.start).filter(|at| *at >= end);
+    let above = above.min().unwrap_or(u64::MAX);
+    let room_before = below.map_or(u64::MAX, |below| start - below);
+    let (mut before, mut top) = (0, end);
+    loop {
+        let (length, alignment) = arch::representable(before + (top - start));
+        let page = alignment.min(PAGE);
+        let next = if linked {
+            // Both ends go outwards to the alignment.
+            (start % alignment, top.next_multiple_of(alignment))
+        } else if start + (length - before) <= above {
+            (before, start + (length - before))
+        } else {
+            // Something writable follows at once: the end is aligned instead, and the room is taken before the start.
+            let top = end.next_multiple_of(page);
+            (length.max(top - start) - (top - start), top)
+        };
+        if next.0 > room_before || next.1 > above {
+            return Err(LayoutError::Code { start, end, alignment });
+        }
+        if next == (before, top) {
+            return Ok(Code {
+                before,
+                end: top,
+                alignment,
+            });
+        }
+        (before, top) = next;
+    }
+}
+
+/// Plans a cVM's memory.
+///
+/// # Errors
+/// [`LayoutError`] when the parts do not fit.
+pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, LayoutError> {
+    let mut cursor = Cursor {
+        end: 0,
+        purecap: program.purecap,
     };
-    let stack_size = stack.checked_next_multiple_of(PAGE).ok_or(LayoutError::TooLarge)?;
-    let extent = &program.extent;
-    let (stack, program_range) = if program.relocatable {
-        // The stack fills at least the first page: address 0 of a relocated cVM is its far end.
-        let stack = place(stack_size.max(PAGE), PAGE)?;
-        (stack, place(extent.end - extent.start, PAGE)?)
+    let code = if program.purecap {
+        code_bounds(program, !program.relocatable)?
     } else {
-        let base = base.ok_or(LayoutError::NoBase)?;
+        Code {
+            before: 0,
+            end: program.code.end,
+            alignment: PAGE,
+        }
+    };
+    // What the program takes, in linked addresses relative to its extent.
+    let extent = &program.extent;
+    let lead = program.code.start - extent.start;
+    let before = code.before.saturating_sub(lead);
+    let length = before + extent.end.max(code.end) - extent.start;
+    let (stacks, taken) = if program.relocatable {
+        // The stacks fill at least the first page: address 0 of a relocated cVM is their far end.
+        let stacks = cursor.place_stacks(request.stack.max(1), request.service_stack)?;
+        // The start of PCC is to be aligned, which lies this far behind the start of what is taken.
+        let lead = before + lead - code.before;
+        cursor.end = (cursor.end + lead).next_multiple_of(code.alignment.max(PAGE)) - lead;
+        (stacks, cursor.place(length, PAGE)?)
+    } else {
+        let base = request.base.ok_or(LayoutError::NoBase)?;
         let outside = LayoutError::Fixed {
-            start: extent.start,
-            end: extent.end,
+            start: extent.start - before,
+            end: extent.start - before + length,
             base,
         };
-        let start = extent.start.checked_sub(base).ok_or(outside)?;
-        if size.is_some_and(|size| extent.end - base > size) {
+        let start = (extent.start - before).checked_sub(base).ok_or(outside)?;
+        if request.size.is_some_and(|size| start.saturating_add(length) > size) {
             return Err(outside);
         }
-        place(start, PAGE)?;
-        let program = place(extent.end - extent.start, PAGE)?;
-        (place(stack_size, PAGE)?, program)
+        cursor.place(start, PAGE)?;
+        let taken = cursor.place(length, PAGE)?;
+        (cursor.place_stacks(request.stack, request.service_stack)?, taken)
     };
-    let (tls_size, tls_alignment) = program.tls.as_ref().map_or((0, 16), |tls| {
-        (tls.memory_size + arch::TLS_OFFSET, tls.alignment.max(16))
+    let bias = (taken.start + before).wrapping_sub(extent.start);
+    let [stack, service_stack] = stacks;
+    // ELF for the Arm 64-bit architecture: the image begins behind the thread control block, as its alignment demands.
+    let (tls_image, tls_size, tls_alignment) = program.tls.as_ref().map_or((0, 0, 16), |tls| {
+        let image = arch::TLS_OFFSET.next_multiple_of(tls.alignment);
+        (image, image + tls.memory_size, tls.alignment.max(16))
     });
-    let tls = place(tls_size, tls_alignment)?;
-    let start_block = place(start_block, abi::start::ALIGNMENT as u64)?;
-    let heap = place(heap, 16)?;
-    let needed = place(0, PAGE)?.end;
-    let size = match size {
+    let tls = cursor.place_part(tls_size, tls_alignment)?;
+    let start_block = cursor.place_part(request.start_block, abi::start::ALIGNMENT as u64)?;
+    let heap = cursor.place_exact(request.heap, 16)?;
+    let needed = cursor.place(0, PAGE)?.end;
+    let size = match request.size {
         None => needed,
         Some(given) if given > 1 << 40 => return Err(LayoutError::TooLarge),
         Some(given) if given >= needed => given,
         Some(given) => return Err(LayoutError::Isolation { needed, given }),
     };
+    let offset = |linked: u64| linked.wrapping_add(bias);
     Ok(Layout {
-        bias: program_range.start.wrapping_sub(extent.start),
         stack,
-        program: program_range,
+        service_stack,
+        bias,
+        program: taken,
+        code: offset(program.code.start) - code.before..offset(code.end),
+        tls_image: tls.start + tls_image,
         tls,
         start_block,
         heap,

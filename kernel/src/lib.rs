@@ -18,6 +18,7 @@ mod layout;
 mod loader;
 mod manifest;
 mod panic;
+mod placement;
 mod pool;
 mod root;
 mod service;

@@ -1,12 +1,15 @@
 //! A checked program becomes the memory of a cVM: zeroed, copied, relocated, with its start block and TLS. All writes go
-//! through the cVM's own data capability.
+//! through the cVM's own data capability, and every capability that a relocation makes is derived from it or from the
+//! cVM's code capability.
 
-use crate::elf::Program;
+use crate::cvm::Authority;
+use crate::elf::{ElfError, Program, Relocation, Value};
 use crate::layout::Layout;
 use crate::manifest::CvmSpec;
 use abi::start::{MAGIC, StartHeader, VERSION};
 use alloc::vec::Vec;
-use arch::{Refused, Slot, user};
+use arch::{Derivation, DeriveError, Refused, user};
+use core::fmt;
 use core::ops::Range;
 
 /// Where a cVM's memory lies and how the cVM sees it.
@@ -84,8 +87,105 @@ pub(crate) struct Source<'a> {
     pub(crate) program: &'a Program,
     pub(crate) layout: &'a Layout,
     pub(crate) block: &'a [u8],
-    pub(crate) data: &'a Slot,
+    pub(crate) authority: &'a Authority,
     pub(crate) place: Place,
+}
+
+/// Why a load cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LoadError {
+    /// The memory refused a write.
+    Refused(Refused),
+    /// A relocation that the check should have found.
+    Relocation(ElfError),
+    /// A capability that cannot be derived.
+    Derive { relocation: usize, error: DeriveError },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::Refused(refused) => write!(f, "the memory refused a write after {} bytes", refused.copied),
+            LoadError::Relocation(error) => write!(f, "{error}"),
+            LoadError::Derive { relocation, error } => write!(f, "relocation {relocation}: {error}"),
+        }
+    }
+}
+
+impl From<Refused> for LoadError {
+    fn from(refused: Refused) -> LoadError {
+        LoadError::Refused(refused)
+    }
+}
+
+impl Source<'_> {
+    /// Puts the capability, or the word, that a relocation of a purecap program wants.
+    fn relocate(&self, number: usize, relocation: &Relocation) -> Result<(), LoadError> {
+        let Authority { code, data, made, .. } = self.authority;
+        let origin = self.place.base.wrapping_add(self.layout.bias);
+        let at = origin.wrapping_add(relocation.address);
+        let derived = match &relocation.value {
+            Value::Word(addend) => {
+                let bias = self.place.seen.wrapping_add(self.layout.bias);
+                return Ok(user::copy_out(&addend.wrapping_add(bias).to_le_bytes(), data, at)?);
+            }
+            Value::Null(integer) => return Ok(user::copy_out(&u128::from(*integer).to_le_bytes(), data, at)?),
+            Value::Object {
+                bounds,
+                address,
+                writable,
+            } => {
+                let request = Derivation {
+                    base: origin.wrapping_add(bounds.start),
+                    length: bounds.end - bounds.start,
+                    permissions: if *writable {
+                        arch::data_permissions()
+                    } else {
+                        arch::read_only_permissions()
+                    },
+                    address: origin.wrapping_add(*address),
+                };
+                made.derive(data, &request)
+            }
+            Value::Function(address) => {
+                let request = Derivation {
+                    base: self.place.base + self.layout.code.start,
+                    length: self.layout.code.end - self.layout.code.start,
+                    permissions: arch::code_permissions(),
+                    address: origin.wrapping_add(*address),
+                };
+                made.derive_entry(code, &request)
+            }
+        };
+        derived.map_err(|error| LoadError::Derive {
+            relocation: number,
+            error,
+        })?;
+        user::store_capability(made, data, at)?;
+        Ok(())
+    }
+
+    /// Carries out the relocations from this one on, as many as one step may; the first one left, or none.
+    fn relocate_from(&self, from: usize) -> Result<Option<usize>, LoadError> {
+        if self.program.purecap {
+            for number in from..from + STEP_RELOCATIONS {
+                let Some(relocation) = self.program.relocation(self.elf, number) else {
+                    return Ok(None);
+                };
+                self.relocate(number, &relocation.map_err(LoadError::Relocation)?)?;
+            }
+            return Ok(Some(from + STEP_RELOCATIONS));
+        }
+        let origin = self.place.base.wrapping_add(self.layout.bias);
+        let bias = self.place.seen.wrapping_add(self.layout.bias);
+        let mut done = 0;
+        for [address, addend] in self.program.words(self.elf).skip(from).take(STEP_RELOCATIONS) {
+            let value = addend.wrapping_add(bias);
+            user::copy_out(&value.to_le_bytes(), &self.authority.data, origin.wrapping_add(address))?;
+            done += 1;
+        }
+        Ok((done == STEP_RELOCATIONS).then_some(from + done))
+    }
 }
 
 impl Load {
@@ -97,15 +197,15 @@ impl Load {
     /// Does the next step; true when there is none left.
     ///
     /// # Errors
-    /// [`Refused`] when the data capability does not cover the layout, which [`layout::plan`](crate::layout::plan)
-    /// excludes.
-    pub(crate) fn step(&mut self, source: &Source<'_>) -> Result<bool, Refused> {
+    /// [`LoadError`] when the data capability does not cover the layout, which [`layout::plan`](crate::layout::plan)
+    /// excludes, or when the bounds that a relocation of a purecap program asks for cannot be represented.
+    pub(crate) fn step(&mut self, source: &Source<'_>) -> Result<bool, LoadError> {
         let Source {
             elf,
             program,
             layout,
             block,
-            data,
+            authority: Authority { data, .. },
             place,
         } = *source;
         let origin = place.base.wrapping_add(layout.bias);
@@ -138,24 +238,15 @@ impl Load {
             },
             Stage::Tls(from) => match &program.tls {
                 Some(tls) => {
-                    let to = place.base + layout.tls.start + arch::TLS_OFFSET;
+                    let to = place.base + layout.tls_image;
                     copy(&tls.file, from, to)?.map_or(Stage::Relocation(0), Stage::Tls)
                 }
                 None => Stage::Relocation(0),
             },
             Stage::Relocation(from) => {
-                let bias = place.seen.wrapping_add(layout.bias);
-                let mut done = 0;
-                for relocation in program.relocations(elf).skip(from).take(STEP_RELOCATIONS) {
-                    let value = relocation.addend.wrapping_add(bias);
-                    user::copy_out(&value.to_le_bytes(), data, origin.wrapping_add(relocation.address))?;
-                    done += 1;
-                }
-                if done == STEP_RELOCATIONS {
-                    Stage::Relocation(from + done)
-                } else {
-                    Stage::StartBlock
-                }
+                let left = source.relocate_from(from);
+                source.authority.made.clear();
+                left?.map_or(Stage::StartBlock, Stage::Relocation)
             }
             Stage::StartBlock => {
                 user::copy_out(block, data, place.base + layout.start_block.start)?;

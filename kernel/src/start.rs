@@ -2,14 +2,14 @@
 
 use crate::archive::Archive;
 use crate::capfile::Capfile;
-use crate::cvm::{Cvm, Life};
+use crate::cvm::Life;
 use crate::elf::PAGE;
 use crate::pool::Pool;
 use crate::root::{EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::state::{MONITOR, Monitor};
 use crate::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
 use crate::thread::Scheduler;
-use crate::{console, manifest, panic, service, trap, tree};
+use crate::{console, manifest, panic, placement, service, trap, tree};
 use abi::image::ImageHeader;
 use alloc::boxed::Box;
 use alloc::format;
@@ -132,17 +132,11 @@ pub(crate) fn load(
         let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;
         monitor.capfiles.push(placed);
     }
-    for (id, spec) in specs.into_iter().enumerate() {
-        let name = spec.name.clone();
-        // cVMs of one program share its bytes. The manifest was checked to name members only.
-        let known = monitor.cvms.iter().find(|other| other.spec.runtime == spec.runtime);
-        let elf = known.map_or_else(
-            || aligned(archive.find(&spec.runtime).unwrap_or(&[])),
-            |other| other.elf,
-        );
-        let cvm = Cvm::place(id, spec, elf, &mut free).map_err(|error| format!("cVM {name}: {error}"))?;
+    // The manifest was checked to name members only.
+    let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
+    for cvm in placement::place_all(specs, elf_of, &mut free)? {
         let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
-        let frame = frame.map_err(|error| format!("cVM {name}: register frame: {error}"))?;
+        let frame = frame.map_err(|error| format!("cVM {}: register frame: {error}", cvm.spec.name))?;
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
         monitor.cvms.push(cvm);
     }

@@ -1,7 +1,7 @@
 //! The check of ELF programs.
 
 use super::build::*;
-use crate::elf::{ElfError, Program, Relocation};
+use crate::elf::{ElfError, Program};
 use proptest::prelude::*;
 
 fn refusal(bytes: &[u8]) -> ElfError {
@@ -28,14 +28,8 @@ fn a_sound_program_is_understood() {
         (program.entry, program.extent.clone(), program.text.clone()),
         (0x1004, 0x1000..0x3000, 0x1000..0x2000)
     );
-    let relocations: Vec<Relocation> = program.relocations(&bytes).collect();
-    assert_eq!(
-        relocations,
-        [Relocation {
-            address: 0x2008,
-            addend: 0x1010
-        }]
-    );
+    assert_eq!(program.words(&bytes).collect::<Vec<_>>(), [[0x2008, 0x1010]]);
+    assert!(!program.purecap && program.code == program.text);
     assert_eq!(program.segments[1].file, 0x400..0x4c0);
     assert_eq!(program.tls, None);
 }
@@ -59,7 +53,6 @@ fn a_header_that_lies_is_refused() {
         }
     );
     assert_eq!(change(16, &[1, 0]), ElfError::Kind(1));
-    assert_eq!(change(48, &arch::ELF_PURECAP_FLAGS.to_le_bytes()), ElfError::Purecap);
     assert!(
         matches!(change(54, &[57, 0]), ElfError::Header(_)),
         "size of a program header"
@@ -145,13 +138,71 @@ fn segments_that_lie_are_refused() {
 fn what_needs_a_dynamic_loader_is_refused() {
     assert_eq!(
         refusal(&second([INTERP, 4, 0x400, 0x2000, 0x10, 0x10])),
-        ElfError::Dynamic("PT_INTERP")
+        ElfError::Interpreter("(without a name)".into())
     );
-    for (tag, name) in [(1, "DT_NEEDED"), (17, "DT_REL"), (23, "DT_JMPREL"), (36, "DT_RELR")] {
+    for (tag, name) in [(17, "DT_REL"), (23, "DT_JMPREL"), (36, "DT_RELR")] {
         let mut bytes = program();
         bytes[0x460..0x468].copy_from_slice(&u64::to_le_bytes(tag));
         assert_eq!(refusal(&bytes), ElfError::Dynamic(name));
     }
+}
+
+#[test]
+fn what_a_dynamic_program_needs_is_named() {
+    let needing = |offset: u64, strings: [u64; 2], headers: &[Header]| {
+        let dynamic = words(&[1, offset, 5, strings[0], 10, strings[1], 0, 0]);
+        let mut all = vec![
+            [LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20],
+            [LOAD, READ_WRITE, 0x400, 0x2000, 0x100, 0x100],
+            [DYNAMIC, 4, 0x480, 0x2080, 0x40, 0x40],
+        ];
+        all.extend(headers);
+        let names = b"\0libc.so\0evil\x1b[2J\n\0";
+        refusal(&elf(3, 0x1000, &all, &[(0x480, &dynamic), (0x400, names)], 0x600))
+    };
+    let needed = |name: &str| ElfError::Needed(name.into());
+    let interpreter = [INTERP, 4, 0x401, 0x2001, 8, 8];
+    assert_eq!(needing(1, [0x2000, 0x20], &[]), needed("libc.so"));
+    assert_eq!(
+        needing(1, [0x2000, 0x20], &[interpreter]),
+        needed("libc.so"),
+        "rather than the interpreter"
+    );
+    assert_eq!(
+        needing(9, [0x2000, 0x20], &[]),
+        needed("evil?[2J?"),
+        "nothing that a terminal acts on"
+    );
+    assert_eq!(
+        needing(1, [0x2000, 5], &[]),
+        needed("libc"),
+        "no farther than the strings"
+    );
+    for (offset, strings) in [
+        (0x20, [0x2000, 0x20]),
+        (u64::MAX, [0x2000, 0x20]),
+        (1, [0x3000, 0x20]),
+        (1, [0x2000, u64::MAX]),
+    ] {
+        assert_eq!(needing(offset, strings, &[]), needed("(without a name)"));
+    }
+    assert_eq!(
+        refusal(&elf(
+            3,
+            0x1000,
+            &[
+                [LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20],
+                [INTERP, 4, 0x210, 0x1010, 11, 11]
+            ],
+            &[(0x210, b"/lib/ld.so\0")],
+            0x300
+        )),
+        ElfError::Interpreter("/lib/ld.so".into())
+    );
+    assert_eq!(
+        needed("libc.so").to_string(),
+        "dynamically linked: needs libc.so, expected a static program"
+    );
 }
 
 #[test]
@@ -220,8 +271,8 @@ proptest! {
                 prop_assert!(program.extent.start <= segment.address);
                 prop_assert!(segment.address + segment.memory_size <= program.extent.end);
             }
-            for relocation in program.relocations(bytes) {
-                prop_assert!(program.extent.contains(&relocation.address));
+            for [address, _] in program.words(bytes) {
+                prop_assert!(program.extent.contains(&address));
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::build::*;
 use crate::elf::Program;
-use crate::layout::{LayoutError, plan};
+use crate::layout::{Layout, LayoutError, Request, plan};
+use core::ops::Range;
 use proptest::prelude::*;
 
 fn fixed(address: u64) -> Program {
@@ -16,24 +17,37 @@ fn fixed(address: u64) -> Program {
     .unwrap()
 }
 
+/// Whether a capability can cover exactly this range of a cVM that lies at a multiple of its alignment.
+fn has_bounds(range: &Range<u64>) -> bool {
+    let length = range.end - range.start;
+    arch::representable(length).0 == length && range.start.is_multiple_of(arch::representable(length).1)
+}
+
 proptest! {
     #[test]
     fn parts_never_overlap_and_all_lie_within_the_size(
-        start_block in 88_u64..20_000, stack in 0_u64..1 << 20, heap in 0_u64..1 << 30, spare in 0_u64..1 << 20
+        start_block in 88_u64..20_000, stack in 0_u64..1 << 20, heap in 0_u64..1 << 30,
+        service in proptest::option::of(0_u64..1 << 20), spare in 0_u64..1 << 20
     ) {
         let program = Program::check(&program()).unwrap();
-        let smallest = plan(&program, None, start_block, stack, heap, None).unwrap();
+        let request = Request { start_block, stack, heap, service_stack: service, ..Request::default() };
+        let smallest = plan(&program, &request).unwrap();
         prop_assert_eq!(smallest.size % 4096, 0);
-        let layout = plan(&program, None, start_block, stack, heap, Some(smallest.size + spare)).unwrap();
-        let parts = [&layout.stack, &layout.program, &layout.tls, &layout.start_block, &layout.heap];
-        for pair in parts.windows(2) {
+        let layout = plan(&program, &Request { size: Some(smallest.size + spare), ..request }).unwrap();
+        let Layout { service_stack, stack: own_stack, program: taken, tls, start_block: block, .. } = &layout;
+        for pair in [service_stack, own_stack, taken, tls, block, &layout.heap].windows(2) {
             prop_assert!(pair[0].end <= pair[1].start);
+        }
+        for part in [service_stack, &layout.heap] {
+            prop_assert!(has_bounds(part), "{part:x?}");
         }
         prop_assert!(layout.heap.end <= layout.size);
         prop_assert!(layout.stack.end - layout.stack.start >= stack.max(4096));
-        prop_assert!(layout.stack.start == 0 && layout.program.start.is_multiple_of(4096));
+        prop_assert!(service_stack.end - service_stack.start >= service.map_or(0, |size| size.max(4096)));
+        prop_assert!(service.is_some() || layout.stack.start == 0);
+        prop_assert!(layout.stack.start.is_multiple_of(4096) && layout.program.start.is_multiple_of(4096));
         prop_assert!(layout.start_block.start.is_multiple_of(16) && layout.heap.start.is_multiple_of(16));
-        prop_assert_eq!(layout.heap.end - layout.heap.start, heap);
+        prop_assert_eq!(layout.heap.end - layout.heap.start, arch::representable(heap).0);
         prop_assert_eq!(layout.bias.wrapping_add(program.extent.start), layout.program.start);
     }
 }
@@ -41,10 +55,29 @@ proptest! {
 #[test]
 fn a_size_that_is_too_small_is_refused_with_what_is_needed() {
     let program = Program::check(&program()).unwrap();
-    let needed = plan(&program, None, 100, 4096, 4096, None).unwrap().size;
+    let needed = plan(
+        &program,
+        &Request {
+            start_block: 100,
+            stack: 4096,
+            heap: 4096,
+            ..Request::default()
+        },
+    )
+    .unwrap()
+    .size;
     let given = needed - 4096;
     assert_eq!(
-        plan(&program, None, 100, 4096, 4096, Some(given)),
+        plan(
+            &program,
+            &Request {
+                start_block: 100,
+                stack: 4096,
+                heap: 4096,
+                size: Some(given),
+                ..Request::default()
+            }
+        ),
         Err(LayoutError::Isolation { needed, given })
     );
 }
@@ -54,14 +87,29 @@ fn absurd_sizes_are_refused() {
     let program = Program::check(&program()).unwrap();
     for size in [u64::MAX, u64::MAX - 4095, (1 << 40) + 1] {
         assert_eq!(
-            plan(&program, None, 100, 0, 0, Some(size)),
+            plan(
+                &program,
+                &Request {
+                    start_block: 100,
+                    size: Some(size),
+                    ..Request::default()
+                }
+            ),
             Err(LayoutError::TooLarge),
             "{size:#x}"
         );
     }
     for (stack, heap) in [(u64::MAX, 0), (0, u64::MAX), (1 << 41, 0), (1 << 39, 1 << 39)] {
         assert_eq!(
-            plan(&program, None, 100, stack, heap, None),
+            plan(
+                &program,
+                &Request {
+                    start_block: 100,
+                    stack,
+                    heap,
+                    ..Request::default()
+                }
+            ),
             Err(LayoutError::TooLarge),
             "{stack:#x} {heap:#x}"
         );
@@ -71,7 +119,16 @@ fn absurd_sizes_are_refused() {
 #[test]
 fn a_fixed_program_keeps_its_addresses() {
     let program = fixed(0x8200_1000);
-    let layout = plan(&program, Some(0x8200_0000), 100, 4096, 0, None).unwrap();
+    let layout = plan(
+        &program,
+        &Request {
+            base: Some(0x8200_0000),
+            start_block: 100,
+            stack: 4096,
+            ..Request::default()
+        },
+    )
+    .unwrap();
     assert_eq!(
         (layout.program, layout.bias),
         (0x1000..0x2000, 0x8200_0000_u64.wrapping_neg())
@@ -88,12 +145,36 @@ fn a_fixed_program_outside_of_its_isolation_is_refused() {
         base,
     };
     assert_eq!(
-        plan(&program, Some(0x8200_2000), 100, 0, 0, None),
+        plan(
+            &program,
+            &Request {
+                base: Some(0x8200_2000),
+                start_block: 100,
+                ..Request::default()
+            }
+        ),
         Err(error(0x8200_2000))
     );
     assert_eq!(
-        plan(&program, Some(0x8200_0000), 100, 0, 0, Some(0x1000)),
+        plan(
+            &program,
+            &Request {
+                base: Some(0x8200_0000),
+                start_block: 100,
+                size: Some(0x1000),
+                ..Request::default()
+            }
+        ),
         Err(error(0x8200_0000))
     );
-    assert_eq!(plan(&program, None, 100, 0, 0, None), Err(LayoutError::NoBase));
+    assert_eq!(
+        plan(
+            &program,
+            &Request {
+                start_block: 100,
+                ..Request::default()
+            }
+        ),
+        Err(LayoutError::NoBase)
+    );
 }

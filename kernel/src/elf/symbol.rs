@@ -1,0 +1,146 @@
+//! Symbols: those that relocations name, and the handler of a cVM that serves others.
+
+use super::bytes::{double, loaded_range, name, word};
+use super::section::Sections;
+use super::{ElfError, Program, Segment, is_code};
+use abi::hostcall::HANDLER;
+use alloc::string::String;
+
+/// Bytes of a symbol.
+const SYMBOL_SIZE: u64 = 24;
+/// Section types of symbol tables.
+const SHT_SYMTAB: u32 = 2;
+const SHT_DYNSYM: u32 = 11;
+/// Section number of a symbol that is not defined.
+const SHN_UNDEF: u16 = 0;
+/// Symbol types.
+pub(super) const STT_NOTYPE: u8 = 0;
+pub(super) const STT_OBJECT: u8 = 1;
+pub(super) const STT_FUNC: u8 = 2;
+/// Binding of a symbol that may be absent.
+const STB_WEAK: u8 = 2;
+
+/// The dynamic symbol table, by linked addresses as the dynamic section gives them.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct SymbolTable {
+    pub(super) start: u64,
+    /// Bytes of an entry, 0 = not said.
+    pub(super) entry_size: u64,
+    pub(super) strings: u64,
+    pub(super) strings_size: u64,
+    /// The hash table, which knows the number of symbols.
+    pub(super) hash: Option<u64>,
+}
+
+/// One symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Symbol {
+    name: u32,
+    info: u8,
+    section: u16,
+    /// Address as linked.
+    pub(super) value: u64,
+    /// Bytes.
+    pub(super) size: u64,
+}
+
+impl Symbol {
+    /// STT_….
+    pub(super) fn kind(&self) -> u8 {
+        self.info & 0xf
+    }
+
+    pub(super) fn is_defined(&self) -> bool {
+        self.section != SHN_UNDEF
+    }
+
+    pub(super) fn is_weak(&self) -> bool {
+        self.info >> 4 == STB_WEAK
+    }
+
+    /// `entry` has [`SYMBOL_SIZE`] bytes.
+    fn read(entry: &[u8]) -> Symbol {
+        Symbol {
+            name: word(entry, 0),
+            info: entry[4],
+            section: u16::from_le_bytes([entry[6], entry[7]]),
+            value: double(entry, 8),
+            size: double(entry, 16),
+        }
+    }
+}
+
+impl SymbolTable {
+    /// The symbol with this number.
+    pub(super) fn get(&self, segments: &[Segment], bytes: &[u8], index: u32) -> Option<Symbol> {
+        let address = self.start.checked_add(u64::from(index) * SYMBOL_SIZE)?;
+        let range = loaded_range(segments, address, SYMBOL_SIZE)?;
+        [0, SYMBOL_SIZE]
+            .contains(&self.entry_size)
+            .then(|| Symbol::read(&bytes[range]))
+    }
+
+    /// The name at an offset of the string table, fit for a message.
+    pub(super) fn name(&self, segments: &[Segment], bytes: &[u8], offset: u64) -> String {
+        let length = self.strings_size.saturating_sub(offset);
+        let address = self.strings.wrapping_add(offset);
+        let range = loaded_range(segments, address, length);
+        name(range.map_or(&[], |range| &bytes[range]))
+    }
+
+    /// The name of a symbol, fit for a message.
+    pub(super) fn name_of(&self, segments: &[Segment], bytes: &[u8], symbol: &Symbol) -> String {
+        self.name(segments, bytes, u64::from(symbol.name))
+    }
+
+    /// The bytes of symbols and strings: as many symbols as the hash table says, or as lie before the strings.
+    fn tables<'a>(&self, segments: &[Segment], bytes: &'a [u8]) -> Option<[&'a [u8]; 2]> {
+        let count = match self.hash.and_then(|hash| loaded_range(segments, hash, 8)) {
+            Some(hash) => u64::from(word(&bytes[hash], 4)),
+            None => self.strings.checked_sub(self.start)? / SYMBOL_SIZE,
+        };
+        let symbols = loaded_range(segments, self.start, count * SYMBOL_SIZE)?;
+        let strings = loaded_range(segments, self.strings, self.strings_size)?;
+        Some([&bytes[symbols], &bytes[strings]])
+    }
+}
+
+/// Address of the handler in a table of symbols.
+fn handler_in([symbols, strings]: [&[u8]; 2]) -> Option<u64> {
+    symbols.chunks_exact(SYMBOL_SIZE as usize).find_map(|entry| {
+        if ![STT_FUNC, STT_NOTYPE].contains(&(entry[4] & 0xf)) {
+            return None;
+        }
+        let symbol = Symbol::read(entry);
+        let name = strings.get(symbol.name as usize..)?;
+        let named = name.strip_prefix(HANDLER.as_bytes())?.first() == Some(&0);
+        (named && symbol.is_defined()).then_some(symbol.value)
+    })
+}
+
+impl Program {
+    /// Looks for the function that serves the hostcalls of others, in the symbol table or the dynamic one; each symbol is
+    /// looked at once.
+    ///
+    /// # Errors
+    /// [`ElfError`] when the section headers are not in the file, or the symbol is no code.
+    pub(crate) fn find_handler(&mut self, bytes: &[u8]) -> Result<(), ElfError> {
+        let sections = Sections::read(bytes)?;
+        let of_kind = |kind: u32| {
+            let sections = sections.as_ref()?;
+            let symbols = sections.iter().find(|section| section.kind == kind)?;
+            let strings = sections.get(symbols.link)?;
+            handler_in([&bytes[symbols.file(bytes)?], &bytes[strings.file(bytes)?]])
+        };
+        let loaded = || {
+            let table = self.symbols.as_ref()?.tables(&self.segments, bytes)?;
+            handler_in(table)
+        };
+        let handler = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM)).or_else(loaded);
+        if let Some(address) = handler.filter(|address| !is_code(&self.segments, *address)) {
+            return Err(ElfError::Handler(address));
+        }
+        self.handler = handler;
+        Ok(())
+    }
+}
