@@ -95,17 +95,17 @@
 .macro seal_entry cd, cs
     SEAL_RB \cd, \cs
 .endm
-// These two leave only the permissions to load data and capabilities, and only the one to execute; x17 is scratch.
+// These leave only the permissions to load data and capabilities, to execute, to store data; x17 is scratch.
 .macro only_load cd, cs
-    mov x17, #0x3fffe & ~(1 << 17 | 1 << 14)
+    immediate 17, 0x3fffe & ~(1 << 17 | 1 << 14)
     CLRPERM \cd, \cs, 17
 .endm
 .macro only_execute cd, cs
-    mov x17, #0x3fffe & ~(1 << 15)
+    immediate 17, 0x3fffe & ~(1 << 15)
     CLRPERM \cd, \cs, 17
 .endm
 .macro only_store cd, cs
-    mov x17, #0x3fffe & ~(1 << 16)
+    immediate 17, 0x3fffe & ~(1 << 16)
     CLRPERM \cd, \cs, 17
 .endm
 .macro get_tag rd, cs
@@ -148,7 +148,7 @@
     base_register str, x\rs, \cs, \offset
     .endif
 .endm
-.macro load_half_word rd, cs, offset=0
+.macro load_word_32 rd, cs, offset=0
     base_register ldr, w\rd, \cs, \offset
 .endm
 .macro load_byte rd, cs, offset=0
@@ -269,8 +269,8 @@ end_\name\():
 // --- Relocations: a fragment {{address, length and permissions}} in the slot, and its record in .rela.dyn ---
 
 .set R_MORELLO_RELATIVE, 0xe803
-.macro capability_slot name, object, offset, size, permissions
-    .pushsection .data.rel.ro.purecap, "aw", @progbits
+.macro capability_slot name, object, offset, size, permissions, section=purecap
+    .pushsection .data.rel.ro.\section, "aw", @progbits
     .balign 16
 slot_\name\():
     .quad \object, (\size) + (\permissions << 56)
@@ -282,12 +282,12 @@ slot_\name\():
 .macro data_pointer name, object, size, offset=0
     capability_slot \name, \object, \offset, \size, 2
 .endm
-.macro constant_pointer name, object, size, offset=0
-    capability_slot \name, \object, \offset, \size, 1
+.macro constant_pointer name, object, size, offset=0, section=purecap
+    capability_slot \name, \object, \offset, \size, 1, \section
 .endm
 // A function has the bounds of all code, which is linked at 0, and its address as addend.
-.macro function_pointer name, function
-    capability_slot \name, 0, \function, purecap_code_size, 4
+.macro function_pointer name, function, section=purecap
+    capability_slot \name, 0, \function, purecap_code_size, 4, \section
 .endm
 
 // DT_RELA, DT_RELASZ, DT_RELAENT, DT_NULL.

@@ -24,3 +24,14 @@ object_\name\():
     .popsection
     data_pointer \name, object_\name, \size
 .endm
+
+// An entry of the table of commands: its name, and the function that carries it out.
+.macro command name, function
+    .pushsection .rodata.purecap, "a", @progbits
+.Lcommand\@:
+    .ascii "\name"
+.Lend_command\@:
+    .popsection
+    constant_pointer command_name_\function, .Lcommand\@, .Lend_command\@ - .Lcommand\@, 0, commands
+    function_pointer command_\function, \function, commands
+.endm

@@ -87,7 +87,7 @@
 .macro seal_entry cd, cs
     CSealEntry \cd, \cs
 .endm
-// These two leave only the permissions to load data and capabilities, and only the one to execute; x31 is scratch.
+// These leave only the permissions to load data and capabilities, to execute, to store data; x31 is scratch.
 .macro only_load cd, cs
     li x31, 1 << 0 | 1 << 2 | 1 << 4
     CAndPerm \cd, \cs, 31
@@ -129,7 +129,7 @@
 .macro store_word rs, cs, offset=0
     sd x\rs, \offset(x\cs)
 .endm
-.macro load_half_word rd, cs, offset=0
+.macro load_word_32 rd, cs, offset=0
     lwu x\rd, \offset(x\cs)
 .endm
 .macro load_byte rd, cs, offset=0
@@ -235,8 +235,8 @@ end_\name\():
 
 // --- Relocations: a slot, and its record {{location, object, offset, size, permissions}} in __cap_relocs ---
 
-.macro capability_slot name, object, offset, size, permissions
-    .pushsection .data.rel.ro.purecap, "aw", @progbits
+.macro capability_slot name, object, offset, size, permissions, section=purecap
+    .pushsection .data.rel.ro.\section, "aw", @progbits
     .balign 16
 slot_\name\():
     .zero 16
@@ -248,11 +248,11 @@ slot_\name\():
 .macro data_pointer name, object, size, offset=0
     capability_slot \name, \object, \offset, \size, 0
 .endm
-.macro constant_pointer name, object, size, offset=0
-    capability_slot \name, \object, \offset, \size, 1 << 62
+.macro constant_pointer name, object, size, offset=0, section=purecap
+    capability_slot \name, \object, \offset, \size, 1 << 62, \section
 .endm
-.macro function_pointer name, function
-    capability_slot \name, \function, 0, end_\function - code_\function, 1 << 63
+.macro function_pointer name, function, section=purecap
+    capability_slot \name, \function, 0, end_\function - code_\function, 1 << 63, \section
 .endm
 
 // DT_RISCV_CHERI___CAPRELOCS and DT_RISCV_CHERI___CAPRELOCSSZ, DT_NULL.

@@ -14,19 +14,19 @@
 
 pub use abi::Hostcall;
 
-/// Defines the whole program: the file in `asm/` with this name.
+/// Defines the whole program: the files in `asm/` with these names, one after the other.
 #[macro_export]
 macro_rules! program {
-    ($file:literal) => {
+    ($($file:literal),+) => {
         #[cfg(target_arch = "riscv64")]
         $crate::assemble!(
-            "riscv64.s", $file,
+            "riscv64.s", [$($file),+],
             zero 0, lr 1, sp 2, a0 10, a1 11, a2 12, a3 13, a4 14, a5 15, a6 16, a7 17,
             t0 5, t1 6, t2 7, t3 28, t4 29, s0 8, s1 9, s2 18, s3 19, s4 20, s5 21
         );
         #[cfg(target_arch = "aarch64")]
         $crate::assemble!(
-            "aarch64.s", $file,
+            "aarch64.s", [$($file),+],
             zero 31, lr 30, sp 31, a0 0, a1 1, a2 2, a3 3, a4 4, a5 5, a6 6, a7 7,
             t0 9, t1 10, t2 11, t3 12, t4 13, s0 19, s1 20, s2 21, s3 22, s4 23, s5 24
         );
@@ -37,7 +37,7 @@ macro_rules! program {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! assemble {
-    ($machine:literal, $file:literal, $($register:ident $number:literal),+) => {
+    ($machine:literal, [$($file:literal),+], $($register:ident $number:literal),+) => {
         ::core::arch::global_asm!(
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/asm/", $machine)),
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/asm/relocations.s")),
@@ -58,7 +58,7 @@ macro_rules! assemble {
             // A program need not use every register.
             $(concat!("// {", stringify!($register), "}"),)+
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/asm/runtime.s")),
-            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/asm/", $file)),
+            $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/asm/", $file)),)+
             hostcall_null = const $crate::Hostcall::Null as u64,
             hostcall_exit = const $crate::Hostcall::Exit as u64,
             hostcall_yield = const $crate::Hostcall::Yield as u64,
