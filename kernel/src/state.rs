@@ -91,6 +91,8 @@ impl Monitor {
             Err(error) => {
                 log::error!("{}: cannot start: {error}", cvm.spec.name);
                 cvm.life = Life::Ended(End::Failed);
+                self.server_ended(id, None);
+                self.client_ended(id);
             }
         }
     }
@@ -128,8 +130,7 @@ impl Monitor {
             );
         } else {
             cvm.life = Life::Ended(end);
-            cvm.authority.code.clear();
-            cvm.authority.data.clear();
+            cvm.authority.clear();
         }
         self.server_ended(id, served);
         self.client_ended(id);

@@ -137,3 +137,21 @@ pub(super) fn program() -> Vec<u8> {
         0x600,
     )
 }
+
+/// The program above, with a symbol table that exports a handler at 0x1008.
+pub(super) fn server() -> Vec<u8> {
+    let mut bytes = program();
+    let name = format!("\0{}\0", abi::hostcall::HANDLER);
+    let (symbols, strings, sections) = (0x4a0, 0x4d0, 0x500);
+    // A global function, defined in section 1; the first symbol is NULL.
+    let symbol = words(&[1 | 0x12 << 32 | 1 << 48, 0x1008, 4]);
+    bytes[symbols + 24..symbols + 48].copy_from_slice(&symbol);
+    bytes[strings..strings + name.len()].copy_from_slice(name.as_bytes());
+    let table = words(&[2 << 32, 0, 0, symbols as u64, 48, 2 | 1 << 32, 8, 24]);
+    let names = words(&[3 << 32, 0, 0, strings as u64, name.len() as u64, 0, 1, 0]);
+    bytes[sections + 64..sections + 128].copy_from_slice(&table);
+    bytes[sections + 128..sections + 192].copy_from_slice(&names);
+    bytes[40..48].copy_from_slice(&(sections as u64).to_le_bytes());
+    bytes[58..62].copy_from_slice(&[64, 0, 3, 0]);
+    bytes
+}
