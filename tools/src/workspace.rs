@@ -7,6 +7,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use object::elf::ELFMAG;
 use serde::Deserialize;
 
 use crate::Architecture;
@@ -203,6 +204,10 @@ impl Workspace {
                 continue;
             }
             let file = fs::read(&path).map_err(at(&path))?;
+            // Cargo keeps files of its own there.
+            if !file.starts_with(&ELFMAG) {
+                continue;
+            }
             let patches = elf::patches(&file).map_err(|source| WorkspaceError::Program {
                 path: path.clone(),
                 source,
