@@ -59,6 +59,9 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive_entry(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
+        if !request.permissions.contains(Permissions::EXECUTE) {
+            return Err(DeriveError::Permissions);
+        }
         self.set(derived(parent, request)?.set_flags(CAPABILITY_MODE).seal_entry());
         Ok(())
     }
