@@ -267,9 +267,9 @@ function authority
     get_thread {s0}
     get_length {t0}, {s0}
     report t_thread, {t0}
-    load_byte {t0}, {s0}
+    load_byte {t0}, {s0}, THREAD_LOCAL
     report t_template, {t0}
-    load_byte {t0}, {s0}, 20
+    load_byte {t0}, {s0}, THREAD_LOCAL + 28
     report t_zero, {t0}
     hostcall HOSTCALL_HEAP
     get_tag {t0}, {a0}
