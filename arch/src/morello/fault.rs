@@ -75,19 +75,20 @@ pub fn describe(frame: &Frame) -> Fault {
     fault
 }
 
-/// What stopped a jump, and the PCC that did: an integer jump far away leaves an untagged PCC with shifted bounds, and a
-/// processor may notice the closed page first. In either case the target was out of the bounds that the program has. A
-/// jump to something that never was a code capability leaves a PCC without the permissions of one.
+/// What stopped a jump, and the PCC that did: an integer jump far away leaves an untagged PCC with shifted bounds, the
+/// permissions are still those of the program. And a processor may notice the closed page before it looks at PCC, which
+/// would have refused as well.
 fn jump(frame: &Frame, kind: FaultKind) -> (FaultKind, Decoded) {
-    let code = frame.code().decoded();
-    let known = if code.tag { Some(code) } else { frame.start_code() };
-    let known = known.filter(|known| known.permissions == code.permissions);
-    match known {
-        Some(known) if !known.in_bounds(frame.pc(), 4) && matches!(kind, FaultKind::Tag | FaultKind::Access) => {
-            (FaultKind::Bounds, known)
-        }
-        _ => (kind, code),
-    }
+    let (left, pc) = (frame.code().decoded(), frame.pc());
+    let is_far = |start: &Decoded| !left.tag && start.permissions == left.permissions && !start.in_bounds(pc, 4);
+    let code = frame.start_code().filter(is_far).unwrap_or(left);
+    let kind = match kind {
+        FaultKind::Tag | FaultKind::Access if !code.tag => FaultKind::Tag,
+        FaultKind::Tag | FaultKind::Access if !code.permissions.contains(Permissions::EXECUTE) => FaultKind::Permission,
+        FaultKind::Tag | FaultKind::Access if !code.in_bounds(pc, 4) => FaultKind::Bounds,
+        kind => kind,
+    };
+    (kind, code)
 }
 
 /// The fault status code of an abort.
