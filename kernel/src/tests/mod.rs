@@ -8,6 +8,7 @@ mod layout;
 mod manifest;
 mod monitor;
 mod pool;
+mod purecap;
 mod service;
 mod start;
 mod symbols;
