@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod console;
+mod cvm;
 mod elf;
 mod layout;
 mod manifest;

@@ -1,0 +1,409 @@
+//! What a cVM is made of when it is loaded: memory, registers, capabilities.
+
+use super::build::*;
+use super::purecap::*;
+use crate::cvm::Cvm;
+use crate::manifest::CvmSpec;
+use crate::placement::place_all;
+use crate::pool::Pool;
+use crate::root::{EntryId, Ledger, POOL};
+use abi::Errno;
+use abi::manifest::RestartPolicy;
+use abi::start::StartHeader;
+use arch::{Frame, Slot, stand_in, user};
+use capability::{Decoded, Permissions};
+use std::ops::Range;
+
+pub(super) const POOL_START: u64 = 0x8040_0000;
+pub(super) const POOL_END: u64 = 0x8080_0000;
+
+/// What the manifest says of a cVM when it says nothing but its name and its program.
+pub(super) fn spec(name: &str, runtime: &str) -> CvmSpec {
+    CvmSpec {
+        name: name.into(),
+        runtime: runtime.into(),
+        args: Vec::new(),
+        env: Vec::new(),
+        isolation_base: None,
+        isolation_size: None,
+        heap: 0,
+        stack: 0x4000,
+        priority: 0,
+        restart: RestartPolicy::Never,
+        restart_limit: 0,
+        restart_delay: 0,
+        wait: -1,
+        server: None,
+        call_budget: 0,
+        within: None,
+        service_stack: 0x2000,
+        families: u32::MAX,
+    }
+}
+
+fn ledger() -> (Ledger, EntryId) {
+    let mut ledger = Ledger::new(arch::root());
+    let permissions = arch::service_stack_permissions() | arch::code_permissions();
+    let root = (Ledger::ROOT, arch::root());
+    let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
+    (ledger, pool.unwrap())
+}
+
+/// Places cVMs, all of one program.
+fn placed(specs: Vec<CvmSpec>, elf: Vec<u8>) -> Vec<Cvm> {
+    let elf: &'static [u8] = elf.leak();
+    place_all(specs, |_| elf, &mut Pool::new(POOL_START..POOL_END)).unwrap()
+}
+
+/// A cVM of this program, placed.
+fn alone(elf: Vec<u8>) -> Cvm {
+    let heap = CvmSpec {
+        heap: 5000,
+        ..spec("alone", "program")
+    };
+    placed(vec![heap], elf).pop().unwrap()
+}
+
+/// Loads a cVM; returns the frame it starts with.
+fn load(cvm: &mut Cvm) -> Box<Frame> {
+    let (mut ledger, pool) = ledger();
+    load_in(cvm, &mut ledger, pool)
+}
+
+fn load_in(cvm: &mut Cvm, ledger: &mut Ledger, pool: EntryId) -> Box<Frame> {
+    extern "C" fn handler(frame: &'static Frame) -> &'static Frame {
+        frame
+    }
+    let frame = Frame::boxed(&POOL, handler).unwrap();
+    cvm.begin(ledger, pool, 0).unwrap();
+    while cvm.loading.is_some() {
+        cvm.load(&frame).unwrap();
+    }
+    frame
+}
+
+fn register(frame: &Frame, name: &str) -> Decoded {
+    frame.registers().find(|(other, _)| *other == name).unwrap().1
+}
+
+/// Asserts bounds, permissions and address of a capability.
+fn assert_is(what: &Decoded, range: Range<u64>, permissions: Permissions, address: u64) {
+    assert!(what.tag, "{what}");
+    assert_eq!((what.base, what.top), (range.start, u128::from(range.end)), "{what}");
+    assert_eq!((what.permissions, what.address), (permissions, address), "{what}");
+}
+
+/// A program with a relocation of every kind, and TLS.
+fn every_kind() -> Purecap {
+    let kind = |kind| kind_of(kind);
+    let mut elf = Purecap {
+        relative: vec![
+            [0x4000, kind(arch::Relocation::Relative), 0x4008],
+            [0x3000, kind(arch::Relocation::Symbol) | 1 << 32, 0],
+            [0x3020, kind(arch::Relocation::Fragment), 4],
+        ],
+        procedures: vec![[0x3040, kind(arch::Relocation::Symbol) | 2 << 32, 8]],
+        capabilities: vec![
+            [0x4020, 0x1010, 4, 0x20, CONSTANT],
+            [0x4030, 0, 9, 0, 0],
+            [0x4ff0, 0x2010, 0, 4, FUNCTION],
+        ],
+        ..Purecap::new()
+    };
+    elf.pokes.push((0x460, words(&[0x4010, 0x20 | 2 << 56])));
+    elf.pokes.push((0x4e8, words(&[u64::MAX])));
+    elf.headers.push([TLS, 4, 0x4c0, 0x4000, 8, 0x18]);
+    elf
+}
+
+#[test]
+fn a_purecap_cvm_starts_with_capabilities_for_its_parts_and_nothing_else() {
+    let mut cvm = alone(every_kind().bytes());
+    let frame = load(&mut cvm);
+    let memory = cvm.memory();
+    let at = |part: &Range<u64>| memory.start + part.start..memory.start + part.end;
+    let layout = cvm.layout.clone();
+    let origin = memory.start.wrapping_add(layout.bias);
+    let code = register(&frame, "pc");
+    assert_is(
+        &code,
+        origin + 0x1000..origin + 0x4000,
+        arch::code_permissions(),
+        origin + 0x2004,
+    );
+    assert!(code.capability_mode, "{code}");
+    let stack = at(&layout.stack);
+    assert_is(
+        &register(&frame, "stack"),
+        stack.clone(),
+        arch::data_permissions(),
+        stack.end,
+    );
+    let tls = at(&layout.tls);
+    assert_eq!(tls.end - tls.start, 0x18 + arch::TLS_OFFSET);
+    assert_is(
+        &register(&frame, "thread"),
+        tls.clone(),
+        arch::data_permissions(),
+        tls.start,
+    );
+    let block = at(&layout.start_block);
+    assert_is(
+        &register(&frame, "a0"),
+        block.clone(),
+        arch::read_only_permissions(),
+        block.start,
+    );
+    assert_eq!(frame.argument(1), cvm.block.len() as u64);
+    let tagged = frame.registers().filter(|(_, what)| what.tag).map(|(name, _)| name);
+    let mut tagged: Vec<&str> = tagged.collect();
+    tagged.sort_unstable();
+    assert_eq!(tagged, ["a0", "pc", "stack", "thread"], "no data capability");
+    let parts = [
+        &layout.stack,
+        &layout.program,
+        &layout.tls,
+        &layout.start_block,
+        &layout.heap,
+    ];
+    for pair in parts.windows(2) {
+        assert!(pair[0].end <= pair[1].start, "{layout:x?}");
+    }
+    let header: [u8; StartHeader::SIZE] = stand_in::memory(block.start, StartHeader::SIZE).try_into().unwrap();
+    assert_eq!(StartHeader::from_bytes(&header).unwrap().base, memory.start, "absolute");
+    assert!(!arch::data_permissions().contains(Permissions::STORE_LOCAL));
+}
+
+#[test]
+fn every_relocation_makes_exactly_the_capability_that_it_may() {
+    let mut cvm = alone(every_kind().bytes());
+    load(&mut cvm);
+    let memory = cvm.memory();
+    let origin = memory.start.wrapping_add(cvm.layout.bias);
+    let linked = |address: u64| origin + address;
+    let at = |address: u64| stand_in::capability(linked(address)).unwrap_or_else(|| panic!("{address:#x} has no tag"));
+    let code = linked(0x1000)..linked(0x4000);
+    for (place, address) in [(0x3000, 0x2011), (0x4ff0, 0x2010)] {
+        let sentry = at(place);
+        assert_is(&sentry, code.clone(), arch::code_permissions(), linked(address));
+        assert!(
+            sentry.seal == capability::Seal::Sentry && sentry.capability_mode,
+            "{sentry}"
+        );
+    }
+    let object = linked(0x4010)..linked(0x4030);
+    assert_is(&at(0x3020), object.clone(), arch::data_permissions(), linked(0x4014));
+    assert_is(&at(0x3040), object, arch::data_permissions(), linked(0x4018));
+    let constant = linked(0x1010)..linked(0x1030);
+    assert_is(&at(0x4020), constant, arch::read_only_permissions(), linked(0x1014));
+    let word = u64::from_le_bytes(stand_in::memory(linked(0x4000), 8).try_into().unwrap());
+    assert_eq!(word, linked(0x4008));
+    assert_eq!(
+        stand_in::memory(linked(0x4030), 16),
+        [&[9][..], &[0; 15]].concat(),
+        "null and its addend"
+    );
+    let tags = (memory.start..memory.end)
+        .step_by(16)
+        .filter(|at| stand_in::capability(*at).is_some());
+    assert_eq!(tags.count(), 5, "and nowhere else");
+    assert!(!cvm.authority.made.decoded().tag, "none is kept");
+    assert_eq!(
+        stand_in::memory(memory.start + cvm.layout.tls_image, 8),
+        stand_in::memory(linked(0x4000), 8)
+            .iter()
+            .map(|_| 0)
+            .collect::<Vec<u8>>()
+    );
+}
+
+#[test]
+fn a_step_of_a_load_carries_out_a_bounded_number_of_relocations() {
+    let mut elf = Purecap::new();
+    // 300 relocations, in a segment of their own.
+    let entries: Vec<u64> = (0..300)
+        .flat_map(|index| [0x3000 + index % 8 * 16, 0x4000, 0, index, 0])
+        .collect();
+    elf.headers[0][4..].fill(0x4000);
+    for header in &mut elf.headers[1..] {
+        header[3] += 0x4000;
+    }
+    let mut entries = entries;
+    for entry in entries.chunks_exact_mut(5) {
+        entry[0] += 0x4000;
+        entry[1] += 0x4000;
+    }
+    let table = words(&entries);
+    elf.tags = vec![0x7000_c000, 0x1000 + 0xe00 - 0x600, 0x7000_c001, table.len() as u64];
+    let mut bytes = elf.bytes();
+    bytes[24..32].copy_from_slice(&0x6004_u64.to_le_bytes());
+    bytes.resize(0x600 + 0x4000, 0);
+    bytes[0xe00..0xe00 + table.len()].copy_from_slice(&table);
+    let mut cvm = alone(bytes);
+    let (mut ledger, pool) = ledger();
+    let frame = load_in(&mut cvm, &mut ledger, pool);
+    cvm.begin(&mut ledger, pool, 0).unwrap();
+    let place = cvm.place.base.wrapping_add(cvm.layout.bias) + 0x7000;
+    let mut seen = Vec::new();
+    while cvm.loading.is_some() {
+        cvm.load(&frame).unwrap();
+        // The place that entry number 8n takes says how many there have been.
+        let length = stand_in::capability(place).map(|what| what.top - u128::from(what.base));
+        if seen.last() != Some(&length) {
+            seen.push(length);
+        }
+    }
+    let after_memory = seen.iter().skip_while(|length| length.is_some()).skip(1);
+    assert_eq!(after_memory.collect::<Vec<_>>(), [&Some(120), &Some(248), &Some(296)]);
+}
+
+#[test]
+fn bounds_that_cannot_be_represented_end_the_load_and_name_the_relocation() {
+    let mut elf = Purecap {
+        capabilities: vec![[0x3000, 0x4000, 0, 8, 0], [0x3010, 0x4001, 0, 0x8001, 0]],
+        ..Purecap::new()
+    };
+    elf.headers[3][5] = 0x10000;
+    let mut cvm = alone(elf.bytes());
+    let (mut ledger, pool) = ledger();
+    cvm.begin(&mut ledger, pool, 0).unwrap();
+    extern "C" fn handler(frame: &'static Frame) -> &'static Frame {
+        frame
+    }
+    let frame = Frame::boxed(&POOL, handler).unwrap();
+    let error = loop {
+        if let Err(error) = cvm.load(&frame) {
+            break error;
+        }
+        assert!(cvm.loading.is_some(), "a load that ended well");
+    };
+    assert_eq!(error, "relocation 1: bounds or address are not representable");
+    assert!(!cvm.authority.made.decoded().tag);
+}
+
+#[test]
+fn a_later_life_gets_the_same_capabilities_and_no_ledger_entry() {
+    let mut cvm = alone(every_kind().bytes());
+    let (mut ledger, pool) = ledger();
+    let before = ledger.len();
+    let all = |frame: &Frame| {
+        frame
+            .registers()
+            .map(|(name, what)| format!("{name} {what}"))
+            .collect::<Vec<_>>()
+    };
+    let first = all(&load_in(&mut cvm, &mut ledger, pool));
+    assert_eq!(ledger.len(), before + 5, "memory, code, stack, start block, tls");
+    cvm.authority.clear();
+    assert!(!cvm.authority.data.decoded().tag && !cvm.authority.code.decoded().tag);
+    assert_eq!(all(&load_in(&mut cvm, &mut ledger, pool)), first);
+    assert_eq!(ledger.len(), before + 5);
+}
+
+#[test]
+fn a_program_without_tls_has_no_thread_pointer() {
+    let mut cvm = alone(Purecap::new().bytes());
+    let thread = register(&load(&mut cvm), "thread");
+    assert!(!thread.tag && thread.address == 0, "{thread}");
+}
+
+#[test]
+fn the_heap_is_one_capability_with_exactly_its_bounds() {
+    for elf in [program(), Purecap::new().bytes()] {
+        let mut cvm = alone(elf.clone());
+        load(&mut cvm);
+        let slot = Slot::null();
+        let heap = cvm.place.base + cvm.layout.heap.start..cvm.place.base + cvm.layout.heap.end;
+        assert!(heap.end - heap.start >= 5000);
+        assert_eq!(cvm.heap(&slot), Ok(heap.end - heap.start));
+        assert_is(&slot.decoded(), heap.clone(), arch::data_permissions(), heap.start);
+        let mut none = placed(vec![spec("none", "program")], elf).pop().unwrap();
+        load(&mut none);
+        let slot = Slot::null();
+        assert_eq!(none.heap(&slot), Err(Errno::ENOMEM));
+        assert!(!slot.decoded().tag);
+    }
+}
+
+/// A client and the server of its hostcalls, which has this program.
+fn served(elf: Vec<u8>) -> Cvm {
+    let client = CvmSpec {
+        server: Some(1),
+        ..spec("client", "program")
+    };
+    let mut cvms = placed(vec![client, spec("server", "program")], elf);
+    let (server, client) = (cvms.pop().unwrap(), cvms.pop().unwrap());
+    assert!(client.layout.service_stack.is_empty(), "only who serves has one");
+    server
+}
+
+/// A purecap program that exports a handler at 0x2021.
+fn purecap_server() -> Vec<u8> {
+    let mut elf = every_kind();
+    elf.relative.remove(1);
+    elf.procedures.clear();
+    elf.pokes.push((0xa18, words(&[1 | 0x12 << 32 | 1 << 48, 0x2021, 8])));
+    elf.pokes
+        .push((0xb80, format!("\0{}\0", abi::hostcall::HANDLER).into_bytes()));
+    elf.bytes()
+}
+
+#[test]
+fn a_handler_starts_on_the_service_stack_which_alone_takes_local_capabilities() {
+    for (elf, handler) in [(server(), 0x1008), (purecap_server(), 0x2021)] {
+        let mut cvm = served(elf);
+        let (mut ledger, pool) = ledger();
+        let main = load_in(&mut cvm, &mut ledger, pool);
+        let service = &cvm.layout.service_stack;
+        let stack = cvm.place.base + service.start..cvm.place.base + service.end;
+        assert!(stack.end - stack.start >= 0x2000 && stack.start.is_multiple_of(64));
+        let frame = load_in(&mut cvm, &mut ledger, pool);
+        cvm.start_handler(&frame).unwrap();
+        let purecap = cvm.program.purecap;
+        let holder = register(&frame, if purecap { "stack" } else { "spare" });
+        assert_is(&holder, stack.clone(), arch::service_stack_permissions(), stack.end);
+        assert!(holder.permissions.contains(Permissions::STORE_LOCAL));
+        assert_eq!(register(&frame, "stack").address, stack.end);
+        assert_eq!(register(&frame, "data").tag, !purecap);
+        assert_eq!(frame.pc(), cvm.place.base.wrapping_add(cvm.layout.bias) + handler);
+        assert_eq!(
+            format!("{}", register(&frame, "thread")),
+            format!("{}", register(&main, "thread"))
+        );
+        let others = main
+            .registers()
+            .chain(frame.registers())
+            .filter(|(_, what)| what.tag && what.base != stack.start);
+        for (name, what) in others {
+            assert!(!what.permissions.contains(Permissions::STORE_LOCAL), "{name} {what}");
+        }
+    }
+}
+
+#[test]
+fn what_was_lent_is_gone_from_the_service_stack() {
+    let mut cvm = served(server());
+    let frame = load(&mut cvm);
+    cvm.start_handler(&frame).unwrap();
+    let top = cvm.place.base + cvm.layout.service_stack.end;
+    let bottom = cvm.place.base + cvm.layout.service_stack.start;
+    let data = &cvm.authority.data;
+    for place in [bottom, top - 16] {
+        user::store_capability(data, data, place).unwrap();
+        assert!(stand_in::capability(place).is_some());
+    }
+    user::store_capability(data, data, top).unwrap();
+    cvm.clear_service_stack();
+    assert!(stand_in::capability(bottom).is_none() && stand_in::capability(top - 16).is_none());
+    assert!(stand_in::capability(top).is_some(), "beyond it");
+    cvm.authority.clear();
+    cvm.clear_service_stack();
+}
+
+#[test]
+fn a_program_without_handler_serves_nobody() {
+    let mut cvm = served(program());
+    let frame = load(&mut cvm);
+    assert_eq!(cvm.program.handler, None);
+    assert_eq!(cvm.start_handler(&frame), Err("no function syscall_handler".into()));
+}
