@@ -10,7 +10,7 @@ const DATA: i64 = 4096;
 
 /// A register by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
+pub enum Register {
     /// The stack pointer.
     Stack,
     /// Hostcall argument 0 to 5; 0 is the result, too.
@@ -22,23 +22,41 @@ pub(super) enum Register {
 }
 
 /// Collects the instructions of a program.
-pub(super) struct Assembler {
+pub struct Assembler {
     arch: Architecture,
+    relocates: bool,
     words: Vec<u32>,
 }
 
 use Architecture::{CheriRiscv, Morello};
 
 impl Assembler {
-    pub(super) fn new(arch: Architecture) -> Assembler {
+    /// No instruction yet.
+    pub fn new(arch: Architecture) -> Assembler {
         Assembler {
             arch,
+            relocates: false,
             words: Vec::new(),
         }
     }
 
+    /// The same for where integer addresses of a cVM count from 0 wherever its memory lies.
+    pub fn relocating(self, relocates: bool) -> Assembler {
+        Assembler { relocates, ..self }
+    }
+
+    /// Whether integer addresses count from 0.
+    pub fn relocates(&self) -> bool {
+        self.relocates
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Architecture {
+        self.arch
+    }
+
     /// The program with these bytes at the start of its page of data, the rest of which is zero.
-    pub(super) fn elf(&self, data: &[u8]) -> Elf {
+    pub fn elf(&self, data: &[u8]) -> Elf {
         let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert!(bytes.len() as i64 <= DATA, "the code is longer than a page");
         let mut elf = Elf::program(self.arch, &bytes);
@@ -47,11 +65,12 @@ impl Assembler {
     }
 
     /// Bytes so far.
-    pub(super) fn here(&self) -> i64 {
+    pub fn here(&self) -> i64 {
         self.words.len() as i64 * 4
     }
 
-    fn number(&self, register: Register) -> u32 {
+    /// Number of a register in the instruction set.
+    pub fn number(&self, register: Register) -> u32 {
         match (self.arch, register) {
             (CheriRiscv, Register::Stack) => 2,
             (CheriRiscv, Register::Argument(index)) => 10 + index,
@@ -63,13 +82,14 @@ impl Assembler {
         }
     }
 
-    fn push(&mut self, word: u32) -> &mut Assembler {
+    /// Any instruction.
+    pub fn push(&mut self, word: u32) -> &mut Assembler {
         self.words.push(word);
         self
     }
 
     /// `to` = `value`, 0 to 2047.
-    pub(super) fn set(&mut self, to: Register, value: u32) -> &mut Assembler {
+    pub fn set(&mut self, to: Register, value: u32) -> &mut Assembler {
         let to = self.number(to);
         match self.arch {
             CheriRiscv => self.push(i_type(0x13, 0, to, 0, value.into())), // ADDI to, zero, value
@@ -78,7 +98,7 @@ impl Assembler {
     }
 
     /// `to` = `from` + `value`, -2048 to 2047.
-    pub(super) fn add(&mut self, to: Register, from: Register, value: i64) -> &mut Assembler {
+    pub fn add(&mut self, to: Register, from: Register, value: i64) -> &mut Assembler {
         let (to, from) = (self.number(to), self.number(from));
         match self.arch {
             CheriRiscv => self.push(i_type(0x13, 0, to, from, value)), // ADDI
@@ -88,7 +108,7 @@ impl Assembler {
     }
 
     /// `to` = `to` + `from`.
-    pub(super) fn add_register(&mut self, to: Register, from: Register) -> &mut Assembler {
+    pub fn add_register(&mut self, to: Register, from: Register) -> &mut Assembler {
         let (to, from) = (self.number(to), self.number(from));
         match self.arch {
             CheriRiscv => self.push(from << 20 | to << 15 | to << 7 | 0x33),
@@ -97,7 +117,7 @@ impl Assembler {
     }
 
     /// `to` = `to` - `from`.
-    pub(super) fn subtract_register(&mut self, to: Register, from: Register) -> &mut Assembler {
+    pub fn subtract_register(&mut self, to: Register, from: Register) -> &mut Assembler {
         let (to, from) = (self.number(to), self.number(from));
         match self.arch {
             CheriRiscv => self.push(0x4000_0000 | from << 20 | to << 15 | to << 7 | 0x33),
@@ -106,7 +126,7 @@ impl Assembler {
     }
 
     /// `to` = `to` | `from`.
-    pub(super) fn or(&mut self, to: Register, from: Register) -> &mut Assembler {
+    pub fn or(&mut self, to: Register, from: Register) -> &mut Assembler {
         let (to, from) = (self.number(to), self.number(from));
         match self.arch {
             CheriRiscv => self.push(from << 20 | to << 15 | 6 << 12 | to << 7 | 0x33),
@@ -115,7 +135,7 @@ impl Assembler {
     }
 
     /// `to` = address of the data.
-    pub(super) fn data_address(&mut self, to: Register) -> &mut Assembler {
+    pub fn data_address(&mut self, to: Register) -> &mut Assembler {
         let (register, distance) = (self.number(to), DATA - self.here());
         match self.arch {
             CheriRiscv => {
@@ -130,7 +150,7 @@ impl Assembler {
     }
 
     /// `to` = 8 bytes where the capability in `base` points.
-    pub(super) fn load_through(&mut self, to: Register, base: Register) -> &mut Assembler {
+    pub fn load_through(&mut self, to: Register, base: Register) -> &mut Assembler {
         let (to, base) = (self.number(to), self.number(base));
         match self.arch {
             CheriRiscv => self.push(0x7d << 25 | 11 << 20 | base << 15 | to << 7 | 0x5b), // LD.CAP
@@ -139,7 +159,7 @@ impl Assembler {
     }
 
     /// `to` = 8 bytes at `base` + `offset`.
-    pub(super) fn load(&mut self, to: Register, base: Register, offset: i64) -> &mut Assembler {
+    pub fn load(&mut self, to: Register, base: Register, offset: i64) -> &mut Assembler {
         let (to, base) = (self.number(to), self.number(base));
         match self.arch {
             CheriRiscv => self.push(i_type(0x03, 3, to, base, offset)),
@@ -148,7 +168,7 @@ impl Assembler {
     }
 
     /// 8 bytes at `base` + `offset` = `from`.
-    pub(super) fn store(&mut self, from: Register, base: Register, offset: i64) -> &mut Assembler {
+    pub fn store(&mut self, from: Register, base: Register, offset: i64) -> &mut Assembler {
         let (from, base) = (self.number(from), self.number(base));
         match self.arch {
             CheriRiscv => self.push(s_type(3, base, from, offset)),
@@ -157,7 +177,7 @@ impl Assembler {
     }
 
     /// `to` = capability at `base` + `offset`, through DDC.
-    pub(super) fn load_capability(&mut self, to: Register, base: Register, offset: i64) -> &mut Assembler {
+    pub fn load_capability(&mut self, to: Register, base: Register, offset: i64) -> &mut Assembler {
         let (to, base) = (self.number(to), self.number(base));
         match self.arch {
             CheriRiscv => self.push(i_type(0x0f, 2, to, base, offset)), // LC
@@ -166,7 +186,7 @@ impl Assembler {
     }
 
     /// Capability at `base` + `offset`, through DDC, = `from`.
-    pub(super) fn store_capability(&mut self, from: Register, base: Register, offset: i64) -> &mut Assembler {
+    pub fn store_capability(&mut self, from: Register, base: Register, offset: i64) -> &mut Assembler {
         let (from, base) = (self.number(from), self.number(base));
         match self.arch {
             CheriRiscv => self.push(s_type(4, base, from, offset)), // SC
@@ -175,7 +195,7 @@ impl Assembler {
     }
 
     /// `to` = DDC.
-    pub(super) fn read_ddc(&mut self, to: Register) -> &mut Assembler {
+    pub fn read_ddc(&mut self, to: Register) -> &mut Assembler {
         let to = self.number(to);
         match self.arch {
             CheriRiscv => self.push(1 << 25 | 1 << 20 | to << 7 | 0x5b), // CSpecialRW to, DDC, c0
@@ -184,7 +204,7 @@ impl Assembler {
     }
 
     /// `to` = PCC, with some address.
-    pub(super) fn read_pcc(&mut self, to: Register) -> &mut Assembler {
+    pub fn read_pcc(&mut self, to: Register) -> &mut Assembler {
         let register = self.number(to);
         match self.arch {
             CheriRiscv => self.push(1 << 25 | register << 7 | 0x5b), // CSpecialRW to, PCC, c0
@@ -196,7 +216,7 @@ impl Assembler {
     }
 
     /// Goes on `distance` bytes from here when `register` is not zero.
-    pub(super) fn branch_not_zero(&mut self, register: Register, distance: i64) -> &mut Assembler {
+    pub fn branch_not_zero(&mut self, register: Register, distance: i64) -> &mut Assembler {
         let (register, distance) = (self.number(register), distance as u32);
         match self.arch {
             CheriRiscv => self.push(
@@ -213,7 +233,7 @@ impl Assembler {
     }
 
     /// Goes on `distance` bytes from here.
-    pub(super) fn jump(&mut self, distance: i64) -> &mut Assembler {
+    pub fn jump(&mut self, distance: i64) -> &mut Assembler {
         let distance = distance as u32;
         match self.arch {
             CheriRiscv => self.push(
@@ -228,7 +248,7 @@ impl Assembler {
     }
 
     /// Makes a hostcall with the arguments as they are.
-    pub(super) fn hostcall(&mut self, call: Hostcall) -> &mut Assembler {
+    pub fn hostcall(&mut self, call: Hostcall) -> &mut Assembler {
         let (number, instruction) = match self.arch {
             CheriRiscv => (17, 0x0000_0073), // a7, ECALL
             Morello => (8, 0xd400_0001),     // x8, SVC #0
@@ -237,12 +257,12 @@ impl Assembler {
     }
 
     /// Ends the cVM.
-    pub(super) fn exit(&mut self, code: u32) -> &mut Assembler {
+    pub fn exit(&mut self, code: u32) -> &mut Assembler {
         self.set(Register::Argument(0), code).hostcall(Hostcall::Exit)
     }
 
     /// Traps: all bits zero are no instruction of either architecture.
-    pub(super) fn illegal(&mut self) -> &mut Assembler {
+    pub fn illegal(&mut self) -> &mut Assembler {
         self.push(0)
     }
 }

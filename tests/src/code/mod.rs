@@ -1,6 +1,7 @@
 //! Programs in machine code, for what no compiler would write. Each is a position-independent ELF file.
 
-mod assembler;
+pub mod assembler;
+pub mod attack;
 
 use abi::Hostcall;
 use abi::hostcall::{STREAM_INPUT, STREAM_OUTPUT};

@@ -1,0 +1,1 @@
+//! The list in docs/attacks.md.

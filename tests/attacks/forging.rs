@@ -1,0 +1,686 @@
+//! Making a capability out of nothing, or a greater one out of a lesser one.
+
+use abi::FaultKind::{Access, Bounds, Capability, Illegal, Misaligned, Permission, Seal, Tag, Type};
+use tests::code::assembler::Register::{self, Scratch, Stack};
+use tests::code::attack::Attacker;
+
+use crate::catalogue::Fate::{Absent, Killed, Nothing};
+use crate::catalogue::{Attack, Group, each, either, everywhere, killed, program};
+
+pub(crate) const GROUP: Group = Group {
+    title: "Forging and amplifying capabilities",
+    promise: "1: a cVM holds its own text and its own memory, and nothing that it does gives it more",
+    attacks: ATTACKS,
+};
+
+const A: Register = Scratch(0);
+const B: Register = Scratch(1);
+const C: Register = Scratch(2);
+const D: Register = Scratch(3);
+
+/// What the 64 bits above the address of a capability over everything are.
+const ROOT_METADATA: [u64; 2] = [0xffff_0000_0000_0000, 0xffff_c000_0001_0005];
+
+const ATTACKS: &[Attack] = &[
+    program(
+        "widen-upwards",
+        "set bounds of DDC one page longer",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            a.read_ddc(A).constant(C, 4096);
+            a.base_of(B, A).set_address(A, A, B).length_of(B, A);
+            a.add_register(B, C);
+            a.set_bounds(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "widen-downwards",
+        "move DDC a page below its base and set bounds there",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            a.read_ddc(A).constant(B, 4096_u64.wrapping_neg());
+            a.offset(A, A, B).constant(B, 8192);
+            a.set_bounds(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "widen-exactly",
+        "the same with the instruction that wants exact bounds",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            a.read_ddc(A).constant(B, 1 << 32);
+            a.set_bounds_exact(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "widen-to-everything",
+        "set bounds of 2^64 - 1 bytes",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            a.read_ddc(A).constant(B, u64::MAX);
+            a.set_bounds(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "widen-narrowed",
+        "narrow DDC to 16 bytes and set the old bounds again",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            a.data_capability(A).set(B, 16);
+            a.set_bounds(A, A, B).set(B, 64);
+            a.set_bounds(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "rounded-bounds",
+        "ask for bounds that cannot be exact and read behind the old ones",
+        either(Killed(Bounds), Killed(Bounds)),
+        |a| {
+            // One byte less than all, which is rounded up, but never beyond the authority.
+            a.read_ddc(A);
+            a.base_of(B, A).set_address(A, A, B).length_of(B, A).copy(C, A);
+            a.add(D, B, -1);
+            a.set_bounds(A, A, D).offset(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "wander-and-return",
+        "move a capability 2^40 bytes away and back",
+        killed(Tag),
+        |a| {
+            a.data_capability(A).constant(B, 1 << 40);
+            a.offset(A, A, B).constant(B, (1_u64 << 40).wrapping_neg());
+            a.offset(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "wander-to-victim",
+        "move DDC to the victim's secret",
+        killed(Tag),
+        |a| {
+            let secret = a.secret();
+            a.read_ddc(A).constant(B, secret);
+            a.set_address(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "wander-to-the-end",
+        "move DDC to its end, where it is representable, and load",
+        killed(Bounds),
+        |a| {
+            a.read_ddc(A);
+            a.base_of(B, A).length_of(C, A).add_register(B, C);
+            a.set_address(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "forge-from-integers",
+        "write the bits of the root as integers and load them as a capability",
+        killed(Tag),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0);
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "forge-in-register",
+        "use the address of the secret in a register as a capability",
+        killed(Tag),
+        |a| {
+            let secret = a.secret();
+            a.constant(A, secret).load_through(B, A);
+        },
+    ),
+    program(
+        "build-from-bits",
+        "rebuild the root from its bits with DDC as authority",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0).read_ddc(C);
+            a.build(B, C, B).load_through(B, B);
+        },
+    ),
+    program(
+        "build-victims-memory",
+        "rebuild DDC with the victim's bounds",
+        each(Killed(Tag), Killed(Bounds), Killed(Tag)),
+        |a| {
+            // The bits of the own DDC with an address that moves its bounds along.
+            let victim = a.victim();
+            a.data_address(A).read_ddc(B).store_capability(B, A, 0);
+            a.constant(B, victim)
+                .store(B, A, 0)
+                .load_capability(B, A, 0)
+                .read_ddc(C);
+            a.build(B, C, B).load_through(B, B);
+        },
+    ),
+    program(
+        "build-with-system-permission",
+        "rebuild PCC with all permissions",
+        each(Killed(Tag), Killed(Capability), Killed(Tag)),
+        |a| {
+            let mask = if a.is_riscv() { 0x0fff << 48 } else { 0x3ffff << 46 };
+            a.data_address(A).read_pcc(B).store_capability(B, A, 0).load(C, A, 8);
+            a.constant(D, mask).or(C, D).store(C, A, 8);
+            a.load_capability(C, A, 0).build(C, B, C).load_through(C, C);
+        },
+    ),
+    program(
+        "build-from-untagged-authority",
+        "rebuild the root with its own bits as authority",
+        killed(Tag),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0);
+            a.build(B, B, B).load_through(B, B);
+        },
+    ),
+    program(
+        "build-from-sealed-bits",
+        "rebuild a sentry: at most an own capability comes of it",
+        everywhere(Nothing),
+        |a| {
+            // CHERI-RISC-V gives nothing or an unsealed copy of what the authority covers, as Morello does.
+            a.read_pcc(A).seal_entry(B, A);
+            a.build(C, A, B);
+            within(a, C, A);
+        },
+    ),
+    program(
+        "readd-permissions",
+        "drop the permission to store, then ask for all",
+        killed(Permission),
+        |a| {
+            let store = if a.is_riscv() { !(1 << 3) } else { 1 << 16 };
+            let all = if a.is_riscv() { u64::MAX } else { 0 };
+            a.data_capability(A).constant(B, store);
+            a.restrict(A, A, B).constant(B, all);
+            a.restrict(A, A, B).store_through(B, A);
+        },
+    ),
+    program(
+        "execute-data",
+        "jump through a capability to own data",
+        either(Killed(Permission), Killed(Access)),
+        |a| {
+            a.data_capability(A).jump_to_capability(A);
+        },
+    ),
+    program(
+        "write-through-pcc",
+        "store through the own PCC",
+        killed(Permission),
+        |a| {
+            a.read_pcc(A).store_through(B, A);
+        },
+    ),
+    program(
+        "seal-with-ddc",
+        "use DDC as a key to seal with",
+        each(Killed(Tag), Killed(Permission), Killed(Tag)),
+        |a| {
+            a.data_capability(A).data_capability(B);
+            a.seal(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "seal-with-integers",
+        "use otypes 0 to 31 as untagged keys to seal with",
+        each(Nothing, Killed(Tag), Nothing),
+        |a| {
+            a.data_capability(A);
+            for otype in 0..32 {
+                a.set(B, otype);
+                a.seal(C, A, B).must_be_untagged(C, 1);
+            }
+            a.exit(0);
+        },
+    ),
+    program(
+        "unseal-with-guesses",
+        "unseal a sentry with otypes 0 to 15 and -4 to -1 as keys",
+        each(Nothing, Killed(Tag), Nothing),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A);
+            for otype in (0..16).chain(u64::MAX - 3..=u64::MAX) {
+                a.constant(B, otype).unseal(C, A, B).must_be_untagged(C, 1);
+            }
+            a.exit(0);
+        },
+    ),
+    program(
+        "unseal-with-ddc",
+        "unseal a sentry with the own memory as keys",
+        each(Killed(Tag), Killed(Type), Killed(Tag)),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A).data_capability(B);
+            a.unseal(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "seal-conditionally",
+        "take over the type of a sentry with the conditional seal",
+        each(Nothing, Killed(Seal), Nothing),
+        |a| {
+            // Without a usable key the source comes back as it was.
+            a.read_pcc(A).seal_entry(B, A).data_capability(C);
+            a.seal_conditionally(D, C, B);
+            a.data_capability(A);
+            within(a, D, A);
+        },
+    ),
+    program(
+        "copy-type",
+        "make a key of the type of a sentry",
+        each(Nothing, Nothing, Nothing),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A).data_capability(B);
+            a.copy_type(C, B, A).must_be_untagged(C, 1).exit(0);
+        },
+    ),
+    program("load-through-sentry", "load through a sentry", killed(Seal), |a| {
+        a.read_pcc(A).seal_entry(A, A).load_through(B, A);
+    }),
+    program(
+        "move-sentry",
+        "move a sentry by four bytes and enter it",
+        each(Killed(Tag), Killed(Seal), Killed(Tag)),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A).set(B, 4);
+            a.offset(A, A, B).jump_to_capability(A);
+        },
+    ),
+    program(
+        "set-address-of-sentry",
+        "set the address of a sentry and enter it",
+        each(Killed(Tag), Killed(Seal), Killed(Tag)),
+        |a| {
+            a.read_pcc(A)
+                .address_of(B, A)
+                .seal_entry(A, A)
+                .set_address(A, A, B)
+                .jump_to_capability(A);
+        },
+    ),
+    program(
+        "bounds-of-sentry",
+        "set bounds of a sentry and load through it",
+        each(Killed(Tag), Killed(Seal), Killed(Tag)),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A).set(B, 16);
+            a.set_bounds(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "sentry-of-data",
+        "make a sentry of own data and enter it",
+        either(Killed(Permission), Killed(Access)),
+        |a| {
+            a.data_capability(A).seal_entry(A, A).jump_to_capability(A);
+        },
+    ),
+    program(
+        "enter-by-integer",
+        "jump through an untagged capability to the monitor",
+        either(Killed(Tag), Killed(Bounds)),
+        |a| {
+            let monitor = a.platform.monitor();
+            a.constant(A, monitor).jump_to_capability(A);
+        },
+    ),
+    program(
+        "invoke-unsealed",
+        "invoke a pair of unsealed capabilities",
+        either(Killed(Seal), Killed(Tag)),
+        |a| {
+            a.read_pcc(A).data_capability(B);
+            invoke(a);
+        },
+    ),
+    program(
+        "invoke-sentries",
+        "invoke a pair of sentries, which all have the same type",
+        either(Killed(Seal), Killed(Tag)),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A).data_capability(B).seal_entry(B, B);
+            invoke(a);
+        },
+    ),
+    program(
+        "invoke-mismatch",
+        "invoke a sentry with unsealed data",
+        either(Killed(Seal), Killed(Tag)),
+        |a| {
+            a.read_pcc(A).seal_entry(A, A).data_capability(B);
+            invoke(a);
+        },
+    ),
+    program(
+        "overwrite-parts",
+        "overwrite each byte of a capability in memory: no tag stays",
+        everywhere(Nothing),
+        |a| {
+            a.data_address(A).read_ddc(B).constant(D, 0x80);
+            for byte in 0..16 {
+                a.store_capability(B, A, 0);
+                a.store_byte(D, A, byte).load_capability(C, A, 0);
+                a.must_be_untagged(C, byte + 1);
+            }
+            a.exit(0);
+        },
+    ),
+    program(
+        "overwrite-with-the-same",
+        "overwrite a word of a capability with what it holds",
+        killed(Tag),
+        |a| {
+            a.data_address(A).read_ddc(B).store_capability(B, A, 0);
+            a.load(C, A, 8).store(C, A, 8).load_capability(B, A, 0);
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "overwrite-across",
+        "store a word that reaches into the next capability by a byte: neither keeps its tag",
+        everywhere(Nothing),
+        |a| {
+            a.data_address(A)
+                .read_ddc(B)
+                .store_capability(B, A, 0)
+                .store_capability(B, A, 16);
+            if a.is_riscv() {
+                // Misaligned stores need not exist: a byte of each.
+                a.store_byte(C, A, 15).store_byte(C, A, 16);
+            } else {
+                a.push(0xf800_0000 | 12 << 12 | 19 << 5 | 21); // STUR x21, [x19, #12]
+            }
+            for offset in [0, 16] {
+                a.load_capability(C, A, offset);
+                a.must_be_untagged(C, 1);
+            }
+            a.exit(0);
+        },
+    ),
+    program("copy-bytes", "copy a capability byte by byte", killed(Tag), |a| {
+        a.data_address(A).read_ddc(B).store_capability(B, A, 0);
+        for byte in 0..16 {
+            a.load_byte(C, A, byte).store_byte(C, A, 16 + byte);
+        }
+        a.load_capability(B, A, 16);
+        a.load_through(B, B);
+    }),
+    program(
+        "copy-words",
+        "copy a capability word by word onto a tagged one",
+        killed(Tag),
+        |a| {
+            a.data_address(A)
+                .read_ddc(B)
+                .store_capability(B, A, 0)
+                .store_capability(B, A, 16);
+            for word in [0, 8] {
+                a.load(C, A, word).store(C, A, 16 + word);
+            }
+            a.load_capability(B, A, 16);
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "splice-halves",
+        "join the address of one capability with the bounds of another",
+        killed(Tag),
+        |a| {
+            let secret = a.secret();
+            a.data_address(A).read_ddc(B).store_capability(B, A, 0);
+            a.constant(C, secret).store(C, A, 0).load_capability(B, A, 0);
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "load-between",
+        "load a capability from between two",
+        killed(Misaligned),
+        |a| {
+            a.data_address(A)
+                .read_ddc(B)
+                .store_capability(B, A, 0)
+                .store_capability(B, A, 16);
+            a.add(A, A, 8).load_capability(B, A, 0);
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "store-between",
+        "store a capability between two granules",
+        killed(Misaligned),
+        |a| {
+            a.data_address(A).read_ddc(B).add(A, A, 8).store_capability(B, A, 0);
+        },
+    ),
+    program(
+        "load-without-permission",
+        "load a capability through one that may load data only",
+        killed(Tag),
+        |a| {
+            let mask = if a.is_riscv() { !(1 << 4) } else { 1 << 14 };
+            a.data_address(A).read_ddc(B).store_capability(B, A, 0);
+            a.constant(C, mask)
+                .data_capability(D)
+                .restrict(D, D, C)
+                .load_capability_through(B, D)
+                .load_through(B, B);
+        },
+    ),
+    program(
+        "store-without-permission",
+        "store a capability through one that may store data only",
+        either(Killed(Permission), Killed(Permission)),
+        |a| {
+            let mask = if a.is_riscv() { !(1 << 5) } else { 1 << 13 };
+            a.constant(C, mask).data_capability(D).restrict(D, D, C).read_ddc(B);
+            a.store_capability_through(B, D);
+        },
+    ),
+    program(
+        "exchange-for-forged",
+        "exchange a capability in memory for forged bits: the memory loses its tag",
+        killed(Tag),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0)
+                .read_ddc(C)
+                .store_capability(C, A, 16)
+                .add(A, A, 16);
+            a.exchange_capability(D, B, A).load_capability(B, A, 0);
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "conditional-forgery",
+        "reserve a tagged granule, change it, store forged bits conditionally",
+        everywhere(Nothing),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0)
+                .read_ddc(C)
+                .store_capability(C, A, 16)
+                .add(A, A, 16);
+            a.load_reserved_capability(D, A)
+                .store_conditional_capability(C, B, A)
+                .load_capability(B, A, 0);
+            // Stored: untagged. Not stored: the own DDC.
+            a.read_ddc(C);
+            within(a, B, C);
+        },
+    ),
+    program(
+        "reserve-tagged-store-integer",
+        "reserve a capability and conditionally store half of another",
+        everywhere(Nothing),
+        |a| {
+            a.data_address(A).read_ddc(B).store_capability(B, A, 0);
+            a.load_reserved(C, A)
+                .store_conditional(D, C, A)
+                .load_capability(C, A, 0);
+            // When it was stored, the tag is gone.
+            a.tag_of(C, C).must_be_equal(C, D, 1).exit(0);
+        },
+    ),
+    program(
+        "compare-and-swap-forged",
+        "compare and swap forged bits for equal bits with a tag",
+        either(Absent, Killed(Tag)),
+        |a| {
+            // Compares with the same bits untagged; whether or not that is equal, what is loaded then must not be forged.
+            forge(a);
+            a.load_capability(B, A, 0)
+                .store_capability(B, A, 16)
+                .load_capability(C, A, 16)
+                .add(A, A, 16);
+            a.push(0xa2a0_7c00 | 20 << 16 | 19 << 5 | 21).load_capability(B, A, 0); // CAS c20, c21, [x19]
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "load-pair-forged",
+        "load a pair of a forged and a true capability",
+        either(Absent, Killed(Tag)),
+        |a| {
+            forge(a);
+            a.read_ddc(B)
+                .store_capability(B, A, 16)
+                .push(0x42c0_0000 | 21 << 10 | 19 << 5 | 20); // LDP c20, c21, [x19]
+            a.load_through(A, B);
+        },
+    ),
+    program(
+        "set-high",
+        "replace bounds and permissions in a register",
+        either(Killed(Tag), Absent),
+        |a| {
+            a.data_capability(A).constant(B, ROOT_METADATA[0]);
+            a.push(0x16 << 25 | 19 << 20 | 18 << 15 | 18 << 7 | 0x5b)
+                .load_through(B, A); // CSetHigh
+        },
+    ),
+    program(
+        "set-tag",
+        "set the tag of forged bits",
+        either(Absent, Killed(Illegal)),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0)
+                .set(C, 1)
+                .push(0xc2c0_8000 | 21 << 16 | 20 << 5 | 20); // SCTAG
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "store-tags",
+        "set the tags of forged bits in memory",
+        either(Absent, Killed(Illegal)),
+        |a| {
+            forge(a);
+            a.constant(B, 15)
+                .push(0xc2c4_9000 | 19 << 5 | 20)
+                .load_capability(B, A, 0); // STCT
+            a.load_through(B, B);
+        },
+    ),
+    program(
+        "flags-as-address",
+        "set flag bits of a capability, which are the top bits of its address",
+        either(Absent, Killed(Bounds)),
+        |a| {
+            // The bounds stay where they were: loading above them is refused as ever.
+            a.read_ddc(A).constant(C, 0xff << 56);
+            a.base_of(B, A).set_address(A, A, B).length_of(B, A);
+            a.push(0xc2c0_e000 | 21 << 16 | 19 << 5 | 19); // SCFLGS
+            a.offset(A, A, B).load_through(B, A);
+        },
+    ),
+    program(
+        "load-branch-forged",
+        "branch through a pair in memory of which the code is forged",
+        either(Absent, Killed(Bounds)),
+        |a| {
+            forge(a);
+            a.load_capability(B, A, 0).store_capability(B, A, 16).data_capability(B);
+            a.push(0xc2c3_5000 | 20 << 5 | 20); // SEAL c20, c20, LPB
+            a.push(0xc2c4_1000 | 20 << 5 | 29); // LDPBR c29, [c20]
+        },
+    ),
+    program(
+        "pointer-from-null",
+        "make a capability from an integer with NULL as authority",
+        either(Killed(Tag), Absent),
+        |a| {
+            // Register 0 as authority would be DDC: NULL has to stand in another one.
+            let secret = a.secret();
+            a.constant(A, secret)
+                .set(B, 0)
+                .push(0x13 << 25 | 18 << 20 | 19 << 15 | 18 << 7 | 0x5b)
+                .load_through(B, A);
+        },
+    ),
+    program(
+        "pointer-from-ddc",
+        "make a capability from an integer with DDC as authority",
+        either(Killed(Tag), Killed(Tag)),
+        |a| {
+            let secret = a.secret();
+            a.address(A, secret)
+                .word(0x13 << 25 | 18 << 20 | 18 << 7 | 0x5b, 0xc2c5_9000 | 19 << 5 | 19); // CFromPtr, CVTD
+            a.load_through(B, A);
+        },
+    ),
+    program(
+        "stack-as-capability",
+        "use the stack pointer as a capability",
+        killed(Tag),
+        |a| {
+            if a.is_riscv() {
+                a.load_through(A, Stack);
+            } else {
+                a.push(0xc2c1_d000 | 31 << 5 | 19).load_through(A, A); // CPY c19, csp
+            }
+        },
+    ),
+];
+
+/// Scratch register 0 = the data, at whose start it writes the bits of a capability over everything.
+fn forge(a: &mut Attacker) {
+    let metadata = ROOT_METADATA[usize::from(!a.is_riscv())];
+    let secret = a.secret();
+    a.data_address(A);
+    a.constant(B, secret).store(B, A, 0);
+    a.constant(B, metadata).store(B, A, 8);
+}
+
+/// Exits with 0 when a capability is untagged or has the bounds of another one, and with 1 otherwise.
+fn within(a: &mut Attacker, capability: Register, authority: Register) {
+    let (one, other) = (Scratch(7), Scratch(8));
+    a.tag_of(one, capability)
+        .branch_not_zero(one, 8)
+        .jump(8)
+        .jump(16)
+        .exit(0);
+    a.base_of(one, capability)
+        .base_of(other, authority)
+        .must_be_equal(one, other, 1);
+    a.length_of(one, capability)
+        .length_of(other, authority)
+        .must_be_equal(one, other, 1);
+    a.exit(0);
+}
+
+/// CInvoke or BRS with code in A and data in B.
+fn invoke(a: &mut Attacker) {
+    a.word(
+        0x7e << 25 | 19 << 20 | 18 << 15 | 1 << 7 | 0x5b,
+        0xc2c0_8400 | 20 << 16 | 19 << 5,
+    );
+}

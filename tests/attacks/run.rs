@@ -1,0 +1,189 @@
+//! Boots attacks next to a victim, and judges what became of either.
+
+use std::fmt::Write;
+
+use abi::manifest::RestartPolicy;
+use tests::code::attack::{Attacker, Victim, victim_base};
+use tests::report::LedgerEntry;
+use tests::{Board, Outcome, Platform, Scenario};
+use tools::manifest::{CvmSpec, Restart};
+
+use crate::catalogue::{Attack, Fate, Group, Means};
+
+/// Name and program of the victim.
+const VICTIM: &str = "victim";
+const MILLISECOND: u64 = 1_000_000;
+
+/// The victim next to the attacks of a group: it looks until all of them have long ended.
+const LONG_LIVED: Victim = Victim {
+    rounds: 120,
+    period: MILLISECOND / 4,
+    patience: 1000 * MILLISECOND,
+};
+
+/// So many restarts after faults.
+fn restarts(limit: usize) -> Restart {
+    Restart {
+        policy: RestartPolicy::OnFault,
+        limit: limit as u32,
+        delay: 0,
+    }
+}
+
+fn victim() -> CvmSpec {
+    CvmSpec::new(VICTIM, VICTIM)
+}
+
+/// Boots all programs of a group in one image, next to the victim.
+pub(crate) fn together(group: &Group, platform: Platform) {
+    let tried: Vec<&Attack> = group
+        .attacks
+        .iter()
+        .filter(|attack| !matches!(attack.expected.on(platform), Fate::Absent))
+        .filter(|attack| matches!(attack.means, Means::Program(_) | Means::Twice(_) | Means::Lives(_)))
+        .collect();
+    let mut cvms = vec![CvmSpec {
+        isolation_base: Some(victim_base(platform)),
+        ..victim()
+    }];
+    let mut members = vec![(VICTIM, LONG_LIVED.elf(platform).to_bytes())];
+    for attack in &tried {
+        let mut spec = CvmSpec::new(attack.name, attack.name);
+        let mut attacker = Attacker::new(platform);
+        match attack.means {
+            Means::Program(program) => program(&mut attacker),
+            Means::Twice(program) => {
+                program(&mut attacker);
+                spec.restart = restarts(1);
+            }
+            Means::Lives(words) => {
+                let words = words(&attacker);
+                spec.restart = restarts(words.len());
+                attacker.one_a_life(&words);
+            }
+            _ => continue,
+        }
+        cvms.push(spec);
+        members.push((attack.name, attacker.elf().to_bytes()));
+    }
+    let scenario = members.into_iter().fold(Scenario::new(cvms), |scenario, (name, file)| {
+        scenario.member(name, file)
+    });
+    let outcome = boot(&scenario, platform);
+    let mut wrong = String::new();
+    for attack in &tried {
+        if let Err(what) = judge(attack, &outcome) {
+            let _ = writeln!(wrong, "{}: {what}", attack.name);
+        }
+    }
+    wrong += &judge_victim(&outcome);
+    assert!(wrong.is_empty(), "{wrong}\n{outcome}");
+}
+
+/// Boots; on the embedded machine, looks at all tags when the victim has ended.
+fn boot(scenario: &Scenario, platform: Platform) -> Outcome {
+    if !platform.is_machine() {
+        return scenario.boot(platform);
+    }
+    let mut running = scenario.on_board(platform);
+    running.until("victim: intact");
+    let strays = strays(&running.board);
+    let outcome = running.finish();
+    assert!(strays.is_empty(), "{}\n{outcome}", strays.join("\n"));
+    outcome
+}
+
+/// Capabilities in the memory of cVMs that reach beyond what the ledger says of their owner.
+fn strays(board: &Board) -> Vec<String> {
+    let console = board.console().text();
+    let lines: Vec<&str> = console
+        .split("\r\n")
+        .filter_map(|line| line.strip_prefix("[monitor] "))
+        .collect();
+    let ledger = tests::report::ledger(&lines);
+    let suffix = |entry: &LedgerEntry| entry.name.rsplit_once(' ').map(|(owner, _)| owner.to_owned());
+    let memories: Vec<&LedgerEntry> = ledger
+        .iter()
+        .filter(|entry| entry.name.ends_with(" data") && !entry.name.starts_with("monitor "))
+        .collect();
+    assert!(!memories.is_empty(), "no memory of a cVM in the ledger");
+    let mut found = Vec::new();
+    for (address, what) in board.tagged_memory() {
+        let Some(memory) = memories.iter().find(|entry| entry.what.in_bounds(address & !15, 16)) else {
+            continue;
+        };
+        let owner = suffix(memory);
+        let own = ledger.iter().filter(|entry| suffix(entry) == owner);
+        if !own.into_iter().any(|entry| what.is_subset_of(&entry.what)) {
+            found.push(format!("{} has at {address:#x} {what}", memory.name));
+        }
+    }
+    found
+}
+
+/// What is not as it must be after an attack.
+fn judge(attack: &Attack, outcome: &Outcome) -> Result<(), String> {
+    let row = outcome.summary().into_iter().find(|row| row.name == attack.name);
+    let Some(row) = row else {
+        return Err("has no line in the summary".to_owned());
+    };
+    let faults: Vec<_> = outcome
+        .faults()
+        .into_iter()
+        .filter(|fault| fault.cvm == attack.name)
+        .collect();
+    let kinds: Vec<_> = faults.iter().map(|fault| fault.kind).collect();
+    let expected = match attack.expected.on(outcome.platform) {
+        Fate::Killed(kind) => {
+            if kinds.len() > 1 {
+                return Err(format!("has {} faults", kinds.len()));
+            }
+            format!("killed: {}", kind.name())
+        }
+        Fate::KilledForOne(allowed) => match kinds.as_slice() {
+            [kind] if allowed.contains(kind) => format!("killed: {}", kind.name()),
+            _ => allowed.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or "),
+        },
+        Fate::EachKilled(allowed) => {
+            if let Some(index) = kinds.iter().position(|kind| !allowed.contains(kind)) {
+                return Err(format!("life {index} ended by {}", kinds[index].name()));
+            }
+            let Means::Lives(words) = attack.means else {
+                return Err("has one life only".to_owned());
+            };
+            let lives = words(&Attacker::new(outcome.platform)).len();
+            if kinds.len() != lives {
+                return Err(format!("{} of {lives} lives ended by a fault", kinds.len()));
+            }
+            "exited 0".to_owned()
+        }
+        Fate::Nothing => "exited 0".to_owned(),
+        Fate::Error(errno) => format!("exited {}", -(errno as i32)),
+        Fate::Value(value) => format!("exited {value}"),
+        Fate::Refused(_) | Fate::Absent => return Err("runs".to_owned()),
+    };
+    if row.state == expected {
+        Ok(())
+    } else {
+        Err(format!("{}, expected {expected}", row.state))
+    }
+}
+
+/// What is not as it must be with the victim.
+fn judge_victim(outcome: &Outcome) -> String {
+    let mut wrong = String::new();
+    let state = outcome.row(VICTIM).state;
+    if state != "exited 0" {
+        let _ = writeln!(wrong, "the victim {state}, expected exited 0");
+    }
+    let lines = outcome.of(VICTIM);
+    if lines != ["victim: intact"] {
+        let _ = writeln!(wrong, "the victim said {lines:?}");
+    }
+    let intact = outcome.lines.iter().position(|line| line.writer == VICTIM);
+    let last = outcome.lines.iter().rposition(|line| line.text.contains(": fault: "));
+    if last > intact {
+        let _ = writeln!(wrong, "the victim ended before the last attack");
+    }
+    wrong
+}
