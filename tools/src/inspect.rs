@@ -243,12 +243,17 @@ impl fmt::Display for MemberReport {
         };
         let arch = Architecture::from_elf_machine(elf.machine);
         let arch = arch.map_or_else(|| format!("machine {}", elf.machine), |arch| arch.to_string());
-        let abi = if self.purecap { "purecap" } else { "hybrid" };
+        let (abi, relocations) = if self.purecap {
+            let count = elf.capability_relocations();
+            ("purecap", format!("{count} capability relocations"))
+        } else {
+            ("hybrid", format!("{} relocations", elf.relocations.len()))
+        };
+        let handler = elf.handler.map_or("", |_| ", can serve");
         writeln!(
             f,
-            "      {kind} {arch} {abi}, entry {:#x}, {} relocations, {} functions, {} of memory",
+            "      {kind} {arch} {abi}, entry {:#x}, {relocations}, {} functions{handler}, {} of memory",
             elf.entry,
-            elf.relocations.len(),
             elf.functions,
             format_size(elf.memory_size())
         )?;

@@ -347,8 +347,10 @@ fn check_fixed(facts: &Facts, spec: &CvmSpec, needed: u64) -> Result<(), String>
     };
     let size = spec.isolation_size.unwrap_or(needed);
     // ISAv8 counts a hybrid cVM's addresses from its base: a program linked near 0 fits as well.
-    if [base, 0]
+    let relocated = (!facts.purecap()).then_some(0);
+    if [Some(base), relocated]
         .into_iter()
+        .flatten()
         .any(|low| start >= low && end <= low.saturating_add(size))
     {
         return Ok(());

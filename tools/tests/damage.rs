@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use tools::archive::{self, Member};
-use tools::elf::synthesis::Elf;
+use tools::elf::purecap::{FRAGMENT_DATA, R_MORELLO_CAPINIT, R_MORELLO_RELATIVE, R_RISCV_CHERI_CAPABILITY, Wanted};
+use tools::elf::synthesis::{CapReloc, DynamicSymbol, Elf, Fragment, Purecap, Rela};
 use tools::elf::{Facts, functions, strip};
 use tools::manifest::{self, CvmSpec};
 use tools::{Architecture, config, image, inspect};
@@ -12,6 +13,40 @@ fn program() -> Vec<u8> {
     elf.functions = vec![(0x1000, 32, "_start".into()), (0x1020, 32, "_ZN3foo3barE".into())];
     elf.debug = vec![0xdb; 64];
     elf.with_relocations(0x8000, &[(0x2000, 3)]).to_bytes()
+}
+
+/// A purecap program with relocations of all kinds.
+fn purecap(arch: Architecture) -> Vec<u8> {
+    let mut purecap = Purecap::new(arch, &[0x13; 64]);
+    purecap.table_space = 0x1000;
+    let first = purecap.slot(0);
+    let slot = |number: u64| first + 16 * number;
+    let relocation = |number: u64, kind, symbol| Rela {
+        location: slot(number),
+        kind,
+        symbol,
+        addend: 0,
+    };
+    let (symbol, fragment) = match arch {
+        Architecture::CheriRiscv => (R_RISCV_CHERI_CAPABILITY, object::elf::R_RISCV_RELATIVE),
+        Architecture::Morello => (R_MORELLO_CAPINIT, R_MORELLO_RELATIVE),
+    };
+    let data = purecap.data_address();
+    purecap.relocations = vec![relocation(0, symbol, 1), relocation(1, fragment, 0)];
+    purecap.fragments = vec![Fragment {
+        location: slot(1),
+        start: data,
+        length: 16,
+        permissions: FRAGMENT_DATA,
+    }];
+    purecap.cap_relocs = vec![CapReloc {
+        location: slot(2),
+        object: data,
+        size: 32,
+        ..CapReloc::default()
+    }];
+    purecap.symbols = vec![DynamicSymbol::new("object", object::elf::STT_OBJECT, data, 16)];
+    purecap.to_bytes()
 }
 
 /// The bytes that matter, the padding between parts left out.
@@ -63,6 +98,29 @@ proptest! {
         }
         let _ = functions(&file);
         let _ = image::build(&file, Architecture::CheriRiscv, None);
+    }
+
+    #[test]
+    fn a_damaged_purecap_program_is_refused_or_makes_no_authority_beyond_itself(
+        (arch, file) in prop::sample::select(Architecture::ALL.to_vec()).prop_flat_map(|arch| (Just(arch), damage(purecap(arch))))
+    ) {
+        let Ok(facts) = Facts::read(&file) else { return Ok(()) };
+        if !facts.check(arch).is_empty() {
+            return Ok(());
+        }
+        for relocation in &facts.purecap_relocations {
+            let object = match &relocation.wanted {
+                Wanted::Entry { object, size, permissions, .. } if permissions >> 63 == 0 && *object != 0 => (*object, *size),
+                Wanted::Symbol { symbol: Some(symbol), .. } if symbol.defined && symbol.kind != object::elf::STT_FUNC => {
+                    (symbol.value, symbol.size)
+                }
+                _ => continue,
+            };
+            let inside = |segment: &tools::elf::Segment| {
+                object.0 >= segment.address && object.0 + object.1 <= segment.address + segment.memory_size
+            };
+            prop_assert!(facts.segments.iter().any(inside), "{relocation:?}");
+        }
     }
 
     #[test]

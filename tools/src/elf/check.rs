@@ -1,8 +1,9 @@
 //! What a program must be like to run as a cVM. The monitor checks the same again and trusts nothing of this.
 
+use abi::hostcall::HANDLER;
 use object::elf;
 
-use super::{Facts, PAGE, Segment};
+use super::{Facts, PAGE, RelocationProblem, Segment};
 use crate::Architecture;
 
 /// End of the addresses that a program may be linked at: beyond any machine this runs on.
@@ -28,18 +29,12 @@ pub enum ElfError {
         /// The architecture of the image.
         arch: Architecture,
     },
-    /// Pure-capability code.
-    #[error("not yet: purecap programs (e_flags {flags:#x}); expected a hybrid program")]
-    Purecap {
-        /// `e_flags`.
-        flags: u32,
-    },
     /// Neither ET_EXEC nor ET_DYN.
     #[error("ELF type is {0}, expected 2 (ET_EXEC) or 3 (ET_DYN, static position-independent)")]
     Kind(u16),
     /// Wants a dynamic linker.
-    #[error("dynamically linked: it names an interpreter; expected a static program")]
-    Interpreter,
+    #[error("dynamically linked: it needs the interpreter {0:?}; expected a static program")]
+    Interpreter(String),
     /// Wants a shared object.
     #[error("dynamically linked: it needs {0:?}; expected a static program")]
     Needed(String),
@@ -125,6 +120,61 @@ pub enum ElfError {
         /// Its bytes.
         size: u64,
     },
+    /// A table that is not made of whole entries.
+    #[error("{section}: {size:#x} bytes are not whole entries")]
+    TableSize {
+        /// The table.
+        section: &'static str,
+        /// Its bytes.
+        size: usize,
+    },
+    /// A relocation of a purecap program.
+    #[error("{section} entry {index}: {problem}")]
+    PurecapRelocation {
+        /// The table.
+        section: &'static str,
+        /// Number in it, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        problem: RelocationProblem,
+    },
+    /// More than one RELRO range, or one that is not in a writable segment.
+    #[error("RELRO at {address:#x}, {size:#x} bytes: expected one at most, inside a writable segment")]
+    Relro {
+        /// Address as linked.
+        address: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Writable data between what a purecap program's code capability covers.
+    #[error(
+        "segment {index} has writable data in {start:#x}-{end:#x}, which holds text, constants and RELRO; expected it \
+         before or behind"
+    )]
+    WritableCode {
+        /// Number among the loaded segments.
+        index: usize,
+        /// First address of the code capability.
+        start: u64,
+        /// Its end.
+        end: u64,
+    },
+    /// No bounds can be said exactly for a purecap program's code capability.
+    #[error(
+        "text, constants and RELRO at {start:#x}-{end:#x} have no bounds that can be said exactly and leave writable data \
+         out; expected them to start and end at multiples of {alignment:#x}"
+    )]
+    CodeBounds {
+        /// First address.
+        start: u64,
+        /// End.
+        end: u64,
+        /// What both would have to be multiples of.
+        alignment: u64,
+    },
+    /// A handler that is no code.
+    #[error("{HANDLER} at {0:#x} is not in an executable segment")]
+    Handler(u64),
     /// Relocations in an encoding that the loader does not read.
     #[error("relocations in {0}, expected only DT_RELA")]
     RelocationEncoding(&'static str),
@@ -144,6 +194,16 @@ pub enum ElfError {
     /// A TLS template outside of the program.
     #[error("TLS segment at {0:#x} is not inside a loaded segment")]
     Tls(u64),
+    /// More than one TLS template, or an alignment beyond a page.
+    #[error(
+        "{count} TLS segments, the first with alignment {alignment:#x}; expected one, with a power of two up to {PAGE}"
+    )]
+    TlsShape {
+        /// Their number.
+        count: usize,
+        /// Alignment of the first that is not empty.
+        alignment: u64,
+    },
 }
 
 impl Facts {
@@ -156,15 +216,10 @@ impl Facts {
                 arch,
             }];
         }
-        if self.purecap() {
-            return vec![ElfError::Purecap { flags: self.flags }];
-        }
         if ![elf::ET_EXEC, elf::ET_DYN].contains(&self.kind) {
             errors.push(ElfError::Kind(self.kind));
         }
-        if self.interpreter {
-            errors.push(ElfError::Interpreter);
-        }
+        errors.extend(self.interpreter.clone().map(ElfError::Interpreter));
         errors.extend(self.needed.iter().cloned().map(ElfError::Needed));
         if self.segments.is_empty() {
             errors.push(ElfError::NoSegments);
@@ -174,7 +229,12 @@ impl Facts {
         // What follows computes with addresses that the segments have vouched for.
         if errors.is_empty() {
             self.check_places(&mut errors);
-            self.check_relocations(arch, &mut errors);
+            errors.extend(self.other_relocations.iter().copied().map(ElfError::RelocationEncoding));
+            if self.purecap() {
+                self.check_purecap(arch, &mut errors);
+            } else {
+                self.check_relocations(arch, &mut errors);
+            }
         }
         errors
     }
@@ -233,28 +293,42 @@ impl Facts {
                 }
             }
         }
-        let holds = |segment: &Segment| {
-            let (start, end) = range(segment, 1);
-            segment.executable() && (start..end).contains(&self.entry)
-        };
-        if !self.segments.iter().any(holds) {
+        if !self.is_code(self.entry) {
             errors.push(ElfError::Entry(self.entry));
         }
+        errors.extend(
+            self.handler
+                .filter(|handler| !self.is_code(*handler))
+                .map(ElfError::Handler),
+        );
         if let Some(tls) = self.tls
             && !self.inside(tls.address, tls.file_size)
         {
             errors.push(ElfError::Tls(tls.address));
         }
+        let alignment = self.tls.map_or(0, |tls| tls.alignment.max(1));
+        if self.tls_count > 1 || alignment > PAGE || alignment > 1 && !alignment.is_power_of_two() {
+            let count = self.tls_count;
+            errors.push(ElfError::TlsShape { count, alignment });
+        }
+    }
+
+    /// Whether an address is that of an instruction. The lowest bit says the instruction set on Morello.
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        let address = address & !1;
+        self.segments.iter().any(|segment| {
+            let (start, end) = range(segment, 1);
+            segment.executable() && (start..end).contains(&address)
+        })
     }
 
     fn check_relocations(&self, arch: Architecture, errors: &mut Vec<ElfError>) {
-        errors.extend(self.other_relocations.iter().copied().map(ElfError::RelocationEncoding));
         let expected = match arch {
             Architecture::CheriRiscv => elf::R_RISCV_RELATIVE,
             Architecture::Morello => elf::R_AARCH64_RELATIVE,
         };
         for relocation in &self.relocations {
-            if relocation.kind != expected && relocation.kind != 0 {
+            if relocation.kind != expected || relocation.symbol != 0 {
                 let (kind, address) = (relocation.kind, relocation.address);
                 errors.push(ElfError::RelocationKind {
                     kind,
@@ -268,8 +342,13 @@ impl Facts {
     }
 
     /// Whether `size` bytes at `address` lie in the memory of one segment.
-    fn inside(&self, address: u64, size: u64) -> bool {
-        self.segments.iter().any(|segment| {
+    pub(super) fn inside(&self, address: u64, size: u64) -> bool {
+        self.segment_of(address, size).is_some()
+    }
+
+    /// The segment in whose memory `size` bytes at `address` lie.
+    pub(super) fn segment_of(&self, address: u64, size: u64) -> Option<&Segment> {
+        self.segments.iter().find(|segment| {
             let (start, end) = range(segment, 1);
             address >= start && address.checked_add(size).is_some_and(|last| last <= end)
         })
@@ -277,7 +356,7 @@ impl Facts {
 }
 
 /// Memory of a segment, widened to whole units.
-fn range(segment: &Segment, unit: u64) -> (u64, u64) {
+pub(super) fn range(segment: &Segment, unit: u64) -> (u64, u64) {
     let end = segment.address.saturating_add(segment.memory_size);
     (
         segment.address / unit * unit,
@@ -328,25 +407,6 @@ mod tests {
     }
 
     #[test]
-    fn purecap_programs_are_refused_by_name() {
-        for flags in [EF_CHERIABI, EF_CAP_MODE, EF_CHERIABI | EF_CAP_MODE] {
-            let text = format!("not yet: purecap programs (e_flags {flags:#x}); expected a hybrid program");
-            assert_eq!(only(&Elf { flags, ..good() }), text);
-        }
-        let morello = Elf {
-            flags: 0x1_0000,
-            ..Elf::program(Architecture::Morello, &[0; 4])
-        };
-        let errors = errors_for(&morello, Architecture::Morello);
-        assert_eq!(
-            errors,
-            ["not yet: purecap programs (e_flags 0x10000); expected a hybrid program"]
-        );
-    }
-    const EF_CHERIABI: u32 = super::super::EF_RISCV_CHERIABI;
-    const EF_CAP_MODE: u32 = super::super::EF_RISCV_CAP_MODE;
-
-    #[test]
     fn other_files_are_not_elf() {
         let read = |file: &[u8]| Facts::read(file).unwrap_err().to_string();
         assert_eq!(
@@ -379,7 +439,7 @@ mod tests {
         });
         assert_eq!(
             only(&interpreted),
-            "dynamically linked: it names an interpreter; expected a static program"
+            "dynamically linked: it needs the interpreter \"/ld.so\"; expected a static program"
         );
         let needing = good().with_dynamic(0x8000, &[(elf::DT_NEEDED, 1)]);
         assert_eq!(

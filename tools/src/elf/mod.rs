@@ -1,17 +1,24 @@
 //! ELF programs: the facts about them, what a cVM may look like, stripping, and writing them for tests.
 
 mod check;
+mod dynamic;
 mod flags;
+pub mod purecap;
+mod purecap_check;
 mod strip;
 pub mod synthesis;
 
 use abi::hostcall::HANDLER;
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, Rela as _, SectionHeader as _, Sym as _};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
 use object::{LittleEndian, elf};
 use serde::Serialize;
 
+use dynamic::Dynamic;
+use purecap::{PurecapRelocation, Wanted};
+
 pub use check::ElfError;
 pub use flags::{Patch, patches};
+pub use purecap_check::RelocationProblem;
 pub use strip::strip;
 
 /// Page size of the second line of defence on both architectures, in bytes: segments with different owners or
@@ -27,6 +34,11 @@ pub const EF_AARCH64_CHERI_PURECAP: u32 = 0x0001_0000;
 
 /// Dynamic tag of a table of relative relocations in packed form (ELF gABI, 2022).
 pub const DT_RELR: u32 = 36;
+
+/// Dynamic tag of CHERI-RISC-V (CHERI LLVM): address of `__cap_relocs`.
+pub const DT_RISCV_CHERI_CAP_RELOCS: u32 = 0x7000_c000;
+/// Dynamic tag of CHERI-RISC-V (CHERI LLVM): bytes of `__cap_relocs`.
+pub const DT_RISCV_CHERI_CAP_RELOCS_SIZE: u32 = 0x7000_c001;
 
 const LE: LittleEndian = LittleEndian;
 type Header = elf::FileHeader64<LittleEndian>;
@@ -81,6 +93,8 @@ pub struct Relocation {
     pub address: u64,
     /// Type, `r_type`.
     pub kind: u32,
+    /// Number of its symbol, 0 = none.
+    pub symbol: u32,
 }
 
 /// What a program says about itself. Reading it judges nothing; [`Facts::check`] does.
@@ -98,14 +112,21 @@ pub struct Facts {
     pub segments: Vec<Segment>,
     /// The TLS segment.
     pub tls: Option<Segment>,
-    /// Whether it names an interpreter (`PT_INTERP`).
-    pub interpreter: bool,
+    /// Number of `PT_TLS` headers.
+    pub tls_count: usize,
+    /// What is writable only while the program is loaded (`PT_GNU_RELRO`), the empty ones left out.
+    pub relro: Vec<Segment>,
+    /// The interpreter that it names (`PT_INTERP`).
+    pub interpreter: Option<String>,
     /// Shared objects it needs (`DT_NEEDED`).
     pub needed: Vec<String>,
     /// Dynamic relocations, `DT_RELA`.
     pub relocations: Vec<Relocation>,
-    /// Relocation tables other than `DT_RELA`: `DT_REL`, `DT_RELR`, `DT_JMPREL`.
+    /// Relocation tables that are not read: `DT_REL`, `DT_RELR`, a `DT_PLTREL` other than `DT_RELA`, and `DT_JMPREL` of a
+    /// hybrid program.
     pub other_relocations: Vec<&'static str>,
+    /// The relocations of a purecap program, from all its tables; empty in a hybrid one.
+    pub purecap_relocations: Vec<PurecapRelocation>,
     /// Number of functions in its symbol table.
     pub functions: usize,
     /// Address of its handler for the hostcalls of others ([`abi::hostcall::HANDLER`]), as linked.
@@ -141,59 +162,37 @@ impl Facts {
             tls: of_type(elf::PT_TLS)
                 .map(segment)
                 .find(|segment| segment.memory_size > 0),
-            interpreter: of_type(elf::PT_INTERP).next().is_some(),
+            tls_count: of_type(elf::PT_TLS).count(),
+            relro: of_type(elf::PT_GNU_RELRO)
+                .map(segment)
+                .filter(|segment| segment.memory_size > 0)
+                .collect(),
+            interpreter: None,
             needed: Vec::new(),
             relocations: Vec::new(),
             other_relocations: Vec::new(),
+            purecap_relocations: Vec::new(),
             functions: functions(file)?.len(),
             handler: handler(file)?,
             file_size: file.len(),
         };
+        if let Some(interpreter) = of_type(elf::PT_INTERP).next() {
+            let path = interpreter.data(LE, file).unwrap_or_default();
+            let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
+            facts.interpreter = Some(String::from_utf8_lossy(path).into_owned());
+        }
+        let mut parts = Vec::new();
         for program_header in program_headers {
-            if let Some(entries) = program_header.dynamic(LE, file).map_err(malformed)? {
-                facts.read_dynamic(file, entries)?;
-            }
+            parts.extend(program_header.dynamic(LE, file).map_err(malformed)?);
+        }
+        let dynamic = (!parts.is_empty()).then(|| Dynamic::new(&parts));
+        if let Some(dynamic) = &dynamic {
+            dynamic.facts(&mut facts, file)?;
+        }
+        if facts.purecap() {
+            facts.purecap_relocations = purecap::read(&facts, file, header, dynamic.as_ref())?;
         }
         Ok(facts)
-    }
-
-    fn read_dynamic(&mut self, file: &[u8], entries: &[elf::Dyn64<LittleEndian>]) -> Result<(), ElfError> {
-        let value = |tag: u32| {
-            entries
-                .iter()
-                .find(|entry| entry.tag32(LE) == Some(tag))
-                .map(|entry| entry.d_val(LE))
-        };
-        let strings = value(elf::DT_STRTAB)
-            .and_then(|address| self.loaded(file, address, None))
-            .unwrap_or_default();
-        for entry in entries.iter().take_while(|entry| entry.tag32(LE) != Some(elf::DT_NULL)) {
-            match entry.tag32(LE) {
-                Some(elf::DT_NEEDED) => {
-                    let name = usize::try_from(entry.d_val(LE))
-                        .ok()
-                        .and_then(|offset| strings.get(offset..));
-                    let name = name
-                        .and_then(|rest| rest.split(|byte| *byte == 0).next())
-                        .unwrap_or_default();
-                    self.needed.push(String::from_utf8_lossy(name).into_owned());
-                }
-                Some(elf::DT_REL) => self.other_relocations.push("DT_REL"),
-                Some(DT_RELR) => self.other_relocations.push("DT_RELR"),
-                Some(elf::DT_JMPREL) => self.other_relocations.push("DT_JMPREL"),
-                _ => {}
-            }
-        }
-        if let (Some(address), Some(size)) = (value(elf::DT_RELA), value(elf::DT_RELASZ)) {
-            let bytes = self.loaded(file, address, Some(size));
-            let table = bytes.and_then(|bytes| object::pod::slice_from_all_bytes::<Rela>(bytes).ok());
-            let table = table.ok_or(ElfError::RelocationTable { address, size })?;
-            self.relocations.extend(table.iter().map(|relocation| Relocation {
-                address: relocation.r_offset(LE),
-                kind: relocation.r_type(LE, false),
-            }));
-        }
-        Ok(())
     }
 
     /// The bytes of the file that are loaded to `address`; `size` of them, or all to the end of the segment.
@@ -218,6 +217,12 @@ impl Facts {
             elf::EM_AARCH64 => self.flags & EF_AARCH64_CHERI_PURECAP != 0,
             _ => false,
         }
+    }
+
+    /// Number of relocations that make capabilities.
+    pub fn capability_relocations(&self) -> usize {
+        let word = |relocation: &&PurecapRelocation| relocation.wanted != Wanted::Word;
+        self.purecap_relocations.iter().filter(word).count()
     }
 
     /// First page and end of the last page of its segments as linked; `None` without segments or beyond the address

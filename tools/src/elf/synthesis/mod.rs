@@ -1,9 +1,13 @@
 //! Writes ELF programs without a compiler, well-formed or not: for tests.
 
+mod purecap;
+
 use object::elf;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, Sym, Writer};
 
 use crate::Architecture;
+
+pub use purecap::{CapReloc, DynamicSymbol, Fragment, Purecap, Rela, Tables};
 
 /// A program header and its bytes.
 #[derive(Clone, Debug)]
@@ -42,6 +46,23 @@ impl Load {
     }
 }
 
+/// A section header over bytes of a load.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Its name.
+    pub name: String,
+    /// `SHT_…`.
+    pub kind: u32,
+    /// Number of the load that holds it.
+    pub load: usize,
+    /// Offset in the load's bytes.
+    pub offset: u64,
+    /// `sh_size`.
+    pub size: u64,
+    /// `sh_entsize`.
+    pub entry_size: u64,
+}
+
 /// A program to be written.
 #[derive(Clone, Debug)]
 pub struct Elf {
@@ -59,6 +80,8 @@ pub struct Elf {
     pub functions: Vec<(u64, u64, String)>,
     /// Bytes of a section `.debug_info`; empty = none.
     pub debug: Vec<u8>,
+    /// Sections besides `.text`, `.debug_info` and the symbol table.
+    pub sections: Vec<Section>,
 }
 
 impl Elf {
@@ -80,6 +103,7 @@ impl Elf {
             ],
             functions: Vec::new(),
             debug: Vec::new(),
+            sections: Vec::new(),
         }
     }
 
@@ -137,6 +161,14 @@ impl Elf {
         if debug_name.is_some() {
             writer.reserve_section_index();
         }
+        let section_names: Vec<_> = self
+            .sections
+            .iter()
+            .map(|section| {
+                writer.reserve_section_index();
+                writer.add_section_name(section.name.as_bytes())
+            })
+            .collect();
         writer.reserve_symtab_section_index();
         writer.reserve_strtab_section_index();
         writer.reserve_shstrtab_section_index();
@@ -224,6 +256,20 @@ impl Elf {
                 sh_info: 0,
                 sh_addralign: 1,
                 sh_entsize: 0,
+            });
+        }
+        for (section, name) in self.sections.iter().zip(section_names) {
+            writer.write_section_header(&SectionHeader {
+                name: Some(name),
+                sh_type: section.kind,
+                sh_flags: u64::from(elf::SHF_ALLOC),
+                sh_addr: self.loads[section.load].address.wrapping_add(section.offset),
+                sh_offset: places[section.load] as u64 + section.offset,
+                sh_size: section.size,
+                sh_link: 0,
+                sh_info: 0,
+                sh_addralign: 8,
+                sh_entsize: section.entry_size,
             });
         }
         writer.write_symtab_section_header(1);
