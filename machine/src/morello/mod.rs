@@ -32,6 +32,7 @@ mod fp;
 mod gic;
 mod gic_registers;
 mod image;
+mod injection;
 mod inspect;
 mod integer;
 mod memory;

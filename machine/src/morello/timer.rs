@@ -73,6 +73,10 @@ pub(super) struct Timers {
     pub(super) hypervisor_control: u64,
     /// CNTVOFF_EL2, in ticks.
     pub(super) virtual_offset: u64,
+    /// Timers that fire no more until they are set again: a test wants it so.
+    lost: [bool; 5],
+    /// None of them fires before this time on the clock of instructions: a test wants it so.
+    held_until: u64,
 }
 
 impl Timers {
@@ -107,6 +111,7 @@ impl Timers {
     /// Writes a timer register.
     pub(super) fn write(&mut self, timer: Timer, view: View, value: u64, now: u64) {
         let index = timer as usize;
+        self.lost[index] = false;
         match view {
             View::Compare => self.compare[index] = value,
             View::Value => self.compare[index] = self.count(timer, now).wrapping_add_signed(value as i32 as i64),
@@ -121,7 +126,27 @@ impl Timers {
 
     /// Whether the timer asserts its interrupt at `now`.
     pub(super) fn asserted(&self, timer: Timer, now: u64) -> bool {
-        self.expired(timer, now) && self.control[timer as usize] & MASKED == 0
+        let wanted = self.control[timer as usize] & MASKED == 0 && !self.lost[timer as usize];
+        wanted && self.expired(timer, now) && now >= self.held_until
+    }
+
+    /// What the timers are set to fires no more.
+    pub(super) fn lose(&mut self) {
+        self.lost = [true; 5];
+    }
+
+    /// None of the timers fires before `time`.
+    pub(super) fn hold(&mut self, time: u64) {
+        self.held_until = time;
+    }
+
+    /// Sets the timers that are on to `now`.
+    pub(super) fn fire(&mut self, now: u64) {
+        for (timer, _) in Timer::ALL {
+            if self.control[timer as usize] & ENABLE != 0 {
+                self.compare[timer as usize] = self.count(timer, now);
+            }
+        }
     }
 
     /// When the next of the enabled timers expires, on the clock of instructions; `None` if none will.
@@ -129,13 +154,15 @@ impl Timers {
         Timer::ALL
             .iter()
             .filter(|(timer, _)| {
-                self.control[*timer as usize] & (ENABLE | MASKED) == ENABLE && !self.expired(*timer, now)
+                let index = *timer as usize;
+                self.control[index] & (ENABLE | MASKED) == ENABLE && !self.lost[index] && !self.asserted(*timer, now)
             })
             .filter_map(|(timer, _)| {
-                let remaining = self.compare[*timer as usize] - self.count(*timer, now);
-                (now / INSTRUCTIONS_PER_TICK)
+                let remaining = self.compare[*timer as usize].saturating_sub(self.count(*timer, now));
+                let event = (now / INSTRUCTIONS_PER_TICK)
                     .checked_add(remaining)?
-                    .checked_mul(INSTRUCTIONS_PER_TICK)
+                    .checked_mul(INSTRUCTIONS_PER_TICK)?;
+                Some(event.max(self.held_until))
             })
             .min()
     }

@@ -8,6 +8,7 @@ use vm_superio::{Serial, Trigger};
 use crate::console::Console;
 use crate::stop::Stop;
 
+use super::injection::TimerFault;
 use super::map::{MAX_HARTS, NANOSECONDS_PER_TICK, PLIC_SOURCES, UART_INTERRUPT};
 
 /// Timers and software interrupts of all harts (SiFive CLINT).
@@ -17,6 +18,8 @@ pub(super) struct Clint {
     pub(super) compare: Vec<u64>,
     /// What a write to `mtime` added to the time since reset, in ticks.
     pub(super) time_offset: u64,
+    /// What a test has made wrong with the timer of each hart.
+    pub(super) faults: Vec<TimerFault>,
 }
 
 const CLINT_COMPARE: u64 = 0x4000;
@@ -29,6 +32,7 @@ impl Clint {
             software: vec![false; harts],
             compare: vec![u64::MAX; harts],
             time_offset: 0,
+            faults: vec![TimerFault::default(); harts],
         }
     }
 
@@ -39,9 +43,10 @@ impl Clint {
 
     /// The virtual time in nanoseconds at which the timer of `hart` fires; `None` when that is beyond all time.
     pub(super) fn deadline(&self, hart: usize) -> Option<u64> {
-        self.compare[hart]
+        let deadline = self.compare[hart]
             .saturating_sub(self.time_offset)
-            .checked_mul(NANOSECONDS_PER_TICK)
+            .checked_mul(NANOSECONDS_PER_TICK)?;
+        self.faults[hart].apply(deadline)
     }
 
     fn read(&self, offset: u64, size: usize, now: u64) -> Option<u64> {
@@ -72,8 +77,10 @@ impl Clint {
                 }
             }
             CLINT_COMPARE..CLINT_TIME => {
-                let compare = self.compare.get_mut(((offset - CLINT_COMPARE) / 8) as usize)?;
+                let hart = ((offset - CLINT_COMPARE) / 8) as usize;
+                let compare = self.compare.get_mut(hart)?;
                 *compare = combine(*compare);
+                self.faults[hart].lost = false;
             }
             _ if offset < CLINT_TIME + 8 => {
                 let ticks = now / NANOSECONDS_PER_TICK;

@@ -30,6 +30,7 @@ mod devices;
 mod disassemble;
 mod execute;
 mod hart;
+mod injection;
 mod inspect;
 pub mod map;
 mod operation;
