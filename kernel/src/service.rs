@@ -228,7 +228,7 @@ impl Monitor {
             None => {
                 let Thread { frame, priority, .. } = self.scheduler.threads[caller];
                 self.scheduler.hand_over(caller, priority, now);
-                hostcall::serve(self, caller, frame);
+                hostcall::serve_delegated(self, caller, frame);
             }
         }
         self.deliver(server, now);

@@ -44,7 +44,7 @@ impl Board {
 
     /// As [`Board::run`], or until the first core is about to execute an instruction of a cVM, at an address for which
     /// `wanted` holds.
-    pub fn run_into_user_mode(&mut self, instructions: u64, wanted: impl Fn(u64) -> bool) -> Stop {
+    pub fn run_into_user_mode(&mut self, instructions: u64, mut wanted: impl FnMut(u64) -> bool) -> Stop {
         match self {
             Board::CheriRiscv(board) => {
                 let mut condition = |board: &riscv::Board| board.privilege(0) == Privilege::User && wanted(board.pc(0));

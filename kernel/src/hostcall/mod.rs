@@ -8,6 +8,7 @@ mod time;
 
 use crate::state::Monitor;
 use crate::thread::ThreadId;
+use abi::hostcall::Family;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
@@ -38,42 +39,39 @@ pub(crate) fn dispatch(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -
     let id = monitor.scheduler.threads[thread].cvm;
     let cvm = &mut monitor.cvms[id];
     cvm.hostcalls += 1;
-    if cvm.spec.server.is_none() {
-        return serve(monitor, thread, frame);
+    let hostcall = Hostcall::from_number(frame.number());
+    let outcome = match hostcall {
+        Some(hostcall) if !cvm.spec.allows(hostcall) => Err(Errno::EPERM),
+        _ if cvm.spec.server.is_some() => relay(monitor, thread, frame, hostcall),
+        Some(Hostcall::Null) => Ok(Outcome::Value(0)),
+        Some(hostcall) => serve(monitor, thread, frame, hostcall),
+        None => Err(Errno::ENOSYS),
+    };
+    match outcome {
+        Ok(Outcome::Value(value)) => frame.set_result(value),
+        Ok(Outcome::Set) => {}
+        Err(errno) => frame.set_result(errno.to_result()),
+        Ok(Outcome::Switch) => return Next::Switch,
     }
-    conclude(frame, relay(monitor, thread, frame))
+    Next::Return
 }
 
 /// The hostcall of a cVM whose hostcalls another one serves. What concerns a cVM's own role as a server stays here.
 #[inline(never)]
-fn relay(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
-    let cvm = &monitor.cvms[monitor.scheduler.threads[thread].cvm];
-    let Some(server) = cvm.spec.server else {
-        return Err(Errno::ENOSYS);
-    };
-    let hostcall = Hostcall::from_number(frame.number());
-    if hostcall.is_some_and(|hostcall| !cvm.spec.allows(hostcall)) {
-        return Err(Errno::EPERM);
-    }
-    match hostcall {
-        Some(Hostcall::Serve) => monitor.serve(thread),
-        Some(Hostcall::Reply) => monitor.reply(thread, frame),
-        Some(Hostcall::Delegate) => monitor.delegate(thread),
-        _ => monitor.call(thread, server),
+fn relay(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Option<Hostcall>) -> Result<Outcome, Errno> {
+    let id = monitor.scheduler.threads[thread].cvm;
+    match (hostcall, monitor.cvms[id].spec.server) {
+        (Some(hostcall), _) if hostcall.family() == Family::Service => serve(monitor, thread, frame, hostcall),
+        (_, Some(server)) => monitor.call(thread, server),
+        (_, None) => Err(Errno::ENOSYS),
     }
 }
 
 /// Serves a hostcall, as the monitor.
-#[inline]
-pub(crate) fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Next {
+#[inline(never)]
+fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostcall) -> Result<Outcome, Errno> {
     let id = monitor.scheduler.threads[thread].cvm;
-    let Some(hostcall) = Hostcall::from_number(frame.number()) else {
-        return conclude(frame, Err(Errno::ENOSYS));
-    };
-    if !monitor.cvms[id].spec.allows(hostcall) {
-        return conclude(frame, Err(Errno::EPERM));
-    }
-    let outcome = match hostcall {
+    match hostcall {
         Hostcall::Null => Ok(Outcome::Value(0)),
         Hostcall::Exit => process::exit(monitor, id, frame.argument(0)),
         Hostcall::Yield => time::yield_now(monitor, frame),
@@ -88,20 +86,20 @@ pub(crate) fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> N
         Hostcall::Serve => monitor.serve(thread),
         Hostcall::Reply => monitor.reply(thread, frame),
         Hostcall::Delegate => monitor.delegate(thread),
-    };
-    conclude(frame, outcome)
+    }
 }
 
-/// Puts the result of a hostcall into its caller's registers.
-#[inline]
-fn conclude(frame: &Frame, outcome: Result<Outcome, Errno>) -> Next {
+/// Serves a hostcall that all its caller's servers have passed on; the caller is the running thread.
+pub(crate) fn serve_delegated(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) {
+    let outcome = match Hostcall::from_number(frame.number()) {
+        Some(hostcall) => serve(monitor, thread, frame, hostcall),
+        None => Err(Errno::ENOSYS),
+    };
     match outcome {
         Ok(Outcome::Value(value)) => frame.set_result(value),
-        Ok(Outcome::Set) => {}
         Err(errno) => frame.set_result(errno.to_result()),
-        Ok(Outcome::Switch) => return Next::Switch,
+        Ok(Outcome::Set | Outcome::Switch) => {}
     }
-    Next::Return
 }
 
 /// A length argument: `EINVAL` for what cannot be the size of an object.
