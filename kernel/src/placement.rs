@@ -4,7 +4,7 @@
 
 use crate::cvm::Cvm;
 use crate::elf::{PAGE, Program};
-use crate::layout::{self, Layout, Request};
+use crate::layout::{self, Layout, LayoutError, Request};
 use crate::loader::{self, Place};
 use crate::manifest::CvmSpec;
 use crate::pool::Pool;
@@ -12,6 +12,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
 
 /// Largest region, in bytes.
 const REGION_LIMIT: u64 = 1 << 40;
@@ -31,6 +33,20 @@ struct Planned {
     depth: usize,
 }
 
+/// A refusal that names the cVM.
+#[cold]
+#[inline(never)]
+fn refused(spec: &CvmSpec, why: fmt::Arguments<'_>) -> String {
+    format!("cVM {}: {why}", spec.name)
+}
+
+/// A refusal that names the cVM and its program.
+#[cold]
+#[inline(never)]
+fn wrong(spec: &CvmSpec, why: &dyn fmt::Display) -> String {
+    refused(spec, format_args!("{}: {why}", spec.runtime))
+}
+
 /// Checks and plans all cVMs, and takes their memory from the pool. cVMs of one program share its bytes.
 ///
 /// # Errors
@@ -42,25 +58,16 @@ pub(crate) fn place_all(
 ) -> Result<Vec<Cvm>, String> {
     let mut planned: Vec<Planned> = Vec::with_capacity(specs.len());
     for id in 0..specs.len() {
-        let cvm = plan(id, &specs, &planned, &elf_of);
-        planned.push(cvm.map_err(|error| format!("cVM {}: {error}", specs[id].name))?);
+        let cvm = plan(id, &specs, &planned, &elf_of)?;
+        planned.push(cvm);
     }
-    let mut order: Vec<usize> = (0..specs.len()).collect();
-    order.sort_by_key(|id| planned[*id].depth);
-    // The innermost first: a region is as large as those within need.
-    for id in order.iter().rev() {
-        let within: Vec<usize> = (0..specs.len())
-            .filter(|inner| specs[*inner].within == Some(*id))
-            .collect();
-        if !within.is_empty() {
-            arrange(*id, &within, &specs, &mut planned)?;
-        }
+    let bases = take_all(&specs, &mut planned, pool)?;
+    let mut cvms = Vec::with_capacity(specs.len());
+    for (id, (spec, cvm)) in specs.into_iter().zip(planned).enumerate() {
+        let bounds = bases[id]..bases[id] + cvm.size;
+        cvms.push(Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, bounds));
     }
-    let bases = take(&order, &specs, &planned, pool)?;
-    let cvms = specs.into_iter().zip(planned).zip(bases).enumerate();
-    Ok(cvms
-        .map(|(id, ((spec, cvm), base))| Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, base..base + cvm.size))
-        .collect())
+    Ok(cvms)
 }
 
 /// Bytes and alignment of a region whose bounds can be represented and that shares no page.
@@ -70,6 +77,7 @@ fn region(size: u64) -> (u64, u64) {
 }
 
 /// Checks the program of a cVM and plans its memory, as if no cVM were within.
+#[inline(never)]
 fn plan(
     id: usize,
     specs: &[CvmSpec],
@@ -77,23 +85,23 @@ fn plan(
     elf_of: &impl Fn(&str) -> &'static [u8],
 ) -> Result<Planned, String> {
     let spec = &specs[id];
-    let wrong = |error: &dyn core::fmt::Display| format!("{}: {error}", spec.runtime);
     let known = specs[..id].iter().position(|other| other.runtime == spec.runtime);
     let (elf, mut program) = match known {
         Some(other) => (before[other].elf, before[other].program.clone()),
         None => {
             let elf = elf_of(&spec.runtime);
-            (elf, Program::check(elf).map_err(|error| wrong(&error))?)
+            (elf, Program::check(elf).map_err(|error| wrong(spec, &error))?)
         }
     };
     let serves = specs.iter().any(|other| other.server == Some(id));
     if serves && program.handler.is_none() {
-        program.find_handler(elf).map_err(|error| wrong(&error))?;
+        program.find_handler(elf).map_err(|error| wrong(spec, &error))?;
     }
     let outer = specs.iter().any(|other| other.within == Some(id));
     if outer && program.purecap {
         return Err(wrong(
-            &"a purecap program: expected a hybrid one, for others are within",
+            spec,
+            &"a purecap program, expected a hybrid one: other cVMs are within this one",
         ));
     }
     let unplaced = Place { base: 0, seen: 0 };
@@ -111,7 +119,7 @@ fn plan(
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),
     };
-    let layout = layout::plan(&program, &request).map_err(|error| wrong(&error))?;
+    let layout = layout::plan(&program, &request).map_err(|error| wrong(spec, &error))?;
     let (size, alignment) = region(layout.size);
     Ok(Planned {
         elf,
@@ -128,115 +136,139 @@ fn plan(
 fn depth(id: usize, specs: &[CvmSpec]) -> Result<usize, String> {
     let mut outer = specs[id].within;
     for depth in 0..specs.len() {
-        let Some(next) = outer else { return Ok(depth) };
-        let Some(spec) = specs.get(next) else {
-            return Err(format!("within: there is no cVM number {next}"));
+        let Some(spec) = outer.and_then(|outer| specs.get(outer)) else {
+            return Ok(depth);
         };
         outer = spec.within;
     }
-    Err(String::from("within leads back to cVMs on its own way"))
+    Err(refused(
+        &specs[id],
+        format_args!("within leads back to cVMs on its own way"),
+    ))
 }
 
-/// Gives the cVMs within another one their places in its region, and the region its size.
-fn arrange(id: usize, within: &[usize], specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), String> {
-    let outer = &specs[id];
-    let given = outer.isolation_size.filter(|size| *size <= REGION_LIMIT);
-    if given.is_none() && outer.isolation_size.is_some() {
-        let (name, error) = (&outer.name, layout::LayoutError::TooLarge);
-        return Err(format!("cVM {name}: {}: {error}", outer.runtime));
-    }
-    // Without a base, places are found as if the region began at 0: its base will be aligned as all within need it.
-    let start = outer.isolation_base.unwrap_or(0);
-    let end = start.saturating_add(given.unwrap_or(REGION_LIMIT));
-    let mut room = Pool::new(start..end);
-    let own = planned[id].size;
-    let too_small = |what: &str| {
-        let (name, size) = (&outer.name, end - start);
-        format!("cVM {name}: isolation size {size:#x}, but {what}")
-    };
-    if !room.take(start, own) {
-        return Err(too_small(&format!("program, heap and stack need {own:#x} bytes")));
-    }
-    let (mut top, mut alignment) = (start + own, planned[id].alignment);
-    let (based, free): (Vec<usize>, Vec<usize>) =
-        within.iter().partition(|inner| specs[**inner].isolation_base.is_some());
-    for inner in based.into_iter().chain(free) {
-        let Planned {
-            size, alignment: own, ..
-        } = planned[inner];
-        let name = &specs[inner].name;
-        let base = match specs[inner].isolation_base {
-            None => room
-                .allocate(size, own)
-                .ok_or_else(|| too_small(&format!("cVM {name} within needs {size:#x} bytes more")))?,
-            Some(base) if outer.isolation_base.is_none() => {
-                let outer = &outer.name;
-                return Err(format!(
-                    "cVM {name}: isolation base {base:#x}: expected one of cVM {outer} too, which it is within"
-                ));
+/// Sizes the regions from the innermost outwards and takes them from the pool; returns their bases.
+#[inline(never)]
+fn take_all(specs: &[CvmSpec], planned: &mut [Planned], pool: &mut Pool) -> Result<Vec<u64>, String> {
+    let deepest = planned.iter().map(|cvm| cvm.depth).max().unwrap_or(0);
+    for depth in (0..deepest).rev() {
+        for id in 0..specs.len() {
+            if planned[id].depth == depth && specs.iter().any(|inner| inner.within == Some(id)) {
+                arrange(id, specs, planned)?;
             }
-            Some(base) => {
-                aligned(base, size, own).map_err(|error| format!("cVM {name}: {error}"))?;
-                if !room.take(base, size) {
-                    let outer = &outer.name;
-                    return Err(format!(
-                        "cVM {name}: isolation base {base:#x}, size {size:#x}: expected free memory in the region of cVM \
-                         {outer}, {start:#x}-{end:#x}, behind its own {:#x} bytes",
-                        planned[id].size
-                    ));
-                }
-                base
-            }
-        };
-        planned[inner].offset = base - start;
-        top = top.max(base + size);
-        alignment = alignment.max(own);
-    }
-    let (size, needed) = region(given.unwrap_or(top - start));
-    planned[id].size = size;
-    planned[id].alignment = alignment.max(needed);
-    Ok(())
-}
-
-fn aligned(base: u64, size: u64, alignment: u64) -> Result<(), String> {
-    if base.is_multiple_of(alignment) {
-        Ok(())
-    } else {
-        Err(format!(
-            "isolation base {base:#x}: expected a multiple of {alignment:#x} for {size:#x} bytes"
-        ))
-    }
-}
-
-/// Takes the regions from the pool, those with a given base before those that may lie anywhere; the bases by number.
-fn take(order: &[usize], specs: &[CvmSpec], planned: &[Planned], pool: &mut Pool) -> Result<Vec<u64>, String> {
-    let mut bases = vec![0; specs.len()];
-    let (based, free): (Vec<usize>, Vec<usize>) = order.iter().partition(|id| specs[**id].isolation_base.is_some());
-    for id in based.into_iter().filter(|id| specs[*id].within.is_none()) {
-        let Some(base) = specs[id].isolation_base else { continue };
-        let Planned { size, alignment, .. } = planned[id];
-        let name = &specs[id].name;
-        aligned(base, size, alignment).map_err(|error| format!("cVM {name}: {error}"))?;
-        if !pool.take(base, size) {
-            return Err(format!(
-                "cVM {name}: isolation base {base:#x}, size {size:#x}: that memory does not exist or is in use"
-            ));
         }
-        bases[id] = base;
     }
-    for id in free.into_iter().filter(|id| specs[*id].within.is_none()) {
-        let Planned { size, alignment, .. } = planned[id];
-        let base = pool.allocate(size, alignment).ok_or_else(|| {
-            let (name, free) = (&specs[id].name, pool.free_bytes());
-            format!("cVM {name}: needs {size:#x} bytes of memory, {free:#x} are free")
-        })?;
-        bases[id] = base;
-    }
-    // Outer ones come first in the order.
-    for id in order {
-        if let Some(outer) = specs[*id].within {
-            bases[*id] = bases[outer] + planned[*id].offset;
+    take_within(None, specs, planned, pool, &Whole(None))?;
+    let mut bases = vec![0; specs.len()];
+    for depth in 0..=deepest {
+        for id in 0..specs.len() {
+            if planned[id].depth == depth {
+                bases[id] = specs[id].within.map_or(0, |outer| bases[outer]) + planned[id].offset;
+            }
         }
     }
     Ok(bases)
+}
+
+/// Gives the cVMs within another one their places in its region, and the region its size.
+fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), String> {
+    let spec = &specs[id];
+    if spec.isolation_size.is_some_and(|size| size > REGION_LIMIT) {
+        return Err(wrong(spec, &LayoutError::TooLarge));
+    }
+    if spec.isolation_base.is_none() {
+        let mut inner = specs.iter().filter(|inner| inner.within == Some(id));
+        if let Some(inner) = inner.find(|inner| inner.isolation_base.is_some()) {
+            return Err(refused(
+                inner,
+                format_args!(
+                    "isolation base: expected one of cVM {} too, which it is within",
+                    spec.name
+                ),
+            ));
+        }
+    }
+    // Without a base, places are found as if the region began at 0: its base will be aligned as all within need it.
+    let start = spec.isolation_base.unwrap_or(0);
+    let end = start.saturating_add(spec.isolation_size.unwrap_or(REGION_LIMIT));
+    let Planned { size: own, .. } = planned[id];
+    let mut room = Pool::new(start..end);
+    if !room.take(start, own) {
+        let (needed, given) = (own, end - start);
+        return Err(wrong(spec, &LayoutError::Isolation { needed, given }));
+    }
+    take_within(Some(id), specs, planned, &mut room, &Whole(Some((spec, start..end))))?;
+    let (mut top, mut alignment) = (start + own, planned[id].alignment);
+    for (inner, spec) in planned.iter_mut().zip(specs) {
+        if spec.within == Some(id) {
+            top = top.max(inner.offset + inner.size);
+            alignment = alignment.max(inner.alignment);
+            inner.offset -= start;
+        }
+    }
+    let (size, needed) = region(spec.isolation_size.unwrap_or(top - start));
+    planned[id].size = size;
+    // With a base, what lies within has been aligned where it is.
+    planned[id].alignment = if spec.isolation_base.is_some() { PAGE } else { alignment }.max(needed);
+    Ok(())
+}
+
+/// What memory is taken from: for a message.
+struct Whole<'a>(Option<(&'a CvmSpec, Range<u64>)>);
+
+impl fmt::Display for Whole<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => Ok(()),
+            Some((outer, Range { start, end })) => {
+                write!(f, " in the region {start:#x}-{end:#x} of cVM {}", outer.name)
+            }
+        }
+    }
+}
+
+/// Takes the regions of the cVMs within one, or of those within none, from `pool`: first those with a given base, then
+/// those that may lie anywhere. Their bases become their offsets.
+fn take_within(
+    outer: Option<usize>,
+    specs: &[CvmSpec],
+    planned: &mut [Planned],
+    pool: &mut Pool,
+    whole: &Whole<'_>,
+) -> Result<(), String> {
+    for given in [true, false] {
+        for (spec, cvm) in specs.iter().zip(planned.iter_mut()) {
+            if spec.within != outer || spec.isolation_base.is_some() != given {
+                continue;
+            }
+            let (size, alignment) = (cvm.size, cvm.alignment);
+            cvm.offset = match spec.isolation_base {
+                Some(base) if !base.is_multiple_of(alignment) => {
+                    return Err(refused(
+                        spec,
+                        format_args!(
+                            "isolation base {base:#x}: expected a multiple of {alignment:#x} for {size:#x} bytes"
+                        ),
+                    ));
+                }
+                Some(base) if !pool.take(base, size) => {
+                    return Err(refused(
+                        spec,
+                        format_args!(
+                            "isolation base {base:#x}, size {size:#x}: that memory does not exist or is in use{whole}"
+                        ),
+                    ));
+                }
+                Some(base) => base,
+                None => pool.allocate(size, alignment).ok_or_else(|| {
+                    let free = pool.free_bytes();
+                    refused(
+                        spec,
+                        format_args!("needs {size:#x} bytes of memory, {free:#x} are free{whole}"),
+                    )
+                })?,
+            };
+        }
+    }
+    Ok(())
 }

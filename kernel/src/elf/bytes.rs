@@ -28,6 +28,7 @@ pub(super) fn file_range(offset: u64, size: u64, file: usize) -> Option<Range<us
 }
 
 /// Where `size` bytes at a linked address stand in the file; none unless one segment has them all.
+#[inline(never)]
 pub(super) fn loaded_range(segments: &[Segment], address: u64, size: u64) -> Option<Range<usize>> {
     let segment = segments.iter().find(|segment| {
         address >= segment.address
@@ -40,6 +41,8 @@ pub(super) fn loaded_range(segments: &[Segment], address: u64, size: u64) -> Opt
 }
 
 /// A name that ends with a NUL or with `bytes`, fit for a message: shortened, and nothing but visible ASCII.
+#[cold]
+#[inline(never)]
 pub(super) fn name(bytes: &[u8]) -> String {
     let visible = |byte: &u8| {
         if byte.is_ascii_graphic() {
