@@ -178,3 +178,107 @@ fn a_fixed_program_outside_of_its_isolation_is_refused() {
         Err(LayoutError::NoBase)
     );
 }
+
+/// A purecap program with code of this many bytes, and writable data on the sides where it is wanted.
+fn purecap(address: u64, code: u64, below: bool, above: bool) -> Program {
+    let kind = if address == 0 { 3 } else { 2 };
+    let start = address + 0x3000;
+    let mut headers = vec![[LOAD, READ_EXECUTE, 0x200, start, 0x20, code]];
+    if below {
+        headers.push([LOAD, READ_WRITE, 0x200, start - 0x1000, 0, 0x1000]);
+    }
+    if above {
+        headers.push([LOAD, READ_WRITE, 0x200, start + code.next_multiple_of(4096), 0, 0x3000]);
+    }
+    let mut bytes = elf(kind, start, &headers, &[], 0x300);
+    bytes[48..52].copy_from_slice(&arch::ELF_PURECAP_FLAGS.to_le_bytes());
+    Program::check(&bytes).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn the_bounds_of_purecap_code_hold_it_and_nothing_writable(
+        code in 1_u64..1 << 28, below in any::<bool>(), above in any::<bool>(), stack in 0_u64..1 << 20,
+        heap in 0_u64..1 << 24, block in 88_u64..20_000, base in 1_u64..1 << 10, fixed in any::<bool>()
+    ) {
+        let base = if fixed { base << 20 } else { 0 };
+        let program = purecap(base, code, below, above);
+        let request = Request { base: Some(base), start_block: block, stack, heap, ..Request::default() };
+        let layout = match plan(&program, &request) {
+            Ok(layout) => layout,
+            Err(error) => {
+                prop_assert!(matches!(error, LayoutError::Code { .. }) && (below && above || fixed), "{error}");
+                return Ok(());
+            }
+        };
+        let at = |linked: u64| linked.wrapping_add(layout.bias);
+        prop_assert!(layout.code.start <= at(program.code.start) && at(program.code.end) <= layout.code.end);
+        // Where the cVM lies at a multiple of what its whole size needs.
+        let moved = if fixed { layout.code.start + base..layout.code.end + base } else { layout.code.clone() };
+        prop_assert!(has_bounds(&moved), "{moved:x?}");
+        for (_, part) in program.writable() {
+            prop_assert!(at(part.end) <= layout.code.start || layout.code.end <= at(part.start), "{part:x?}");
+        }
+        prop_assert!(layout.program.start <= layout.code.start && layout.code.end <= layout.program.end);
+        prop_assert!(layout.program.start <= at(program.extent.start) && at(program.extent.end) <= layout.program.end);
+        prop_assert!(layout.bias.is_multiple_of(4096));
+        let parts = [&layout.stack, &layout.tls, &layout.start_block, &layout.heap];
+        for (index, part) in parts.iter().enumerate() {
+            prop_assert!(has_bounds(part), "{part:x?}");
+            for other in parts[..index].iter().chain([&&layout.program]) {
+                prop_assert!(part.end <= other.start || other.end <= part.start, "{part:x?} {other:x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn purecap_code_without_bounds_of_its_own_is_refused() {
+    let program = purecap(0, 0x40_0001, true, true);
+    let error = plan(&program, &Request::default()).unwrap_err();
+    assert_eq!(
+        error,
+        LayoutError::Code {
+            start: 0x3000,
+            end: 0x40_4000,
+            alignment: 0x2000
+        }
+    );
+    let beside_one = [(true, false), (false, true), (false, false)];
+    for (below, above) in beside_one {
+        let program = purecap(0, 0x40_0001, below, above);
+        assert!(plan(&program, &Request::default()).is_ok(), "{below} {above}");
+    }
+    let stack = Request {
+        base: Some(0x10_0000),
+        stack: 4096,
+        ..Request::default()
+    };
+    let fixed = |above| plan(&purecap(0x10_0000, 0x40_2000, false, above), &stack);
+    assert!(matches!(fixed(true), Err(LayoutError::Code { .. })));
+    let layout = fixed(false).unwrap();
+    assert_eq!(layout.code, 0x2000..0x40_6000);
+    assert!(layout.stack.start >= 0x40_6000, "the stack is beyond what PCC covers");
+}
+
+#[test]
+fn thread_local_storage_keeps_its_alignment_behind_the_control_block() {
+    let bytes = elf(
+        3,
+        0x1000,
+        &[
+            [LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20],
+            [TLS, 4, 0x200, 0x1000, 8, 0x30],
+        ],
+        &[],
+        0x300,
+    );
+    let mut program = Program::check(&bytes).unwrap();
+    for alignment in [1, 8, 16, 64, 4096] {
+        program.tls.as_mut().unwrap().alignment = alignment;
+        let layout = plan(&program, &Request::default()).unwrap();
+        assert!(layout.tls_image.is_multiple_of(alignment) && layout.tls.start.is_multiple_of(alignment.max(16)));
+        assert!(layout.tls_image >= layout.tls.start + arch::TLS_OFFSET);
+        assert_eq!(layout.tls.end, layout.tls_image + 0x30);
+    }
+}

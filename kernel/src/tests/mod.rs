@@ -8,6 +8,7 @@ mod elf;
 mod layout;
 mod manifest;
 mod monitor;
+mod placement;
 mod pool;
 mod purecap;
 mod service;
