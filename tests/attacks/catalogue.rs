@@ -4,7 +4,7 @@ use abi::{Errno, FaultKind};
 use tests::Platform;
 use tests::code::attack::Attacker;
 use tools::Architecture;
-use tools::elf::synthesis::Elf;
+use tools::elf::synthesis::{Elf, Load};
 use tools::manifest::CvmSpec;
 
 /// Attacks of one kind.
@@ -39,6 +39,8 @@ pub(crate) enum Means {
     Lives(fn(&Attacker) -> Vec<u32>),
     /// A program that takes what it can get, in an image of its own.
     Storm(Storm),
+    /// The least program with other segments and other wishes, in an image of its own.
+    Greed(fn(&mut Vec<Load>, CvmSpec) -> CvmSpec),
     /// A file that is no honest program, and what the manifest says of it, in an image of its own.
     File(fn(Platform, CvmSpec) -> (CvmSpec, Elf)),
 }
@@ -51,7 +53,7 @@ pub(crate) struct Storm {
     pub copies: usize,
     /// What the manifest says about each of them.
     pub spec: fn(CvmSpec) -> CvmSpec,
-    /// The longest time in microseconds that the victim may have to wait for the processor.
+    /// The longest time in microseconds that the victim may have to wait when it could go on.
     pub patience: u64,
 }
 
@@ -79,6 +81,8 @@ pub(crate) enum Fate {
     Error(Errno),
     /// The hostcall that it makes returns this value, with which it exits.
     Value(i32),
+    /// It ends by itself or by its own fault, having been started again so often.
+    EachStarted(u32),
     /// Nothing is started, with a message that contains this.
     Refused(&'static str),
     /// There is no such thing on this processor.

@@ -204,7 +204,7 @@ const ATTACKS: &[Attack] = &[
     program(
         "execute-data",
         "jump through a capability to own data",
-        either(Killed(Permission), Killed(Access)),
+        killed(Permission),
         |a| {
             a.data_capability(A).jump_to_capability(A);
         },
@@ -317,7 +317,7 @@ const ATTACKS: &[Attack] = &[
     program(
         "sentry-of-data",
         "make a sentry of own data and enter it",
-        either(Killed(Permission), Killed(Access)),
+        killed(Permission),
         |a| {
             a.data_capability(A).seal_entry(A, A).jump_to_capability(A);
         },
@@ -325,7 +325,7 @@ const ATTACKS: &[Attack] = &[
     program(
         "enter-by-integer",
         "jump through an untagged capability to the monitor",
-        either(Killed(Tag), Killed(Bounds)),
+        killed(Tag),
         |a| {
             let monitor = a.platform.monitor();
             a.constant(A, monitor).jump_to_capability(A);
@@ -605,7 +605,7 @@ const ATTACKS: &[Attack] = &[
     program(
         "load-branch-forged",
         "branch through a pair in memory of which the code is forged",
-        either(Absent, Killed(Bounds)),
+        either(Absent, Killed(Tag)),
         |a| {
             forge(a);
             a.load_capability(B, A, 0).store_capability(B, A, 16).data_capability(B);

@@ -4,19 +4,22 @@
 mod catalogue;
 mod document;
 mod forging;
+mod hostcalls;
 mod interrupts;
 mod modes;
 mod outside;
 mod privileged;
 mod run;
+mod starving;
+mod weaknesses;
 
 use catalogue::Group;
 use tests::{Platform, on_every_platform};
 
 /// All groups, in the order of the list.
-const GROUPS: &[&Group] = &[&outside::GROUP, &forging::GROUP, &modes::GROUP, &privileged::GROUP, &interrupts::GROUP];
+const GROUPS: &[&Group] = &[&outside::GROUP, &forging::GROUP, &modes::GROUP, &privileged::GROUP, &interrupts::GROUP, &hostcalls::GROUP, &weaknesses::GROUP, &starving::GROUP];
 
-on_every_platform!(outside_is_closed, nothing_is_forged, modes_give_nothing, privilege_is_closed, interrupts_come);
+on_every_platform!(outside_is_closed, nothing_is_forged, modes_give_nothing, privilege_is_closed, interrupts_come, hostcalls_trust_nobody, known_weaknesses_are_gone, nobody_starves);
 
 fn outside_is_closed(platform: Platform) {
     run::together(&outside::GROUP, platform);
@@ -36,4 +39,16 @@ fn modes_give_nothing(platform: Platform) {
 
 fn interrupts_come(platform: Platform) {
     run::together(&interrupts::GROUP, platform);
+}
+
+fn hostcalls_trust_nobody(platform: Platform) {
+    run::together(&hostcalls::GROUP, platform);
+}
+
+fn known_weaknesses_are_gone(platform: Platform) {
+    run::together(&weaknesses::GROUP, platform);
+}
+
+fn nobody_starves(platform: Platform) {
+    run::alone(&starving::GROUP, platform);
 }

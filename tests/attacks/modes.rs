@@ -130,7 +130,7 @@ const ATTACKS: &[Attack] = &[
         spin(a);
         a.exit(0);
     }),
-    program("mode-by-flags-of-data", "set the mode flag of a data capability and enter it", either(Killed(Permission), Killed(abi::FaultKind::Access)), |a| {
+    program("mode-by-flags-of-data", "set the mode flag of a data capability and enter it", killed(Permission), |a| {
         a.data_capability(A);
         if a.is_riscv() {
             a.set(B, 1).push(0x0e << 25 | 19 << 20 | 18 << 15 | 18 << 7 | 0x5b); // CSetFlags

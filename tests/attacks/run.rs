@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use abi::manifest::RestartPolicy;
-use tests::code::attack::{Attacker, Victim, victim_base};
+use tests::code;
+use tests::code::attack::{Attacker, SECRET, Victim, victim_base};
 use tests::report::LedgerEntry;
-use tests::{Board, Outcome, Platform, Scenario};
+use tests::{Board, Ending, Outcome, Platform, Scenario};
+use tools::elf::synthesis::Elf;
 use tools::manifest::{CvmSpec, Restart};
 
-use crate::catalogue::{Attack, Fate, Group, Means};
+use crate::catalogue::{Attack, Fate, Group, Means, Storm};
 
 /// Name and program of the victim.
 const VICTIM: &str = "victim";
@@ -72,12 +74,92 @@ pub(crate) fn together(group: &Group, platform: Platform) {
     let outcome = boot(&scenario, platform);
     let mut wrong = String::new();
     for attack in &tried {
-        if let Err(what) = judge(attack, &outcome) {
+        if let Err(what) = judge(attack, attack.name, &outcome) {
             let _ = writeln!(wrong, "{}: {what}", attack.name);
         }
     }
     wrong += &judge_victim(&outcome);
+    let intact = outcome.lines.iter().position(|line| line.writer == VICTIM);
+    let last = outcome.lines.iter().rposition(|line| line.text.contains(": fault: "));
+    if last > intact {
+        wrong += "the victim ended before the last attack\n";
+    }
     assert!(wrong.is_empty(), "{wrong}\n{outcome}");
+}
+
+/// Boots each attack of a group in an image of its own: storms next to a victim that looks at the clock.
+pub(crate) fn alone(group: &Group, platform: Platform) {
+    let mut wrong = String::new();
+    for attack in group.attacks {
+        let expected = attack.expected.on(platform);
+        let spec = CvmSpec::new(attack.name, attack.name);
+        let found = match (&attack.means, expected) {
+            (_, Fate::Absent) => Ok(()),
+            (Means::Storm(storm), _) => weather(attack, storm, platform),
+            (Means::Greed(change), Fate::Refused(message)) => {
+                let mut elf = code::minimal(platform.arch());
+                let spec = change(&mut elf.loads, spec);
+                refused(spec, &elf, message, platform)
+            }
+            (Means::File(file), Fate::Refused(message)) => {
+                let (spec, elf) = file(platform, spec);
+                refused(spec, &elf, message, platform)
+            }
+            _ => Err("needs another runner".to_owned()),
+        };
+        if let Err(what) = found {
+            let _ = writeln!(wrong, "{}: {what}", attack.name);
+        }
+    }
+    assert!(wrong.is_empty(), "on {platform}:\n{wrong}");
+}
+
+/// Boots a storm next to the victim.
+fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), String> {
+    let mut attacker = Attacker::new(platform);
+    (storm.program)(&mut attacker);
+    let names: Vec<String> = (0..storm.copies).map(|copy| format!("{}-{copy}", attack.name)).collect();
+    let storms = names.iter().map(|name| (storm.spec)(CvmSpec::new(name, attack.name)));
+    let placed = CvmSpec {
+        isolation_base: Some(victim_base(platform)),
+        ..victim()
+    };
+    let watchful = Victim {
+        rounds: 40,
+        period: MILLISECOND,
+        patience: MILLISECOND + 1000 * storm.patience,
+    };
+    let scenario = Scenario::new([placed].into_iter().chain(storms).collect::<Vec<_>>())
+        .member(VICTIM, watchful.elf(platform).to_bytes())
+        .member(attack.name, attacker.elf().to_bytes());
+    let outcome = scenario.boot(platform);
+    let mut wrong = judge_victim(&outcome);
+    for name in &names {
+        if let Err(what) = judge(attack, name, &outcome) {
+            let _ = writeln!(wrong, "{name}: {what}");
+        }
+    }
+    let secret = format!("{SECRET:016x}");
+    if outcome.console.contains(&secret) {
+        wrong += "the console shows the secret\n";
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}{outcome}")) }
+}
+
+/// Boots a file that must not be started, next to the victim, which must not be started either.
+fn refused(spec: CvmSpec, elf: &Elf, message: &str, platform: Platform) -> Result<(), String> {
+    let name = spec.runtime.clone();
+    let outcome = Scenario::new([victim(), spec])
+        .member(VICTIM, LONG_LIVED.elf(platform).to_bytes())
+        .member(&name, elf.to_bytes())
+        .boot(platform);
+    let last = outcome.monitor().last().copied().unwrap_or_default().to_owned();
+    let refused = outcome.ending == Ending::Exit(1) && last.starts_with("error: ") && last.contains(message);
+    if refused && outcome.of(VICTIM).is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{last:?}, expected an error with {message:?}"))
+    }
 }
 
 /// Boots; on the embedded machine, looks at all tags when the victim has ended.
@@ -122,15 +204,15 @@ fn strays(board: &Board) -> Vec<String> {
 }
 
 /// What is not as it must be after an attack.
-fn judge(attack: &Attack, outcome: &Outcome) -> Result<(), String> {
-    let row = outcome.summary().into_iter().find(|row| row.name == attack.name);
+fn judge(attack: &Attack, name: &str, outcome: &Outcome) -> Result<(), String> {
+    let row = outcome.summary().into_iter().find(|row| row.name == name);
     let Some(row) = row else {
         return Err("has no line in the summary".to_owned());
     };
     let faults: Vec<_> = outcome
         .faults()
         .into_iter()
-        .filter(|fault| fault.cvm == attack.name)
+        .filter(|fault| fault.cvm == name)
         .collect();
     let kinds: Vec<_> = faults.iter().map(|fault| fault.kind).collect();
     let expected = match attack.expected.on(outcome.platform) {
@@ -160,6 +242,13 @@ fn judge(attack: &Attack, outcome: &Outcome) -> Result<(), String> {
         Fate::Nothing => "exited 0".to_owned(),
         Fate::Error(errno) => format!("exited {}", -(errno as i32)),
         Fate::Value(value) => format!("exited {value}"),
+        Fate::EachStarted(times) => {
+            return if row.restarts == times {
+                Ok(())
+            } else {
+                Err(format!("{} restarts, expected {times}", row.restarts))
+            };
+        }
         Fate::Refused(_) | Fate::Absent => return Err("runs".to_owned()),
     };
     if row.state == expected {
@@ -179,11 +268,6 @@ fn judge_victim(outcome: &Outcome) -> String {
     let lines = outcome.of(VICTIM);
     if lines != ["victim: intact"] {
         let _ = writeln!(wrong, "the victim said {lines:?}");
-    }
-    let intact = outcome.lines.iter().position(|line| line.writer == VICTIM);
-    let last = outcome.lines.iter().rposition(|line| line.text.contains(": fault: "));
-    if last > intact {
-        let _ = writeln!(wrong, "the victim ended before the last attack");
     }
     wrong
 }

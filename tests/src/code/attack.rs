@@ -222,6 +222,38 @@ impl Assembler {
         self.word(number << 15 | 0x67, 0xd61f_0000 | number << 5) // JALR zero, BR
     }
 
+    /// Keeps the lower 32 bits.
+    pub fn lower_half(&mut self, register: Register) -> &mut Assembler {
+        self.shift_left(register, 32).shift_right(register, 32)
+    }
+
+    /// The register = itself shifted left by 1 to 63 bits.
+    pub fn shift_left(&mut self, register: Register, bits: u32) -> &mut Assembler {
+        let number = self.number(register);
+        self.word(
+            bits << 20 | number << 15 | 1 << 12 | number << 7 | 0x13,
+            0xd340_0000 | (64 - bits) << 16 | (63 - bits) << 10 | number << 5 | number,
+        ) // SLLI, LSL
+    }
+
+    /// The register = itself shifted right by 1 to 63 bits.
+    pub fn shift_right(&mut self, register: Register, bits: u32) -> &mut Assembler {
+        let number = self.number(register);
+        self.word(
+            bits << 20 | number << 15 | 5 << 12 | number << 7 | 0x13,
+            0xd340_fc00 | bits << 16 | number << 5 | number,
+        ) // SRLI, LSR
+    }
+
+    /// `to` = `to` & `from`.
+    pub fn and(&mut self, to: Register, from: Register) -> &mut Assembler {
+        let [to, from] = [to, from].map(|register| self.number(register));
+        self.word(
+            from << 20 | to << 15 | 7 << 12 | to << 7 | 0x33,
+            0x8a00_0000 | from << 16 | to << 5 | to,
+        )
+    }
+
     /// Goes back to where [`Assembler::here`] was `start`, for ever.
     pub fn repeat(&mut self, start: i64) -> &mut Assembler {
         let back = start - self.here();
@@ -247,15 +279,7 @@ impl Assembler {
             .data_address(record)
             .load(restarts, record, 0);
         // The number of restarts is the upper half of the first word; each life's code has 16 bytes.
-        let number = self.number(restarts);
-        self.word(
-            32 << 20 | number << 15 | 5 << 12 | number << 7 | 0x13,
-            0xd360_fc00 | number << 5 | number,
-        ); // SRLI, LSR
-        self.word(
-            4 << 20 | number << 15 | 1 << 12 | number << 7 | 0x13,
-            0xd37c_ec00 | number << 5 | number,
-        ); // SLLI, LSL
+        self.shift_right(restarts, 32).shift_left(restarts, 4);
         // One addition and one jump stand between here and the table, behind the five instructions of the address at most.
         let first = self.here() + if self.is_riscv() { 28 } else { 24 };
         self.code_address(target, first)

@@ -88,6 +88,12 @@ impl Assembler {
         self.word(riscv(0x0d, to, from, other), 0xc2c0_a000 | other << 16 | from << 5 | to)
     }
 
+    /// A register with a capability = 0 when that is not sealed.
+    pub fn seal_of(&mut self, register: Register) -> &mut Assembler {
+        let number = self.number(register);
+        self.word(riscv(0x7f, number, number, 5), 0xc2c0_b000 | number << 5 | number) // CGetSealed, GCSEAL
+    }
+
     /// DDC = `from`.
     pub fn write_ddc(&mut self, from: Register) -> &mut Assembler {
         let from = self.number(from);

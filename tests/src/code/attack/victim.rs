@@ -59,7 +59,7 @@ impl Victim {
         code.subtract_register(value, time);
         code.add(time, Argument(0), 0);
         code.constant(count, self.patience).subtract_register(count, value);
-        code.shift_out_sign(count).must_be_zero(count, 4);
+        code.shift_right(count, 63).must_be_zero(count, 4);
         // The secret in memory.
         code.add(pointer, data, 0).set(count, WORDS).set(pattern, 0);
         let look = code.here();
@@ -96,16 +96,5 @@ impl Victim {
         code.set(Argument(0), 1).set(Argument(2), INTACT.len() as u32);
         code.hostcall(Hostcall::Write).exit(0);
         code.elf()
-    }
-}
-
-impl Assembler {
-    /// The register = its highest bit.
-    fn shift_out_sign(&mut self, register: super::Register) -> &mut Assembler {
-        let number = self.number(register);
-        self.word(
-            63 << 20 | number << 15 | 5 << 12 | number << 7 | 0x13,
-            0xd37f_fc00 | number << 5 | number,
-        ) // SRLI, LSR
     }
 }
