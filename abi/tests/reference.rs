@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use abi::hostcall::{self, CvmInfo};
+use abi::hostcall::{self, CvmInfo, Family, HANDLER};
 use abi::start::StartHeader;
 use abi::{Errno, FaultKind, Hostcall};
 
@@ -118,8 +118,34 @@ fn limits_and_streams_have_their_values() {
     let rows = table("### Limits and streams");
     let found: Vec<(&str, u64)> = rows.into_iter().map(|[name, value]| (name, number(value))).collect();
     assert_eq!(found, expected);
-    let constants = SOURCE.lines().filter(|line| line.starts_with("pub const ")).count();
-    assert_eq!(constants, expected.len(), "constants of abi::hostcall");
+    // The handler's name is the only constant that is no number.
+    let constants = SOURCE.lines().filter(|line| line.starts_with("pub const "));
+    assert_eq!(constants.count(), expected.len() + 1, "constants of abi::hostcall");
+}
+
+#[test]
+fn every_hostcall_is_listed_in_its_family() {
+    let found: Vec<(&str, Vec<&str>)> = table("### Families")
+        .into_iter()
+        .map(|[family, calls]| (family, calls.split(", ").map(|call| call.trim_matches('`')).collect()))
+        .collect();
+    let names = Hostcall::ALL.map(|hostcall| (hostcall.family(), format!("{hostcall:?}").to_lowercase()));
+    let expected = Family::ALL.map(|family| {
+        let members = names.iter().filter(|(of, _)| *of == family);
+        (
+            family.name(),
+            members.map(|(_, name)| name.as_str()).collect::<Vec<_>>(),
+        )
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_registers_of_a_handler_are_described() {
+    assert!(section("## Servers").any(|line| line.contains(&format!("`{HANDLER}`"))));
+    let rows = table::<3>("## Servers");
+    assert!(rows.iter().any(|[what, ..]| what.contains("number of the hostcall")));
+    assert!(rows.iter().any(|[what, ..]| what.contains("number of the calling cVM")));
 }
 
 #[test]

@@ -174,7 +174,7 @@ pub fn capfile(name: &str, place: Pin<&mut CapBuffer>) -> Result<u64, Errno> {
 /// until all of them have ended.
 ///
 /// # Errors
-/// `EINVAL` when the program has no handler; `EPERM` in a handler.
+/// `EPERM` in a handler.
 pub fn serve() -> Result<(), Errno> {
     call(Hostcall::Serve, []).map(|_| ())
 }
