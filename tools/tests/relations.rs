@@ -153,6 +153,14 @@ fn a_chain_of_three_layers_takes_the_innermost_outer_of_each() {
         let within: Vec<_> = found.iter().map(|(_, _, within)| within.as_deref()).collect();
         assert_eq!(within, [None, Some("a"), Some("b")]);
         assert_eq!(messages(&yaml), [""; 0]);
+        let mut specs: Vec<_> = parse(&yaml).cvms.into_iter().map(|cvm| cvm.spec).collect();
+        specs.sort_by_key(|spec| spec.isolation_base);
+        let sizes: Vec<_> = specs.iter().map(|spec| spec.isolation_size).collect();
+        assert_eq!(
+            sizes,
+            [Some(0x3000), Some(0x2000), Some(0x1000)],
+            "an outer's region holds all"
+        );
     }
     let said = cvms(&[
         "name: a, runtime: x",
@@ -188,15 +196,42 @@ fn layers_that_contradict_themselves_are_refused() {
         message(&other),
         "x.yaml:3:50: error: cVM b: within: \"c\": it lies within a, whose begin and end say so; expected a"
     );
+    let place = |outer: &str, inner: &str| {
+        message(&cvms(&[
+            &format!("name: a, runtime: x, isolation: {{{outer}}}"),
+            &format!("name: b, runtime: y, callback_out: a, within: a, isolation: {{{inner}}}"),
+        ]))
+    };
+    let outside = place("base: 0x83000000, size: 0x1000", "base: 0x83002000, size: 0x1000");
+    assert_eq!(
+        outside,
+        "x.yaml:3:64: error: cVM b: isolation: 0x83002000-0x83003000 lies within cVM a, expected it inside \
+         0x83000000-0x83001000, behind the memory of a itself"
+    );
+    let on_top = place("base: 0x83000000, size: 0x4000", "base: 0x83000000, size: 0x1000");
+    assert!(on_top.contains("0x83000000-0x83001000 lies within cVM a"), "{on_top}");
+    assert_eq!(
+        place("size: 0x4000", "base: 0x83000000, size: 0x1000"),
+        "x.yaml:3:64: error: cVM b: isolation: a base within cVM a, which has none; expected both or neither"
+    );
+    let before = place(
+        "base: 0x83001000, size: 0x1000, begin: 0x83000000",
+        "base: 0x83000000, size: 0x1000",
+    );
+    assert_eq!(
+        before,
+        "x.yaml:2:36: error: cVM a: isolation: the monitor puts an outer cVM before those within it, expected begin to be \
+         the same as base"
+    );
     let stranger = cvms(&[
-        "name: a, runtime: x, isolation: {base: 0x83000000, size: 0x1000}",
+        "name: a, runtime: x, isolation: {base: 0x83000000, size: 0x4000}",
         "name: b, runtime: y, callback_out: a, within: a, isolation: {base: 0x83002000, size: 0x1000}",
         "name: c, runtime: z, isolation: {base: 0x83001000, size: 0x1000}",
     ]);
     assert_eq!(
         message(&stranger),
-        "x.yaml:4:36: error: cVM c: isolation: 0x83001000-0x83002000 lies between the memory of cVM a and of those within \
-         it, which its capabilities cover in one piece"
+        "x.yaml:4:36: error: cVM c: isolation: 0x83001000-0x83002000 overlaps 0x83000000-0x83004000 of cVM a, expected \
+         disjoint memory"
     );
 }
 

@@ -55,6 +55,13 @@ impl Isolation {
         self.size.filter(|_| !self.foreign).map(|size| size.value)
     }
 
+    fn begin_below_base(&self) -> bool {
+        let begin = self.begin.filter(|_| !self.foreign);
+        begin
+            .zip(self.base)
+            .is_some_and(|(begin, base)| begin.value < base.value)
+    }
+
     fn entries(&self) -> [(&'static str, Option<Number>); 4] {
         let [base, size, begin, end] = KEYS;
         [
@@ -226,54 +233,107 @@ pub(super) fn explain(reader: &mut Reader<'_>, cvm: &Draft, inner: &[&str]) {
     }
 }
 
-/// Memory that two cVMs are given at fixed places must not overlap, and what an outer cVM's capabilities cover must not
-/// cover a stranger.
-pub(super) fn check_regions(reader: &mut Reader<'_>, cvms: &[Draft]) {
-    let memory = |cvm: &Draft| Some((cvm.isolation.fixed_base()?, cvm.isolation.own()?.1));
-    for (index, cvm) in cvms.iter().enumerate() {
-        let Some(own) = memory(cvm) else { continue };
-        for other in &cvms[..index] {
-            let Some(theirs) = memory(other) else { continue };
-            if meet(own, theirs) {
-                let problem = format!(
-                    "{:#x}-{:#x} overlaps {:#x}-{:#x} of cVM {}, expected disjoint memory",
-                    own.0,
-                    own.1,
-                    theirs.0,
-                    theirs.1,
-                    other.name()
-                );
-                return refuse(reader, cvm, problem);
-            }
+/// The memory that a cVM and those within it are given at a fixed place. The monitor puts the outer one first.
+struct Region {
+    start: u64,
+    /// End of the outer one's own memory, where that is said.
+    own: Option<u64>,
+    /// End of all; `None` = as the cVMs within need it.
+    end: Option<u64>,
+}
+
+impl Region {
+    fn of(isolation: &Isolation) -> Option<Region> {
+        let start = isolation.fixed_base()?;
+        let top = isolation.own().map(|(_, top)| top);
+        let end = isolation.end.map(|end| end.value);
+        Some(Region {
+            start,
+            own: end.and(top),
+            end: end.or(top),
+        })
+    }
+
+    /// First address and end; `inner` are the regions of the cVMs within.
+    fn range(&self, inner: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+        let end = self.end.or_else(|| inner.map(|(_, end)| end).max());
+        (self.start, end.unwrap_or(self.start))
+    }
+}
+
+/// Gives every outer cVM a region for all that lie within it, and refuses memory that does not fit or that two cVMs are
+/// given.
+pub(super) fn settle(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
+    let outer_of = |cvm: &Draft| {
+        let outer = cvm.config.spec.within.as_ref()?;
+        cvms.iter().position(|other| other.name() == outer)
+    };
+    let outers: Vec<Option<usize>> = cvms.iter().map(outer_of).collect();
+    let regions: Vec<Option<(u64, u64)>> = (0..cvms.len()).map(|index| range_of(cvms, &outers, index)).collect();
+    for (index, outer) in outers.iter().enumerate() {
+        if let Some(outer) = outer {
+            check_inner(reader, cvms, &regions, index, *outer);
         }
     }
-    for outer in cvms {
-        let inside = |cvm: &&Draft| lies_within(cvms, cvm, outer.name());
-        let parts: Vec<(u64, u64)> = cvms
-            .iter()
-            .filter(|cvm| cvm.name() == outer.name() || inside(cvm))
-            .filter_map(memory)
-            .collect();
-        let hull = parts
-            .iter()
-            .copied()
-            .reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)));
-        let (Some(hull), true) = (hull, parts.len() > 1) else {
-            continue;
-        };
-        for stranger in cvms {
-            let theirs = memory(stranger).filter(|theirs| !parts.contains(theirs) && meet(hull, *theirs));
-            if let Some(theirs) = theirs {
-                let problem = format!(
-                    "{:#x}-{:#x} lies between the memory of cVM {} and of those within it, which its capabilities cover \
-                     in one piece",
-                    theirs.0,
-                    theirs.1,
-                    outer.name()
-                );
-                refuse(reader, stranger, problem);
-            }
+    for (index, region) in regions.iter().enumerate() {
+        let others = (0..index).filter(|other| !related(&outers, index, *other) && !related(&outers, *other, index));
+        let theirs = others.filter_map(|other| Some((other, regions[other]?)));
+        for (other, theirs) in theirs {
+            let Some(own) = region.filter(|own| meet(*own, theirs)) else {
+                continue;
+            };
+            let problem = format!(
+                "{:#x}-{:#x} overlaps {:#x}-{:#x} of cVM {}, expected disjoint memory",
+                own.0,
+                own.1,
+                theirs.0,
+                theirs.1,
+                cvms[other].name()
+            );
+            refuse(reader, &cvms[index], problem);
         }
+    }
+    for (index, region) in regions.iter().enumerate() {
+        let isolation = cvms[index].isolation;
+        if let (Some((start, end)), true) = (region, outers.contains(&Some(index)) && isolation.end.is_some()) {
+            cvms[index].config.spec.isolation_size = Some(end - start);
+        }
+    }
+}
+
+/// First address and end of a cVM's region, when it is given a place.
+fn range_of(cvms: &[Draft], outers: &[Option<usize>], index: usize) -> Option<(u64, u64)> {
+    let region = Region::of(&cvms[index].isolation)?;
+    let inner = (0..cvms.len()).filter(|inner| outers[*inner] == Some(index));
+    Some(region.range(inner.filter_map(|inner| range_of(cvms, outers, inner))))
+}
+
+/// Whether cVM number `inner` lies within number `outer`, directly or through others. Circles have been refused before.
+fn related(outers: &[Option<usize>], inner: usize, outer: usize) -> bool {
+    std::iter::successors(outers[inner], |at| outers[*at]).any(|at| at == outer)
+}
+
+fn check_inner(reader: &mut Reader<'_>, cvms: &[Draft], regions: &[Option<(u64, u64)>], index: usize, outer: usize) {
+    let (cvm, name) = (&cvms[index], cvms[outer].name());
+    if let (Some(_), true) = (cvm.isolation.fixed_base(), cvms[outer].isolation.begin_below_base()) {
+        let problem = "the monitor puts an outer cVM before those within it, expected begin to be the same as base";
+        return refuse(reader, &cvms[outer], problem.to_owned());
+    }
+    let (Some((start, end)), region) = (regions[index], regions[outer]) else {
+        return;
+    };
+    let Some((outer_start, outer_end)) = region else {
+        let problem = format!("a base within cVM {name}, which has none; expected both or neither");
+        return refuse(reader, cvm, problem);
+    };
+    let own = Region::of(&cvms[outer].isolation).and_then(|region| region.own);
+    let first = own.unwrap_or(outer_start + PAGE);
+    if start < first || end > outer_end {
+        let problem = format!(
+            "{start:#x}-{end:#x} lies within cVM {name}, expected it inside {outer_start:#x}-{outer_end:#x}, behind the \
+             memory of {name} itself"
+        );
+        refuse(reader, cvm, problem);
     }
 }
 
@@ -281,22 +341,4 @@ fn refuse(reader: &mut Reader<'_>, cvm: &Draft, problem: String) {
     reader.enter(cvm.name());
     reader.error(Some(cvm.config.isolation_position), Some("isolation"), None, problem);
     reader.leave();
-}
-
-/// Whether a cVM lies within another, directly or through others. Circles have been refused before.
-fn lies_within(cvms: &[Draft], cvm: &Draft, outer: &str) -> bool {
-    let mut at = cvm;
-    for _ in cvms {
-        let Some(next) = &at.config.spec.within else {
-            return false;
-        };
-        if next == outer {
-            return true;
-        }
-        match cvms.iter().find(|other| other.name() == next) {
-            Some(found) => at = found,
-            None => return false,
-        }
-    }
-    false
 }

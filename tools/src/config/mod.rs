@@ -141,7 +141,10 @@ pub fn parse(file: &Path, text: &str) -> Config {
     }
     if reader.clean() {
         relations::relate(&mut reader, &mut found.cvms);
-        isolation::check_regions(&mut reader, &found.cvms);
+    }
+    // With circles refused, every way from a cVM to its outer ones has an end.
+    if reader.clean() {
+        isolation::settle(&mut reader, &mut found.cvms);
     }
     config.cvms = found.cvms.into_iter().map(|draft| draft.config).collect();
     config.capfiles = found.capfiles;
