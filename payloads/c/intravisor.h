@@ -1,0 +1,235 @@
+/* The hostcalls of a cVM in C, for hybrid and purecap programs on CHERI-RISC-V and Morello.
+ *
+ * docs/hostcalls.md is the reference: what each call does, its errors, and what a server may expect. A call that fails returns
+ * a negative error number. */
+
+#ifndef INTRAVISOR_H
+#define INTRAVISOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Numbers of the hostcalls. */
+enum {
+    CVM_NULL = 0,
+    CVM_EXIT = 1,
+    CVM_YIELD = 2,
+    CVM_WRITE = 3,
+    CVM_READ = 4,
+    CVM_NANOSLEEP = 5,
+    CVM_CLOCK = 6,
+    CVM_ARGUMENTS = 7,
+    CVM_INFO = 8,
+    CVM_HEAP = 9,
+    CVM_CAPFILE = 10,
+    CVM_SERVE = 11,
+    CVM_REPLY = 12,
+    CVM_DELEGATE = 13,
+};
+
+/* Error numbers, as negative results. */
+enum {
+    CVM_EPERM = 1,
+    CVM_ENOENT = 2,
+    CVM_EIO = 5,
+    CVM_E2BIG = 7,
+    CVM_EBADF = 9,
+    CVM_EAGAIN = 11,
+    CVM_ENOMEM = 12,
+    CVM_EFAULT = 14,
+    CVM_EINVAL = 22,
+    CVM_ENOSYS = 38,
+    CVM_ECONNRESET = 104,
+    CVM_ETIMEDOUT = 110,
+    CVM_ECONNREFUSED = 111,
+};
+
+#define CVM_READ_NONBLOCKING 1
+#define CVM_TRANSFER_LIMIT 4096
+
+/* What a cVM finds at its start. Offsets count from the start of the block. */
+struct cvm_start_block {
+    char magic[8];              /* "cVMstart" */
+    uint32_t version;           /* 1 */
+    uint32_t size;              /* bytes of the whole block */
+    uint32_t id;                /* number of the cVM */
+    uint32_t name;              /* offset of its name */
+    uint32_t argument_count;    /* argument 0 is the runtime's name */
+    uint32_t arguments;         /* offset of the first; the others follow, each ends with a NUL */
+    uint32_t environment_count;
+    uint32_t environment;       /* offset of the first, KEY=value */
+    uint64_t base;              /* lowest address of the memory */
+    uint64_t memory_size;
+    uint64_t heap;              /* an address; in a purecap program only cvm_heap() gives the authority */
+    uint64_t heap_size;
+    uint64_t stack;
+    uint64_t stack_size;
+};
+
+/* What info() tells. */
+struct cvm_info {
+    uint32_t id;
+    uint32_t restarts;
+    uint32_t priority;
+    uint32_t last_fault;
+    uint64_t base;
+    uint64_t size;
+    uint64_t run_time;          /* nanoseconds */
+    uint64_t hostcalls;
+};
+
+_Static_assert(sizeof(struct cvm_start_block) == 88, "layout of the start block");
+_Static_assert(sizeof(struct cvm_info) == 48, "layout of the information record");
+
+/* An argument or a result: in a purecap program a capability or an integer, otherwise an integer. */
+typedef uintptr_t cvm_word;
+
+/* Both result registers. */
+struct cvm_result {
+    cvm_word first;
+    cvm_word second;
+};
+
+/* Any hostcall. */
+static inline struct cvm_result cvm_hostcall(uint64_t number, cvm_word first, cvm_word second, cvm_word third,
+                                             cvm_word fourth, cvm_word fifth, cvm_word sixth) {
+#if defined(__riscv) && defined(__CHERI_PURE_CAPABILITY__)
+    register cvm_word a0 __asm__("ca0") = first;
+    register cvm_word a1 __asm__("ca1") = second;
+    register cvm_word a2 __asm__("ca2") = third;
+    register cvm_word a3 __asm__("ca3") = fourth;
+    register cvm_word a4 __asm__("ca4") = fifth;
+    register cvm_word a5 __asm__("ca5") = sixth;
+    register uint64_t a7 __asm__("a7") = number;
+    __asm__ volatile("ecall" : "+C"(a0), "+C"(a1) : "C"(a2), "C"(a3), "C"(a4), "C"(a5), "r"(a7) : "memory");
+    return (struct cvm_result){a0, a1};
+#elif defined(__riscv)
+    register cvm_word a0 __asm__("a0") = first;
+    register cvm_word a1 __asm__("a1") = second;
+    register cvm_word a2 __asm__("a2") = third;
+    register cvm_word a3 __asm__("a3") = fourth;
+    register cvm_word a4 __asm__("a4") = fifth;
+    register cvm_word a5 __asm__("a5") = sixth;
+    register uint64_t a7 __asm__("a7") = number;
+    __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a3), "r"(a4), "r"(a5), "r"(a7) : "memory");
+    return (struct cvm_result){a0, a1};
+#elif defined(__aarch64__) && defined(__CHERI_PURE_CAPABILITY__)
+    register cvm_word c0 __asm__("c0") = first;
+    register cvm_word c1 __asm__("c1") = second;
+    register cvm_word c2 __asm__("c2") = third;
+    register cvm_word c3 __asm__("c3") = fourth;
+    register cvm_word c4 __asm__("c4") = fifth;
+    register cvm_word c5 __asm__("c5") = sixth;
+    register uint64_t x8 __asm__("x8") = number;
+    __asm__ volatile("svc #0" : "+C"(c0), "+C"(c1) : "C"(c2), "C"(c3), "C"(c4), "C"(c5), "r"(x8) : "memory");
+    return (struct cvm_result){c0, c1};
+#elif defined(__aarch64__)
+    register cvm_word x0 __asm__("x0") = first;
+    register cvm_word x1 __asm__("x1") = second;
+    register cvm_word x2 __asm__("x2") = third;
+    register cvm_word x3 __asm__("x3") = fourth;
+    register cvm_word x4 __asm__("x4") = fifth;
+    register cvm_word x5 __asm__("x5") = sixth;
+    register uint64_t x8 __asm__("x8") = number;
+    __asm__ volatile("svc #0" : "+r"(x0), "+r"(x1) : "r"(x2), "r"(x3), "r"(x4), "r"(x5), "r"(x8) : "memory");
+    return (struct cvm_result){x0, x1};
+#else
+#error "a cVM runs on RISC-V or AArch64"
+#endif
+}
+
+static inline int64_t cvm_call(uint64_t number, cvm_word first, cvm_word second, cvm_word third, cvm_word fourth) {
+    return (int64_t)cvm_hostcall(number, first, second, third, fourth, 0, 0).first;
+}
+
+static inline int64_t cvm_null(void) { return cvm_call(CVM_NULL, 0, 0, 0, 0); }
+
+_Noreturn static inline void cvm_exit(int code) {
+    for (;;)
+        cvm_call(CVM_EXIT, (cvm_word)(int64_t)code, 0, 0, 0);
+}
+
+static inline void cvm_yield(void) { cvm_call(CVM_YIELD, 0, 0, 0, 0); }
+
+/* Bytes written, at most CVM_TRANSFER_LIMIT. Streams 1 and 2 are the console. */
+static inline int64_t cvm_write(int stream, const void *bytes, size_t length) {
+    return cvm_call(CVM_WRITE, (cvm_word)stream, (cvm_word)bytes, length, 0);
+}
+
+/* Bytes read, 0 at the end of input. Stream 0 is the console. */
+static inline int64_t cvm_read(int stream, void *bytes, size_t length, uint64_t flags) {
+    return cvm_call(CVM_READ, (cvm_word)stream, (cvm_word)bytes, length, flags);
+}
+
+static inline int64_t cvm_nanosleep(uint64_t nanoseconds) { return cvm_call(CVM_NANOSLEEP, nanoseconds, 0, 0, 0); }
+
+/* Nanoseconds since the monitor started. */
+static inline uint64_t cvm_clock(void) { return (uint64_t)cvm_call(CVM_CLOCK, 0, 0, 0, 0); }
+
+static inline int64_t cvm_arguments(void *bytes, size_t length) {
+    return cvm_call(CVM_ARGUMENTS, (cvm_word)bytes, length, 0, 0);
+}
+
+static inline int64_t cvm_info(struct cvm_info *info) {
+    return cvm_call(CVM_INFO, (cvm_word)info, sizeof *info, 0, 0);
+}
+
+/* Rests and lets syscall_handler serve the hostcalls of the cVMs that name this one; 0 when all of them have ended. */
+static inline int64_t cvm_serve(void) { return cvm_call(CVM_SERVE, 0, 0, 0, 0); }
+
+/* In a handler: answers the call. */
+_Noreturn static inline void cvm_reply(int64_t value) {
+    for (;;)
+        cvm_call(CVM_REPLY, (cvm_word)value, 0, 0, 0);
+}
+
+/* In a handler: answers the call with a second value as well. */
+_Noreturn static inline void cvm_reply_both(int64_t value, uint64_t second) {
+    for (;;)
+        cvm_call(CVM_REPLY, (cvm_word)value, second, 1, 0);
+}
+
+/* In a handler: the monitor, or this cVM's own server, serves the call. */
+_Noreturn static inline void cvm_delegate(void) {
+    for (;;)
+        cvm_call(CVM_DELEGATE, 0, 0, 0, 0);
+}
+
+/* A server defines this function. In a purecap server an argument is a capability where the caller passed one, or where the
+ * monitor made one for the buffer of a hybrid caller; in a hybrid server all are integers, and the capabilities stay behind in
+ * the argument registers, out of the compiler's sight. It ends by cvm_reply, cvm_reply_both or cvm_delegate. */
+_Noreturn void syscall_handler(cvm_word first, cvm_word second, cvm_word third, cvm_word fourth, cvm_word fifth,
+                               cvm_word sixth, uint64_t caller, uint64_t number);
+
+#ifdef __CHERI_PURE_CAPABILITY__
+
+/* The heap, or an error as a small negative integer without a tag; its size goes to *size. */
+static inline void *cvm_heap(size_t *size) {
+    struct cvm_result result = cvm_hostcall(CVM_HEAP, 0, 0, 0, 0, 0, 0);
+    *size = (size_t)result.second;
+    return (void *)result.first;
+}
+
+/* A capfile, as cvm_heap. */
+static inline void *cvm_capfile(const char *name, size_t length, size_t *size) {
+    struct cvm_result result = cvm_hostcall(CVM_CAPFILE, (cvm_word)name, length, 0, 0, 0, 0);
+    *size = (size_t)result.second;
+    return (void *)result.first;
+}
+
+#else
+
+/* Room for a capability in the memory of a hybrid program. Copying it as data loses the tag. */
+struct cvm_slot {
+    _Alignas(16) uint64_t words[2];
+};
+
+/* Puts the capability over a capfile into *slot and returns its size. */
+int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot);
+
+/* Copies bytes from an offset in the memory behind *slot; returns 0, or -CVM_EFAULT when the capability does not cover them. */
+int64_t cvm_slot_read(const struct cvm_slot *slot, size_t offset, void *bytes, size_t length);
+
+#endif
+
+#endif
