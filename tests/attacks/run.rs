@@ -125,7 +125,7 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
         ..victim()
     };
     let watchful = Victim {
-        rounds: 40,
+        rounds: 12,
         period: MILLISECOND,
         patience: MILLISECOND + 1000 * storm.patience,
     };

@@ -20,7 +20,7 @@ pub(crate) const GROUP: Group = Group {
 const A: Register = Scratch(0);
 
 /// How long an attack lasts, in nanoseconds since the start.
-const DURATION: u64 = 60_000_000;
+const DURATION: u64 = 25_000_000;
 
 /// A storm of so many cVMs, who must leave the processor to the victim within so many microseconds.
 const fn storm(
@@ -55,10 +55,10 @@ fn restarted(spec: CvmSpec, policy: RestartPolicy, limit: u32) -> CvmSpec {
 }
 
 const ATTACKS: &[Attack] = &[
-    storm("spin", "compute and never give the processor away", 1, 4_500, |a| {
+    storm("spin", "compute and never give the processor away", 1, 2_500, |a| {
         until_late(a, |_| ());
     }),
-    storm("spin-together", "three that compute", 3, 9_000, |a| {
+    storm("spin-together", "three that compute", 3, 6_500, |a| {
         until_late(a, |_| ());
     }),
     storm_with(
@@ -69,61 +69,61 @@ const ATTACKS: &[Attack] = &[
             program: |a| until_late(a, |_| ()),
             copies: 3,
             spec: |spec| CvmSpec { priority: 2, ..spec },
-            patience: 1_500,
+            patience: 500,
         },
     ),
-    storm("null-storm", "make hostcalls that do nothing", 2, 7_000, |a| {
+    storm("null-storm", "make hostcalls that do nothing", 2, 4_500, |a| {
         until_late(a, |a| {
             a.hostcall(Null);
         });
     }),
-    storm("yield-storm", "give the processor away all the time", 3, 4_500, |a| {
+    storm("yield-storm", "give the processor away all the time", 3, 1_000, |a| {
         until_late(a, |a| {
             a.hostcall(Yield);
         });
     }),
-    storm("clock-storm", "ask for the time all the time", 2, 7_000, |a| {
+    storm("clock-storm", "ask for the time all the time", 2, 4_500, |a| {
         until_late(a, |a| {
             a.hostcall(Clock);
         });
     }),
-    storm("sleep-storm", "sleep for no time at all", 4, 4_500, |a| {
+    storm("sleep-storm", "sleep for no time at all", 4, 1_000, |a| {
         until_late(a, |a| {
             a.call(Nanosleep, &[0]);
         });
     }),
-    storm("error-storm", "make hostcalls that there are not", 2, 7_000, |a| {
+    storm("error-storm", "make hostcalls that there are not", 2, 4_500, |a| {
         until_late(a, |a| {
             a.call_number(u64::MAX, &[]);
         });
     }),
-    storm("read-storm", "ask for input that there is not, without waiting", 2, 7_000, |a| {
+    storm("read-storm", "ask for input that there is not, without waiting", 2, 4_500, |a| {
         until_late(a, |a| {
             a.data_address(A).constant(Argument(3), READ_NONBLOCKING);
             a.add(Argument(1), A, 0).set(Argument(0), 0).set(Argument(2), 256).hostcall(Read);
         });
     }),
-    storm("copy-storm", "have the monitor copy as much as it does at once", 2, 7_000, |a| {
+    storm("copy-storm", "have the monitor copy as much as it does at once", 2, 4_500, |a| {
         until_late(a, |a| {
             a.data_address(Argument(0)).set(Argument(1), 2047).hostcall(Arguments);
             a.data_address(Argument(0)).set(Argument(1), 48).hostcall(Info);
         });
     }),
-    storm("refused-copy-storm", "have the monitor's copies refused in the middle", 2, 7_000, |a| {
+    storm("refused-copy-storm", "have the monitor's copies refused in the middle", 2, 4_500, |a| {
         until_late(a, |a| {
             a.end_of_memory(A).add(Argument(1), A, -1024).set(Argument(0), 1).set(Argument(2), 2047).hostcall(Write);
             a.end_of_memory(A).add(Argument(0), A, -4).set(Argument(1), 48).hostcall(Info);
         });
     }),
-    storm("console-flood", "print lines as fast as it goes", 2, 60_000, |a| {
+    storm("console-flood", "print lines as fast as it goes", 2, 6_000, |a| {
         a.data = b"the same line again and again, to fill the console of all\n".repeat(8);
         flood(a);
     }),
-    storm("console-flood-of-controls", "print characters that take several places each", 1, 60_000, |a| {
+    storm("console-flood-of-controls", "print characters that take several places each", 1, 6_000, |a| {
         a.data = vec![0x1b; 400];
         flood(a);
     }),
-    storm("console-without-lines", "print without ever ending a line", 1, 60_000, |a| {
+    storm("console-without-lines", "print without ever ending a line", 1, 6_000, |a| {
         a.data = vec![b'x'; 500];
         flood(a);
     }),
@@ -137,7 +137,7 @@ const ATTACKS: &[Attack] = &[
             },
             copies: 2,
             spec: |spec| restarted(spec, RestartPolicy::OnFault, 20),
-            patience: 60_000,
+            patience: 6_000,
         },
     ),
     storm_with(
@@ -150,7 +150,7 @@ const ATTACKS: &[Attack] = &[
             },
             copies: 2,
             spec: |spec| restarted(spec, RestartPolicy::Always, 50),
-            patience: 20_000,
+            patience: 2_000,
         },
     ),
     storm_with(
@@ -163,7 +163,7 @@ const ATTACKS: &[Attack] = &[
             },
             copies: 1,
             spec: |spec| restarted(CvmSpec { heap: 8 << 20, ..spec }, RestartPolicy::Always, 10),
-            patience: 20_000,
+            patience: 2_000,
         },
     ),
     storm_with(
@@ -183,7 +183,7 @@ const ATTACKS: &[Attack] = &[
             },
             copies: 1,
             spec: unchanged,
-            patience: 60_000,
+            patience: 6_000,
         },
     ),
     storm_with(
@@ -198,10 +198,10 @@ const ATTACKS: &[Attack] = &[
             },
             copies: 1,
             spec: unchanged,
-            patience: 60_000,
+            patience: 6_000,
         },
     ),
-    storm("memory-by-hostcall", "ask for more heap than there is, again and again", 1, 7_000, |a| {
+    storm("memory-by-hostcall", "ask for more heap than there is, again and again", 1, 2_500, |a| {
         until_late(a, |a| {
             a.hostcall(Hostcall::Heap);
         });
