@@ -294,6 +294,3 @@ slot_\name\():
     .pushsection .purecap_dynamic, "a", @progbits
     .quad 7, purecap_rela, 8, purecap_rela_size, 9, 24, 0, 0
     .popsection
-
-// Bytes from the thread pointer to the program's own thread-local storage: a thread control block lies between.
-.set THREAD_LOCAL, 16

@@ -267,9 +267,13 @@ function authority
     get_thread {s0}
     get_length {t0}, {s0}
     report t_thread, {t0}
-    load_byte {t0}, {s0}, THREAD_LOCAL
+    get_length {t0}, {s0}
+    // A thread control block may lie in front of the program's own 8 + 8 + 13 bytes.
+    add_immediate {t0}, {t0}, -29
+    add_index {s0}, {s0}, {t0}
+    load_byte {t0}, {s0}
     report t_template, {t0}
-    load_byte {t0}, {s0}, THREAD_LOCAL + 28
+    load_byte {t0}, {s0}, 28
     report t_zero, {t0}
     hostcall HOSTCALL_HEAP
     get_tag {t0}, {a0}

@@ -259,6 +259,3 @@ slot_\name\():
     .pushsection .purecap_dynamic, "a", @progbits
     .quad 0x7000c000, purecap_cap_relocs, 0x7000c001, purecap_cap_relocs_size, 0, 0
     .popsection
-
-// Bytes from the thread pointer to the program's own thread-local storage.
-.set THREAD_LOCAL, 0
