@@ -143,7 +143,7 @@ impl Cvm {
         let place = Place { base, seen };
         Cvm {
             id,
-            block: loader::start_block(id, &spec, Some(&layout), place),
+            block: loader::start_block(id, &spec, &layout, place),
             spec,
             elf,
             program,

@@ -21,13 +21,25 @@ pub(crate) struct Place {
     pub(crate) seen: u64,
 }
 
-/// The start block of a cVM; its size does not depend on the layout.
-pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: Option<&Layout>, place: Place) -> Vec<u8> {
-    let mut strings = Vec::new();
+/// Bytes of the start block of a cVM.
+pub(crate) fn start_block_size(spec: &CvmSpec) -> u64 {
+    let strings = [&spec.name, &spec.runtime]
+        .into_iter()
+        .chain(&spec.args)
+        .chain(&spec.env);
+    let strings: usize = strings.map(|text| text.len() + 1).sum();
+    (StartHeader::SIZE + strings) as u64
+}
+
+/// The start block of a cVM.
+pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Place) -> Vec<u8> {
+    let size = start_block_size(spec) as usize;
+    let mut block = Vec::with_capacity(size);
+    block.resize(StartHeader::SIZE, 0);
     let mut push = |text: &str| {
-        let offset = StartHeader::SIZE + strings.len();
-        strings.extend_from_slice(text.as_bytes());
-        strings.push(0);
+        let offset = block.len();
+        block.extend_from_slice(text.as_bytes());
+        block.push(0);
         offset as u32
     };
     let name = push(&spec.name);
@@ -37,12 +49,12 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: Option<&Layout>, pl
     }
     let environment = spec.env.iter().map(|entry| push(entry)).reduce(u32::min).unwrap_or(0);
     let seen = |range: &Range<u64>| (place.seen + range.start, range.end - range.start);
-    let (heap, heap_size) = layout.map_or((0, 0), |layout| seen(&layout.heap));
-    let (stack, stack_size) = layout.map_or((0, 0), |layout| seen(&layout.stack));
+    let (heap, heap_size) = seen(&layout.heap);
+    let (stack, stack_size) = seen(&layout.stack);
     let header = StartHeader {
         magic: MAGIC,
         version: VERSION,
-        size: (StartHeader::SIZE + strings.len()) as u32,
+        size: size as u32,
         id: id as u32,
         name,
         argument_count: 1 + spec.args.len() as u32,
@@ -50,14 +62,13 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: Option<&Layout>, pl
         environment_count: spec.env.len() as u32,
         environment,
         base: place.seen,
-        memory_size: layout.map_or(0, |layout| layout.size),
+        memory_size: layout.size,
         heap,
         heap_size,
         stack,
         stack_size,
     };
-    let mut block = Vec::from(header.to_bytes());
-    block.append(&mut strings);
+    block[..StartHeader::SIZE].copy_from_slice(&header.to_bytes());
     block
 }
 

@@ -5,7 +5,7 @@
 use crate::cvm::Cvm;
 use crate::elf::{PAGE, Program};
 use crate::layout::{self, Layout, LayoutError, Request};
-use crate::loader::{self, Place};
+use crate::loader;
 use crate::manifest::CvmSpec;
 use crate::pool::Pool;
 use alloc::format;
@@ -104,7 +104,6 @@ fn plan(
             &"a purecap program, expected a hybrid one: other cVMs are within this one",
         ));
     }
-    let unplaced = Place { base: 0, seen: 0 };
     let request = Request {
         // Where the processor relocates, the addresses of a hybrid cVM start at 0 wherever it lies.
         base: if arch::relocates() && !program.purecap {
@@ -112,7 +111,7 @@ fn plan(
         } else {
             spec.isolation_base
         },
-        start_block: loader::start_block(id, spec, None, unplaced).len() as u64,
+        start_block: loader::start_block_size(spec),
         stack: spec.stack,
         service_stack: serves.then_some(spec.service_stack),
         heap: spec.heap,
