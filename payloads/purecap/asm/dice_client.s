@@ -56,7 +56,7 @@
 // FROM: the monitor, at the start. LIVE: nothing that is needed.
 function _start
     immediate {s0}, 20221122
-    immediate {s1}, 40000
+    immediate {s1}, 100000
     jump code_dice_round
 end_function _start
 

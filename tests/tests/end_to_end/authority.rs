@@ -22,14 +22,14 @@ on_machine!(
 );
 
 /// The ledger as the console shows it so far, and the frames seen so far.
-struct Auditor {
+pub(crate) struct Auditor {
     entries: Vec<LedgerEntry>,
     /// Addresses of the saved registers of each cVM that was seen running.
     frames: BTreeMap<String, Range<u64>>,
 }
 
 impl Auditor {
-    fn new(board: &Board) -> Auditor {
+    pub(crate) fn new(board: &Board) -> Auditor {
         let console = board.console().text();
         let lines: Vec<&str> = console
             .split("\r\n")
@@ -47,7 +47,7 @@ impl Auditor {
         }
     }
 
-    fn entry(&self, name: &str) -> &Decoded {
+    pub(crate) fn entry(&self, name: &str) -> &Decoded {
         let found = self.entries.iter().find(|entry| entry.name == name);
         &found.unwrap_or_else(|| panic!("no ledger entry {name}")).what
     }
@@ -58,16 +58,21 @@ impl Auditor {
     }
 
     /// Whether a capability is one that this cVM may hold.
-    fn belongs_to(&self, what: &Decoded, cvm: &str) -> bool {
-        what.is_subset_of(self.entry(&format!("{cvm} data"))) || what.is_subset_of(self.entry(&format!("{cvm} code")))
+    pub(crate) fn belongs_to(&self, what: &Decoded, cvm: &str) -> bool {
+        let parts = ["data", "memory", "code", "service stack"].map(|part| format!("{cvm} {part}"));
+        let mut entries = self.entries.iter().filter(|entry| parts.contains(&entry.name));
+        entries.any(|entry| what.is_subset_of(&entry.what))
     }
 
     /// The cVM in whose memory an address lies.
     fn owner(&self, address: u64) -> Option<&str> {
-        let memory = self
-            .entries
-            .iter()
-            .filter_map(|entry| Some((entry.name.strip_suffix(" data")?, &entry.what)));
+        let memory = self.entries.iter().filter_map(|entry| {
+            let name = entry
+                .name
+                .strip_suffix(" data")
+                .or(entry.name.strip_suffix(" memory"))?;
+            Some((name, &entry.what))
+        });
         memory
             .filter(|(name, what)| *name != "monitor" && what.in_bounds(address & !15, 16))
             .map(|(name, _)| name)

@@ -12,4 +12,5 @@ mod malformed_elf;
 mod malformed_manifest;
 mod restart;
 mod schedule;
+mod service;
 mod vectors;

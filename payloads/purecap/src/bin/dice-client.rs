@@ -1,4 +1,4 @@
-//! Makes 40000 hostcalls with random numbers and arguments; the last argument tells `dice-server` what to do with each.
+//! Makes 100000 hostcalls with random numbers and arguments; the last argument tells `dice-server` what to do with each.
 
 #![no_std]
 #![no_main]
