@@ -134,11 +134,11 @@ pub(crate) fn load(
     }
     // The manifest was checked to name members only.
     let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
-    for cvm in placement::place_all(specs, elf_of, &mut free)? {
+    monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    for cvm in &monitor.cvms {
         let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
         let frame = frame.map_err(|error| format!("cVM {}: register frame: {error}", cvm.spec.name))?;
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
-        monitor.cvms.push(cvm);
     }
     let boxed = || Frame::boxed(&MONITOR_DATA, trap::handle).map_err(|error| format!("{error}"));
     service::prepare(&mut monitor, boxed)?;
