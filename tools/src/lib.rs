@@ -6,6 +6,7 @@
 
 pub mod arch;
 pub mod archive;
+pub mod audit;
 pub mod config;
 pub mod diagnostic;
 pub mod elf;

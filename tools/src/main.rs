@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tools::run::{Host, Isa};
 use tools::workspace::Workspace;
-use tools::{Architecture, image, inspect, pack, run};
+use tools::{Architecture, audit, image, inspect, pack, run};
 
 #[derive(Parser)]
 #[command(version, about = "Packs, inspects, builds and runs images of the intravisor")]
@@ -25,6 +25,8 @@ enum Action {
     Pack(Pack),
     /// Lists contents and manifest of an image or archive
     Inspect(Inspect),
+    /// Tells who will hold which authority, before boot, and checks it against a policy
+    Audit(Audit),
     /// Builds monitor and programs and packs an example
     Build(Build),
     /// Builds an example and boots it
@@ -60,6 +62,27 @@ struct Inspect {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Args)]
+struct Audit {
+    /// An image or an archive
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Version of the CHERI-RISC-V architecture that it will run on [default: v9]
+    #[arg(long)]
+    isa: Option<Isa>,
+    /// Rules that it must keep; a broken one fails the command
+    #[arg(long, value_name = "YAML")]
+    policy: Option<PathBuf>,
+    /// Write the authority graph as a picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write the authority graph as Graphviz text
+    #[arg(long, value_name = "FILE")]
+    dot: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -101,6 +124,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command.unwrap_or(Action::Run(default)) {
         Action::Pack(arguments) => pack_command(&arguments),
         Action::Inspect(arguments) => inspect_command(&arguments),
+        Action::Audit(arguments) => audit_command(&arguments),
         Action::Build(arguments) => build_command(&arguments.example, arguments.arch).map(|_| ExitCode::SUCCESS),
         Action::Run(arguments) => run_command(&arguments),
     };
@@ -168,6 +192,50 @@ fn inspect_command(arguments: &Inspect) -> Result<ExitCode, Box<dyn Error>> {
         print!("{report}");
     }
     Ok(if report.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn audit_command(arguments: &Audit) -> Result<ExitCode, Box<dyn Error>> {
+    let file = &arguments.file;
+    let named = |error| format!("{}: {error}", file.display());
+    let audit =
+        audit::audit(&read(file)?, arguments.isa.unwrap_or_default()).map_err(|error| named(error.to_string()))?;
+    if let (Some(isa), Architecture::Morello) = (arguments.isa, audit.arch) {
+        run::isa_for(audit.arch, Some(isa))?;
+    }
+    let mut violations = Vec::new();
+    if let Some(path) = &arguments.policy {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let policy = audit::policy::parse(path, &text);
+        if policy.has_errors() {
+            let lines: Vec<String> = policy.diagnostics.iter().map(ToString::to_string).collect();
+            return Err(lines.join("\n").into());
+        }
+        violations = policy.check(&audit);
+    }
+    for (path, text) in [(&arguments.svg, audit.to_svg()), (&arguments.dot, audit.to_dot())] {
+        if let Some(path) = path {
+            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    if arguments.json {
+        let mut json = serde_json::to_value(&audit)?;
+        if arguments.policy.is_some() {
+            json["violations"] = serde_json::to_value(&violations)?;
+        }
+        println!("{}", serde_json::to_string_pretty(&json)?);
+    } else {
+        print!("{audit}");
+    }
+    if let Some(path) = &arguments.policy {
+        for violation in &violations {
+            eprintln!("{}: {violation}", path.display());
+        }
+    }
+    Ok(if violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

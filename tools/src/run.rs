@@ -29,7 +29,8 @@ pub enum Isa {
 }
 
 impl Isa {
-    const fn name(self) -> &'static str {
+    /// The name as the command line has it.
+    pub const fn name(self) -> &'static str {
         match self {
             Isa::V9 => "v9",
             Isa::V8 => "v8",

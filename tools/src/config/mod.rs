@@ -4,7 +4,7 @@
 mod capfile;
 mod cvm;
 mod isolation;
-mod reader;
+pub(crate) mod reader;
 mod relations;
 
 use std::path::Path;

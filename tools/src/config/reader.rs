@@ -8,14 +8,14 @@ use crate::quantity::{DURATION_SYNTAX, SIZE_SYNTAX, parse_duration, parse_size};
 use crate::yaml::{Content, Key, Node};
 
 /// Reads values and collects what is wrong.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     file: &'a Path,
     cvm: Option<String>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &'a Path, diagnostics: &'a mut Vec<Diagnostic>) -> Reader<'a> {
+    pub(crate) fn new(file: &'a Path, diagnostics: &'a mut Vec<Diagnostic>) -> Reader<'a> {
         Reader {
             file,
             cvm: None,
@@ -24,29 +24,29 @@ impl<'a> Reader<'a> {
     }
 
     /// What follows is about this cVM.
-    pub(super) fn enter(&mut self, cvm: &str) {
+    pub(crate) fn enter(&mut self, cvm: &str) {
         self.cvm = Some(cvm.to_owned());
     }
 
     /// What follows is about the file.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.cvm = None;
     }
 
     /// Whether there is no error so far.
-    pub(super) fn clean(&self) -> bool {
+    pub(crate) fn clean(&self) -> bool {
         self.error_count() == 0
     }
 
     /// Number of errors so far.
-    pub(super) fn error_count(&self) -> usize {
+    pub(crate) fn error_count(&self) -> usize {
         self.diagnostics
             .iter()
             .filter(|diagnostic| diagnostic.severity == Severity::Error)
             .count()
     }
 
-    pub(super) fn error(
+    pub(crate) fn error(
         &mut self,
         position: Option<Position>,
         key: Option<&str>,
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         self.push(Severity::Error, position, key, value, problem.into());
     }
 
-    pub(super) fn warning(&mut self, position: Position, key: &str, value: Option<&str>, problem: &str) {
+    pub(crate) fn warning(&mut self, position: Position, key: &str, value: Option<&str>, problem: &str) {
         self.push(Severity::Warning, Some(position), Some(key), value, problem.to_owned());
     }
 
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         self.error(Some(node.position), Some(key), None, problem);
     }
 
-    pub(super) fn list<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n [Node]> {
+    pub(crate) fn list<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n [Node]> {
         match &node.content {
             Content::List(items) => Some(items),
             _ => {
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn mapping<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n [(Key, Node)]> {
+    pub(crate) fn mapping<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n [(Key, Node)]> {
         match &node.content {
             Content::Mapping(entries) => Some(entries),
             _ => {
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Text without NUL, which would end it inside the image.
-    pub(super) fn text<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n str> {
+    pub(crate) fn text<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n str> {
         match &node.content {
             Content::Text(text) if text.contains('\0') => {
                 self.error(
@@ -145,17 +145,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes.
-    pub(super) fn size(&mut self, key: &str, node: &Node) -> Option<u64> {
+    pub(crate) fn size(&mut self, key: &str, node: &Node) -> Option<u64> {
         self.parsed(key, node, parse_size, SIZE_SYNTAX)
     }
 
     /// Nanoseconds.
-    pub(super) fn duration(&mut self, key: &str, node: &Node) -> Option<u64> {
+    pub(crate) fn duration(&mut self, key: &str, node: &Node) -> Option<u64> {
         self.parsed(key, node, parse_duration, DURATION_SYNTAX)
     }
 
     /// A decimal integer of any type; `expected` names its range.
-    pub(super) fn integer<T: std::str::FromStr>(
+    pub(crate) fn integer<T: std::str::FromStr>(
         &mut self,
         key: &str,
         node: &Node,
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One of some words.
-    pub(super) fn choice<T>(
+    pub(crate) fn choice<T>(
         &mut self,
         key: &str,
         node: &Node,

@@ -307,8 +307,8 @@ impl Facts {
             errors.push(ElfError::Tls(tls.address));
         }
         let alignment = self.tls.map_or(0, |tls| tls.alignment.max(1));
-        if self.tls_count > 1 || alignment > PAGE || alignment > 1 && !alignment.is_power_of_two() {
-            let count = self.tls_count;
+        let count = self.tls_headers.len();
+        if count > 1 || alignment > PAGE || alignment > 1 && !alignment.is_power_of_two() {
             errors.push(ElfError::TlsShape { count, alignment });
         }
     }

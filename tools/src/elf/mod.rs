@@ -112,8 +112,8 @@ pub struct Facts {
     pub segments: Vec<Segment>,
     /// The TLS segment.
     pub tls: Option<Segment>,
-    /// Number of `PT_TLS` headers.
-    pub tls_count: usize,
+    /// All TLS segments, the empty ones among them.
+    pub tls_headers: Vec<Segment>,
     /// What is writable only while the program is loaded (`PT_GNU_RELRO`), the empty ones left out.
     pub relro: Vec<Segment>,
     /// The interpreter that it names (`PT_INTERP`).
@@ -162,7 +162,7 @@ impl Facts {
             tls: of_type(elf::PT_TLS)
                 .map(segment)
                 .find(|segment| segment.memory_size > 0),
-            tls_count: of_type(elf::PT_TLS).count(),
+            tls_headers: of_type(elf::PT_TLS).map(segment).collect(),
             relro: of_type(elf::PT_GNU_RELRO)
                 .map(segment)
                 .filter(|segment| segment.memory_size > 0)

@@ -169,15 +169,30 @@ impl Facts {
 
     fn check_code(&self, arch: Architecture, errors: &mut Vec<ElfError>) {
         let Some(code) = self.code_range() else { return };
-        let writable = self.writable_ranges();
         let covered = |range: &Range<u64>| range.start < code.end && code.start < range.end;
-        if let Some((index, _)) = writable.iter().find(|(_, range)| covered(range)) {
+        if let Some((index, _)) = self.writable_ranges().iter().find(|(_, range)| covered(range)) {
             return errors.push(ElfError::WritableCode {
                 index: *index,
                 start: code.start,
                 end: code.end,
             });
         }
+        if let Err(alignment) = self.code_bounds(arch) {
+            errors.push(ElfError::CodeBounds {
+                start: code.start,
+                end: code.end,
+                alignment,
+            });
+        }
+    }
+
+    /// The code capability of a purecap program, rounded to bounds that can be said exactly and leave writable data out.
+    ///
+    /// # Errors
+    /// The alignment that both ends would need.
+    pub(crate) fn code_bounds(&self, arch: Architecture) -> Result<CodeBounds, u64> {
+        let code = self.code_range().unwrap_or(0..0);
+        let writable = self.writable_ranges();
         let below = writable
             .iter()
             .map(|(_, range)| range.end)
@@ -190,13 +205,7 @@ impl Facts {
             below: below.max().map_or(u64::MAX, |end| code.start - end),
             above: above.min().unwrap_or(u64::MAX),
         };
-        if let Err(alignment) = room.widen(arch, &code, self.kind == elf::ET_EXEC) {
-            errors.push(ElfError::CodeBounds {
-                start: code.start,
-                end: code.end,
-                alignment,
-            });
-        }
+        room.widen(arch, &code, self.kind == elf::ET_EXEC)
     }
 
     fn check_purecap_relocation(
@@ -246,6 +255,13 @@ impl Facts {
         }
     }
 
+    /// Whether a running program may write all of an object.
+    pub(crate) fn may_write(&self, start: u64, size: u64) -> bool {
+        let relro = self.relro_range();
+        let constant = start < relro.end && relro.start < start.saturating_add(size.max(1));
+        !constant && self.segment_of(start, size).is_some_and(|segment| segment.writable())
+    }
+
     fn check_place(&self, location: u64) -> Result<(), RelocationProblem> {
         if !location.is_multiple_of(CAPABILITY) {
             return Err(RelocationProblem::Alignment(location));
@@ -285,12 +301,11 @@ impl Facts {
     }
 
     fn check_object(&self, arch: Architecture, start: u64, size: u64, access: Access) -> Result<(), RelocationProblem> {
-        let segment = self.segment_of(start, size);
-        let segment = segment.ok_or(RelocationProblem::Object { start, size })?;
-        let relro = self.relro_range();
-        let constant = start < relro.end && relro.start < start.saturating_add(size.max(1));
+        if !self.inside(start, size) {
+            return Err(RelocationProblem::Object { start, size });
+        }
         // An object without bytes carries no authority.
-        if access == Access::Write && size > 0 && (constant || !segment.writable()) {
+        if access == Access::Write && size > 0 && !self.may_write(start, size) {
             return Err(RelocationProblem::Writable { start, size });
         }
         // Where a position-independent program lies is known to a page only.
@@ -308,6 +323,17 @@ impl Facts {
     }
 }
 
+/// Bounds of a code capability, as linked.
+#[derive(Clone, Copy)]
+pub(crate) struct CodeBounds {
+    /// Bytes before the start of the code.
+    pub(crate) before: u64,
+    /// End.
+    pub(crate) end: u64,
+    /// What the start must be a multiple of in memory.
+    pub(crate) alignment: u64,
+}
+
 /// How far the code capability may grow.
 struct Room {
     /// Bytes before the code that nothing writable uses.
@@ -317,20 +343,24 @@ struct Room {
 }
 
 impl Room {
-    /// Whether bounds that can be said exactly fit into the room: outwards from where the code is linked, or for a
+    /// Bounds that can be said exactly and fit into the room: outwards from where the code is linked, or for a
     /// position-independent program from wherever the monitor aligns it to.
     ///
     /// # Errors
     /// The alignment that both ends would need.
-    fn widen(&self, arch: Architecture, code: &Range<u64>, fixed: bool) -> Result<(), u64> {
+    fn widen(&self, arch: Architecture, code: &Range<u64>, fixed: bool) -> Result<CodeBounds, u64> {
         const LIMIT: usize = 64;
         let whole = u64::MAX;
         let exact = |length| arch.representable(length).ok_or(whole);
         if !fixed {
             // The room behind the end may be enough.
-            let (length, _) = exact(code.end - code.start)?;
-            if code.start.checked_add(length).is_some_and(|end| end <= self.above) {
-                return Ok(());
+            let (length, alignment) = exact(code.end - code.start)?;
+            if let Some(end) = code.start.checked_add(length).filter(|end| *end <= self.above) {
+                return Ok(CodeBounds {
+                    before: 0,
+                    end,
+                    alignment,
+                });
             }
         }
         // Each round widens; the alignment grows with the length and then stays. `before` is what lies before the start.
@@ -347,7 +377,7 @@ impl Room {
                 return Err(alignment);
             }
             if next == (before, end) {
-                return Ok(());
+                return Ok(CodeBounds { before, end, alignment });
             }
             (before, end) = next;
         }

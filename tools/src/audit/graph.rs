@@ -1,0 +1,142 @@
+//! The authority graph: who can do something to whom. Nodes are the monitor, the cVMs and the capfiles.
+
+use std::fmt::Write as _;
+
+use abi::manifest::{CALLBACK_MONITOR, CapfileAccess};
+
+use super::Audit;
+
+/// What a node stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodeKind {
+    Monitor,
+    Hybrid,
+    Purecap,
+    Capfile,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) kind: NodeKind,
+    pub(super) name: String,
+    /// A second line.
+    pub(super) note: String,
+    /// Distance from the monitor, in calls.
+    pub(super) level: usize,
+}
+
+/// What an edge stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EdgeKind {
+    Calls,
+    Memory,
+    Capfile,
+}
+
+/// An edge, by the numbers of its nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Edge {
+    pub(super) kind: EdgeKind,
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) label: String,
+}
+
+/// The graph.
+#[derive(Clone, Debug)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    pub(super) edges: Vec<Edge>,
+}
+
+impl Graph {
+    pub(super) fn new(audit: &Audit) -> Graph {
+        let mut nodes = vec![Node {
+            kind: NodeKind::Monitor,
+            name: CALLBACK_MONITOR.to_owned(),
+            note: "all devices".to_owned(),
+            level: 0,
+        }];
+        nodes.extend(audit.cvms.iter().map(|cvm| Node {
+            kind: if cvm.purecap {
+                NodeKind::Purecap
+            } else {
+                NodeKind::Hybrid
+            },
+            name: cvm.name.clone(),
+            note: cvm.hostcalls.join(" "),
+            level: cvm.calls_through.len(),
+        }));
+        let position = |nodes: &[Node], name: &str| nodes.iter().position(|node| node.name == name);
+        let mut edges = Vec::new();
+        for (index, cvm) in audit.cvms.iter().enumerate() {
+            let from = 1 + index;
+            edges.extend(position(&nodes, &cvm.calls).map(|to| Edge {
+                kind: EdgeKind::Calls,
+                from,
+                to,
+                label: "calls".to_owned(),
+            }));
+            let outer = cvm.within.as_ref().and_then(|outer| position(&nodes, outer));
+            edges.extend(outer.map(|outer| Edge {
+                kind: EdgeKind::Memory,
+                from: outer,
+                to: from,
+                label: "reads, writes".to_owned(),
+            }));
+        }
+        let deepest = nodes.iter().map(|node| node.level).max().unwrap_or(0);
+        for capfile in &audit.capfiles {
+            let to = nodes.len();
+            nodes.push(Node {
+                kind: NodeKind::Capfile,
+                name: capfile.name.clone(),
+                note: format!("capfile, {} bytes", capfile.size),
+                level: deepest + 1,
+            });
+            let writes = capfile.access == CapfileAccess::Write.name();
+            edges.extend(capfile.cvms.iter().filter_map(|cvm| {
+                Some(Edge {
+                    kind: EdgeKind::Capfile,
+                    from: position(&nodes, cvm)?,
+                    to,
+                    label: if writes { "reads, writes" } else { "reads" }.to_owned(),
+                })
+            }));
+        }
+        Graph { nodes, edges }
+    }
+}
+
+impl Audit {
+    /// The authority graph as Graphviz text.
+    pub fn to_dot(&self) -> String {
+        let graph = Graph::new(self);
+        let mut dot = String::from("digraph authority {\n    rankdir=BT;\n    node [fontname=\"sans-serif\"];\n");
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let shape = match node.kind {
+                NodeKind::Monitor => "shape=box style=filled fillcolor=gray80",
+                NodeKind::Hybrid => "shape=box",
+                NodeKind::Purecap => "shape=box style=bold",
+                NodeKind::Capfile => "shape=note",
+            };
+            // Names and notes are letters, digits and `._-,` only: nothing in them needs an escape.
+            let _ = writeln!(dot, "    n{index} [{shape} label=\"{}\\n{}\"];", node.name, node.note);
+        }
+        for edge in &graph.edges {
+            let style = match edge.kind {
+                EdgeKind::Calls => "style=solid",
+                EdgeKind::Memory => "style=bold color=red",
+                EdgeKind::Capfile => "style=dashed",
+            };
+            let _ = writeln!(
+                dot,
+                "    n{} -> n{} [{style} label=\"{}\"];",
+                edge.from, edge.to, edge.label
+            );
+        }
+        dot.push_str("}\n");
+        dot
+    }
+}

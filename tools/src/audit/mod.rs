@@ -1,0 +1,397 @@
+//! Who will hold which authority: read from an image before it boots. For each cVM its memory, the capabilities that it
+//! starts with and can get, whom it calls, whom it serves, and what it shares with whom. The text, the JSON, the picture
+//! and the [`policy`] all come from the same [`Audit`].
+
+mod authority;
+mod graph;
+pub mod layout;
+pub mod policy;
+mod svg;
+mod text;
+
+use abi::hostcall::Family;
+use abi::manifest as names;
+use serde::Serialize;
+
+use crate::Architecture;
+use crate::archive::{self, ArchiveError};
+use crate::elf::{ElfError, Facts};
+use crate::image::{Image, ImageError};
+use crate::manifest::{self, CapfileSpec, CvmSpec, DecodeError, Plan};
+use crate::run::Isa;
+
+use authority::place;
+use layout::{Layout, Machine, lay_out};
+
+pub use authority::{Capability, Made};
+
+/// The devices that the monitor keeps; no cVM gets a capability to any.
+pub const DEVICES: [&str; 5] = [
+    "console",
+    "timer",
+    "interrupt controller",
+    "interrupt interface",
+    "power",
+];
+
+/// Everything about the authority in an image. Addresses and sizes in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Audit {
+    /// Architecture of the image.
+    pub arch: Architecture,
+    /// Version of CHERI-RISC-V that the audit is for; absent on Morello.
+    pub isa: Option<&'static str>,
+    /// The cVMs, in the order of the manifest.
+    pub cvms: Vec<Cvm>,
+    /// The capfiles.
+    pub capfiles: Vec<Capfile>,
+    /// What several cVMs share.
+    pub shared: Vec<Shared>,
+    /// Devices that only the monitor reaches.
+    pub devices_of_the_monitor: Vec<&'static str>,
+}
+
+/// A cVM.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cvm {
+    /// Its name.
+    pub name: String,
+    /// Its program.
+    pub runtime: String,
+    /// Whether its program is purecap: no capability of its own covers all of its memory.
+    pub purecap: bool,
+    /// Its memory.
+    pub memory: Memory,
+    /// What it starts with, what it can get by hostcalls, and what the monitor keeps for it.
+    pub capabilities: Vec<Capability>,
+    /// Capabilities that the loader makes for a purecap program from its relocations, by kind.
+    pub made: Made,
+    /// Who serves its hostcalls: a cVM or `monitor`.
+    pub calls: String,
+    /// On whom a call ends when every server passes it on: the servers in their order, then `monitor`.
+    pub calls_through: Vec<String>,
+    /// Nanoseconds that a call may take when a cVM serves it.
+    pub call_budget: Option<u64>,
+    /// The cVMs whose hostcalls it serves.
+    pub serves: Vec<String>,
+    /// Families of hostcalls that it may use.
+    pub hostcalls: Vec<&'static str>,
+    /// The cVM that can read and write its memory.
+    pub within: Option<String>,
+}
+
+/// The memory of a cVM.
+#[derive(Clone, Debug, Serialize)]
+pub struct Memory {
+    /// Its address; absent when the monitor chooses it.
+    pub base: Option<u64>,
+    /// Its bytes.
+    pub size: u64,
+    /// What its address is a multiple of.
+    pub alignment: u64,
+    /// Its own bytes and those of the cVMs within.
+    pub region: u64,
+    /// Name of the outermost cVM that it lies in, which may be itself.
+    pub space: String,
+    /// Its distance from the start of that one.
+    pub offset: u64,
+    /// The parts that are not empty, as offsets from its start.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a cVM's memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Part {
+    /// What it is.
+    pub name: &'static str,
+    /// First offset.
+    pub start: u64,
+    /// End.
+    pub end: u64,
+}
+
+/// A capfile.
+#[derive(Clone, Debug, Serialize)]
+pub struct Capfile {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Bytes that a capability over it covers: more than its own when those cannot be said exactly.
+    pub covered: u64,
+    /// What cVMs may do with it.
+    pub access: &'static str,
+    /// The cVMs that can get it.
+    pub cvms: Vec<String>,
+}
+
+/// What two cVMs share.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shared {
+    /// How: `memory`, `capfile`, `calls` or `program`.
+    pub kind: Sharing,
+    /// The one that has more of it: the outer one, the server.
+    pub first: String,
+    /// The other one.
+    pub second: String,
+    /// In words.
+    pub what: String,
+}
+
+/// How two cVMs share something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// The first reads and writes the second's memory at any time.
+    Memory,
+    /// Both get the same capfile.
+    Capfile,
+    /// The first serves the second's hostcalls: it sees their arguments, and what they lend while they last.
+    Calls,
+    /// Both run the same program. Each has a copy; nothing passes from one to the other.
+    Program,
+}
+
+/// Why an image cannot be audited.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A damaged image.
+    #[error("image: {0}")]
+    Image(ImageError),
+    /// A damaged archive.
+    #[error("archive: {0}")]
+    Archive(#[from] ArchiveError),
+    /// No manifest.
+    #[error("{}: missing", names::MEMBER)]
+    NoManifest,
+    /// A manifest that cannot be read.
+    #[error("{member}: {0}", member = names::MEMBER)]
+    Manifest(#[from] DecodeError),
+    /// A program is missing.
+    #[error("cVM {cvm}: runtime {runtime:?} is not in the archive")]
+    NoProgram {
+        /// The cVM.
+        cvm: String,
+        /// Its program.
+        runtime: String,
+    },
+    /// A program cannot be read.
+    #[error("{runtime}: {source}")]
+    Elf {
+        /// The program.
+        runtime: String,
+        /// Why.
+        source: ElfError,
+    },
+    /// Programs that cannot run.
+    #[error("{runtime}: {problems}")]
+    Program {
+        /// The program.
+        runtime: String,
+        /// All that is wrong with it.
+        problems: String,
+    },
+    /// A cVM that the monitor would refuse.
+    #[error("cVM {cvm}: {problem}")]
+    Cvm {
+        /// The cVM.
+        cvm: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+/// A cVM with its program and layout, before it is described.
+struct Planned<'a> {
+    spec: &'a CvmSpec,
+    facts: &'a Facts,
+    layout: Layout,
+    /// Bytes of its own memory and that of the cVMs within.
+    region: u64,
+    alignment: u64,
+    /// Number of the cVM that it is within.
+    outer: Option<usize>,
+    /// Distance from the start of that one.
+    offset: u64,
+}
+
+/// Audits an image or an archive.
+///
+/// # Errors
+/// It is damaged, or the monitor would refuse it.
+pub fn audit(file: &[u8], isa: Isa) -> Result<Audit, AuditError> {
+    let members = match Image::parse(file) {
+        Ok(image) => archive::read(image.archive)?,
+        Err(ImageError::NoHeader) => archive::read(file)?,
+        Err(error) => return Err(AuditError::Image(error)),
+    };
+    let manifest = members.iter().find(|member| member.name == names::MEMBER);
+    let plan = manifest::decode(&manifest.ok_or(AuditError::NoManifest)?.data)?;
+    let mut programs: Vec<(&str, Facts)> = Vec::new();
+    for cvm in &plan.cvms {
+        if programs.iter().any(|(name, _)| *name == cvm.runtime) {
+            continue;
+        }
+        let member = members.iter().find(|member| member.name == cvm.runtime);
+        let member = member.ok_or_else(|| AuditError::NoProgram {
+            cvm: cvm.name.clone(),
+            runtime: cvm.runtime.clone(),
+        })?;
+        let facts = Facts::read(&member.data).map_err(|source| AuditError::Elf {
+            runtime: cvm.runtime.clone(),
+            source,
+        })?;
+        programs.push((&member.name, facts));
+    }
+    let first = programs.first().map(|(_, facts)| facts.machine);
+    let arch = first
+        .and_then(Architecture::from_elf_machine)
+        .unwrap_or(Architecture::CheriRiscv);
+    for (name, facts) in &programs {
+        let problems: Vec<String> = facts.check(arch).iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            return Err(AuditError::Program {
+                runtime: (*name).to_owned(),
+                problems: problems.join("; "),
+            });
+        }
+    }
+    describe(Machine { arch, isa }, &plan, &programs)
+}
+
+fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result<Audit, AuditError> {
+    let position = |name: &str| plan.cvms.iter().position(|cvm| cvm.name == name);
+    let refused = |cvm: &CvmSpec, problem: String| AuditError::Cvm {
+        cvm: cvm.name.clone(),
+        problem,
+    };
+    let mut planned = Vec::new();
+    for spec in &plan.cvms {
+        let Some((_, facts)) = programs.iter().find(|(name, _)| *name == spec.runtime) else {
+            continue;
+        };
+        for (key, other) in [
+            (names::CALLBACK_OUT, spec.is_served().then_some(&spec.callback_out)),
+            (names::WITHIN, spec.within.as_ref()),
+        ] {
+            if let Some(other) = other.filter(|other| position(other).is_none()) {
+                return Err(refused(spec, format!("{key}: there is no cVM {other}")));
+            }
+        }
+        let serves = plan.cvms.iter().any(|other| other.callback_out == spec.name);
+        let outer = plan.cvms.iter().any(|other| other.within.as_ref() == Some(&spec.name));
+        let layout = lay_out(machine, spec, facts, serves, outer).map_err(|problem| refused(spec, problem))?;
+        planned.push(Planned {
+            spec,
+            facts,
+            region: layout.size,
+            alignment: layout.alignment,
+            outer: spec.within.as_deref().and_then(position),
+            offset: 0,
+            layout,
+        });
+    }
+    place(machine, &mut planned).map_err(|(index, problem)| refused(planned[index].spec, problem))?;
+    let capfiles: Vec<Capfile> = plan
+        .capfiles
+        .iter()
+        .map(|capfile| describe_capfile(machine, capfile, &plan.cvms))
+        .collect();
+    let mut cvms = Vec::new();
+    for index in 0..planned.len() {
+        let cvm = authority::describe_cvm(machine, &planned, index, &capfiles);
+        cvms.push(cvm.map_err(|problem| refused(planned[index].spec, problem))?);
+    }
+    Ok(Audit {
+        arch: machine.arch,
+        isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),
+        shared: shared(&cvms, &capfiles),
+        cvms,
+        capfiles,
+        devices_of_the_monitor: DEVICES.to_vec(),
+    })
+}
+
+fn describe_capfile(machine: Machine, capfile: &CapfileSpec, cvms: &[CvmSpec]) -> Capfile {
+    let covered = machine
+        .arch
+        .representable(capfile.size)
+        .map_or(capfile.size, |(length, _)| length);
+    Capfile {
+        name: capfile.name.clone(),
+        size: capfile.size,
+        covered,
+        access: capfile.access.name(),
+        cvms: cvms
+            .iter()
+            .filter(|cvm| cvm.allows(Family::Capfile))
+            .map(|cvm| cvm.name.clone())
+            .collect(),
+    }
+}
+
+/// Every pair of cVMs that share something, and what.
+fn shared(cvms: &[Cvm], capfiles: &[Capfile]) -> Vec<Shared> {
+    let mut shared = Vec::new();
+    let mut add = |kind, first: &str, second: &str, what: String| {
+        shared.push(Shared {
+            kind,
+            first: first.to_owned(),
+            second: second.to_owned(),
+            what,
+        });
+    };
+    for cvm in cvms {
+        let mut outer = cvm.within.as_ref();
+        while let Some(name) = outer {
+            let what = format!("{name} reads and writes all memory of {}", cvm.name);
+            add(Sharing::Memory, name, &cvm.name, what);
+            outer = cvms
+                .iter()
+                .find(|other| other.name == *name)
+                .and_then(|other| other.within.as_ref());
+        }
+    }
+    for cvm in cvms {
+        for server in cvm
+            .calls_through
+            .iter()
+            .filter(|server| *server != names::CALLBACK_MONITOR)
+        {
+            let what = if *server == cvm.calls {
+                format!("{server} sees the hostcalls of {} and what they lend", cvm.name)
+            } else {
+                format!(
+                    "{server} sees the hostcalls of {} that the servers before it pass on",
+                    cvm.name
+                )
+            };
+            add(Sharing::Calls, server, &cvm.name, what);
+        }
+    }
+    for capfile in capfiles {
+        for (index, first) in capfile.cvms.iter().enumerate() {
+            for second in &capfile.cvms[index + 1..] {
+                let what = format!("capfile {}, which both {}", capfile.name, capfile.access);
+                add(Sharing::Capfile, first, second, what);
+            }
+        }
+    }
+    for (index, first) in cvms.iter().enumerate() {
+        for second in cvms[index + 1..]
+            .iter()
+            .filter(|second| second.runtime == first.runtime)
+        {
+            let what = format!("the program {}, of which each has its own copy", first.runtime);
+            add(Sharing::Program, &first.name, &second.name, what);
+        }
+    }
+    shared
+}
+
+impl Audit {
+    /// The cVM of this name.
+    pub fn cvm(&self, name: &str) -> Option<&Cvm> {
+        self.cvms.iter().find(|cvm| cvm.name == name)
+    }
+}

@@ -1,0 +1,106 @@
+//! The audit as text for a person.
+
+use std::fmt;
+
+use super::{Audit, Capability, Cvm};
+use crate::quantity::{format_duration, format_size};
+
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let isa = self.isa.map_or(String::new(), |isa| format!(" ISA{isa}"));
+        writeln!(f, "audit for {}{isa}: {} cVMs", self.arch, self.cvms.len())?;
+        for cvm in &self.cvms {
+            write!(f, "\n{cvm}")?;
+        }
+        if !self.capfiles.is_empty() {
+            writeln!(f, "\ncapfiles")?;
+        }
+        for capfile in &self.capfiles {
+            writeln!(
+                f,
+                "  {}: {}, {} by {}",
+                capfile.name,
+                format_size(capfile.size),
+                capfile.access,
+                list(&capfile.cvms)
+            )?;
+        }
+        writeln!(f, "\nshared")?;
+        for shared in &self.shared {
+            writeln!(f, "  {} and {}: {}", shared.first, shared.second, shared.what)?;
+        }
+        if self.shared.is_empty() {
+            writeln!(f, "  nothing")?;
+        }
+        writeln!(
+            f,
+            "\nonly the monitor reaches: {}",
+            self.devices_of_the_monitor.join(", ")
+        )
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+impl fmt::Display for Cvm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.purecap { "purecap" } else { "hybrid" };
+        writeln!(f, "cVM {}: {}, {kind}", self.name, self.runtime)?;
+        let memory = &self.memory;
+        let place = match memory.base {
+            Some(base) => format!("at {base:#x}"),
+            None => format!("at a multiple of {:#x} that the monitor chooses", memory.alignment),
+        };
+        writeln!(f, "  memory         {} {place}", format_size(memory.size))?;
+        if memory.region != memory.size {
+            writeln!(f, "  with inner     {}", format_size(memory.region))?;
+        }
+        if let Some(outer) = &self.within {
+            let (offset, space) = (memory.offset, &memory.space);
+            writeln!(f, "  within         {outer}, {offset:#x} from the start of {space}")?;
+        }
+        for part in &memory.parts {
+            writeln!(f, "    {:<13} {:#x}-{:#x}", part.name, part.start, part.end)?;
+        }
+        writeln!(f, "  capabilities")?;
+        for capability in &self.capabilities {
+            writeln!(f, "    {capability}")?;
+        }
+        if self.purecap {
+            let made = &self.made;
+            writeln!(
+                f,
+                "    made by relocations: {} to functions, {} to writable objects, {} to constants",
+                made.functions, made.writable, made.constants
+            )?;
+        }
+        let budget = self.call_budget.map_or(String::new(), |budget| {
+            format!(", at most {} a call", format_duration(budget))
+        });
+        writeln!(f, "  calls          {}{budget}", self.calls_through.join(" -> "))?;
+        if !self.serves.is_empty() {
+            writeln!(f, "  serves         {}", self.serves.join(", "))?;
+        }
+        writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: [{:#x}-{:#x}) {}, {}",
+            self.name, self.start, self.end, self.permissions, self.held
+        )?;
+        match self.address {
+            Some(address) => write!(f, ", from {address:#x}"),
+            None => Ok(()),
+        }
+    }
+}
