@@ -1,5 +1,7 @@
 //! What a test sees of the stand-in: its thread's memory, console and time.
 
+use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use capability::Decoded;
 use capability::riscv::Capability;
@@ -8,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// The world of one thread.
 pub(super) struct World {
-    pub(super) memory: BTreeMap<u64, u8>,
+    /// The pages that were written to, by number.
+    memory: BTreeMap<u64, Box<[u8; PAGE]>>,
     /// The tagged granules of the memory.
     pub(super) capabilities: BTreeMap<u64, Capability>,
     pub(super) output: Vec<u8>,
@@ -21,13 +24,32 @@ pub(super) struct World {
 
 /// Bytes that share a tag.
 pub(super) const GRANULE: u64 = 16;
+/// Bytes of a page of the stand-in's memory.
+const PAGE: usize = 4096;
+/// What memory holds where nobody has written, so that forgotten zeroing shows.
+const UNTOUCHED: u8 = 0xaa;
 
 impl World {
     /// Writes plain data: the tags of the granules that it touches are gone.
-    pub(super) fn write(&mut self, address: u64, bytes: impl Iterator<Item = u8>) {
-        for (address, byte) in (address..).zip(bytes) {
-            self.memory.insert(address, byte);
-            self.capabilities.remove(&(address - address % GRANULE));
+    pub(super) fn write(&mut self, mut address: u64, mut bytes: impl Iterator<Item = u8>) {
+        loop {
+            let page = self.memory.entry(address / PAGE as u64);
+            let page = page.or_insert_with(|| Box::new([UNTOUCHED; PAGE]));
+            let rest = &mut page[(address % PAGE as u64) as usize..];
+            let mut written = 0;
+            for (place, byte) in rest.iter_mut().zip(bytes.by_ref()) {
+                *place = byte;
+                written += 1;
+            }
+            let granules = address - address % GRANULE..address + written;
+            let tagged: Vec<u64> = self.capabilities.range(granules).map(|(granule, _)| *granule).collect();
+            for granule in tagged {
+                self.capabilities.remove(&granule);
+            }
+            if written == 0 || written < (PAGE as u64 - address % PAGE as u64) {
+                return;
+            }
+            address += written;
         }
     }
 }
@@ -68,11 +90,17 @@ pub fn deadline() -> Option<u64> {
 
 /// Reads physical memory; bytes never written are 0xaa, so that forgotten zeroing shows.
 pub fn memory(address: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![UNTOUCHED; length];
+    let end = address + length as u64;
     WORLD.with_borrow(|world| {
-        (0..length as u64)
-            .map(|offset| world.memory.get(&(address + offset)).copied().unwrap_or(0xaa))
-            .collect()
-    })
+        for (number, page) in world.memory.range(address / PAGE as u64..end.div_ceil(PAGE as u64)) {
+            let start = number * PAGE as u64;
+            let (from, to) = (address.max(start), end.min(start + PAGE as u64));
+            bytes[(from - address) as usize..(to - address) as usize]
+                .copy_from_slice(&page[(from - start) as usize..(to - start) as usize]);
+        }
+    });
+    bytes
 }
 
 /// The capability in physical memory, when the granule at `address` has a tag.
