@@ -111,7 +111,8 @@ fn arrange(machine: Machine, cvms: &mut [Planned<'_>], outer: usize, inner: &[us
     let origin = base.unwrap_or(0);
     let given = cvms[outer].spec.isolation_size;
     let limit = given.unwrap_or(1 << 40);
-    let mut used: Vec<Range<u64>> = Vec::from([0..cvms[outer].layout.size]);
+    let own = 0..cvms[outer].layout.size;
+    let mut used = Vec::from([own]);
     let mut alignment = cvms[outer].alignment;
     let (fixed, free): (Vec<usize>, Vec<usize>) = inner
         .iter()
