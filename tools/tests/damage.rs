@@ -6,7 +6,8 @@ use tools::elf::purecap::{FRAGMENT_DATA, R_MORELLO_CAPINIT, R_MORELLO_RELATIVE, 
 use tools::elf::synthesis::{CapReloc, DynamicSymbol, Elf, Fragment, Purecap, Rela};
 use tools::elf::{Facts, functions, strip};
 use tools::manifest::{self, CvmSpec};
-use tools::{Architecture, config, image, inspect};
+use tools::run::Isa;
+use tools::{Architecture, audit, config, image, inspect};
 
 fn program() -> Vec<u8> {
     let mut elf = Elf::program(Architecture::CheriRiscv, &[0x13; 64]);
@@ -81,7 +82,11 @@ fn sample_archive() -> Vec<u8> {
             args: vec!["x".into()],
             ..CvmSpec::new("a", "hello")
         },
-        CvmSpec::new("b", "hello"),
+        CvmSpec {
+            callback_out: "a".into(),
+            within: Some("a".into()),
+            ..CvmSpec::new("b", "hello")
+        },
     ];
     let manifest = Member::new("manifest.dtb", manifest::encode(&cvms).unwrap());
     archive::write(&[manifest, Member::new("hello", program())]).unwrap()
@@ -133,6 +138,9 @@ proptest! {
     fn a_damaged_archive_is_reported(file in damage(sample_archive())) {
         if let Ok(report) = inspect::inspect(&file) {
             prop_assert!(report.to_string().starts_with("archive: "));
+        }
+        if let Ok(audit) = audit::audit(&file, Isa::V8) {
+            prop_assert!(audit.cvms.iter().all(|cvm| !cvm.capabilities.is_empty()));
         }
     }
 

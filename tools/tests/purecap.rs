@@ -549,6 +549,11 @@ fn tls_is_one_template_with_an_alignment_up_to_a_page() {
     let tls = two.loads.iter().find(|load| load.kind == elf::PT_TLS).unwrap().clone();
     two.loads.push(tls);
     assert!(errors_of(&two, Morello)[0].starts_with("2 TLS segments"));
+    let mut cut = with_alignment(16).to_elf();
+    for tls in cut.loads.iter_mut().filter(|load| load.kind == elf::PT_TLS) {
+        tls.offset = Some(u64::MAX - 8);
+    }
+    assert!(errors_of(&cut, Morello)[0].starts_with("TLS segment: 0x10 bytes in a file of "));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::elf::{Facts, PAGE};
 use crate::manifest::CvmSpec;
 use crate::run::Isa;
 
+/// Farthest address and largest size that are looked at: beyond any machine this runs on.
+const ADDRESS_LIMIT: u64 = 1 << 40;
+
 /// Bytes that a thread control block has before the TLS image.
 const fn thread_control_block(arch: Architecture) -> u64 {
     match arch {
@@ -83,7 +86,7 @@ impl Places {
     fn take(&mut self, length: u64, alignment: u64) -> Result<Range<u64>, String> {
         let start = self.end.checked_next_multiple_of(alignment);
         let end = start.and_then(|start| start.checked_add(length));
-        let (Some(start), Some(end)) = (start, end.filter(|end| *end <= 1 << 40)) else {
+        let (Some(start), Some(end)) = (start, end.filter(|end| *end <= ADDRESS_LIMIT)) else {
             return Err("program, heap and stack exceed 2^40 bytes".to_owned());
         };
         self.end = end;
@@ -129,6 +132,10 @@ fn start_block(spec: &CvmSpec) -> u64 {
 /// What does not fit.
 pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, outer: bool) -> Result<Layout, String> {
     let purecap = facts.purecap();
+    let far = |value: &u64| *value > ADDRESS_LIMIT;
+    if let Some(value) = spec.isolation_base.filter(far).or(spec.isolation_size.filter(far)) {
+        return Err(format!("isolation {value:#x}: expected at most {ADDRESS_LIMIT:#x}"));
+    }
     let mut places = Places { machine, end: 0 };
     let (first, last) = facts.span().ok_or("no segment to load")?;
     let text: Vec<Range<u64>> = facts

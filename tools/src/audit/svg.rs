@@ -92,7 +92,8 @@ impl Audit {
         let height = places.iter().map(|(_, y)| y + BOX_HEIGHT + MARGIN).max().unwrap_or(0);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\">\n  <defs><marker id=\"arrow\" viewBox=\"0 0 10 10\" \
+             viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
+             style=\"background:white\">\n  <defs><marker id=\"arrow\" viewBox=\"0 0 10 10\" \
              refX=\"10\" refY=\"5\" markerWidth=\"8\" markerHeight=\"8\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path \
              d=\"M0 0L10 5L0 10z\"/></marker></defs>\n"
         );

@@ -9,6 +9,9 @@ use crate::Architecture;
 /// End of the addresses that a program may be linked at: beyond any machine this runs on.
 const ADDRESS_LIMIT: u64 = 1 << 40;
 
+/// Most loaded segments of a program.
+const SEGMENT_LIMIT: usize = 64;
+
 /// Why a file is not a program that can run as a cVM. Every message says what was found and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
@@ -41,6 +44,9 @@ pub enum ElfError {
     /// Nothing to load.
     #[error("no PT_LOAD segment, expected at least one")]
     NoSegments,
+    /// Too many segments.
+    #[error("{0} loaded segments, expected at most {SEGMENT_LIMIT}")]
+    Segments(usize),
     /// The file ends before the segment does.
     #[error("segment {index}: bytes {offset:#x}+{size:#x} of the file, which has only {file:#x} bytes")]
     OutsideFile {
@@ -201,8 +207,21 @@ pub enum ElfError {
     TlsShape {
         /// Their number.
         count: usize,
-        /// Alignment of the first that is not empty.
+        /// Alignment of the first.
         alignment: u64,
+    },
+    /// A TLS template that the file does not have, or that is absurd.
+    #[error(
+        "TLS segment: {size:#x} bytes in a file of {file:#x}, {memory:#x} in memory; expected no more in the file than in \
+         memory, and that below {ADDRESS_LIMIT:#x}"
+    )]
+    TlsSize {
+        /// Bytes in the file.
+        size: u64,
+        /// Bytes in memory.
+        memory: u64,
+        /// Bytes of the file.
+        file: u64,
     },
 }
 
@@ -224,6 +243,10 @@ impl Facts {
         if self.segments.is_empty() {
             errors.push(ElfError::NoSegments);
             return errors;
+        }
+        let segments = self.segments.iter().filter(|segment| segment.memory_size > 0).count();
+        if segments > SEGMENT_LIMIT {
+            errors.push(ElfError::Segments(segments));
         }
         self.check_segments(&mut errors);
         // What follows computes with addresses that the segments have vouched for.
@@ -306,9 +329,17 @@ impl Facts {
         {
             errors.push(ElfError::Tls(tls.address));
         }
-        let alignment = self.tls.map_or(0, |tls| tls.alignment.max(1));
+        let file = self.file_size as u64;
+        for tls in &self.tls_headers {
+            let in_file = tls.offset.checked_add(tls.file_size).is_some_and(|end| end <= file);
+            if !in_file || tls.file_size > tls.memory_size || tls.memory_size > ADDRESS_LIMIT {
+                let (size, memory) = (tls.file_size, tls.memory_size);
+                errors.push(ElfError::TlsSize { size, memory, file });
+            }
+        }
+        let alignment = self.tls_headers.first().map_or(1, |tls| tls.alignment.max(1));
         let count = self.tls_headers.len();
-        if count > 1 || alignment > PAGE || alignment > 1 && !alignment.is_power_of_two() {
+        if count > 1 || alignment > PAGE || !alignment.is_power_of_two() {
             errors.push(ElfError::TlsShape { count, alignment });
         }
     }
@@ -535,5 +566,15 @@ mod tests {
         let lost = good().with_dynamic(0x8000, &[(elf::DT_RELA, 0x70_0000), (elf::DT_RELASZ, 24)]);
         let text = "relocation table: 0x18 bytes at 0x700000 are not whole entries inside a loaded segment";
         assert_eq!(Facts::read(&lost.to_bytes()).unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn there_is_a_limit_to_the_number_of_segments() {
+        let mut many = good();
+        let more = (0..62).map(|number| Load::new(0x10_0000 + 4096 * number, &[1], elf::PF_R));
+        many.loads.extend(more);
+        assert_eq!(errors(&many), [""; 0]);
+        many.loads.push(Load::new(0x20_0000, &[1], elf::PF_R));
+        assert_eq!(only(&many), "65 loaded segments, expected at most 64");
     }
 }
