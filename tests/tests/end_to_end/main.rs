@@ -10,6 +10,8 @@ mod hostcalls;
 mod malformed_archive;
 mod malformed_elf;
 mod malformed_manifest;
+mod purecap;
+mod relocations;
 mod restart;
 mod schedule;
 mod service;
