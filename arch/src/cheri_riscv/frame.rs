@@ -278,6 +278,15 @@ impl Frame {
         self.status.get() & STATUS_MPP != 0
     }
 
+    /// For the monitor's own frame, when a copy was refused: the monitor's registers hold integers, and besides them what is
+    /// left of a cVM's capabilities, the refused one and those that nothing has overwritten since the trap. The integers
+    /// stay, no capability does.
+    pub(super) fn forget_capabilities(&self) {
+        for register in 1..self.registers.len() {
+            self.set_integer(register, self.integer(register));
+        }
+    }
+
     pub(super) fn register(&self, number: usize) -> &Slot {
         &self.registers[number]
     }

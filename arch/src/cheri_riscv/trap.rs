@@ -41,9 +41,6 @@ const CAUSE_HOSTCALL: u64 = 8;
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
 
-/// Numbers of the registers in which the copy routines hold a cVM's capabilities: the authority, and what is stored.
-const COPY_CAPABILITIES: [usize; 2] = [5, 6];
-
 /// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
 pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
 /// What the kernel does when the monitor itself faults.
@@ -82,10 +79,7 @@ impl Frame {
 pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
-        // The authority that refused is a cVM's, and so is what was stored; no copy stays behind in this frame.
-        for register in COPY_CAPABILITIES {
-            frame.register(register).clear();
-        }
+        frame.forget_capabilities();
         return frame;
     }
     // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.

@@ -249,6 +249,15 @@ impl Frame {
         self.status.get() & STATUS_C64 != 0
     }
 
+    /// For the monitor's own frame, when a copy was refused: the monitor's registers hold integers, and besides them what is
+    /// left of a cVM's capabilities, the refused one and those that nothing has overwritten since the trap. The integers
+    /// stay, no capability does.
+    pub(super) fn forget_capabilities(&self) {
+        for register in &self.registers {
+            register.set_integer(register.integer());
+        }
+    }
+
     /// The code capability that the thread was started with: a far jump leaves an untagged PCC with bounds that mean
     /// nothing.
     pub(super) fn start_code(&self) -> Option<Decoded> {

@@ -91,6 +91,7 @@ impl Frame {
 pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
+        frame.forget_capabilities();
         return frame;
     }
     // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.
