@@ -19,6 +19,7 @@ fn main() {
         "--build-id=none".into(),
         "-zmax-page-size=4096".into(),
         "-znorelro".into(),
+        "--pack-dyn-relocs=relr".into(),
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }

@@ -59,15 +59,30 @@ _start:
     andi t1, t1, 1
     bnez t1, 3f
     lla s1, intravisor_image_start
-3:  lla t0, intravisor_rela_start
-    lla t1, intravisor_rela_end
-    j   5f
-4:  ld  t2, 0(t0)                               # r_offset: physical
-    ld  t3, 16(t0)                              # r_addend; all are R_RISCV_RELATIVE, `scripts/test` looks
+    # The places that hold addresses, as DT_RELR lists them: an even word is one place, an odd one has a bit for each of the
+    # 63 behind. The linker script sees to it that there are no relocations of another kind.
+3:  lla t0, intravisor_relr_start
+    lla t1, intravisor_relr_end
+    j   13f
+4:  ld  t2, 0(t0)                               # an entry
+    addi t0, t0, 8
+    andi t3, t2, 1
+    bnez t3, 10f
+    mv  t4, t2                                  # the next place: physical
+    li  t2, 1 << 1                              # it alone
+    li  t5, 8
+    j   11f
+10: li  t5, 63 * 8
+11: add t5, t4, t5                              # the place behind those of this entry
+12: srli t2, t2, 1
+    andi t3, t2, 1
+    beqz t3, 14f
+    ld  t3, 0(t4)
     sub t3, t3, s1
-    sd  t3, 0(t2)
-    addi t0, t0, 24
-5:  bltu t0, t1, 4b
+    sd  t3, 0(t4)
+14: addi t4, t4, 8
+    bltu t4, t5, 12b
+13: bltu t0, t1, 4b
 
     # DDC is the root: keep it in the root slot. From here on an address counts from the start of the image on ISAv8.
     lla t0, intravisor_root

@@ -239,19 +239,29 @@ from_el1:
     ldr x0, [x0]
     adr x23, intravisor_image_start
     sub x23, x23, x0
-    adrp x0, intravisor_rela_start
-    add x0, x0, :lo12:intravisor_rela_start
-    adrp x1, intravisor_rela_end
-    add x1, x1, :lo12:intravisor_rela_end
-    b   11f
-10: ldp x2, x4, [x0]            // r_offset, r_info
-    ldr x3, [x0, #16]           // r_addend
-    cmp x4, #1027               // R_AARCH64_RELATIVE
-    b.ne unknown_relocation
+    // The places that hold addresses, as DT_RELR lists them: an even word is one place, an odd one has a bit for each of
+    // the 63 behind. The linker script sees to it that there are no relocations of another kind.
+    adrp x0, intravisor_relr_start
+    add x0, x0, :lo12:intravisor_relr_start
+    adrp x1, intravisor_relr_end
+    add x1, x1, :lo12:intravisor_relr_end
+    b   26f
+10: ldr x2, [x0], #8            // an entry
+    tbnz x2, #0, 11f
+    add x4, x2, x23             // the next place
+    mov x2, #1 << 1             // it alone
+    add x5, x4, #8
+    b   27f
+11: add x5, x4, #63 * 8         // the place behind those of this entry
+27: lsr x2, x2, #1
+    tbz x2, #0, 28f
+    ldr x3, [x4]
     add x3, x3, x23
-    str x3, [x2, x23]
-    add x0, x0, #24
-11: cmp x0, x1
+    str x3, [x4]
+28: add x4, x4, #8
+    cmp x4, x5
+    b.lo 27b
+26: cmp x0, x1
     b.lo 10b
 
     // DDC is the root: keep it in the root slot.
@@ -303,7 +313,7 @@ park:
 // FROM the start. LIVE: nothing. Prints through the UART of the virt board and powers off.
 no_morello:
     adr x0, no_morello_text
-25: bl  print
+    bl  print
     movz x0, #0x8400, lsl #16
     movk x0, #8                 // PSCI: SYSTEM_OFF
     mrs x1, CurrentEL
@@ -315,11 +325,6 @@ no_morello:
 16: .inst 0xd4000003            // smc #0
 17: wfi
     b   17b
-
-// FROM the relocation of the image. LIVE: nothing.
-unknown_relocation:
-    adr x0, unknown_relocation_text
-    b   25b
 
 // print(x0 = text that ends with NUL) to the UART of the virt board. x1 and x2 are lost.
 print:
@@ -335,8 +340,6 @@ link_address:
     .quad intravisor_link_address
 no_morello_text:
     .asciz "intravisor: this processor has no capabilities; a Morello processor is needed\r\n"
-unknown_relocation_text:
-    .asciz "intravisor: the image has a relocation other than R_AARCH64_RELATIVE\r\n"
 closed_text:
     .asciz "intravisor: entered at EL1 below an EL3; nothing more will follow if EL3 keeps capabilities to itself, as with secure=on\r\n"
 .balign 4

@@ -22,7 +22,7 @@ fn kind(name: &str, flags: u64) -> &'static str {
         ".stack" => "stacks",
         ".bss" => "bss",
         _ if has(SHF_EXECINSTR) => "text",
-        ".rela.dyn" => "relocations",
+        ".relr.dyn" => "relocations",
         _ if has(SHF_WRITE) && name.starts_with(".data") => "data",
         _ => "rodata",
     }
