@@ -11,7 +11,7 @@ pub const MAGIC: [u8; 8] = *b"intravsr";
 /// Version of this layout.
 pub const VERSION: u32 = 1;
 /// Alignment of the appended parts in bytes.
-pub const PART_ALIGNMENT: u64 = 4096;
+pub const PART_ALIGNMENT: u64 = 16;
 
 /// Header of an image. Offsets count from the start of the image; a part of size 0 is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
