@@ -143,10 +143,37 @@ pub fn symbol_table(monitor: &[u8], flat: &Flat) -> Result<Vec<u8>, ImageError> 
         if let Some(offset) = offset {
             names
                 .entry(offset)
-                .or_insert_with(|| format!("{:#}", rustc_demangle::demangle(&function.name)));
+                .or_insert_with(|| shorten(&format!("{:#}", rustc_demangle::demangle(&function.name))));
         }
     }
     encode_symbols(&names)
+}
+
+/// A demangled name as backtraces show it: what stands in angle brackets, which are the types and traits of an
+/// implementation or of generic code, without the modules of the core libraries.
+fn shorten(name: &str) -> String {
+    let mut short = String::new();
+    let mut depth = 0_u32;
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        let end = rest.find(|c| !path(c)).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(if end == 0 { first.len_utf8() } else { end });
+        let library = ["core::", "alloc::", "compiler_builtins::"]
+            .iter()
+            .any(|library| word.starts_with(library));
+        short += match word.rfind("::") {
+            Some(at) if depth > 0 && library => &word[at + 2..],
+            _ => word,
+        };
+        match first {
+            '<' => depth += 1,
+            '>' if !short.ends_with("->") => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        rest = behind;
+    }
+    short
 }
 
 fn encode_symbols(names: &BTreeMap<u32, String>) -> Result<Vec<u8>, ImageError> {
@@ -156,12 +183,26 @@ fn encode_symbols(names: &BTreeMap<u32, String>) -> Result<Vec<u8>, ImageError> 
             .map_err(|_| ImageError::Symbols)
     };
     let mut table = word(names.len())?.to_vec();
-    let mut texts = Vec::new();
+    let mut texts: Vec<u8> = Vec::new();
     let names_at = 4 + 8 * names.len();
+    // Functions of one name, as generic ones are for several types, share it; so do those whose name is the end of another.
+    let mut by_length: Vec<&String> = names.values().collect();
+    by_length.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    let mut places = BTreeMap::new();
+    for name in by_length {
+        let with_end: Vec<u8> = name.bytes().chain([0]).collect();
+        let place = texts
+            .windows(with_end.len())
+            .position(|window| window == with_end)
+            .unwrap_or_else(|| {
+                texts.extend(&with_end);
+                texts.len() - with_end.len()
+            });
+        places.insert(name, place);
+    }
     for (offset, name) in names {
         table.extend(offset.to_le_bytes());
-        table.extend(word(names_at + texts.len())?);
-        texts.extend(name.bytes().chain([0]));
+        table.extend(word(names_at + places[name])?);
     }
     table.extend(texts);
     Ok(table)
@@ -348,6 +389,41 @@ mod tests {
     }
 
     #[test]
+    fn names_of_functions_are_short_and_keep_what_is_ours() {
+        for (name, short) in [
+            ("kernel::trap::handle", "kernel::trap::handle"),
+            (
+                "core::slice::index::slice_index_fail",
+                "core::slice::index::slice_index_fail",
+            ),
+            (
+                "<alloc::string::String as core::fmt::Write>::write_char",
+                "<String as Write>::write_char",
+            ),
+            (
+                "<kernel::console::OneLine as core::fmt::Write>::write_str",
+                "<kernel::console::OneLine as Write>::write_str",
+            ),
+            (
+                "<core::option::Option<fn(u8) -> alloc::string::String> as rt::Call>::call::{{closure}}",
+                "<Option<fn(u8) -> String> as rt::Call>::call::{{closure}}",
+            ),
+        ] {
+            assert_eq!(shorten(name), short);
+        }
+    }
+
+    #[test]
+    fn equal_names_and_ends_of_names_stand_once() {
+        let names = [(0, "end"), (8, "an::end"), (16, "end"), (24, "other")].map(|(at, name)| (at, name.to_owned()));
+        let table = encode_symbols(&BTreeMap::from(names.clone())).unwrap();
+        assert_eq!(table.len(), 4 + 4 * 8 + "an::end".len() + 1 + "other".len() + 1);
+        for (at, name) in names {
+            assert_eq!(Symbols::new(&table).lookup(at + 1), Some((name.as_str(), 1)));
+        }
+    }
+
+    #[test]
     fn the_arm64_header_covers_the_appended_parts() {
         let mut elf = monitor(Architecture::Morello, 183);
         elf.loads[0].data[ARM64_MAGIC_OFFSET..ARM64_MAGIC_OFFSET + 4].copy_from_slice(ARM64_MAGIC);
@@ -439,7 +515,10 @@ mod tests {
         .unwrap();
         let error = Image::parse(&image[..image.len() - 1]).unwrap_err().to_string();
         assert!(
-            error.starts_with("image header: archive at 0x8000, 0x7 bytes: outside of the"),
+            error.starts_with(&format!(
+                "image header: archive at {:#x}, 0x7 bytes: outside of the",
+                image.len() - 7
+            )),
             "{error}"
         );
     }
