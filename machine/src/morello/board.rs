@@ -112,6 +112,8 @@ pub struct Until<'a> {
     pub pattern: Option<&'a str>,
     /// When this is true after an instruction.
     pub condition: Option<&'a mut dyn FnMut(&Board) -> bool>,
+    /// When all wait for an interrupt, with [`Stop::Idle`]; without this, time passes until one comes.
+    pub idle: bool,
 }
 
 impl<'a> Until<'a> {
@@ -343,7 +345,7 @@ impl Board {
             if executed >= end {
                 break Stop::Limit;
             }
-            if let Err(stop) = self.choose_core() {
+            if let Err(stop) = self.choose_core(until.idle) {
                 break stop;
             }
             let budget = self.budget().min(end - executed);
@@ -415,7 +417,7 @@ impl Board {
     }
 
     /// Gives `current` to a core that has something to do; lets time pass when there is none.
-    fn choose_core(&mut self) -> Result<(), Stop> {
+    fn choose_core(&mut self, may_idle: bool) -> Result<(), Stop> {
         loop {
             self.settle();
             let runs = |core: &Core| core.activity == Activity::Running;
@@ -430,6 +432,9 @@ impl Board {
             if let Some(next) = next {
                 (self.current, self.turn) = (next, QUANTUM);
                 return Ok(());
+            }
+            if may_idle {
+                return Err(Stop::Idle);
             }
             self.pass_time()?;
         }

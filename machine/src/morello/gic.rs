@@ -47,7 +47,7 @@ impl Interrupt {
 }
 
 /// The interface of one core.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Interface {
     control: u32,
     mask: u8,
@@ -110,18 +110,30 @@ impl Gic {
             sources: 0,
             ..*interrupt
         };
-        let all = |gic: &Gic| -> Vec<Interrupt> {
-            let private = gic.private.iter().flatten();
-            private.chain(&gic.shared).map(settings).collect()
+        let same = |one: &[Interrupt], other: &[Interrupt]| {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| settings(one) == settings(other))
         };
-        let interfaces = |gic: &Gic| -> Vec<Interface> {
-            let of = |interface: &Interface| Interface {
-                running: Vec::new(),
-                ..interface.clone()
+        let interfaces = self.interfaces.iter().zip(&other.interfaces).all(|(one, other)| {
+            let settings = |of: &Interface| {
+                (
+                    of.control,
+                    of.mask,
+                    of.binary_point,
+                    of.group0,
+                    of.group1,
+                    of.split,
+                    of.waker,
+                )
             };
-            gic.interfaces.iter().map(of).collect()
-        };
-        self.control == other.control && all(self) == all(other) && interfaces(self) == interfaces(other)
+            settings(one) == settings(other)
+        });
+        let private = self.private.iter().zip(&other.private);
+        let private = private.into_iter().all(|(one, other)| same(one, other));
+        self.control == other.control && interfaces && private && same(&self.shared, &other.shared)
     }
 
     /// Which version it is.

@@ -86,6 +86,8 @@ pub struct Until<'a> {
     pub pattern: Option<&'a str>,
     /// When this is true after an instruction.
     pub condition: Option<&'a mut dyn FnMut(&Board) -> bool>,
+    /// When all wait for an interrupt, with [`Stop::Idle`]; without this, time passes until one comes.
+    pub idle: bool,
 }
 
 impl<'a> Until<'a> {
@@ -235,7 +237,7 @@ impl Board {
             if self.steps >= end {
                 break Stop::Limit;
             }
-            if let Err(stop) = self.choose_hart() {
+            if let Err(stop) = self.choose_hart(until.idle) {
                 break stop;
             }
             let budget = self.budget().min(end - self.steps);
@@ -273,7 +275,7 @@ impl Board {
 
     /// Gives `current` to a hart that has something to do, waking those whose interrupt has come; lets time pass when there
     /// is none.
-    fn choose_hart(&mut self) -> Result<(), Stop> {
+    fn choose_hart(&mut self, may_idle: bool) -> Result<(), Stop> {
         loop {
             self.update_interrupts();
             for hart in &mut self.harts {
@@ -291,6 +293,9 @@ impl Board {
                 self.harts[self.current].reservation = None;
                 (self.current, self.turn) = (next, QUANTUM);
                 return Ok(());
+            }
+            if may_idle {
+                return Err(Stop::Idle);
             }
             self.pass_time()?;
         }
