@@ -7,6 +7,7 @@
 pub mod artifacts;
 pub mod board;
 pub mod code;
+pub mod fuzz;
 pub mod outcome;
 pub mod platform;
 pub mod qemu;

@@ -1,0 +1,305 @@
+//! What the fuzzer asks of a board beyond what the other tests do.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+
+use capability::{Permissions, morello as morello_format, riscv as riscv_format};
+use machine::Stop;
+use machine::morello::{self, Special};
+use machine::riscv::{self, Privilege, special};
+use tools::Architecture;
+
+use crate::board::Board;
+
+/// A capability as memory holds it: low word, high word, tag.
+pub(super) type Raw = (u64, u64, bool);
+
+/// A board at the moment to which it goes back.
+pub(super) enum Snapshot {
+    CheriRiscv(Box<riscv::Snapshot>),
+    Morello(Box<morello::Snapshot>),
+}
+
+/// A register that can hold a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Register {
+    /// General register.
+    General(u8),
+    /// Special capability register of CHERI-RISC-V.
+    Riscv(u8),
+    /// Special register of Morello.
+    Morello(&'static str),
+}
+
+impl Register {
+    /// Whether only the monitor can reach it.
+    pub(super) fn is_privileged(self) -> bool {
+        match self {
+            Register::General(_) => false,
+            Register::Riscv(number) => number >= special::MTCC,
+            Register::Morello(name) => ["_EL1", "_EL2", "_EL3"].iter().any(|level| name.ends_with(level)),
+        }
+    }
+}
+
+impl fmt::Display for Register {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Register::General(number) => write!(formatter, "c{number}"),
+            Register::Riscv(special::PCC) => formatter.write_str("pcc"),
+            Register::Riscv(special::DDC) => formatter.write_str("ddc"),
+            Register::Riscv(number) => write!(formatter, "special {number}"),
+            Register::Morello(name) => formatter.write_str(name),
+        }
+    }
+}
+
+/// The exception that a program in user mode caused last, interrupts and hostcalls aside: address of the instruction.
+pub(super) type LastFault = Rc<Cell<Option<u64>>>;
+
+impl Board {
+    /// Takes a snapshot, which replaces the last one.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        match self {
+            Board::CheriRiscv(board) => Snapshot::CheriRiscv(Box::new(board.snapshot())),
+            Board::Morello(board) => Snapshot::Morello(Box::new(board.snapshot())),
+        }
+    }
+
+    /// Goes back to the snapshot.
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
+        match (self, snapshot) {
+            (Board::CheriRiscv(board), Snapshot::CheriRiscv(snapshot)) => board.restore(snapshot),
+            (Board::Morello(board), Snapshot::Morello(snapshot)) => board.restore(snapshot),
+            _ => unreachable!("a snapshot of another board"),
+        }
+    }
+
+    /// What must not have changed outside of the memory and has.
+    pub(super) fn changed_since(&self, snapshot: &Snapshot) -> Vec<String> {
+        match (self, snapshot) {
+            (Board::CheriRiscv(board), Snapshot::CheriRiscv(snapshot)) => board.changed_since(snapshot),
+            (Board::Morello(board), Snapshot::Morello(snapshot)) => board.changed_since(snapshot),
+            _ => unreachable!("a snapshot of another board"),
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, nanoseconds: u64) {
+        match self {
+            Board::CheriRiscv(board) => board.pass(nanoseconds),
+            Board::Morello(board) => board.pass(nanoseconds),
+        }
+    }
+
+    /// Runs for this many instructions, or until the core waits for an interrupt, if that is asked for.
+    pub(super) fn run_on(&mut self, instructions: u64, idle: bool) -> Stop {
+        match self {
+            Board::CheriRiscv(board) => board.run(riscv::Until {
+                idle,
+                ..riscv::Until::exit(instructions)
+            }),
+            Board::Morello(board) => board.run(morello::Until {
+                idle,
+                ..morello::Until::exit(instructions)
+            }),
+        }
+    }
+
+    /// Number of tags in a range of the RAM.
+    pub(super) fn tags_in(&self, range: Range<u64>) -> usize {
+        let memory = self.memory();
+        let granules = range.step_by(16).filter_map(|address| memory.offset(address, 16));
+        granules.filter(|offset| memory.tag(*offset)).count()
+    }
+
+    /// Counts what cVMs execute at these addresses.
+    pub(super) fn begin_coverage(&mut self, range: Range<u64>) {
+        match self {
+            Board::CheriRiscv(board) => board.begin_coverage(range),
+            Board::Morello(board) => board.begin_coverage(range),
+        }
+    }
+
+    /// How much was counted.
+    pub(super) fn covered(&self) -> u64 {
+        match self {
+            Board::CheriRiscv(board) => board.covered(),
+            Board::Morello(board) => board.covered(),
+        }
+    }
+
+    /// What was counted, by instruction.
+    pub(super) fn coverage(&self) -> BTreeMap<&'static str, u64> {
+        match self {
+            Board::CheriRiscv(board) => board.coverage(),
+            Board::Morello(board) => board.coverage(),
+        }
+    }
+
+    /// Notes faults in user mode from now on.
+    pub(super) fn note_faults(&mut self) -> LastFault {
+        const ECALL: u64 = 8;
+        const INTERRUPT: u64 = 1 << 63;
+        // A hostcall, and the first use of vector registers in a while: the monitor loads them.
+        const NO_FAULTS: [u32; 2] = [0x15, 0x07];
+        let noted = LastFault::default();
+        let note = noted.clone();
+        match self {
+            Board::CheriRiscv(board) => board.set_trap_hook(move |_, record| {
+                let cause = record.trap.cause;
+                if record.from == Privilege::User && cause != ECALL && cause & INTERRUPT == 0 {
+                    note.set(Some(record.address));
+                }
+            }),
+            Board::Morello(board) => board.set_exception_hook(move |_, record| {
+                let is_fault = record
+                    .syndrome
+                    .is_some_and(|syndrome| !NO_FAULTS.contains(&(syndrome >> 26)));
+                if record.from == 0 && is_fault {
+                    note.set(Some(record.pc));
+                }
+            }),
+        }
+        noted
+    }
+
+    /// Every tagged register of the first core.
+    pub(super) fn tagged(&self) -> Vec<(Register, Raw)> {
+        let mut found = Vec::new();
+        match self {
+            Board::CheriRiscv(board) => {
+                let general = (1..32).map(|number| (Register::General(number), board.register(0, number)));
+                let special = special::ALL
+                    .into_iter()
+                    .map(|number| (Register::Riscv(number), board.special_register(0, number)));
+                let tagged = general.chain(special).filter(|(_, what)| what.tag());
+                found.extend(tagged.map(|(name, what)| (name, with_tag(what.to_memory(), true))));
+            }
+            Board::Morello(board) => {
+                let general = (0..31).map(|number| (Register::General(number), board.register(0, number)));
+                let special = Special::ALL
+                    .into_iter()
+                    .map(|(name, which)| (Register::Morello(name), board.special_register(0, which)));
+                let tagged = general.chain(special).filter(|(_, what)| what.tag());
+                found.extend(tagged.map(|(name, what)| (name, with_tag(what.to_memory(), true))));
+            }
+        }
+        found
+    }
+
+    /// Every capability in a register that the running cVM can use.
+    pub(super) fn holdings(&self) -> Vec<Raw> {
+        let all = self.tagged().into_iter();
+        all.filter(|(register, _)| !register.is_privileged())
+            .map(|(_, what)| what)
+            .collect()
+    }
+
+    /// The integer registers that the running cVM can read, and vector registers in halves.
+    pub(super) fn readable_words(&self) -> Vec<u64> {
+        match self {
+            Board::CheriRiscv(board) => (1..32)
+                .flat_map(|number| {
+                    let (low, high) = board.register(0, number).to_memory();
+                    [low, high]
+                })
+                .collect(),
+            Board::Morello(board) => {
+                let general = (0..31).map(|number| board.register(0, number));
+                let special = [
+                    Special::RestrictedCsp,
+                    Special::RestrictedCtpidr,
+                    Special::CtpidrReadOnly,
+                ];
+                let special = special.into_iter().map(|which| board.special_register(0, which));
+                let words = general.chain(special).flat_map(|what| {
+                    let (low, high) = what.to_memory();
+                    [low, high]
+                });
+                words.collect()
+            }
+        }
+    }
+
+    /// A general register as an integer.
+    pub(super) fn general(&self, number: u8) -> u64 {
+        match self {
+            Board::CheriRiscv(board) => board.register(0, number).address(),
+            Board::Morello(board) => board.register(0, number).address(),
+        }
+    }
+
+    /// Puts a capability or an integer into a general register.
+    pub(super) fn set_general(&mut self, number: u8, (low, high, tag): Raw) {
+        match self {
+            Board::CheriRiscv(board) => {
+                board.set_register(0, number, riscv_format::Capability::from_memory(low, high, tag));
+            }
+            Board::Morello(board) => {
+                board.set_register(0, number, morello_format::Capability::from_memory(low, high, tag));
+            }
+        }
+    }
+
+    /// Goes on in capability mode, as the running cVM can do itself by a jump; on Morello the program does it.
+    pub(super) fn enter_capability_mode(&mut self) {
+        if let Board::CheriRiscv(board) = self {
+            let pcc = board.special_register(0, special::PCC).set_flags(1);
+            board.set_special_register(0, special::PCC, pcc);
+        }
+    }
+}
+
+pub(super) fn with_tag((low, high): (u64, u64), tag: bool) -> Raw {
+    (low, high, tag)
+}
+
+/// How a capability is derived from another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Derivation {
+    pub(super) base: u64,
+    pub(super) length: u64,
+    pub(super) permissions: Permissions,
+    pub(super) address: u64,
+    pub(super) sentry: bool,
+}
+
+/// The integer as a register holds it.
+pub(super) fn integer(arch: Architecture, value: u64) -> Raw {
+    let words = match arch {
+        Architecture::CheriRiscv => riscv_format::Capability::from_integer(value).to_memory(),
+        Architecture::Morello => morello_format::Capability::from_integer(value).to_memory(),
+    };
+    with_tag(words, false)
+}
+
+/// What the instructions of the architecture would make of the parent; without a tag where they would refuse.
+pub(super) fn derive(arch: Architecture, (low, high, tag): Raw, how: &Derivation) -> Raw {
+    macro_rules! derive {
+        ($format:ident) => {{
+            let parent = $format::Capability::from_memory(low, high, tag);
+            let bounded = parent
+                .restrict(how.base, how.length, how.permissions, false)
+                .unwrap_or(parent);
+            let moved = bounded.set_address(how.address);
+            let child = if how.sentry { moved.seal_entry() } else { moved };
+            with_tag(child.to_memory(), child.tag())
+        }};
+    }
+    match arch {
+        Architecture::CheriRiscv => derive!(riscv_format),
+        Architecture::Morello => derive!(morello_format),
+    }
+}
+
+/// A capability as the checks look at it.
+pub(super) fn decode(arch: Architecture, (low, high, tag): Raw) -> capability::Decoded {
+    match arch {
+        Architecture::CheriRiscv => riscv_format::Capability::from_memory(low, high, tag).decode(),
+        Architecture::Morello => morello_format::Capability::from_memory(low, high, tag).decode(),
+    }
+}

@@ -1,0 +1,262 @@
+//! Case after case until enough instructions have been executed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use machine::{Stop, morello, riscv};
+use tools::Architecture;
+
+use super::board::decode;
+use super::case::{Case, Mode, nop};
+use super::check::Ending;
+use super::random::Random;
+use super::reduce::reduce;
+use super::setup::{Kind, Setup};
+use crate::platform::Platform;
+
+/// Instructions of the fuzzed cVM in one run.
+const BUDGET: u64 = 1000;
+/// Instructions in one run, those of the monitor and of the neighbours included.
+const WHOLE_BUDGET: u64 = 100_000;
+/// Instructions between two looks at what goes on.
+const STEP: u64 = 200;
+/// Instructions in a row in which the fuzzed cVM, although nothing is left to do in the monitor, gets no turn.
+const PATIENCE: u64 = 5000;
+/// Instructions in the monitor after which it will never come back.
+const STUCK: u64 = 20_000_000;
+/// Times that a program is run again with the instruction that ended it taken out.
+const REPAIRS: usize = 12;
+
+/// Percentage of the faults that the monitor deals with to the end; the others are looked at as soon as it has begun.
+const HANDLED: u64 = 15;
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Cases.
+    pub cases: u64,
+    /// Runs: a case is run again with the faulting instruction taken out.
+    pub runs: u64,
+    /// Runs that ended in a fault.
+    pub faults: u64,
+    /// Instructions that the fuzzed cVM has executed.
+    pub instructions: u64,
+    /// Instructions in all, those of the monitor included.
+    pub whole: u64,
+    /// How often the fuzzed cVM has executed each instruction.
+    pub coverage: BTreeMap<&'static str, u64>,
+}
+
+/// A case after which something was not as it must be.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    platform: Platform,
+    kind: Kind,
+    seed: u64,
+    number: u64,
+    /// The case, made short.
+    pub case: Case,
+    /// What is wrong.
+    pub violations: Vec<String>,
+    at: u64,
+}
+
+/// One kind of image with one seed.
+pub struct Campaign {
+    /// The booted image.
+    pub setup: Setup,
+    seed: u64,
+    /// What was done so far.
+    pub tally: Tally,
+}
+
+/// What came of one run.
+struct Run {
+    ending: Ending,
+    fault: Option<u64>,
+}
+
+impl Campaign {
+    /// Nothing done yet.
+    pub fn new(setup: Setup, seed: u64) -> Campaign {
+        Campaign {
+            setup,
+            seed,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Runs cases, from number `first` on, until the fuzzed cVM has executed this many instructions or something is found.
+    ///
+    /// # Errors
+    /// The finding, reduced.
+    pub fn run(&mut self, first: u64, instructions: u64) -> Result<(), Box<Finding>> {
+        let mut number = first;
+        while self.tally.instructions < instructions {
+            self.run_case(number)?;
+            number += 1;
+        }
+        self.tally.coverage = self.setup.board.coverage();
+        Ok(())
+    }
+
+    /// Runs the case with this number.
+    ///
+    /// # Errors
+    /// The finding, reduced.
+    pub fn run_case(&mut self, number: u64) -> Result<(), Box<Finding>> {
+        let mut random = Random::new(&[self.seed, number]);
+        let mut case = Case::random(&self.setup.sources, &mut random);
+        self.tally.cases += 1;
+        for _ in 0..=REPAIRS {
+            case.handled = case.restarts || random.chance(HANDLED);
+            let (run, violations) = self.try_case(&case);
+            if !violations.is_empty() {
+                return Err(Box::new(self.finding(number, case, violations)));
+            }
+            let text = self.setup.layout.text.start;
+            let culprit = run.fault.and_then(|address| {
+                let index = usize::try_from(address.checked_sub(text)? / 4).ok()?;
+                case.words.get_mut(index)
+            });
+            match culprit {
+                Some(word) if *word != nop(self.setup.platform.arch()) => *word = nop(self.setup.platform.arch()),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn finding(&mut self, number: u64, case: Case, violations: Vec<String>) -> Finding {
+        let case = reduce(&case, self.setup.platform.arch(), |candidate| {
+            !self.try_case(candidate).1.is_empty()
+        });
+        let reduced = self.try_case(&case).1;
+        Finding {
+            platform: self.setup.platform,
+            kind: self.setup.kind,
+            seed: self.seed,
+            number,
+            case,
+            violations: if reduced.is_empty() { violations } else { reduced },
+            at: self.setup.layout.text.start,
+        }
+    }
+
+    fn try_case(&mut self, case: &Case) -> (Run, Vec<String>) {
+        self.setup.load(case);
+        let run = self.execute(case);
+        let violations = self.setup.violations(&run.ending);
+        (run, violations)
+    }
+
+    /// Executes what is loaded.
+    fn execute(&mut self, case: &Case) -> Run {
+        let board = &mut self.setup.board;
+        let before = board.covered();
+        let start = board.total_instructions();
+        let (mut own, mut progress, mut last_life) = (0, 0, None);
+        let ending = loop {
+            // What is left to do for a program that has faulted is done when nobody has anything to do.
+            let faulted = self.setup.fault.get().is_some();
+            if faulted && !case.handled {
+                break Ending::Done;
+            }
+            let stop = board.run_on(STEP, faulted && !case.restarts);
+            match stop {
+                Stop::Limit => {}
+                Stop::Idle if faulted && !case.restarts => break Ending::Done,
+                stop => break Ending::Stopped(stop),
+            }
+            let whole = board.total_instructions() - start;
+            let now = board.covered() - before;
+            if now != own {
+                (own, progress) = (now, whole);
+            }
+            let spent = own >= BUDGET || whole >= WHOLE_BUDGET;
+            if !board.in_user_mode(0) {
+                // A program that asks again and again is never met outside of the monitor; else what is begun is finished.
+                if spent && whole == progress {
+                    break Ending::Done;
+                }
+                if whole - progress > STUCK {
+                    break Ending::Stuck;
+                }
+                continue;
+            }
+            // The next life spins, and needs no more than a moment to show that it is there.
+            if faulted && last_life.is_none() {
+                last_life = Some(own);
+            }
+            let lived = last_life.is_some_and(|then| !case.restarts || own > then + STEP / 10);
+            if lived || spent || whole - progress >= PATIENCE {
+                break Ending::Done;
+            }
+        };
+        let whole = board.total_instructions() - start;
+        let fault = self.setup.fault.get();
+        self.tally.runs += 1;
+        self.tally.faults += u64::from(fault.is_some());
+        self.tally.instructions += board.covered() - before;
+        self.tally.whole += whole;
+        Run { ending, fault }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arch = self.platform.arch();
+        let name = match self.platform {
+            Platform::MachineV8 => "v8",
+            Platform::MachineMorello => "morello",
+            _ => "v9",
+        };
+        writeln!(
+            formatter,
+            "after case {} of seed {} on {}:",
+            self.number, self.seed, self.platform
+        )?;
+        for violation in &self.violations {
+            writeln!(formatter, "  {violation}")?;
+        }
+        writeln!(formatter, "the shortest program that does it:")?;
+        let mut capability_mode = self.case.mode == Mode::Capability;
+        for (index, word) in self.case.words.iter().enumerate() {
+            let text = match arch {
+                Architecture::CheriRiscv => riscv::disassemble(*word, capability_mode),
+                Architecture::Morello => {
+                    capability_mode ^= *word == super::morello::SWITCH;
+                    morello::name(*word).to_owned()
+                }
+            };
+            writeln!(formatter, "  {:#x}: {word:08x}  {text}", self.at + 4 * index as u64)?;
+        }
+        let start = match self.case.mode {
+            Mode::Entered => "in the mode of its entry",
+            Mode::Capability => "in capability mode",
+        };
+        writeln!(formatter, "which starts {start}, after {} ns, with", self.case.passed)?;
+        if self.case.handled {
+            writeln!(formatter, "  (and the monitor deals with its fault to the end)")?;
+        }
+        for (number, value) in &self.case.registers {
+            writeln!(formatter, "  c{number} = {}", shown(arch, *value))?;
+        }
+        for (place, value) in &self.case.memory {
+            writeln!(formatter, "  [{place:#x}] = {}", shown(arch, *value))?;
+        }
+        write!(
+            formatter,
+            "again: scripts/fuzz isolation --arch {name} --setup {} --seed {} --case {}",
+            self.kind, self.seed, self.number
+        )
+    }
+}
+
+fn shown(arch: Architecture, value: super::board::Raw) -> String {
+    if value.2 {
+        decode(arch, value).to_string()
+    } else {
+        format!("{:#x} {:#x}", value.0, value.1)
+    }
+}

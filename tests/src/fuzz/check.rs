@@ -1,0 +1,198 @@
+//! What must hold after every program, whatever it was.
+
+use std::ops::Range;
+
+use capability::{Decoded, Permissions, Seal};
+use machine::Stop;
+
+use super::board::decode;
+use super::setup::{Layout, Owner, Setup};
+
+/// How a run came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It has executed as much as it may, or nothing more happens.
+    Done,
+    /// The machine stopped.
+    Stopped(Stop),
+    /// The monitor keeps the processor.
+    Stuck,
+}
+
+impl Setup {
+    /// Everything that is not as it must be, in words; what can be explained by hostcalls and scheduling is not there.
+    pub(super) fn violations(&self, ending: &Ending) -> Vec<String> {
+        let mut found = Vec::new();
+        match ending {
+            Ending::Done => {}
+            Ending::Stopped(stop) => found.push(format!("the machine stopped: {stop}")),
+            Ending::Stuck => found.push("the monitor does not come back".to_owned()),
+        }
+        self.check_memory(&mut found);
+        self.check_frames(&mut found);
+        self.check_registers(&mut found);
+        let changed = self.board.changed_since(&self.snapshot).into_iter();
+        found.extend(changed.map(|what| format!("changed: {what}")));
+        self.check_console(&mut found);
+        found
+    }
+
+    /// What was written lies where somebody may write; what was stored with a tag is somebody's to hold.
+    fn check_memory(&self, found: &mut Vec<String>) {
+        let layout = &self.layout;
+        let arch = self.platform.arch();
+        for change in self.board.memory().changes() {
+            let address = change.address;
+            let (low, high, tag) = change.after;
+            let what = tag.then(|| decode(arch, change.after));
+            if layout.subject.memory.contains(&address) {
+                if let Some(what) = what.filter(|what| !belongs(&layout.subject, what)) {
+                    found.push(format!(
+                        "memory of {} at {address:#x} holds {what}",
+                        layout.subject.name
+                    ));
+                }
+                for word in [low, high].iter().filter(|word| layout.is_secret(**word)) {
+                    found.push(format!(
+                        "memory of {} at {address:#x} holds the secret {word:#x}",
+                        layout.subject.name
+                    ));
+                }
+            } else if let Some(owner) = layout.neighbours.iter().find(|owner| owner.memory.contains(&address)) {
+                if !owner.service_stack.contains(&address) {
+                    found.push(format!("memory of {} at {address:#x} was written", owner.name));
+                } else if let Some(what) = what.filter(|what| !self.server_may_hold(owner, what)) {
+                    found.push(format!("service stack of {} at {address:#x} holds {what}", owner.name));
+                }
+            } else if let Some(what) = what.filter(|what| !layout.is_entered(what)) {
+                found.push(format!(
+                    "memory at {address:#x} holds {what}, which no entry of the ledger covers"
+                ));
+            } else if layout.constants.iter().any(|range| range.contains(&address)) {
+                found.push(format!("text or constants of the monitor at {address:#x} were written"));
+            } else if !layout.monitor.contains(&address) {
+                found.push(format!("memory of nobody at {address:#x} was written"));
+            }
+        }
+    }
+
+    /// The registers of the sleeping neighbour are as they were; what is saved for a cVM is its own.
+    fn check_frames(&self, found: &mut Vec<String>) {
+        let layout = &self.layout;
+        let holds = |range: &Range<u64>, address: u64| range.contains(&address);
+        for change in self
+            .board
+            .memory()
+            .changes()
+            .filter(|change| holds(&layout.monitor, change.address))
+        {
+            let is_of = |owner: &&Owner| owner.frames.iter().any(|frame| holds(frame, change.address));
+            let mut owners = layout.neighbours.iter().chain([&layout.subject]);
+            let Some(owner) = owners.find(is_of) else { continue };
+            let place = format!("saved register of {} at {:#x}", owner.name, change.address);
+            let what = change.after.2.then(|| decode(self.platform.arch(), change.after));
+            if let Some(what) = what.filter(|what| !self.server_may_hold(owner, what)) {
+                found.push(format!("{place} holds {what}"));
+            }
+            let secret = [change.after.0, change.after.1]
+                .into_iter()
+                .find(|word| layout.is_secret(*word));
+            if let Some(secret) = secret.filter(|_| owner.name == layout.subject.name) {
+                found.push(format!("{place} holds the secret {secret:#x}"));
+            }
+            if owner.name == "victim" && change.before != change.after {
+                found.push(format!("{place} was changed"));
+            }
+        }
+        for owner in &layout.neighbours {
+            if self.board.tags_in(owner.frames[0].clone()) < 2 {
+                found.push(format!("{} has lost its program counter or its memory", owner.name));
+            }
+        }
+    }
+
+    /// Whether a cVM may hold this capability now: its own ones, and its handler what the caller lends it while the call lasts.
+    fn server_may_hold(&self, owner: &Owner, what: &Decoded) -> bool {
+        let lends = !owner.service_stack.is_empty()
+            && (Permissions::LOAD | Permissions::STORE).contains(what.permissions)
+            && self.layout.subject.authority.iter().any(|own| own.contains(what));
+        // While the caller runs there is no call.
+        belongs(owner, what) || lends && !self.subject_runs()
+    }
+
+    fn subject_runs(&self) -> bool {
+        self.board.in_user_mode(0) && self.layout.subject.frames.contains(&self.board.saved_registers(0))
+    }
+
+    /// No register goes beyond the ledger, and none of the running cVM beyond what is its own.
+    fn check_registers(&self, found: &mut Vec<String>) {
+        let layout = &self.layout;
+        let board = &self.board;
+        let frame = board.in_user_mode(0).then(|| board.saved_registers(0));
+        let mut owners = layout.neighbours.iter().chain([&layout.subject]);
+        let running = frame.and_then(|frame| owners.find(|owner| owner.frames.contains(&frame)));
+        if board.in_user_mode(0) && running.is_none() {
+            found.push("somebody unknown runs".to_owned());
+        }
+        for (register, what) in board.tagged() {
+            let what = decode(self.platform.arch(), what);
+            if !layout.is_entered(&what) {
+                found.push(format!(
+                    "register {register} holds {what}, which no entry of the ledger covers"
+                ));
+            }
+            if let Some(owner) =
+                running.filter(|owner| !register.is_privileged() && !self.server_may_hold(owner, &what))
+            {
+                found.push(format!("register {register} of {} holds {what}", owner.name));
+            }
+        }
+        if running.is_some_and(|owner| owner.name == layout.subject.name) {
+            for word in board.readable_words() {
+                if layout.is_secret(word) {
+                    found.push(format!(
+                        "a register of {} holds the secret {word:#x}",
+                        layout.subject.name
+                    ));
+                }
+            }
+        }
+    }
+
+    /// What is printed comes from the fuzzed cVM or the monitor, says so, and tells no secret.
+    fn check_console(&self, found: &mut Vec<String>) {
+        let new = &self.board.console().output()[self.printed..];
+        if new.is_empty() {
+            return;
+        }
+        let text = String::from_utf8_lossy(new);
+        let own = format!("[{}] ", self.layout.subject.name);
+        for line in text.split_inclusive("\r\n") {
+            let whole = line.ends_with("\r\n");
+            let labelled = line.starts_with(&own) || line.starts_with("[monitor] ");
+            if whole && !labelled {
+                found.push(format!("on the console: {line:?}"));
+            }
+        }
+        if text.contains("panic") || text.contains("fault in the monitor") {
+            found.push(format!("the monitor reports a fault of its own: {text:?}"));
+        }
+        let secrets = self.layout.secrets.iter().map(|secret| format!("{secret:x}"));
+        found.extend(
+            secrets
+                .filter(|secret| text.contains(secret))
+                .map(|secret| format!("the console tells the secret {secret}")),
+        );
+    }
+}
+
+impl Layout {
+    fn is_entered(&self, what: &Decoded) -> bool {
+        self.ledger.iter().any(|entry| what.is_subset_of(entry))
+    }
+}
+
+/// Whether a cVM may hold this capability: within its own, and not sealed in a way that takes sealing authority.
+fn belongs(owner: &Owner, what: &Decoded) -> bool {
+    owner.may_hold(what) && !matches!(what.seal, Seal::Otype(_))
+}

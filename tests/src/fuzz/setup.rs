@@ -1,0 +1,428 @@
+//! The image that is fuzzed, booted to the first instruction of the fuzzed cVM, and who owns what in it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+
+use abi::manifest::RestartPolicy;
+use capability::Decoded;
+use machine::Stop;
+use object::{Object as _, ObjectSegment as _};
+use tools::manifest::{CvmSpec, Restart};
+
+use super::board::{LastFault, Raw, Snapshot};
+use super::case::{Case, Mode};
+use super::programs::{self, Neighbour};
+use super::seeds::Sources;
+use crate::artifacts;
+use crate::board::Board;
+use crate::platform::Platform;
+use crate::report::{LedgerEntry, ledger};
+use crate::scenario::{Scenario, cvm};
+
+/// Name of the fuzzed cVM.
+pub(super) const SUBJECT: &str = "fuzz";
+/// Bytes of a page, and most bytes of a program.
+const PAGE: u64 = 4096;
+/// Bytes of RAM: as few as the image takes, for the sake of the snapshot.
+const MEMORY: u64 = 64 << 20;
+/// Most instructions until the fuzzed cVM starts.
+const BOOT: u64 = 200_000_000;
+
+/// Which image is fuzzed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// A hybrid cVM; the monitor says nothing about its faults.
+    Hybrid,
+    /// A purecap cVM.
+    Purecap,
+    /// A hybrid cVM whose hostcalls another cVM serves.
+    Served,
+    /// A hybrid cVM; every fault is reported in full.
+    Talkative,
+}
+
+impl Kind {
+    /// All of them, with the share of a campaign's instructions in thousandths. Reports cost a lot.
+    pub const ALL: [(Kind, u64); 4] = [
+        (Kind::Hybrid, 548),
+        (Kind::Purecap, 300),
+        (Kind::Served, 150),
+        (Kind::Talkative, 2),
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Kind::Hybrid => "hybrid",
+            Kind::Purecap => "purecap",
+            Kind::Served => "served",
+            Kind::Talkative => "talkative",
+        })
+    }
+}
+
+/// A cVM and what is its own.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// Its memory.
+    pub memory: Range<u64>,
+    /// Where the monitor keeps the registers of its threads while they do not run.
+    pub frames: Vec<Range<u64>>,
+    /// Every capability that it may hold lies within one of these.
+    pub authority: Vec<Decoded>,
+    /// The stack of its handler: empty if it serves nobody. It writes nowhere else, and may keep there what it is lent while
+    /// a call lasts.
+    pub service_stack: Range<u64>,
+}
+
+impl Owner {
+    /// Whether it may hold this capability.
+    pub fn may_hold(&self, what: &Decoded) -> bool {
+        self.authority.iter().any(|held| what.is_subset_of(held))
+    }
+}
+
+/// Who owns what.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The fuzzed cVM.
+    pub subject: Owner,
+    /// The others.
+    pub neighbours: Vec<Owner>,
+    /// The ledger without the root.
+    pub(super) ledger: Vec<Decoded>,
+    /// Data of the monitor.
+    pub(super) monitor: Range<u64>,
+    /// Text and constants of the monitor and what else of the image nobody may write.
+    pub(super) constants: Vec<Range<u64>>,
+    /// Words that the neighbours keep to themselves.
+    pub(super) secrets: HashSet<u64>,
+    /// Where a program goes.
+    pub(super) text: Range<u64>,
+}
+
+impl Layout {
+    /// Whether a neighbour keeps this word to itself.
+    pub fn is_secret(&self, word: u64) -> bool {
+        // Most words are addresses and small numbers, which no secret is.
+        !matches!(word >> 48, 0 | 0xffff) && self.secrets.contains(&word)
+    }
+}
+
+/// A board that goes back to the first instruction of the fuzzed cVM.
+pub struct Setup {
+    /// The board's kind.
+    pub platform: Platform,
+    /// The image's kind.
+    pub kind: Kind,
+    /// Who owns what.
+    pub layout: Layout,
+    pub(super) board: Board,
+    pub(super) snapshot: Snapshot,
+    pub(super) fault: LastFault,
+    pub(super) sources: Sources,
+    /// Bytes on the console at the snapshot.
+    pub(super) printed: usize,
+    /// A bug that a test has planted: done to the board before every program.
+    plant: Option<Plant>,
+}
+
+type Plant = Box<dyn Fn(&mut Board, &Layout)>;
+
+impl Setup {
+    /// Boots the image.
+    ///
+    /// # Panics
+    /// It cannot be built, or the fuzzed cVM does not start.
+    pub fn boot(platform: Platform, kind: Kind) -> Setup {
+        // The ledger is what a talkative monitor prints; where things lie does not depend on what is printed.
+        let mut loud = scenario(platform, kind).append("log=info").on_board(platform);
+        let frames = start(&mut loud.board, kind, &ledger_of);
+        let entries = ledger_of(&loud.board);
+        let mut board = match kind {
+            Kind::Talkative => loud.board,
+            Kind::Hybrid | Kind::Purecap | Kind::Served => {
+                let mut quiet = scenario(platform, kind).append("log=warn").on_board(platform).board;
+                let quiet_frames = start(&mut quiet, kind, &|_| entries.clone());
+                assert_eq!(frames, quiet_frames, "the layout depends on the log level");
+                quiet
+            }
+        };
+        let entry = board.pc(0);
+        let mut layout = layout(platform, &entries, &frames, entry);
+        if kind == Kind::Purecap {
+            layout.subject.authority = purecap_authority(&board, &layout, &entries);
+        }
+        let sources = sources(platform, kind, &board, &layout, &entries);
+        board.begin_coverage(layout.subject.memory.clone());
+        let fault = board.note_faults();
+        let printed = board.console().output().len();
+        let snapshot = board.snapshot();
+        let mut setup = Setup {
+            platform,
+            kind,
+            layout,
+            board,
+            snapshot,
+            fault,
+            sources,
+            printed,
+            plant: None,
+        };
+        if kind == Kind::Served {
+            setup.find_handler();
+        }
+        setup
+    }
+
+    /// Makes a call, to learn where the registers of the handler are saved.
+    fn find_handler(&mut self) {
+        let call = Case::call(self.platform.arch());
+        self.load(&call);
+        let server = self.layout.neighbours.iter().position(|owner| owner.name == "server");
+        let server = &mut self.layout.neighbours[server.expect("a set-up with a server")];
+        let memory = server.memory.clone();
+        let stop = self.board.run_into_user_mode(BOOT, |pc| memory.contains(&pc));
+        assert_eq!(stop, Stop::Condition, "the call does not arrive at the server");
+        let frame = self.board.saved_registers(0);
+        assert!(!server.frames.contains(&frame), "the handler has a frame of its own");
+        server.frames.push(frame);
+        let (text, server) = (self.layout.text.clone(), server.memory.clone());
+        let stop = self.board.run_into_user_mode(BOOT, |pc| text.contains(&pc));
+        let answer = self.board.general(programs::second_value(self.platform.arch()));
+        assert_eq!(
+            (stop, answer),
+            (Stop::Condition, programs::SECOND_VALUE.into()),
+            "the server at {server:#x?} does not answer:\n{}",
+            self.board.console().text()
+        );
+    }
+
+    /// Plants a bug: from now on this is done to the board before every program.
+    pub fn plant(&mut self, bug: impl Fn(&mut Board, &Layout) + 'static) {
+        self.plant = Some(Box::new(bug));
+    }
+
+    /// Goes back to the start and puts a case there.
+    pub(super) fn load(&mut self, case: &Case) {
+        self.board.restore(&self.snapshot);
+        self.fault.set(None);
+        let bytes: Vec<u8> = case.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.board.write_memory(self.layout.text.start, &bytes);
+        for (place, value) in &case.memory {
+            self.write_granule(*place, *value);
+        }
+        for (number, value) in &case.registers {
+            self.board.set_general(*number, *value);
+        }
+        if case.mode == Mode::Capability {
+            self.board.enter_capability_mode();
+        }
+        if case.passed > 0 {
+            self.board.pass(case.passed);
+        }
+        if let Some(plant) = &self.plant {
+            plant(&mut self.board, &self.layout);
+        }
+    }
+
+    fn write_granule(&mut self, place: u64, (low, high, tag): Raw) {
+        let memory = self.board.memory_mut();
+        if let Some(offset) = memory.offset(place, 16) {
+            memory.write_granule(offset, low, high, tag);
+        }
+    }
+}
+
+/// The neighbours of a set-up, in the order in which they start.
+fn neighbours(kind: Kind) -> &'static [(&'static str, Neighbour)] {
+    match kind {
+        Kind::Served => &[
+            ("victim", Neighbour::Victim),
+            ("watcher", Neighbour::Watcher),
+            ("server", Neighbour::Server),
+        ],
+        _ => &[("victim", Neighbour::Victim), ("watcher", Neighbour::Watcher)],
+    }
+}
+
+fn scenario(platform: Platform, kind: Kind) -> Scenario {
+    let arch = platform.arch();
+    let neighbour = |name: &str| CvmSpec {
+        priority: 4,
+        heap: PAGE,
+        stack: PAGE,
+        ..cvm(name, name, &[])
+    };
+    let subject = CvmSpec {
+        priority: 1,
+        heap: 4 * PAGE,
+        stack: PAGE,
+        restart: Restart {
+            policy: RestartPolicy::Always,
+            limit: 1_000_000,
+            delay: 0,
+        },
+        ..cvm(SUBJECT, SUBJECT, &["an", "argument"])
+    };
+    let subject = match kind {
+        Kind::Served => CvmSpec {
+            callback_out: "server".to_owned(),
+            ..subject
+        },
+        _ => subject,
+    };
+    let cvms = neighbours(kind)
+        .iter()
+        .map(|(name, _)| neighbour(name))
+        .chain([subject]);
+    let scenario = Scenario::new(cvms.collect::<Vec<_>>()).memory(MEMORY);
+    let scenario = scenario.member(SUBJECT, programs::subject(arch, kind == Kind::Purecap));
+    neighbours(kind).iter().fold(scenario, |scenario, (name, which)| {
+        scenario.member(name, programs::neighbour(arch, *which))
+    })
+}
+
+fn ledger_of(board: &Board) -> Vec<LedgerEntry> {
+    let console = board.console().text();
+    let lines: Vec<&str> = console
+        .split("\r\n")
+        .filter_map(|line| line.strip_prefix("[monitor] "))
+        .collect();
+    ledger(&lines)
+}
+
+/// The memory of a cVM: from the lowest to the highest address that one of its capabilities spans.
+fn memory_of(entries: &[LedgerEntry], name: &str) -> Option<Range<u64>> {
+    let own = || authority_of(entries, name).into_iter();
+    let end = own().map(|what| what.top).max()?;
+    Some(own().map(|what| what.base).min()?..u64::try_from(end).ok()?)
+}
+
+fn authority_of(entries: &[LedgerEntry], name: &str) -> Vec<Decoded> {
+    let own = entries
+        .iter()
+        .filter(|entry| entry.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    own.map(|entry| entry.what).collect()
+}
+
+/// What a purecap cVM may hold: what it holds at its start, and its heap.
+fn purecap_authority(board: &Board, layout: &Layout, entries: &[LedgerEntry]) -> Vec<Decoded> {
+    let own = authority_of(entries, SUBJECT);
+    let kept = |what: &Decoded| {
+        entries
+            .iter()
+            .any(|entry| entry.name == "fuzz memory" && entry.what == *what)
+    };
+    let memory = *own.iter().find(|what| kept(what)).expect("the memory of a purecap cVM");
+    let block = entries.iter().find(|entry| entry.name == "fuzz start block");
+    let block = block.expect("the start block of a purecap cVM").what.base;
+    let word = |offset: u64| {
+        let memory = board.memory();
+        let offset = memory.offset(block + offset, 8).expect("the start block in the RAM");
+        u64::from_le_bytes(memory.read(offset))
+    };
+    // `abi::start::StartHeader`.
+    let (heap, size) = (word(56), word(64));
+    assert!(layout.subject.memory.contains(&heap), "no heap in the start block");
+    let heap = Decoded {
+        base: heap,
+        top: u128::from(heap) + u128::from(size),
+        ..memory
+    };
+    own.into_iter().filter(|what| *what != memory).chain([heap]).collect()
+}
+
+/// Runs until all have started, the fuzzed one last; where their registers are saved.
+fn start(
+    board: &mut Board,
+    kind: Kind,
+    entries: &dyn Fn(&Board) -> Vec<LedgerEntry>,
+) -> Vec<(&'static str, Range<u64>)> {
+    let mut frames = Vec::new();
+    for name in neighbours(kind).iter().map(|(name, _)| *name).chain([SUBJECT]) {
+        // The ledger may have grown since the last one has started.
+        loop {
+            assert_eq!(
+                board.run_into_user_mode(BOOT, |_| true),
+                Stop::Condition,
+                "{name} does not start:\n{}",
+                board.console().text()
+            );
+            if memory_of(&entries(board), name).is_some_and(|memory| memory.contains(&board.pc(0))) {
+                break;
+            }
+            // On to the next entry to user mode: a thousand instructions leave any of the neighbours.
+            assert_eq!(board.run(1000), Stop::Limit);
+        }
+        frames.push((name, board.saved_registers(0)));
+    }
+    frames
+}
+
+fn layout(platform: Platform, entries: &[LedgerEntry], frames: &[(&str, Range<u64>)], entry: u64) -> Layout {
+    let owners = frames.iter().map(|(name, frame)| Owner {
+        name: (*name).to_owned(),
+        memory: memory_of(entries, name).unwrap_or_else(|| panic!("no memory of {name} in the ledger")),
+        frames: vec![frame.clone()],
+        authority: authority_of(entries, name),
+        service_stack: entries
+            .iter()
+            .find(|entry| entry.name == format!("{name} service stack"))
+            .map_or(0..0, |entry| entry.what.base..entry.what.top as u64),
+    });
+    let mut neighbours: Vec<Owner> = owners.collect();
+    let subject = neighbours.pop().expect("the fuzzed cVM has started");
+    let named = |name: &str| {
+        let found = entries.iter().find(|entry| entry.name == name);
+        let what = found.unwrap_or_else(|| panic!("no {name} in the ledger")).what;
+        what.base..what.top as u64
+    };
+    let monitor = &artifacts::built(platform.arch()).monitor;
+    let file = object::File::parse(monitor.as_slice()).unwrap_or_else(|error| panic!("monitor: {error}"));
+    let constants = file.segments().filter_map(|segment| {
+        let object::SegmentFlags::Elf { p_flags } = segment.flags() else {
+            return None;
+        };
+        let writable = p_flags & object::elf::PF_W != 0;
+        (!writable).then(|| segment.address()..segment.address() + segment.size())
+    });
+    Layout {
+        subject,
+        neighbours,
+        ledger: entries[1..].iter().map(|entry| entry.what).collect(),
+        monitor: named("monitor data"),
+        constants: constants.chain([named("monitor text")]).collect(),
+        secrets: programs::secrets(),
+        text: entry..entry + PAGE,
+    }
+}
+
+fn sources(platform: Platform, kind: Kind, board: &Board, layout: &Layout, entries: &[LedgerEntry]) -> Sources {
+    let memory = &layout.subject.memory;
+    let pages = (memory.start..memory.end).step_by(PAGE as usize);
+    let neighbours = layout
+        .neighbours
+        .iter()
+        .flat_map(|owner| [owner.memory.start, owner.frames[0].start]);
+    let others = entries[1..]
+        .iter()
+        .map(|entry| entry.what.base)
+        .filter(|base| !memory.contains(base));
+    Sources {
+        arch: platform.arch(),
+        bias: if platform.relocates() && kind != Kind::Purecap {
+            memory.start
+        } else {
+            0
+        },
+        holdings: board.holdings(),
+        own: pages.filter(|page| !layout.text.contains(page)).collect(),
+        foreign: neighbours.chain(others).collect(),
+        text: (layout.text.start, PAGE),
+    }
+}

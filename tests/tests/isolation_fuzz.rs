@@ -1,0 +1,182 @@
+//! The isolation fuzzer in short, and that it finds what it looks for.
+
+use capability::Decoded;
+use tests::fuzz::{Campaign, Finding, Kind, Layout, Setup};
+use tests::{Board, Platform, on_machine};
+
+on_machine!(
+    no_random_program_gets_out_of_its_cvm,
+    a_capability_too_many_is_found_in_a_register,
+    a_store_to_a_neighbour_is_found_and_reduced,
+    a_secret_that_is_read_is_found,
+    a_tag_out_of_nowhere_is_found,
+    a_write_to_a_neighbour_is_found,
+    a_write_to_the_text_of_the_monitor_is_found,
+    a_lost_register_of_a_neighbour_is_found,
+    authority_over_everything_is_found_in_the_monitor,
+    a_case_does_the_same_every_time,
+);
+
+/// A third of the instructions that CI runs.
+const SHORT: u64 = 3_400_000;
+/// A register that no hostcall and no convention changes, and that programs like to use.
+const REGISTER: u8 = 19;
+
+fn hybrid(platform: Platform) -> Setup {
+    Setup::boot(platform, Kind::Hybrid)
+}
+
+fn no_random_program_gets_out_of_its_cvm(platform: Platform) {
+    for (index, (kind, share)) in Kind::ALL.iter().enumerate() {
+        let mut campaign = Campaign::new(Setup::boot(platform, *kind), 20 + index as u64);
+        if let Err(finding) = campaign.run(0, SHORT / 1000 * share) {
+            panic!("{finding}");
+        }
+        let tally = &campaign.tally;
+        assert!(
+            tally.coverage.len() > 50 && tally.faults > 20,
+            "programs that do next to nothing: {tally:?}"
+        );
+    }
+}
+
+/// What the fuzzer finds on a board with this bug.
+fn find(mut setup: Setup, bug: impl Fn(&mut Board, &Layout) + 'static) -> Finding {
+    setup.plant(bug);
+    let found = Campaign::new(setup, 7).run(0, 2_000_000);
+    *found.expect_err("the bug is not found")
+}
+
+fn expect(finding: &Finding, violation: &str, longest: usize) {
+    assert!(
+        finding.violations.iter().any(|found| found.starts_with(violation)),
+        "{violation:?} is not in {finding}"
+    );
+    assert!(finding.case.words.len() <= longest, "not reduced: {finding}");
+    assert!(
+        finding.to_string().contains("scripts/fuzz isolation --arch"),
+        "{finding}"
+    );
+}
+
+/// A capability over the memory of the victim.
+fn victim(layout: &Layout) -> Decoded {
+    let memory = &layout.neighbours[0].memory;
+    let own = layout.subject.authority[0];
+    Decoded {
+        address: memory.start,
+        base: memory.start,
+        top: memory.end.into(),
+        ..own
+    }
+}
+
+fn a_capability_too_many_is_found_in_a_register(platform: Platform) {
+    let finding = find(hybrid(platform), |board, layout| {
+        board.plant_in_register(0, REGISTER, &victim(layout));
+    });
+    expect(&finding, "register c19 of fuzz holds", 1);
+}
+
+fn a_store_to_a_neighbour_is_found_and_reduced(platform: Platform) {
+    let mut setup = hybrid(platform);
+    // The capability itself is allowed here, so that it takes a program to do harm.
+    let allowed = victim(&setup.layout);
+    setup.layout.subject.authority.push(allowed);
+    let finding = find(setup, move |board, _| {
+        board.plant_in_register(0, REGISTER, &allowed);
+    });
+    expect(&finding, "memory of victim at ", 4);
+    assert!(!finding.case.words.is_empty(), "it takes a store: {finding}");
+}
+
+fn a_secret_that_is_read_is_found(platform: Platform) {
+    let mut setup = hybrid(platform);
+    let mut allowed = victim(&setup.layout);
+    allowed.permissions = capability::Permissions::GLOBAL | capability::Permissions::LOAD;
+    setup.layout.subject.authority.push(allowed);
+    let finding = find(setup, move |board, layout| {
+        let memory = layout.neighbours[0].memory.clone();
+        let mut words = memory.step_by(8).filter(|address| {
+            let bytes = board.memory().bytes((address - platform.ram()) as usize, 8);
+            layout.is_secret(u64::from_le_bytes(bytes.try_into().unwrap()))
+        });
+        let secret = Decoded {
+            address: words.next().expect("the victim has secrets"),
+            ..allowed
+        };
+        board.plant_in_register(0, REGISTER, &secret);
+    });
+    assert!(
+        finding.violations.iter().any(|found| found.contains("secret")),
+        "{finding}"
+    );
+    assert!((1..=6).contains(&finding.case.words.len()), "{finding}");
+}
+
+fn a_tag_out_of_nowhere_is_found(platform: Platform) {
+    let finding = find(hybrid(platform), |board, layout| {
+        // The bits of a capability, which is no capability before its tag is set.
+        let place = layout.subject.memory.end - 64;
+        board.plant(place, &victim(layout));
+        let offset = board.memory().offset(place, 16).unwrap();
+        board.memory_mut().set_tag(offset, false);
+        board.memory_mut().set_tag(offset, true);
+    });
+    expect(&finding, "memory of fuzz at ", 1);
+}
+
+fn a_write_to_a_neighbour_is_found(platform: Platform) {
+    let finding = find(hybrid(platform), |board, layout| {
+        board.write_memory(layout.neighbours[1].memory.end - 1, &[0]);
+    });
+    expect(&finding, "memory of watcher at ", 1);
+}
+
+fn a_write_to_the_text_of_the_monitor_is_found(platform: Platform) {
+    let finding = find(hybrid(platform), move |board, _| {
+        let text = platform.monitor() + 64;
+        let old = board.memory().bytes((text - platform.ram()) as usize, 1)[0];
+        board.write_memory(text, &[old]);
+    });
+    expect(&finding, "text or constants of the monitor at ", 1);
+}
+
+fn a_lost_register_of_a_neighbour_is_found(platform: Platform) {
+    let finding = find(hybrid(platform), |board, layout| {
+        for address in layout.neighbours[0].frames[0].clone().step_by(16) {
+            let offset = board.memory().offset(address, 16).unwrap();
+            board.memory_mut().set_tag(offset, false);
+        }
+    });
+    expect(&finding, "saved register of victim at ", 1);
+    let lost = "victim has lost its program counter or its memory";
+    assert!(finding.violations.iter().any(|found| found == lost), "{finding}");
+}
+
+fn authority_over_everything_is_found_in_the_monitor(platform: Platform) {
+    let finding = find(hybrid(platform), |board, layout| {
+        let root = board.root();
+        board.plant(layout.neighbours[0].frames[0].start, &root);
+    });
+    expect(&finding, "memory at ", 1);
+    expect(&finding, "saved register of victim at ", 1);
+}
+
+fn a_case_does_the_same_every_time(platform: Platform) {
+    let run = || {
+        let mut campaign = Campaign::new(hybrid(platform), 99);
+        for number in [3, 4, 5, 3, 4, 5] {
+            campaign.run_case(number).unwrap_or_else(|finding| panic!("{finding}"));
+        }
+        let tally = &campaign.tally;
+        (tally.instructions, tally.whole, tally.runs)
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first, second);
+    assert_eq!(
+        (first.0 % 2, first.2 % 2),
+        (0, 0),
+        "the second round is like the first one"
+    );
+}
