@@ -130,7 +130,6 @@ pub const CALL_BUDGET_DEFAULT: u64 = 1_000_000_000;
 /// Bytes of [`SERVICE_STACK`] when none are given.
 pub const SERVICE_STACK_DEFAULT: u64 = 8 * 1024;
 
-
 /// Value of [`CALLBACK_OUT`]: the monitor serves the hostcalls.
 pub const CALLBACK_MONITOR: &str = "monitor";
 

@@ -128,13 +128,16 @@ pub(crate) fn load(
         next_start: 0,
     });
     let mut free = Pool::new(pool);
+    // The manifest was checked to name members only.
+    let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
+    monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    let entered = monitor.ledger.len();
+    // After the cVMs, whose places may be given.
     for capfile in capfiles {
         let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;
         monitor.capfiles.push(placed);
     }
-    // The manifest was checked to name members only.
-    let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
-    monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    monitor.ledger.print(entered..monitor.ledger.len());
     for cvm in &monitor.cvms {
         let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
         let frame = frame.map_err(|error| format!("cVM {}: register frame: {error}", cvm.spec.name))?;

@@ -283,7 +283,7 @@ impl Frame {
     /// stay, no capability does.
     pub(super) fn forget_capabilities(&self) {
         for register in 1..self.registers.len() {
-            self.set_integer(register, self.integer(register));
+            self.registers[register].set_integer(self.integer(register));
         }
     }
 

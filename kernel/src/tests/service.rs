@@ -15,8 +15,11 @@ const POOL_START: u64 = 0x8040_0000;
 const POOL_END: u64 = 0x8080_0000;
 const TICKS_A_SECOND: u64 = 10_000_000;
 
-/// A monitor with these cVMs: name, who serves it, more properties. Those whose name begins with `s` export a handler.
-fn monitor(cvms: &[(&str, &str, &[(&str, u64)])]) -> Box<Monitor> {
+/// A cVM: name, who serves it, more properties. Those whose name begins with `s` export a handler.
+type Node<'a> = (&'a str, &'a str, &'a [(&'a str, u64)]);
+
+/// A monitor with these cVMs.
+fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
     let nodes: Vec<Vec<(&str, Value<'_>)>> = cvms
         .iter()
         .map(|(name, server, more)| {
