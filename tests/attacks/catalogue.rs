@@ -1,5 +1,6 @@
 //! What an entry of the catalogue says.
 
+use crate::cast::Role;
 use abi::{Errno, FaultKind};
 use tests::Platform;
 use tests::code::attack::Attacker;
@@ -39,6 +40,8 @@ pub(crate) enum Means {
     Lives(fn(&Attacker) -> Vec<u32>),
     /// A program that takes what it can get, in an image of its own.
     Storm(Storm),
+    /// Several cVMs, of which one has the name of the attack, in an image of their own with the victim.
+    Cast(fn(Platform) -> Vec<Role>),
     /// The least program with other segments and other wishes, in an image of its own.
     Greed(fn(&mut Vec<Load>, CvmSpec) -> CvmSpec),
     /// A file that is no honest program, and what the manifest says of it, in an image of its own.

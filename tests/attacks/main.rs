@@ -1,6 +1,7 @@
 //! The catalogue of attacks: hostile cVMs, what must become of each, and a victim beside them that must not notice.
 //! docs/attacks.md lists them.
 
+mod cast;
 mod catalogue;
 mod document;
 mod forging;
@@ -10,6 +11,7 @@ mod modes;
 mod outside;
 mod privileged;
 mod run;
+mod servers;
 mod starving;
 mod weaknesses;
 
@@ -17,9 +19,29 @@ use catalogue::Group;
 use tests::{Platform, on_every_platform};
 
 /// All groups, in the order of the list.
-const GROUPS: &[&Group] = &[&outside::GROUP, &forging::GROUP, &modes::GROUP, &privileged::GROUP, &interrupts::GROUP, &hostcalls::GROUP, &weaknesses::GROUP, &starving::GROUP];
+const GROUPS: &[&Group] = &[
+    &outside::GROUP,
+    &forging::GROUP,
+    &modes::GROUP,
+    &privileged::GROUP,
+    &interrupts::GROUP,
+    &hostcalls::GROUP,
+    &weaknesses::GROUP,
+    &starving::GROUP,
+    &servers::GROUP,
+];
 
-on_every_platform!(outside_is_closed, nothing_is_forged, modes_give_nothing, privilege_is_closed, interrupts_come, hostcalls_trust_nobody, known_weaknesses_are_gone, nobody_starves);
+on_every_platform!(
+    outside_is_closed,
+    nothing_is_forged,
+    modes_give_nothing,
+    privilege_is_closed,
+    interrupts_come,
+    hostcalls_trust_nobody,
+    known_weaknesses_are_gone,
+    nobody_starves,
+    servers_and_clients_are_safe,
+);
 
 fn outside_is_closed(platform: Platform) {
     run::together(&outside::GROUP, platform);
@@ -51,4 +73,8 @@ fn known_weaknesses_are_gone(platform: Platform) {
 
 fn nobody_starves(platform: Platform) {
     run::alone(&starving::GROUP, platform);
+}
+
+fn servers_and_clients_are_safe(platform: Platform) {
+    run::alone(&servers::GROUP, platform);
 }

@@ -10,6 +10,7 @@ use tests::{Board, Ending, Outcome, Platform, Scenario};
 use tools::elf::synthesis::Elf;
 use tools::manifest::{CvmSpec, Restart};
 
+use crate::cast::Role;
 use crate::catalogue::{Attack, Fate, Group, Means, Storm};
 
 /// Name and program of the victim.
@@ -96,6 +97,7 @@ pub(crate) fn alone(group: &Group, platform: Platform) {
         let found = match (&attack.means, expected) {
             (_, Fate::Absent) => Ok(()),
             (Means::Storm(storm), _) => weather(attack, storm, platform),
+            (Means::Cast(cast), _) => perform(attack, cast(platform), platform),
             (Means::Greed(change), Fate::Refused(message)) => {
                 let mut elf = code::minimal(platform.arch());
                 let spec = change(&mut elf.loads, spec);
@@ -118,7 +120,9 @@ pub(crate) fn alone(group: &Group, platform: Platform) {
 fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), String> {
     let mut attacker = Attacker::new(platform);
     (storm.program)(&mut attacker);
-    let names: Vec<String> = (0..storm.copies).map(|copy| format!("{}-{copy}", attack.name)).collect();
+    let names: Vec<String> = (0..storm.copies)
+        .map(|copy| format!("{}-{copy}", attack.name))
+        .collect();
     let storms = names.iter().map(|name| (storm.spec)(CvmSpec::new(name, attack.name)));
     let placed = CvmSpec {
         isolation_base: Some(victim_base(platform)),
@@ -143,7 +147,54 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
     if outcome.console.contains(&secret) {
         wrong += "the console shows the secret\n";
     }
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}{outcome}")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{wrong}{outcome}"))
+    }
+}
+
+/// Boots several cVMs next to the victim.
+fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), String> {
+    let placed = CvmSpec {
+        isolation_base: Some(victim_base(platform)),
+        ..victim()
+    };
+    let mut scenario = Scenario::new(
+        [placed]
+            .into_iter()
+            .chain(cast.iter().map(|role| role.spec.clone()))
+            .collect::<Vec<_>>(),
+    )
+    .member(VICTIM, LONG_LIVED.elf(platform).to_bytes());
+    for role in &cast {
+        scenario = scenario.member(&role.spec.runtime, role.elf.to_bytes());
+    }
+    if let Fate::Refused(message) = attack.expected.on(platform) {
+        return is_refused(&scenario.boot(platform), message);
+    }
+    let outcome = boot(&scenario, platform);
+    let mut wrong = judge_victim(&outcome);
+    for role in &cast {
+        let name = &role.spec.name;
+        let judged = if name == attack.name {
+            judge(attack, name, &outcome)
+        } else {
+            match outcome.row(name).state.as_str() {
+                // A client whose server is gone cannot exit.
+                "exited 0" | "killed: breakpoint" => Ok(()),
+                state => Err(format!("{state}, expected exited 0")),
+            }
+        };
+        if let Err(what) = judged {
+            let _ = writeln!(wrong, "{name}: {what}");
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{wrong}{outcome}"))
+    }
 }
 
 /// Boots a file that must not be started, next to the victim, which must not be started either.
@@ -153,6 +204,11 @@ fn refused(spec: CvmSpec, elf: &Elf, message: &str, platform: Platform) -> Resul
         .member(VICTIM, LONG_LIVED.elf(platform).to_bytes())
         .member(&name, elf.to_bytes())
         .boot(platform);
+    is_refused(&outcome, message)
+}
+
+/// Whether the boot ended with this error, before anybody was started.
+fn is_refused(outcome: &Outcome, message: &str) -> Result<(), String> {
     let last = outcome.monitor().last().copied().unwrap_or_default().to_owned();
     let refused = outcome.ending == Ending::Exit(1) && last.starts_with("error: ") && last.contains(message);
     if refused && outcome.of(VICTIM).is_empty() {
@@ -169,6 +225,15 @@ fn boot(scenario: &Scenario, platform: Platform) -> Outcome {
     }
     let mut running = scenario.on_board(platform);
     running.until("victim: intact");
+    let memory = running.board.memory();
+    let secret = memory
+        .offset(Attacker::new(platform).secret(), 8)
+        .map(|offset| memory.read::<8>(offset));
+    assert_eq!(
+        secret.map(u64::from_le_bytes),
+        Some(SECRET),
+        "the secret is where the attacks look for it"
+    );
     let strays = strays(&running.board);
     let outcome = running.finish();
     assert!(strays.is_empty(), "{}\n{outcome}", strays.join("\n"));
@@ -209,11 +274,7 @@ fn judge(attack: &Attack, name: &str, outcome: &Outcome) -> Result<(), String> {
     let Some(row) = row else {
         return Err("has no line in the summary".to_owned());
     };
-    let faults: Vec<_> = outcome
-        .faults()
-        .into_iter()
-        .filter(|fault| fault.cvm == name)
-        .collect();
+    let faults: Vec<_> = outcome.faults().into_iter().filter(|fault| fault.cvm == name).collect();
     let kinds: Vec<_> = faults.iter().map(|fault| fault.kind).collect();
     let expected = match attack.expected.on(outcome.platform) {
         Fate::Killed(kind) => {

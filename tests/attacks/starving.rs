@@ -30,7 +30,17 @@ const fn storm(
     patience: u64,
     program: fn(&mut Attacker),
 ) -> Attack {
-    storm_with(name, what, everywhere(Nothing), Storm { program, copies, spec: unchanged, patience })
+    storm_with(
+        name,
+        what,
+        everywhere(Nothing),
+        Storm {
+            program,
+            copies,
+            spec: unchanged,
+            patience,
+        },
+    )
 }
 
 const fn storm_with(name: &'static str, what: &'static str, expected: Expected, storm: Storm) -> Attack {
@@ -49,7 +59,11 @@ const fn unchanged(spec: CvmSpec) -> CvmSpec {
 /// Restarted so often, at once.
 fn restarted(spec: CvmSpec, policy: RestartPolicy, limit: u32) -> CvmSpec {
     CvmSpec {
-        restart: Restart { policy, limit, delay: 0 },
+        restart: Restart {
+            policy,
+            limit,
+            delay: 0,
+        },
         ..spec
     }
 }
@@ -97,36 +111,76 @@ const ATTACKS: &[Attack] = &[
             a.call_number(u64::MAX, &[]);
         });
     }),
-    storm("read-storm", "ask for input that there is not, without waiting", 2, 4_500, |a| {
-        until_late(a, |a| {
-            a.data_address(A).constant(Argument(3), READ_NONBLOCKING);
-            a.add(Argument(1), A, 0).set(Argument(0), 0).set(Argument(2), 256).hostcall(Read);
-        });
-    }),
-    storm("copy-storm", "have the monitor copy as much as it does at once", 2, 4_500, |a| {
-        until_late(a, |a| {
-            a.data_address(Argument(0)).set(Argument(1), 2047).hostcall(Arguments);
-            a.data_address(Argument(0)).set(Argument(1), 48).hostcall(Info);
-        });
-    }),
-    storm("refused-copy-storm", "have the monitor's copies refused in the middle", 2, 4_500, |a| {
-        until_late(a, |a| {
-            a.end_of_memory(A).add(Argument(1), A, -1024).set(Argument(0), 1).set(Argument(2), 2047).hostcall(Write);
-            a.end_of_memory(A).add(Argument(0), A, -4).set(Argument(1), 48).hostcall(Info);
-        });
-    }),
+    storm(
+        "read-storm",
+        "ask for input that there is not, without waiting",
+        2,
+        4_500,
+        |a| {
+            until_late(a, |a| {
+                a.data_address(A).constant(Argument(3), READ_NONBLOCKING);
+                a.add(Argument(1), A, 0)
+                    .set(Argument(0), 0)
+                    .set(Argument(2), 256)
+                    .hostcall(Read);
+            });
+        },
+    ),
+    storm(
+        "copy-storm",
+        "have the monitor copy as much as it does at once",
+        2,
+        4_500,
+        |a| {
+            until_late(a, |a| {
+                a.data_address(Argument(0)).set(Argument(1), 2047).hostcall(Arguments);
+                a.data_address(Argument(0)).set(Argument(1), 48).hostcall(Info);
+            });
+        },
+    ),
+    storm(
+        "refused-copy-storm",
+        "have the monitor's copies refused in the middle",
+        2,
+        4_500,
+        |a| {
+            until_late(a, |a| {
+                a.end_of_memory(A)
+                    .add(Argument(1), A, -1024)
+                    .set(Argument(0), 1)
+                    .set(Argument(2), 2047)
+                    .hostcall(Write);
+                a.end_of_memory(A)
+                    .add(Argument(0), A, -4)
+                    .set(Argument(1), 48)
+                    .hostcall(Info);
+            });
+        },
+    ),
     storm("console-flood", "print lines as fast as it goes", 2, 6_000, |a| {
         a.data = b"the same line again and again, to fill the console of all\n".repeat(8);
         flood(a);
     }),
-    storm("console-flood-of-controls", "print characters that take several places each", 1, 6_000, |a| {
-        a.data = vec![0x1b; 400];
-        flood(a);
-    }),
-    storm("console-without-lines", "print without ever ending a line", 1, 6_000, |a| {
-        a.data = vec![b'x'; 500];
-        flood(a);
-    }),
+    storm(
+        "console-flood-of-controls",
+        "print characters that take several places each",
+        1,
+        6_000,
+        |a| {
+            a.data = vec![0x1b; 400];
+            flood(a);
+        },
+    ),
+    storm(
+        "console-without-lines",
+        "print without ever ending a line",
+        1,
+        6_000,
+        |a| {
+            a.data = vec![b'x'; 500];
+            flood(a);
+        },
+    ),
     storm_with(
         "fault-storm",
         "fault in each of twenty lives",
@@ -178,7 +232,9 @@ const ATTACKS: &[Attack] = &[
                 for offset in [-16, 0] {
                     a.store(A, A, offset);
                 }
-                a.code_address(Scratch(1), 8).store(Scratch(1), A, -8).store(Scratch(1), A, 8);
+                a.code_address(Scratch(1), 8)
+                    .store(Scratch(1), A, -8)
+                    .store(Scratch(1), A, 8);
                 a.add(frame, A, 0).illegal();
             },
             copies: 1,
@@ -201,17 +257,41 @@ const ATTACKS: &[Attack] = &[
             patience: 6_000,
         },
     ),
-    storm("memory-by-hostcall", "ask for more heap than there is, again and again", 1, 2_500, |a| {
-        until_late(a, |a| {
-            a.hostcall(Hostcall::Heap);
-        });
-    }),
-    exhausting("memory-by-heap", "a heap of all the memory there is", |_, spec| CvmSpec { heap: 1 << 32, ..spec }, "are free"),
-    exhausting("memory-by-stack", "a stack of 2^63 bytes", |_, spec| CvmSpec { stack: 1 << 63, ..spec }, "error: "),
-    exhausting("memory-by-bss", "a program with 2^39 zeroed bytes", |elf, spec| {
-        elf.push(Load { memory_size: 1 << 39, ..Load::new(0x10_0000, &[], 6) });
-        spec
-    }, "error: "),
+    storm(
+        "memory-by-hostcall",
+        "ask for more heap than there is, again and again",
+        1,
+        2_500,
+        |a| {
+            until_late(a, |a| {
+                a.hostcall(Hostcall::Heap);
+            });
+        },
+    ),
+    exhausting(
+        "memory-by-heap",
+        "a heap of all the memory there is",
+        |_, spec| CvmSpec { heap: 1 << 32, ..spec },
+        "are free",
+    ),
+    exhausting(
+        "memory-by-stack",
+        "a stack of 2^63 bytes",
+        |_, spec| CvmSpec { stack: 1 << 63, ..spec },
+        "error: ",
+    ),
+    exhausting(
+        "memory-by-bss",
+        "a program with 2^39 zeroed bytes",
+        |elf, spec| {
+            elf.push(Load {
+                memory_size: 1 << 39,
+                ..Load::new(0x10_0000, &[], 6)
+            });
+            spec
+        },
+        "error: ",
+    ),
 ];
 
 /// What no memory suffices for.
@@ -237,7 +317,9 @@ fn until_late(a: &mut Attacker, what: fn(&mut Attacker)) {
     let inner = a.here();
     what(a);
     a.count_down(count, inner).hostcall(Clock);
-    a.constant(late, DURATION).subtract_register(late, Argument(0)).shift_right(late, 63);
+    a.constant(late, DURATION)
+        .subtract_register(late, Argument(0))
+        .shift_right(late, 63);
     // While it is not late, there is no sign.
     a.branch_not_zero(late, 8).jump(8).jump(8).repeat(start).exit(0);
 }
@@ -248,6 +330,8 @@ fn flood(a: &mut Attacker) {
     let late = Scratch(7);
     let start = a.here();
     a.print(length).hostcall(Clock);
-    a.constant(late, DURATION).subtract_register(late, Argument(0)).shift_right(late, 63);
+    a.constant(late, DURATION)
+        .subtract_register(late, Argument(0))
+        .shift_right(late, 63);
     a.branch_not_zero(late, 8).jump(8).jump(8).repeat(start).exit(0);
 }

@@ -7,6 +7,7 @@ mod victim;
 use std::ops::{Deref, DerefMut};
 
 use abi::Hostcall;
+use abi::hostcall::HANDLER;
 use tools::Architecture;
 use tools::elf::synthesis::Elf;
 
@@ -33,6 +34,7 @@ pub struct Attacker {
     pub data: Vec<u8>,
     /// Whether nothing may stand behind its last instruction.
     pub open_end: bool,
+    handler: Option<i64>,
     code: Assembler,
 }
 
@@ -57,6 +59,7 @@ impl Attacker {
             platform,
             data: Vec::new(),
             open_end: false,
+            handler: None,
             code: Assembler::new(platform.arch()).relocating(platform.relocates()),
         }
     }
@@ -66,7 +69,18 @@ impl Attacker {
         if !self.open_end {
             self.exit(UNPUNISHED);
         }
-        self.code.elf(&self.data)
+        let mut elf = self.code.elf(&self.data);
+        if let Some(distance) = self.handler {
+            let address = elf.entry.wrapping_add_signed(distance);
+            elf.functions.push((address, 4, HANDLER.to_owned()));
+        }
+        elf
+    }
+
+    /// What follows serves the hostcalls of others.
+    pub fn handler(&mut self) -> &mut Attacker {
+        self.handler = Some(self.code.here());
+        self
     }
 
     /// Physical address of the memory of the victim.
@@ -86,6 +100,16 @@ impl Attacker {
 }
 
 impl Assembler {
+    /// The register in which a handler finds the capability over its stack.
+    pub fn service_stack(&self) -> Register {
+        Number(if self.is_riscv() { 5 } else { 9 })
+    }
+
+    /// Answers the call that the handler serves.
+    pub fn reply(&mut self, value: u64) -> &mut Assembler {
+        self.call(Hostcall::Reply, &[value, 0, 0])
+    }
+
     /// Whether this is CHERI-RISC-V.
     pub fn is_riscv(&self) -> bool {
         self.arch() == Architecture::CheriRiscv
@@ -169,9 +193,8 @@ impl Assembler {
 
     /// Exits with `code` unless the register is zero.
     pub fn must_be_zero(&mut self, register: Register, code: u32) -> &mut Assembler {
-        // Goes on behind the exit.
-        self.branch_not_zero(register, 8).jump(16).exit(code);
-        self
+        // Goes on behind the exit, which a server can make return.
+        self.branch_not_zero(register, 8).jump(20).exit(code).illegal()
     }
 
     /// Exits with `code` unless both registers are equal. The first one is lost.
