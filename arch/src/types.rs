@@ -223,6 +223,17 @@ pub struct Window {
     pub size: u64,
 }
 
+/// What the platform's device tree says of the devices that the monitor drives: of several of a kind, the first.
+#[derive(Clone, Debug, Default)]
+pub struct Platform {
+    /// Where each is, by [`Device`].
+    pub windows: [Option<Window>; Device::COUNT],
+    /// Number of the console's interrupt.
+    pub console_interrupt: Option<u32>,
+    /// Number of the timer's interrupt, where it has one like a device.
+    pub timer_interrupt: Option<u32>,
+}
+
 /// What the boot code tells the kernel. Addresses are physical.
 #[derive(Clone, Copy, Debug)]
 pub struct BootInfo {

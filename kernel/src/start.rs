@@ -16,9 +16,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use arch::{BootInfo, Device, Frame, user};
+use arch::{BootInfo, Frame, Platform, user};
 use core::ops::Range;
 use fdt::Fdt;
+use fdt::node::FdtNode;
 use linked_list_allocator::LockedHeap;
 
 /// Heap that the device tree is read with, before the size of the memory is known.
@@ -42,11 +43,12 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let image_end = (boot.text.0 + appended.max(boot.data.1 - boot.text.0)).next_multiple_of(PAGE);
     grow_heap(heap, image_end..image_end + FIRST_HEAP);
     let tree_bytes = device_tree(&boot);
-    let Ok(platform) = Fdt::new(&tree_bytes) else {
+    let Ok(tree) = Fdt::new(&tree_bytes) else {
         panic!("the platform's device tree cannot be read")
     };
-    let memory = memory_of(&platform, boot.text.0);
-    let initrd = initrd(&platform);
+    let memory = memory_of(&tree, boot.text.0);
+    let chosen = tree.find_node("/chosen");
+    let initrd = chosen.and_then(initrd);
     if let Some(range) = initrd
         .as_ref()
         .filter(|range| range.start < memory.start || range.end > memory.end)
@@ -58,8 +60,10 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     }
 
     let mut ledger = Ledger::new(arch::root());
+    let platform = arch::platform(&tree);
     let devices = carve_devices(&mut ledger, &platform);
-    console::set_level(platform.chosen().bootargs().unwrap_or(""));
+    let arguments = chosen.and_then(|chosen| chosen.property("bootargs")?.as_str());
+    console::set_level(arguments.unwrap_or(""));
     log::info!(
         "Intravisor on bare metal, {}, {} KiB of memory",
         arch::isa(),
@@ -82,7 +86,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
 
     arch::interrupts::init(&platform);
     arch::console::set_interrupt(true);
-    let Some(frequency) = arch::timer::frequency(&platform).filter(|frequency| *frequency > 0) else {
+    let Some(frequency) = arch::timer::frequency(&tree).filter(|frequency| *frequency > 0) else {
         panic!("the device tree gives no timer frequency")
     };
     run(archive, ledger, pool, frequency, heap)
@@ -196,8 +200,8 @@ fn device_tree(boot: &BootInfo) -> Vec<u8> {
 }
 
 /// The memory region that holds the image.
-fn memory_of(platform: &Fdt<'_>, image: u64) -> Range<u64> {
-    let memory = platform.memory();
+fn memory_of(tree: &Fdt<'_>, image: u64) -> Range<u64> {
+    let memory = tree.memory();
     let mut regions = memory.regions().filter_map(|region| {
         let start = region.starting_address as u64;
         Some(start..start.checked_add(region.size? as u64)?)
@@ -208,8 +212,7 @@ fn memory_of(platform: &Fdt<'_>, image: u64) -> Range<u64> {
     memory
 }
 
-fn initrd(platform: &Fdt<'_>) -> Option<Range<u64>> {
-    let chosen = platform.find_node("/chosen")?;
+fn initrd(chosen: FdtNode<'_, '_>) -> Option<Range<u64>> {
     let address = |name| chosen.property(name).and_then(|property| tree::address(property.value));
     let range = address("linux,initrd-start")?..address("linux,initrd-end")?;
     (range.start < range.end).then_some(range)
@@ -300,13 +303,8 @@ fn open_usual_windows() {
 }
 
 /// Derives a capability for every device window that the platform has; returns their number.
-fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
-    let mut carved = [false; Device::COUNT];
-    for window in arch::windows(platform) {
-        // The first of a kind is the monitor's.
-        if core::mem::replace(&mut carved[window.device as usize], true) {
-            continue;
-        }
+fn carve_devices(ledger: &mut Ledger, platform: &Platform) -> usize {
+    for window in platform.windows.iter().flatten() {
         let entry = ledger.derive(
             arch::window(window.device),
             (Ledger::ROOT, arch::root()),
@@ -317,11 +315,11 @@ fn carve_devices(ledger: &mut Ledger, platform: &Fdt<'_>) -> usize {
         entry.unwrap_or_else(|error| panic!("{error}"));
     }
     for window in &arch::USUAL_WINDOWS {
-        if !carved[window.device as usize] {
+        if platform.windows[window.device as usize].is_none() {
             arch::window(window.device).clear();
         }
     }
-    carved.into_iter().filter(|carved| *carved).count()
+    platform.windows.iter().flatten().count()
 }
 
 /// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.

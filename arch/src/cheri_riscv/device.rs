@@ -2,7 +2,7 @@
 //! timer, PLIC, and the test device that ends the run.
 
 use super::slot::Slot;
-use crate::types::{Device, Window};
+use crate::types::{Device, Platform, Window};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fdt::Fdt;
@@ -14,13 +14,16 @@ pub fn window(device: Device) -> &'static Slot {
     &WINDOWS[device as usize]
 }
 
-/// `compatible` strings of the devices and the bytes that the monitor needs of each.
-const KNOWN: [(&str, Device, u64); 4] = [
-    ("ns16550a", Device::Console, 0x100),
-    ("riscv,clint0", Device::Timer, 0x1_0000),
-    ("riscv,plic0", Device::InterruptController, 0x20_1000),
-    ("sifive,test0", Device::Power, 0x1000),
-];
+/// The device with this `compatible` string, and the bytes that the monitor needs of it.
+fn known(compatible: &[u8]) -> Option<(Device, u64)> {
+    match compatible {
+        b"ns16550a" => Some((Device::Console, 0x100)),
+        b"riscv,clint0" => Some((Device::Timer, 0x1_0000)),
+        b"riscv,plic0" => Some((Device::InterruptController, 0x20_1000)),
+        b"sifive,test0" => Some((Device::Power, 0x1000)),
+        _ => None,
+    }
+}
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
 pub const USUAL_WINDOWS: [Window; 2] = [
@@ -36,20 +39,41 @@ pub const USUAL_WINDOWS: [Window; 2] = [
     },
 ];
 
-/// The windows that the platform's device tree offers to the monitor.
-pub fn windows<'a>(tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
+/// The devices that the platform's device tree has for the monitor.
+pub fn platform(tree: &Fdt<'_>) -> Platform {
+    let mut platform = Platform::default();
     // One walk over the tree: looking every device up by name would walk it once for each.
-    tree.all_nodes().filter_map(|node| {
-        let compatible = node.compatible()?;
-        let known = |name| KNOWN.iter().find(|(known, ..)| *known == name);
-        let (_, device, size) = compatible.all().find_map(known)?;
-        let region = node.reg()?.next()?;
-        Some(Window {
-            device: *device,
+    for node in tree.all_nodes() {
+        let (mut compatible, mut interrupts): (&[u8], &[u8]) = (&[], &[]);
+        for property in node.properties() {
+            match property.name {
+                "compatible" => compatible = property.value,
+                "interrupts" => interrupts = property.value,
+                _ => {}
+            }
+        }
+        let Some((device, size)) = compatible.split(|byte| *byte == 0).find_map(known) else {
+            continue;
+        };
+        let window = &mut platform.windows[device as usize];
+        let Some(region) = node
+            .reg()
+            .and_then(|mut regions| regions.next())
+            .filter(|_| window.is_none())
+        else {
+            continue;
+        };
+        *window = Some(Window {
+            device,
             base: region.starting_address as u64,
-            size: *size,
-        })
-    })
+            size,
+        });
+        if device == Device::Console {
+            // The interrupt controller numbers interrupts by one cell (binding riscv,plic0).
+            platform.console_interrupt = interrupts.first_chunk().copied().map(u32::from_be_bytes);
+        }
+    }
+    platform
 }
 
 /// A function that reads a device register; `offset` counts bytes from the start of the window.
@@ -139,7 +163,7 @@ pub mod console {
 
 /// The interrupt controller (RISC-V Platform-Level Interrupt Controller 1.0.0), context of hart 0 in M-mode.
 pub mod interrupts {
-    use super::{AtomicU32, Device, Fdt, Ordering, read32, write32};
+    use super::{AtomicU32, Device, Ordering, Platform, read32, write32};
     use core::arch::asm;
 
     const PRIORITY: u64 = 0;
@@ -152,12 +176,8 @@ pub mod interrupts {
     static CONSOLE: AtomicU32 = AtomicU32::new(0);
 
     /// Opens the console's interrupt, as the device tree numbers it, and lets timer and device interrupts through.
-    pub fn init(tree: &Fdt<'_>) {
-        let console = tree
-            .find_compatible(&["ns16550a"])
-            .and_then(|node| node.interrupts()?.next())
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(0);
+    pub fn init(platform: &Platform) {
+        let console = platform.console_interrupt.unwrap_or(0);
         CONSOLE.store(console, Ordering::Relaxed);
         if console != 0 {
             write32(Device::InterruptController, PRIORITY + 4 * u64::from(console), 1);

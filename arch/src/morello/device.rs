@@ -2,9 +2,8 @@
 //! a set of system registers.
 
 use super::slot::Slot;
-use crate::types::{Device, Window};
+use crate::types::{Device, Platform, Window};
 use fdt::Fdt;
-use fdt::node::FdtNode;
 
 unsafe extern "C" {
     fn intravisor_device_read32(window: *const u64, offset: u64) -> u32;
@@ -24,25 +23,51 @@ pub(super) fn all_windows() -> &'static [Slot] {
     &WINDOWS
 }
 
-/// `compatible` strings of a UART that is a PL011.
-const PL011: [&str; 1] = ["arm,pl011"];
-/// `compatible` strings of interrupt controllers with a memory-mapped processor interface.
-const GIC_V2: [&str; 2] = ["arm,cortex-a15-gic", "arm,gic-400"];
-/// `compatible` strings of interrupt controllers with a redistributor for each processor.
-const GIC_V3: [&str; 1] = ["arm,gic-v3"];
-
 /// Bytes of one processor's redistributor.
 pub(super) const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
-/// The devices: their `compatible` strings, which of their register regions, and the bytes that the monitor needs of it.
-const KNOWN: [(&[&str], Device, usize, u64); 5] = [
-    (&PL011, Device::Console, 0, 0x1000),
-    (&GIC_V2, Device::InterruptController, 0, 0x1000),
-    (&GIC_V2, Device::InterruptInterface, 1, 0x1000),
-    (&GIC_V3, Device::InterruptController, 0, 0x1_0000),
-    // The first redistributor, of the processor that boots: two frames of 64 KiB.
-    (&GIC_V3, Device::InterruptInterface, 1, REDISTRIBUTOR_SIZE),
-];
+/// What a node of the device tree is to the monitor.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A PL011.
+    Uart,
+    /// An interrupt controller with a memory-mapped processor interface.
+    GicV2,
+    /// An interrupt controller with a redistributor for each processor.
+    GicV3,
+    /// The generic timer.
+    Timer,
+}
+
+impl Kind {
+    /// What has this `compatible` string.
+    fn of(compatible: &[u8]) -> Option<Kind> {
+        match compatible {
+            b"arm,pl011" => Some(Kind::Uart),
+            b"arm,cortex-a15-gic" | b"arm,gic-400" => Some(Kind::GicV2),
+            b"arm,gic-v3" => Some(Kind::GicV3),
+            b"arm,armv8-timer" => Some(Kind::Timer),
+            _ => None,
+        }
+    }
+
+    /// Its devices, one for each of its first register regions, with the bytes that the monitor needs of it.
+    fn devices(self) -> &'static [(Device, u64)] {
+        match self {
+            Kind::Uart => &[(Device::Console, 0x1000)],
+            Kind::GicV2 => &[
+                (Device::InterruptController, 0x1000),
+                (Device::InterruptInterface, 0x1000),
+            ],
+            // The first redistributor, of the processor that boots: two frames of 64 KiB.
+            Kind::GicV3 => &[
+                (Device::InterruptController, 0x1_0000),
+                (Device::InterruptInterface, REDISTRIBUTOR_SIZE),
+            ],
+            Kind::Timer => &[],
+        }
+    }
+}
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
 pub const USUAL_WINDOWS: [Window; 1] = [Window {
@@ -51,40 +76,56 @@ pub const USUAL_WINDOWS: [Window; 1] = [Window {
     size: 0x1000,
 }];
 
-/// Whether a node is a device of this kind that the tree does not call disabled: with a secure world, it has a UART for
-/// that one, too.
-fn is_usable(node: &FdtNode<'_, '_>, compatible: &[&str]) -> bool {
-    let known = |names: fdt::standard_nodes::Compatible<'_>| names.all().any(|name| compatible.contains(&name));
-    node.compatible().is_some_and(known)
-        && node
-            .property("status")
-            .is_none_or(|status| status.as_str() == Some("okay"))
-}
-
-/// The first usable device of a kind.
-fn find<'a>(tree: &'a Fdt<'a>, compatible: &[&str]) -> Option<FdtNode<'a, 'a>> {
-    tree.all_nodes().find(|node| is_usable(node, compatible))
-}
-
-/// The windows that the platform's device tree offers to the monitor.
-pub fn windows<'a>(tree: &'a Fdt<'a>) -> impl Iterator<Item = Window> + 'a {
+/// The devices that the platform's device tree has for the monitor.
+pub fn platform(tree: &Fdt<'_>) -> Platform {
+    /// Place of the virtual timer's interrupt in the device tree (bindings: timer/arm,arch_timer.yaml).
+    const VIRTUAL: usize = 2;
+    let mut platform = Platform::default();
     // One walk over the tree: looking every device up by name would walk it once for each.
-    let every = PL011.iter().chain(&GIC_V2).chain(&GIC_V3).copied();
-    let every: heapless::Vec<&str, 4> = every.collect();
-    tree.all_nodes()
-        .filter(move |node| is_usable(node, &every))
-        .flat_map(|node| {
-            KNOWN.iter().filter_map(move |(compatible, device, index, size)| {
-                let region = is_usable(&node, compatible)
-                    .then(|| node.reg()?.nth(*index))
-                    .flatten()?;
-                Some(Window {
-                    device: *device,
-                    base: region.starting_address as u64,
-                    size: *size,
-                })
-            })
-        })
+    for node in tree.all_nodes() {
+        let (mut compatible, mut interrupts): (&[u8], &[u8]) = (&[], &[]);
+        // With a secure world, the tree has a UART for that one, too, and calls it disabled.
+        let mut usable = true;
+        for property in node.properties() {
+            match property.name {
+                "compatible" => compatible = property.value,
+                "interrupts" => interrupts = property.value,
+                "status" => usable = property.value == b"okay\0",
+                _ => {}
+            }
+        }
+        let kind = compatible.split(|byte| *byte == 0).find_map(Kind::of);
+        let Some(kind) = kind.filter(|_| usable) else {
+            continue;
+        };
+        match kind {
+            Kind::Uart if platform.console_interrupt.is_none() => {
+                platform.console_interrupt = interrupt(interrupts, 0);
+            }
+            Kind::Timer => platform.timer_interrupt = interrupt(interrupts, VIRTUAL),
+            _ => {}
+        }
+        let Some(regions) = node.reg() else {
+            continue;
+        };
+        for ((device, size), region) in kind.devices().iter().zip(regions) {
+            platform.windows[*device as usize].get_or_insert(Window {
+                device: *device,
+                base: region.starting_address as u64,
+                size: *size,
+            });
+        }
+    }
+    platform
+}
+
+/// The `index`th interrupt of a device as a GIC numbers it (bindings: interrupt-controller/arm,gic.yaml).
+fn interrupt(interrupts: &[u8], index: usize) -> Option<u32> {
+    const PRIVATE: u32 = 1;
+    let (cells, _) = interrupts.as_chunks::<4>();
+    let &[kind, number] = cells.get(index * 3..)?.first_chunk()?;
+    let first = if u32::from_be_bytes(kind) == PRIVATE { 16 } else { 32 };
+    u32::from_be_bytes(number).checked_add(first)
 }
 
 /// Reads a device register; `offset` counts bytes from the start of the window.
@@ -105,19 +146,9 @@ pub(super) fn write64(device: Device, offset: u64, value: u64) {
     unsafe { intravisor_device_write64(window(device).pointer(), offset, value) }
 }
 
-/// The `index`th interrupt of a device as a GIC numbers it (bindings: interrupt-controller/arm,gic.yaml).
-pub(super) fn interrupt_of(tree: &Fdt<'_>, compatible: &[&str], index: usize) -> Option<u32> {
-    const PRIVATE: u32 = 1;
-    let value = find(tree, compatible)?.property("interrupts")?.value;
-    let cells = value.chunks_exact(12).nth(index)?;
-    let cell = |at: usize| u32::from_be_bytes([cells[at], cells[at + 1], cells[at + 2], cells[at + 3]]);
-    let first = if cell(0) == PRIVATE { 16 } else { 32 };
-    cell(4).checked_add(first)
-}
-
 /// The console UART (Arm PrimeCell UART PL011, DDI 0183).
 pub mod console {
-    use super::{Device, Fdt, PL011, interrupt_of, read32, write32};
+    use super::{Device, read32, write32};
 
     const DATA: u64 = 0x00;
     const FLAGS: u64 = 0x18;
@@ -152,24 +183,17 @@ pub mod console {
             if enabled { RECEIVE_INTERRUPTS } else { 0 },
         );
     }
-
-    /// Number of the console's interrupt.
-    pub(in super::super) fn interrupt(tree: &Fdt<'_>) -> Option<u32> {
-        interrupt_of(tree, &PL011, 0)
-    }
 }
 
 /// Time: the virtual counter of the generic timer (Arm Architecture Reference Manual, chapter D11).
 pub mod timer {
-    use super::{Fdt, interrupt_of};
+    use super::Fdt;
     use core::arch::asm;
 
     /// CNTV_CTL_EL0: the timer is on.
     const ENABLE: u64 = 1;
     /// CNTV_CTL_EL0: the deadline has passed.
     const STATUS: u64 = 1 << 2;
-    /// Place of the virtual timer's interrupt in the device tree (bindings: timer/arm,arch_timer.yaml).
-    const VIRTUAL: usize = 2;
 
     /// Ticks a second, as the firmware (or reset) has set it.
     pub fn frequency(_tree: &Fdt<'_>) -> Option<u64> {
@@ -209,10 +233,5 @@ pub mod timer {
         // SAFETY: reads a register.
         unsafe { asm!("mrs {control}, cntv_ctl_el0", control = out(reg) control, options(nostack, nomem)) };
         control & (ENABLE | STATUS) == ENABLE | STATUS
-    }
-
-    /// Number of the timer's interrupt.
-    pub(in super::super) fn interrupt(tree: &Fdt<'_>) -> Option<u32> {
-        interrupt_of(tree, &["arm,armv8-timer"], VIRTUAL)
     }
 }

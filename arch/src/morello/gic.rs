@@ -6,11 +6,10 @@
 
 /// The interrupts of timer and console.
 pub mod interrupts {
-    use super::super::device::{REDISTRIBUTOR_SIZE, console, read32, timer, window, write32, write64};
-    use crate::types::Device;
+    use super::super::device::{REDISTRIBUTOR_SIZE, read32, window, write32, write64};
+    use crate::types::{Device, Platform};
     use core::arch::asm;
     use core::sync::atomic::{AtomicU32, Ordering};
-    use fdt::Fdt;
 
     const DISTRIBUTOR: Device = Device::InterruptController;
     const INTERFACE: Device = Device::InterruptInterface;
@@ -57,7 +56,7 @@ pub mod interrupts {
     static CONSOLE: AtomicU32 = AtomicU32::new(SPECIAL);
 
     /// Opens the console's and the timer's interrupt, as the device tree numbers them, and lets them through to EL0.
-    pub fn init(tree: &Fdt<'_>) {
+    pub fn init(platform: &Platform) {
         // What the interface's window covers tells what it is.
         let version_3 = window(INTERFACE).decoded().length() == u128::from(REDISTRIBUTOR_SIZE);
         VERSION.store(if version_3 { 3 } else { 2 }, Ordering::Relaxed);
@@ -68,10 +67,10 @@ pub mod interrupts {
             write32(INTERFACE, INTERFACE_PRIORITY_MASK, LOWEST_PRIORITY);
             write32(INTERFACE, INTERFACE_CONTROL, FORWARD);
         }
-        if let Some(number) = timer::interrupt(tree) {
+        if let Some(number) = platform.timer_interrupt {
             open(number, TIMER_PRIORITY);
         }
-        if let Some(number) = console::interrupt(tree) {
+        if let Some(number) = platform.console_interrupt {
             CONSOLE.store(number, Ordering::Relaxed);
             open(number, CONSOLE_PRIORITY);
         }
