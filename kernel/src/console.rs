@@ -203,6 +203,24 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
+/// Logs a line, unless the level is switched off: `say!(Info, "{what}")`.
+///
+/// What the macros of `log` write out at every place is here once.
+macro_rules! say {
+    ($level:ident, $($text:tt)+) => {
+        if log::Level::$level <= log::max_level() {
+            $crate::console::log_line(log::Level::$level, format_args!($($text)+));
+        }
+    };
+}
+pub(crate) use say;
+
+/// Logs a line whose level has been looked at.
+#[inline(never)]
+pub(crate) fn log_line(level: log::Level, text: fmt::Arguments<'_>) {
+    log::log!(level, "{text}");
+}
+
 /// Makes the console the place of the log. Until `level` is known, everything from `Info` up is printed.
 pub(crate) fn init() {
     static LOGGER: Logger = Logger;
@@ -221,6 +239,9 @@ pub(crate) fn set_level(arguments: &str) {
     };
     match name.parse() {
         Ok(level) => log::set_max_level(level),
-        Err(_) => log::warn!("boot argument log={name}: expected off, error, warn, info, debug or trace"),
+        Err(_) => say!(
+            Warn,
+            "boot argument log={name}: expected off, error, warn, info, debug or trace"
+        ),
     }
 }

@@ -1,5 +1,6 @@
 //! The fault report: what a cVM tried, with which authority, where, and how it got there.
 
+use crate::console::say;
 use crate::cvm::Cvm;
 use crate::symbols;
 use arch::{Fault, Frame, user};
@@ -18,17 +19,17 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
         return;
     }
     let name = &cvm.spec.name;
-    log::info!("{name}: {}", Headline(fault));
+    say!(Info, "{name}: {}", Headline(fault));
     let at = Location {
         address: fault.pc,
         symbol: cvm.symbol(fault.pc),
     };
     match fault.instruction {
-        Some(instruction) => log::info!("  instruction {instruction} at {at}"),
-        None => log::info!("  instruction at {at} could not be read"),
+        Some(instruction) => say!(Info, "  instruction {instruction} at {at}"),
+        None => say!(Info, "  instruction at {at} could not be read"),
     }
     if let Some((register, capability)) = fault.authority {
-        log::info!("  authority {register} = {capability}");
+        say!(Info, "  authority {register} = {capability}");
     }
     registers(frame, fault);
     backtrace(cvm, frame);
@@ -36,7 +37,8 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
 
 /// Prints the registers that hold something: integers in rows, capabilities in full.
 pub(crate) fn registers(frame: &Frame, fault: &Fault) {
-    log::info!(
+    say!(
+        Info,
         "  {} = {:#x}, {} = {:#x}",
         fault.raw[0].0,
         fault.raw[0].1,
@@ -50,15 +52,15 @@ pub(crate) fn registers(frame: &Frame, fault: &Fault) {
         let _ = write!(row, "  {name:<5} {:#018x}", what.address);
         integers += 1;
         if integers % COLUMNS == 0 {
-            log::info!("{row}");
+            say!(Info, "{row}");
             row.clear();
         }
     }
     if !row.is_empty() {
-        log::info!("{row}");
+        say!(Info, "{row}");
     }
     for (name, what) in frame.registers().filter(|(_, what)| what.tag) {
-        log::info!("  {name:<5} {what}");
+        say!(Info, "  {name:<5} {what}");
     }
 }
 
@@ -107,10 +109,10 @@ impl Demangled<'_> {
         let mut parts = heapless::Vec::new();
         while !rest.is_empty() {
             let digits = rest.find(|character: char| !character.is_ascii_digit())?;
-            let length: usize = rest[..digits].parse().ok()?;
-            let part = rest.get(digits..digits.checked_add(length)?)?;
+            let (length, from) = rest.split_at_checked(digits)?;
+            let (part, behind) = from.split_at_checked(length.parse().ok()?)?;
             parts.push(part).ok()?;
-            rest = &rest[digits + length..];
+            rest = behind;
         }
         if parts
             .last()
@@ -150,7 +152,8 @@ fn backtrace(cvm: &Cvm, frame: &Frame) {
             return;
         }
         let address = caller.wrapping_sub(cvm.place.seen).wrapping_add(cvm.place.base);
-        log::info!(
+        say!(
+            Info,
             "  called from {}",
             Location {
                 address,
@@ -179,8 +182,8 @@ pub(crate) fn monitor_backtrace(mut pointer: u64) {
         };
         // A call that does not return may be the last instruction of its function: what counts is where the call is.
         match symbols::of_monitor(caller.wrapping_sub(1)) {
-            Some((name, offset)) => log::error!("  called from {caller:#x} {name}+{:#x}", offset + 1),
-            None => log::error!("  called from {caller:#x}"),
+            Some((name, offset)) => say!(Error, "  called from {caller:#x} {name}+{:#x}", offset + 1),
+            None => say!(Error, "  called from {caller:#x}"),
         }
         if previous <= pointer {
             return;
@@ -192,7 +195,7 @@ pub(crate) fn monitor_backtrace(mut pointer: u64) {
 /// Prints a place in the monitor.
 pub(crate) fn print_monitor_location(address: u64) {
     match symbols::of_monitor(address) {
-        Some((name, offset)) => log::error!("  {address:#x} {name}+{offset:#x}"),
-        None => log::error!("  {address:#x}"),
+        Some((name, offset)) => say!(Error, "  {address:#x} {name}+{offset:#x}"),
+        None => say!(Error, "  {address:#x}"),
     }
 }

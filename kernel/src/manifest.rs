@@ -85,7 +85,7 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Plan, ManifestError> {
         .find(names::MEMBER)
         .ok_or_else(|| ManifestError("not in the archive".into()))?;
     let bytes = tree::check(bytes.to_vec()).map_err(|error| ManifestError(format!("{error}")))?;
-    let tree = Fdt::new(&bytes).map_err(|error| ManifestError(format!("{error:?}")))?;
+    let tree = Fdt::new(&bytes).map_err(|error| ManifestError(format!("{error}")))?;
     let root = tree
         .find_node("/")
         .ok_or_else(|| ManifestError("no root node".into()))?;
@@ -93,8 +93,10 @@ pub(crate) fn read(archive: Archive<'_>) -> Result<Plan, ManifestError> {
         .property("compatible")
         .and_then(|property| tree::text(property.value));
     if compatible != Some(names::COMPATIBLE) {
+        // As the tool says it, without what it takes to print any text as Rust would write it.
+        let found = compatible.map_or("None".into(), |text| format!("Some(\"{text}\")"));
         return Err(ManifestError(format!(
-            "compatible is {compatible:?}, expected \"{}\"",
+            "compatible is {found}, expected \"{}\"",
             names::COMPATIBLE
         )));
     }

@@ -1,5 +1,6 @@
 //! When the monitor itself is wrong: a report, and the machine stops with a failing status.
 
+use crate::console::say;
 use crate::{console, fault};
 use arch::Frame;
 use core::panic::PanicInfo;
@@ -19,8 +20,8 @@ fn enter() {
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     enter();
     match info.location() {
-        Some(location) => log::error!("the monitor panicked at {location}: {}", info.message()),
-        None => log::error!("the monitor panicked: {}", info.message()),
+        Some(location) => say!(Error, "the monitor panicked at {location}: {}", info.message()),
+        None => say!(Error, "the monitor panicked: {}", info.message()),
     }
     fault::monitor_backtrace(arch::frame_pointer());
     arch::power_off(false)
@@ -30,7 +31,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
 pub(crate) fn fatal(frame: &'static Frame) -> ! {
     enter();
     let description = arch::describe(frame);
-    log::error!("the monitor itself faulted: {}", fault::Headline(&description));
+    say!(Error, "the monitor itself faulted: {}", fault::Headline(&description));
     fault::print_monitor_location(description.pc);
     fault::registers(frame, &description);
     fault::monitor_backtrace(frame.frame_pointer());

@@ -1,6 +1,7 @@
 //! Carving: every capability of the system is derived from the root here or, for cVMs, from the pool carved here. Each
 //! derivation is entered in the ledger. Then the root is destroyed.
 
+use crate::console::say;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Derivation, DeriveError, Slot};
@@ -53,7 +54,7 @@ impl fmt::Display for CarveError {
         } = self.request;
         write!(
             f,
-            "cannot derive {}: {length:#x} bytes at {base:#x} with {permissions:?}: {}",
+            "cannot derive {}: {length:#x} bytes at {base:#x} with {permissions}: {}",
             self.name, self.error
         )
     }
@@ -145,7 +146,7 @@ impl Ledger {
     /// Prints every entry.
     pub(crate) fn print(&self, entries: Range<usize>) {
         for (index, entry) in self.entries.iter().enumerate().skip(entries.start).take(entries.len()) {
-            log::info!("ledger {index} {entry}");
+            say!(Info, "ledger {index} {entry}");
         }
     }
 

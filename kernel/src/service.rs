@@ -6,6 +6,7 @@
 //! the handler and on its stack, the only memory that the server may store local capabilities to. Both are cleared when
 //! the call ends, however it ends.
 
+use crate::console::say;
 use crate::cvm::Life;
 use crate::hostcall::{self, Outcome};
 use crate::state::Monitor;
@@ -132,7 +133,11 @@ impl Monitor {
         };
         let to = self.scheduler.threads[service.thread].frame;
         if let Err(error) = self.cvms[server].start_handler(to) {
-            log::error!("{}: cannot run its handler: {error}", self.cvms[server].spec.name);
+            say!(
+                Error,
+                "{}: cannot run its handler: {error}",
+                self.cvms[server].spec.name
+            );
             return Err(Errno::EIO);
         }
         let client = &self.scheduler.threads[caller];
@@ -259,7 +264,11 @@ impl Monitor {
             if !matches!(thread.state, State::Calling(until) if until <= now) {
                 continue;
             }
-            log::debug!("{}: a hostcall was not served in time", self.cvms[thread.cvm].spec.name);
+            say!(
+                Debug,
+                "{}: a hostcall was not served in time",
+                self.cvms[thread.cvm].spec.name
+            );
             self.withdraw(caller, now);
             self.answer(caller, Errno::ETIMEDOUT.to_result());
         }

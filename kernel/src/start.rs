@@ -2,11 +2,12 @@
 
 use crate::archive::Archive;
 use crate::capfile::Capfile;
+use crate::console::say;
 use crate::cvm::Life;
 use crate::elf::PAGE;
 use crate::pool::Pool;
 use crate::root::{EntryId, Ledger, MONITOR_DATA, POOL};
-use crate::state::{MONITOR, Monitor};
+use crate::state::{FREQUENCY_LIMIT, MONITOR, Monitor};
 use crate::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
 use crate::thread::Scheduler;
 use crate::{console, manifest, panic, placement, service, trap, tree};
@@ -64,7 +65,8 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let devices = carve_devices(&mut ledger, &platform);
     let arguments = chosen.and_then(|chosen| chosen.property("bootargs")?.as_str());
     console::set_level(arguments.unwrap_or(""));
-    log::info!(
+    say!(
+        Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
         arch::isa(),
         (memory.end - memory.start) / 1024
@@ -77,7 +79,8 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     read_symbols(&boot, &header);
     let pool = carve_memory(&mut ledger, &boot, heap_end, &memory);
     arch::root().clear();
-    log::info!(
+    say!(
+        Info,
         "root capability destroyed, {devices} devices, cVM memory {:#x}-{:#x}",
         pool.1.start,
         pool.1.end
@@ -86,8 +89,9 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
 
     arch::interrupts::init(&platform);
     arch::console::set_interrupt(true);
-    let Some(frequency) = arch::timer::frequency(&tree).filter(|frequency| *frequency > 0) else {
-        panic!("the device tree gives no timer frequency")
+    let Some(frequency) = arch::timer::frequency(&tree).filter(|frequency| (1..=FREQUENCY_LIMIT).contains(frequency))
+    else {
+        panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
     run(archive, ledger, pool, frequency, heap)
 }
@@ -97,10 +101,10 @@ fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Range<u64>), freq
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.start_waiting(arch::timer::now());
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
-    log::info!("{started} of {} cVMs started", monitor.cvms.len());
+    say!(Info, "{started} of {} cVMs started", monitor.cvms.len());
     // Logging allocates: the heap must not be locked meanwhile.
     let used = heap.lock().used();
-    log::debug!("{used} bytes of the monitor's heap in use");
+    say!(Debug, "{used} bytes of the monitor's heap in use");
     let frame = monitor.next();
     *MONITOR.lock() = Some(monitor);
     arch::resume(frame)
@@ -149,13 +153,13 @@ pub(crate) fn load(
     }
     let boxed = || Frame::boxed(&MONITOR_DATA, trap::handle).map_err(|error| format!("{error}"));
     service::prepare(&mut monitor, boxed)?;
-    log::info!("{} KiB of the cVM memory are free", free.free_bytes() / 1024);
+    say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }
 
 /// The image cannot be run: says why and powers off with a failing status.
 fn refuse(error: &str) -> ! {
-    log::error!("{error}");
+    say!(Error, "{error}");
     arch::power_off(false)
 }
 

@@ -1,6 +1,7 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
 use crate::capfile::Capfile;
+use crate::console::say;
 use crate::cvm::{Cvm, End, Life};
 use crate::root::{EntryId, Ledger};
 use crate::service::Service;
@@ -13,6 +14,9 @@ use spin::Mutex;
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
+
+/// Fastest timer, in ticks a second, with which nanoseconds are told without overflow.
+pub(crate) const FREQUENCY_LIMIT: u64 = u64::MAX / SECOND;
 
 /// A cVM that is started again rests for this many times as long as the monitor has dealt with its end, the report above
 /// all, so that a storm of faults leaves most of the processor to the others.
@@ -43,15 +47,17 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Nanoseconds as ticks, rounded up.
+    /// Nanoseconds as ticks, rounded up. Whole seconds and the rest apart, so that 64 bits are enough: the frequency is at
+    /// most [`FREQUENCY_LIMIT`].
     pub(crate) fn ticks(&self, nanoseconds: u64) -> u64 {
-        let ticks = (u128::from(nanoseconds) * u128::from(self.frequency)).div_ceil(u128::from(SECOND));
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        let seconds = (nanoseconds / SECOND).saturating_mul(self.frequency);
+        seconds.saturating_add((nanoseconds % SECOND * self.frequency).div_ceil(SECOND))
     }
 
     /// Ticks as nanoseconds.
     pub(crate) fn nanoseconds(&self, ticks: u64) -> u64 {
-        (u128::from(ticks) * u128::from(SECOND) / u128::from(self.frequency)) as u64
+        let seconds = (ticks / self.frequency).wrapping_mul(SECOND);
+        seconds.wrapping_add(ticks % self.frequency * SECOND / self.frequency)
     }
 
     /// Starts the cVMs whose turn has come: those before the first one that others wait for.
@@ -89,7 +95,7 @@ impl Monitor {
                 self.scheduler.wake(id);
             }
             Err(error) => {
-                log::error!("{}: cannot start: {error}", cvm.spec.name);
+                say!(Error, "{}: cannot start: {error}", cvm.spec.name);
                 cvm.life = Life::Ended(End::Failed);
                 self.server_ended(id, None);
                 self.client_ended(id);
@@ -122,7 +128,8 @@ impl Monitor {
                 at: now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST))),
                 ended: end,
             };
-            log::info!(
+            say!(
+                Info,
                 "{}: restart {} of {}",
                 cvm.spec.name,
                 cvm.restarts,
@@ -198,7 +205,7 @@ impl Monitor {
             return false;
         };
         if let Err(error) = self.cvms[id].load(frame) {
-            log::error!("{}: cannot start: {error}", self.cvms[id].spec.name);
+            say!(Error, "{}: cannot start: {error}", self.cvms[id].spec.name);
             self.cvms[id].loading = None;
             self.end(id, End::Failed, arch::timer::now());
         }
@@ -243,8 +250,9 @@ impl Monitor {
 
     /// Prints what became of every cVM and powers off.
     fn finish(&self, now: u64) -> ! {
-        log::info!("all cVMs have ended");
-        log::info!(
+        say!(Info, "all cVMs have ended");
+        say!(
+            Info,
             "{:<16} {:<28} {:>8} {:>12} {:>9}",
             "name",
             "state",
@@ -259,7 +267,8 @@ impl Monitor {
                 _ => alloc::string::String::from("not started"),
             };
             let time = self.nanoseconds(self.scheduler.run_time(cvm.id, now)) / 1000;
-            log::info!(
+            say!(
+                Info,
                 "{:<16} {state:<28} {:>8} {time:>12} {:>9}",
                 cvm.spec.name,
                 cvm.restarts,
@@ -267,7 +276,7 @@ impl Monitor {
             );
         }
         let success = self.cvms.iter().all(|cvm| cvm.life == Life::Ended(End::Exited(0)));
-        log::info!("power off, status {}", u8::from(!success));
+        say!(Info, "power off, status {}", u8::from(!success));
         arch::power_off(success)
     }
 

@@ -1,5 +1,6 @@
 //! Out of a cVM: a hostcall, the timer, a device or a fault. Whatever it was, somebody runs afterwards.
 
+use crate::console::say;
 use crate::cvm::End;
 use crate::state::{MONITOR, Monitor};
 use crate::thread::ThreadId;
@@ -40,7 +41,7 @@ fn leave(monitor: &mut Monitor, thread: ThreadId, frame: &'static Frame, trap: T
             let id = monitor.scheduler.threads[thread].cvm;
             fault::report(&monitor.cvms[id], frame, &description);
             if let Some(caller) = monitor.served_by(thread) {
-                log::info!("  in its handler, serving {}", monitor.cvms[caller].spec.name);
+                say!(Info, "  in its handler, serving {}", monitor.cvms[caller].spec.name);
             }
             monitor.end(id, End::Faulted(description.kind), now);
             monitor.next()

@@ -1,6 +1,7 @@
 //! The cVM itself: exit, start block, information.
 
 use super::{Outcome, copy_record};
+use crate::console::say;
 use crate::cvm::End;
 use crate::state::Monitor;
 use abi::Errno;
@@ -11,7 +12,7 @@ use arch::Frame;
 #[inline(never)]
 pub(super) fn exit(monitor: &mut Monitor, id: usize, code: u64) -> Result<Outcome, Errno> {
     let code = code as i32;
-    log::debug!("{}: exit {code}", monitor.cvms[id].spec.name);
+    say!(Debug, "{}: exit {code}", monitor.cvms[id].spec.name);
     monitor.end(id, End::Exited(code), arch::timer::now());
     Ok(Outcome::Switch)
 }
