@@ -145,8 +145,11 @@ impl Board {
             .find_map(|ram| ram.offset(address, length).map(|offset| ram.bytes(offset, length)))
     }
 
-    /// Writes bytes at a physical address as a device would.
+    /// Writes bytes at a physical address as a device would. Instructions that were fetched from there are forgotten.
     pub fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
+        for core in &mut self.cores {
+            core.close_window();
+        }
         self.bus.ram.iter_mut().find_map(|ram| {
             let offset = ram.offset(address, bytes.len())?;
             ram.fill(offset, bytes);
