@@ -14,5 +14,6 @@ mod purecap;
 mod relocations;
 mod restart;
 mod schedule;
+mod servers;
 mod service;
 mod vectors;
