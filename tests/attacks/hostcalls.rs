@@ -177,7 +177,7 @@ const ATTACKS: &[Attack] = &[
         },
     ),
     program(
-        "read-across-the-end",
+        "input-across-the-end",
         "have the monitor write across the end of the own memory",
         everywhere(Error(EFAULT)),
         |a| {

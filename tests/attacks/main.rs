@@ -3,6 +3,7 @@
 
 mod cast;
 mod catalogue;
+mod crafted;
 mod document;
 mod forging;
 mod hostcalls;
@@ -29,6 +30,7 @@ const GROUPS: &[&Group] = &[
     &weaknesses::GROUP,
     &starving::GROUP,
     &servers::GROUP,
+    &crafted::GROUP,
 ];
 
 on_every_platform!(
@@ -41,6 +43,7 @@ on_every_platform!(
     known_weaknesses_are_gone,
     nobody_starves,
     servers_and_clients_are_safe,
+    crafted_files_are_refused,
 );
 
 fn outside_is_closed(platform: Platform) {
@@ -77,4 +80,8 @@ fn nobody_starves(platform: Platform) {
 
 fn servers_and_clients_are_safe(platform: Platform) {
     run::alone(&servers::GROUP, platform);
+}
+
+fn crafted_files_are_refused(platform: Platform) {
+    run::alone(&crafted::GROUP, platform);
 }

@@ -33,8 +33,12 @@ fn restarts(limit: usize) -> Restart {
     }
 }
 
-fn victim() -> CvmSpec {
-    CvmSpec::new(VICTIM, VICTIM)
+/// The victim where the attacks look for it.
+fn placed(platform: Platform) -> CvmSpec {
+    CvmSpec {
+        isolation_base: Some(victim_base(platform)),
+        ..CvmSpec::new(VICTIM, VICTIM)
+    }
 }
 
 /// Boots all programs of a group in one image, next to the victim.
@@ -45,10 +49,7 @@ pub(crate) fn together(group: &Group, platform: Platform) {
         .filter(|attack| !matches!(attack.expected.on(platform), Fate::Absent))
         .filter(|attack| matches!(attack.means, Means::Program(_) | Means::Twice(_) | Means::Lives(_)))
         .collect();
-    let mut cvms = vec![CvmSpec {
-        isolation_base: Some(victim_base(platform)),
-        ..victim()
-    }];
+    let mut cvms = vec![placed(platform)];
     let mut members = vec![(VICTIM, LONG_LIVED.elf(platform).to_bytes())];
     for attack in &tried {
         let mut spec = CvmSpec::new(attack.name, attack.name);
@@ -124,16 +125,12 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
         .map(|copy| format!("{}-{copy}", attack.name))
         .collect();
     let storms = names.iter().map(|name| (storm.spec)(CvmSpec::new(name, attack.name)));
-    let placed = CvmSpec {
-        isolation_base: Some(victim_base(platform)),
-        ..victim()
-    };
     let watchful = Victim {
         rounds: 12,
         period: MILLISECOND,
         patience: MILLISECOND + 1000 * storm.patience,
     };
-    let scenario = Scenario::new([placed].into_iter().chain(storms).collect::<Vec<_>>())
+    let scenario = Scenario::new([placed(platform)].into_iter().chain(storms).collect::<Vec<_>>())
         .member(VICTIM, watchful.elf(platform).to_bytes())
         .member(attack.name, attacker.elf().to_bytes());
     let outcome = scenario.boot(platform);
@@ -156,12 +153,8 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
 
 /// Boots several cVMs next to the victim.
 fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), String> {
-    let placed = CvmSpec {
-        isolation_base: Some(victim_base(platform)),
-        ..victim()
-    };
     let mut scenario = Scenario::new(
-        [placed]
+        [placed(platform)]
             .into_iter()
             .chain(cast.iter().map(|role| role.spec.clone()))
             .collect::<Vec<_>>(),
@@ -200,7 +193,7 @@ fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), S
 /// Boots a file that must not be started, next to the victim, which must not be started either.
 fn refused(spec: CvmSpec, elf: &Elf, message: &str, platform: Platform) -> Result<(), String> {
     let name = spec.runtime.clone();
-    let outcome = Scenario::new([victim(), spec])
+    let outcome = Scenario::new([placed(platform), spec])
         .member(VICTIM, LONG_LIVED.elf(platform).to_bytes())
         .member(&name, elf.to_bytes())
         .boot(platform);
