@@ -10,6 +10,7 @@ mod hostcalls;
 mod malformed_archive;
 mod malformed_elf;
 mod malformed_manifest;
+mod malformed_purecap;
 mod purecap;
 mod relocations;
 mod restart;
