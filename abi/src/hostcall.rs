@@ -15,7 +15,7 @@
 pub enum Hostcall {
     /// `null() -> 0`. Does nothing; for measuring the way in and out.
     Null = 0,
-    /// `exit(code)`. Ends the cVM with `code` (an `i32`, 0 = success). Does not return.
+    /// `exit(code)`. Ends the cVM with `code` (an `i32`, 0 = success). Does not return, whatever a server answers to it.
     Exit = 1,
     /// `yield() -> 0`. Gives the rest of the time slice to the other threads of the same priority.
     Yield = 2,

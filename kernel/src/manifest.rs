@@ -161,7 +161,7 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
     }
     for index in 0..cvms.len() {
         let servers = chain(cvms, index, |cvm| cvm.server).ok_or_else(|| circle(cvms, index, names::CALLBACK_OUT))?;
-        chain(cvms, index, |cvm| cvm.within).ok_or_else(|| circle(cvms, index, names::WITHIN))?;
+        let around = chain(cvms, index, |cvm| cvm.within).ok_or_else(|| circle(cvms, index, names::WITHIN))?;
         if let Some(outer) = cvms[index].within.filter(|outer| !servers.contains(outer)) {
             return Err(format!(
                 "cVM {}: {} = \"{}\": expected a cVM that serves its hostcalls, directly or by others",
@@ -169,6 +169,21 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
                 names::WITHIN,
                 cvms[outer].name
             ));
+        }
+        // Who reaches a server's memory reaches what the server is lent, and could keep it: it has to reach the lender's
+        // memory anyway.
+        for server in servers {
+            let outers = chain(cvms, server, |cvm| cvm.within).unwrap_or_default();
+            let stranger = outers.iter().find(|outer| **outer != index && !around.contains(outer));
+            if let Some(outer) = stranger {
+                return Err(format!(
+                    "cVM {}: {} leads to {}, which lies within {}: expected the same of {0}",
+                    cvms[index].name,
+                    names::CALLBACK_OUT,
+                    cvms[server].name,
+                    cvms[*outer].name
+                ));
+            }
         }
     }
     Ok(())

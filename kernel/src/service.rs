@@ -174,8 +174,17 @@ impl Monitor {
 
     /// Gives a caller its result and lets it go on.
     fn answer(&mut self, caller: ThreadId, result: u64) {
-        self.scheduler.threads[caller].frame.set_result(result);
+        self.set_answer(caller, result);
         self.scheduler.wake(caller);
+    }
+
+    /// Gives a caller its result. Whatever a server says to an exit, the caller ends.
+    fn set_answer(&mut self, caller: ThreadId, result: u64) {
+        let caller = &mut self.scheduler.threads[caller];
+        if caller.frame.number() == Hostcall::Exit as u64 {
+            caller.exiting = Some(caller.frame.argument(0) as i32);
+        }
+        caller.frame.set_result(result);
     }
 
     /// The server whose handler this thread is.
@@ -209,8 +218,8 @@ impl Monitor {
         let (value, second, with_second) = (frame.argument(0), frame.argument(1), frame.argument(2) == 1);
         let now = arch::timer::now();
         if let Some(caller) = self.finish_call(server, now) {
+            self.set_answer(caller, value);
             let answered = &self.scheduler.threads[caller];
-            answered.frame.set_result(value);
             if with_second {
                 answered.frame.set_second(second);
             }

@@ -183,7 +183,7 @@ impl Monitor {
         loop {
             let now = arch::timer::now();
             if let Some(frame) = self.scheduler.dispatch(now) {
-                if self.load(frame) {
+                if self.prepare(frame) {
                     continue;
                 }
                 arch::timer::set_deadline(self.deadline());
@@ -199,11 +199,20 @@ impl Monitor {
         }
     }
 
-    /// When the current cVM is not loaded yet: does a step of its load in its time, then what has become due meanwhile.
-    fn load(&mut self, frame: &'static Frame) -> bool {
-        let Some(id) = self.current().filter(|id| self.cvms[*id].loading.is_some()) else {
+    /// What comes before the current thread runs: the end of its cVM, when a server has answered its exit; a step of its
+    /// load in its time, when it is not loaded yet, then what has become due meanwhile.
+    fn prepare(&mut self, frame: &'static Frame) -> bool {
+        let Some(thread) = self.scheduler.current() else {
             return false;
         };
+        let id = self.scheduler.threads[thread].cvm;
+        if let Some(code) = self.scheduler.threads[thread].exiting.take() {
+            self.end(id, End::Exited(code), arch::timer::now());
+            return true;
+        }
+        if self.cvms[id].loading.is_none() {
+            return false;
+        }
         if let Err(error) = self.cvms[id].load(frame) {
             say!(Error, "{}: cannot start: {error}", self.cvms[id].spec.name);
             self.cvms[id].loading = None;

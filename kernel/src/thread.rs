@@ -40,6 +40,8 @@ pub(crate) struct Thread {
     pub(crate) priority: u32,
     /// Ticks that it has run.
     pub(crate) run_time: u64,
+    /// Exit code of its cVM, when its exit hostcall has come back from a server: exit never returns, whoever serves it.
+    pub(crate) exiting: Option<i32>,
 }
 
 /// Who runs, who could, who waits. Times are ticks of the timer.
@@ -95,6 +97,7 @@ impl Scheduler {
             state: State::Stopped,
             priority,
             run_time: 0,
+            exiting: None,
         });
     }
 
@@ -141,6 +144,7 @@ impl Scheduler {
 
     /// Stops the current thread or one that waits; it is in no queue afterwards.
     pub(crate) fn stop(&mut self, id: ThreadId, now: u64) {
+        self.threads[id].exiting = None;
         if self.current == Some(id) {
             self.threads[id].state = State::Stopped;
             self.release(now);

@@ -88,6 +88,31 @@ fn circles_and_memory_within_strangers_are_refused() {
 }
 
 #[test]
+fn a_server_within_another_cvm_serves_only_those_within_it_too() {
+    let stranger = related(&[
+        ("outer", None, None),
+        ("inner", Some("outer"), Some("outer")),
+        ("c", Some("inner"), None),
+    ]);
+    let expected = "manifest.dtb: cVM c: callback-out leads to inner, which lies within outer: expected the same of c";
+    assert_eq!(stranger, Err(expected.into()));
+    let layers = [
+        ("o", None, None),
+        ("m", Some("o"), Some("o")),
+        ("c", Some("m"), Some("m")),
+        ("beside", Some("m"), Some("o")),
+    ];
+    assert!(related(&layers).is_ok());
+    let between = related(&[
+        ("o", None, None),
+        ("m", Some("o"), Some("o")),
+        ("s", Some("m"), Some("m")),
+        ("c", Some("s"), Some("o")),
+    ]);
+    assert!(between.is_err(), "m is no cVM around c");
+}
+
+#[test]
 fn families_are_a_set_that_always_has_the_cvm_itself() {
     let spec = one(vec![("hostcalls", Texts(&["time", "service"]))]).unwrap();
     let expected = [Family::Process, Family::Time, Family::Service];

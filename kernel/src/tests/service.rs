@@ -404,3 +404,22 @@ fn a_named_server_without_a_handler_is_refused() {
     let expected = "cVM b: callback-out = \"a\": its program program exports no function syscall_handler";
     assert_eq!(refused.as_deref(), Some(expected));
 }
+
+#[test]
+fn an_exit_never_returns_whatever_the_server_says() {
+    let mut monitor = pair();
+    call(&mut monitor, Hostcall::Exit, [7, 0, 0, 0, 0, 0]);
+    call(&mut monitor, Hostcall::Reply, [1, 0, 0, 0, 0, 0]);
+    let server = monitor.next();
+    assert_eq!(monitor.cvms[1].life, Life::Ended(End::Exited(7)));
+    assert_eq!((running(&monitor), server.argument(0)), (0, 0), "serve has returned");
+    let mut monitor = pair();
+    call(&mut monitor, Hostcall::Exit, [8, 0, 0, 0, 0, 0]);
+    monitor.next();
+    let now = arch::timer::now();
+    monitor.end(0, End::Exited(1), now);
+    // No frame is left to run: the run ends, which is a panic on the host.
+    let ended = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| monitor.next()));
+    assert!(ended.is_err());
+    assert_eq!(monitor.cvms[1].life, Life::Ended(End::Exited(8)));
+}
