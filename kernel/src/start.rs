@@ -48,7 +48,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
         panic!("the platform's device tree cannot be read")
     };
     let memory = memory_of(&tree, boot.text.0);
-    let chosen = tree.find_node("/chosen");
+    let chosen = tree::chosen(&tree);
     let initrd = chosen.and_then(initrd);
     if let Some(range) = initrd
         .as_ref()
@@ -205,11 +205,7 @@ fn device_tree(boot: &BootInfo) -> Vec<u8> {
 
 /// The memory region that holds the image.
 fn memory_of(tree: &Fdt<'_>, image: u64) -> Range<u64> {
-    let memory = tree.memory();
-    let mut regions = memory.regions().filter_map(|region| {
-        let start = region.starting_address as u64;
-        Some(start..start.checked_add(region.size? as u64)?)
-    });
+    let mut regions = tree::memory(tree);
     let Some(memory) = regions.find(|region| region.contains(&image)) else {
         panic!("the device tree has no memory at {image:#x}, where the image lies")
     };

@@ -4,9 +4,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
+use fdt::Fdt;
+use fdt::node::FdtNode;
 
 const MAGIC: u32 = 0xd00d_feed;
-/// Bytes of the header up to version 17.
+/// Version of the format.
+const VERSION: usize = 17;
+/// Bytes of the header of this version.
 const HEADER: usize = 40;
 /// Deepest nesting of nodes that is accepted.
 const DEPTH_LIMIT: usize = 16;
@@ -56,6 +61,13 @@ pub(crate) fn used_size(header: &[u8]) -> Result<usize, TreeError> {
             expected: "the magic number 0xd00dfeed",
         });
     }
+    // Version 17 is the only one that is in use; later ones say whether they are compatible with it.
+    if field(5)? < VERSION || field(6)? > VERSION {
+        return Err(TreeError {
+            offset: 20,
+            expected: "a device tree compatible with version 17",
+        });
+    }
     let (structure, strings, reserved) = (field(2)?, field(3)?, field(4)?);
     let end = (structure + field(9)?).max(strings + field(8)?).max(reserved + 16);
     if end > field(1)? {
@@ -97,6 +109,12 @@ pub(crate) fn check(mut bytes: Vec<u8>) -> Result<Vec<u8>, TreeError> {
             expected: "a structure block behind the header, 4-byte aligned",
         });
     }
+    if strings < structure_end {
+        return Err(TreeError {
+            offset: 12,
+            expected: "a strings block behind the structure block",
+        });
+    }
     let reserved = word(&bytes, 16, "a header field")? as usize;
     if !reserved.is_multiple_of(8) || reserved < HEADER || !terminated_reservations(&bytes, reserved) {
         return Err(TreeError {
@@ -125,6 +143,7 @@ fn terminated_reservations(bytes: &[u8], start: usize) -> bool {
 fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, TreeError> {
     let mut gaps = Vec::new();
     let mut depth = 0;
+    let mut root_seen = false;
     let mut properties_allowed = false;
     loop {
         let token = word(bytes, offset, "a token or the end token")?;
@@ -144,12 +163,19 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, T
                         expected: "a node name in UTF-8",
                     });
                 }
-                if depth == DEPTH_LIMIT || (depth == 0 && at != 0 && properties_allowed) {
+                if depth == DEPTH_LIMIT {
                     return Err(TreeError {
                         offset: at,
                         expected: "at most 16 levels of nodes",
                     });
                 }
+                if depth == 0 && (root_seen || length > 0) {
+                    return Err(TreeError {
+                        offset: at,
+                        expected: "one root node without a name",
+                    });
+                }
+                root_seen = true;
                 depth += 1;
                 properties_allowed = true;
                 offset += (length + 1).next_multiple_of(4);
@@ -178,10 +204,17 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, T
                     .iter()
                     .position(|byte| *byte == 0)
                     .map(|end| core::str::from_utf8(&name[..end]));
-                if !matches!(valid, Some(Ok(_))) {
+                let Some(Ok(name)) = valid else {
                     return Err(TreeError {
                         offset: offset + 4,
                         expected: "a name in the strings block",
+                    });
+                };
+                // The parser takes their size for granted.
+                if matches!(name, "#address-cells" | "#size-cells") && length != 4 {
+                    return Err(TreeError {
+                        offset,
+                        expected: "4 bytes for a number of cells",
                     });
                 }
                 offset += 8;
@@ -194,7 +227,7 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, T
                 offset += length.next_multiple_of(4);
             }
             NOP => gaps.push(at),
-            END if depth == 0 => return Ok(gaps),
+            END if depth == 0 && root_seen => return Ok(gaps),
             _ => {
                 return Err(TreeError {
                     offset: at,
@@ -203,6 +236,21 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, T
             }
         }
     }
+}
+
+/// The memory regions that a checked tree of a platform names.
+pub(crate) fn memory(platform: &Fdt<'_>) -> impl Iterator<Item = Range<u64>> {
+    let nodes = platform.find_all_nodes("/memory");
+    nodes.filter_map(FdtNode::reg).flatten().filter_map(|region| {
+        let start = region.starting_address as u64;
+        Some(start..start.checked_add(region.size? as u64)?)
+    })
+}
+
+/// The node `/chosen` of a checked tree of a platform.
+pub(crate) fn chosen<'tree, 'a>(platform: &'tree Fdt<'a>) -> Option<FdtNode<'tree, 'a>> {
+    // Not by `find_node`: it follows aliases, in a circle if they run in one.
+    platform.find_all_nodes("/chosen").next()
 }
 
 /// A string property without its NUL.

@@ -226,7 +226,8 @@ pub mod timer {
 
     /// Ticks a second, from the device tree (`/cpus/timebase-frequency`).
     pub fn frequency(tree: &Fdt<'_>) -> Option<u64> {
-        tree.find_node("/cpus")?
+        tree.find_all_nodes("/cpus")
+            .next()?
             .property("timebase-frequency")?
             .as_usize()
             .map(|ticks| ticks as u64)

@@ -62,6 +62,111 @@ fn errors_tell_offset_and_expectation() {
     );
 }
 
+/// The sample with another word in its header.
+fn with_word(at: usize, value: u32) -> Vec<u8> {
+    let mut bytes = sample();
+    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    bytes
+}
+
+fn refused(bytes: Vec<u8>) -> &'static str {
+    check(bytes).unwrap_err().expected
+}
+
+#[test]
+fn other_versions_of_the_format_are_refused() {
+    for (at, value) in [(20, 16), (20, 3), (24, 18)] {
+        assert_eq!(
+            refused(with_word(at, value)),
+            "a device tree compatible with version 17"
+        );
+    }
+    assert!(check(with_word(20, 18)).is_ok(), "one that is compatible with 17");
+}
+
+#[test]
+fn the_strings_stand_behind_the_structure() {
+    for place in [0, 40, 56] {
+        assert_eq!(
+            refused(with_word(12, place)),
+            "a strings block behind the structure block"
+        );
+    }
+}
+
+/// A tree of these structure words, whose strings block holds this name.
+fn tree_of(words: &[u32], name: &str) -> Vec<u8> {
+    let structure: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    let strings = 56 + structure.len() as u32;
+    let end = strings + name.len() as u32 + 1;
+    let header = [
+        0xd00d_feed,
+        end,
+        56,
+        strings,
+        40,
+        17,
+        16,
+        0,
+        name.len() as u32 + 1,
+        structure.len() as u32,
+    ];
+    let mut bytes: Vec<u8> = header.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+    bytes.extend([0; 16]);
+    bytes.extend(structure);
+    bytes.extend(name.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+#[test]
+fn a_tree_has_one_root_and_nothing_beside_it() {
+    let (begin, end, last) = (1, 2, 9);
+    assert!(check(tree_of(&[begin, 0, end, last], "x")).is_ok());
+    let without = refused(tree_of(&[last], "x"));
+    assert_eq!(without, "a known token, nodes closed before the end");
+    let two = refused(tree_of(&[begin, 0, end, begin, 0, end, last], "x"));
+    assert_eq!(two, "one root node without a name");
+    let named = refused(tree_of(&[begin, 0x6100_0000, end, last], "x"));
+    assert_eq!(named, "one root node without a name");
+}
+
+#[test]
+fn numbers_of_cells_have_four_bytes() {
+    let (begin, property, end, last) = (1, 3, 2, 9);
+    for name in ["#address-cells", "#size-cells"] {
+        assert!(check(tree_of(&[begin, 0, property, 4, 0, 2, end, last], name)).is_ok());
+        let short = refused(tree_of(&[begin, 0, property, 0, 0, end, last], name));
+        assert_eq!(short, "4 bytes for a number of cells");
+    }
+}
+
+#[test]
+fn memory_and_chosen_may_be_missing() {
+    let bytes = check(sample()).unwrap();
+    let tree = Fdt::new(&bytes).unwrap();
+    assert_eq!(crate::tree::memory(&tree).count(), 0);
+    assert!(crate::tree::chosen(&tree).is_none());
+    // An alias that is its own name: `/aliases` with the property `chosen` = "chosen".
+    let (aliases, chosen) = (*b"aliases\0", *b"chosen\0\0");
+    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (aliases, chosen) = (
+        [word(&aliases, 0), word(&aliases, 4)],
+        [word(&chosen, 0), word(&chosen, 4)],
+    );
+    let alias = [1, aliases[0], aliases[1], 3, 7, 0, chosen[0], chosen[1], 2];
+    let bytes = check(tree_of(&[&[1, 0], &alias[..], &[2, 9]].concat(), "chosen")).unwrap();
+    assert!(crate::tree::chosen(&Fdt::new(&bytes).unwrap()).is_none());
+    // A node for the memory that does not say where it is.
+    let bytes = check(tree_of(
+        &[1, 0, 1, u32::from_be_bytes(*b"memo"), 0x7279_0000, 2, 2, 9],
+        "x",
+    ))
+    .unwrap();
+    let tree = Fdt::new(&bytes).unwrap();
+    assert_eq!(crate::tree::memory(&tree).count(), 0);
+}
+
 #[test]
 fn nop_tokens_are_closed_gaps() {
     let sound = check(sample()).unwrap();
