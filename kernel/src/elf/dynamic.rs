@@ -88,6 +88,9 @@ pub(super) fn read(elf: &ElfFile<'_>, segments: &[Segment], purecap: bool, bytes
             _ => continue,
         }
         found.present = true;
+        if header.file_size() == 0 {
+            continue;
+        }
         let range = file_range(header.offset(), header.file_size(), bytes.len());
         let range = range.ok_or(ElfError::DynamicRange("the dynamic section"))?;
         for entry in bytes[range].chunks_exact(16) {

@@ -40,7 +40,7 @@ impl<'a> Sections<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Option<Sections<'a>>, ElfError> {
         let half = |offset: usize| u16::from_le_bytes([bytes[offset], bytes[offset + 1]]);
         let (offset, size, count) = (double(bytes, 40), half(58), half(60));
-        if count == 0 {
+        if count == 0 || offset == 0 {
             return Ok(None);
         }
         let error = || ElfError::Sections {
