@@ -536,7 +536,8 @@ impl Capability {
             return Err(Error::OutOfBounds { base, length });
         }
         let (derived, is_exact) = self.set_address(base).set_bounds(length);
-        if exact && !is_exact {
+        // Bits of `base` that bounds leave out would move them elsewhere.
+        if exact && (!is_exact || derived.base != base) {
             return Err(Error::Inexact { base, length });
         }
         if !derived.tag || derived.base < self.base || derived.top() > self.top() {

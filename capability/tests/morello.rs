@@ -135,6 +135,12 @@ fn restrict_names_what_is_wrong() {
             length: 0x10_0000
         })
     );
+    // Bits that bounds leave out would put them elsewhere.
+    let (wide, _) = Capability::ROOT.set_bounds(0x0101_2000_0000_0000);
+    let flagged = 0x0101_0101_0101_e8e8;
+    for parent in [Capability::ROOT, wide] {
+        assert!(parent.restrict(flagged, 3, none, true).is_err(), "{}", parent.decode());
+    }
     let (odd, _) = Capability::ROOT.set_address(0x10_0000).set_bounds(0x10_0000);
     assert_eq!(
         odd.restrict(0x10_0000, 0xf_ffff, none, false).map(|c| c.top()),
