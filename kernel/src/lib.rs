@@ -13,6 +13,8 @@ mod console;
 mod cvm;
 mod elf;
 mod fault;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hostcall;
 mod layout;
 mod loader;

@@ -1,0 +1,14 @@
+//! What the fuzz targets do with the bytes that the fuzzer makes up: one function each. A function that returns has found
+//! nothing; one that panics has found a bug.
+
+mod archive;
+mod capability;
+mod elf;
+mod hostcalls;
+mod manifest;
+
+pub use crate::archive::{archive, tree};
+pub use crate::capability::capability;
+pub use crate::elf::{elf, loader, program};
+pub use crate::hostcalls::hostcalls;
+pub use crate::manifest::{manifest, yaml};

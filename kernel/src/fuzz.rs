@@ -1,0 +1,325 @@
+//! What the fuzz targets call: the readers of somebody else's data, and a monitor that runs on the host's stand-in. What
+//! must hold of every input is asserted here; only a bug of the monitor panics.
+
+use crate::archive::Archive;
+use crate::cvm::Life;
+use crate::elf::Program;
+use crate::hostcall::{Next, dispatch};
+use crate::root::{Ledger, POOL};
+use crate::start::load;
+use crate::state::Monitor;
+use crate::thread::{State, ThreadId};
+use crate::{manifest, tree};
+use abi::Errno;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use arch::{Derivation, Frame, Register, Slot, stand_in};
+use capability::{Decoded, Permissions};
+use core::ops::Range;
+use fdt::Fdt;
+
+/// The memory that cVMs are made of.
+pub const POOL_RANGE: Range<u64> = 0x8040_0000..0x8080_0000;
+/// Ticks of the timer in a second.
+const FREQUENCY: u64 = 10_000_000;
+/// What the stand-in's memory holds where nobody has written.
+const UNTOUCHED: u8 = 0xaa;
+/// Bytes in front of and behind a cVM's memory that must stay untouched.
+const GUARD: u64 = 256;
+
+/// The regular files of an archive, when the monitor reads it.
+pub fn archive(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
+    let archive = Archive::check(bytes).ok()?;
+    let members: Vec<_> = archive.members().collect();
+    for member in &members {
+        assert!(archive.find(member.name).is_some(), "{:?} is not found", member.name);
+    }
+    Some(
+        members
+            .iter()
+            .map(|member| (member.name.to_string(), member.data))
+            .collect(),
+    )
+}
+
+/// Names of the cVMs and of the capfiles of an archive's manifest.
+///
+/// # Errors
+/// Why the monitor refuses archive or manifest.
+pub fn manifest(archive: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
+    let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
+    let plan = manifest::read(archive).map_err(|error| format!("{error}"))?;
+    let cvms = plan.cvms.into_iter().map(|cvm| cvm.name).collect();
+    Ok((cvms, plan.capfiles.into_iter().map(|capfile| capfile.name).collect()))
+}
+
+/// Whether the monitor accepts a program.
+///
+/// # Errors
+/// Why it does not.
+pub fn elf(bytes: &[u8]) -> Result<(), String> {
+    let mut program = Program::check(bytes).map_err(|error| format!("{error}"))?;
+    for segment in &program.segments {
+        assert!(bytes.get(segment.file.clone()).is_some(), "{segment:?}");
+        assert!(segment.file.len() as u64 <= segment.memory_size, "{segment:?}");
+        assert!(!(segment.writable && segment.executable), "{segment:?}");
+    }
+    let mut number = 0;
+    while let Some(relocation) = program.purecap.then(|| program.relocation(bytes, number)).flatten() {
+        relocation.unwrap_or_else(|error| panic!("checked, but {error}"));
+        number += 1;
+    }
+    // Only of a cVM that serves others is a handler asked for.
+    let _ = program.find_handler(bytes).map_err(|error| format!("{error}"));
+    Ok(())
+}
+
+/// Reads a platform's device tree as a boot does, and every node and property of it.
+pub fn tree(bytes: &[u8]) {
+    let _ = tree::used_size(bytes);
+    let Ok(checked) = tree::check(bytes.to_vec()) else {
+        return;
+    };
+    let again = tree::check(checked.clone());
+    assert_eq!(
+        again.as_ref(),
+        Ok(&checked),
+        "what was checked once is not changed again"
+    );
+    let Ok(platform) = Fdt::new(&checked) else { return };
+    for node in platform.all_nodes() {
+        let properties = node.properties().map(|property| property.value.len()).sum::<usize>();
+        assert!(properties <= bytes.len(), "{} bytes of properties", properties);
+        let _ = (
+            node.children().count(),
+            node.compatible().map(|names| names.all().count()),
+        );
+        let _ = node.reg().map(Iterator::count);
+    }
+    let _ = tree::memory(&platform).count();
+    if let Some(chosen) = tree::chosen(&platform) {
+        let arguments = chosen.property("bootargs");
+        let _ = arguments.and_then(|property| property.as_str().map(str::len));
+        let start = chosen.property("linux,initrd-start");
+        let _ = start.and_then(|property| tree::address(property.value));
+    }
+    let _ = (arch::timer::frequency(&platform), arch::platform(&platform));
+}
+
+/// What a cVM passes to a hostcall.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument {
+    /// A number.
+    Integer(u64),
+    /// A capability that the cVM makes of its data capability, if it has one that allows it: base, length, address and
+    /// permissions, whose letters are those of the printed form.
+    Capability(u64, u64, u64, Permissions),
+}
+
+/// Something that happens to a running monitor.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// The running cVM makes a hostcall.
+    Hostcall(u64, [Argument; 6]),
+    /// Ticks of the timer pass.
+    Time(u32),
+    /// A key of the console.
+    Key(u8),
+}
+
+/// Boots an archive on the stand-in and lets it do these steps. Returns how many hostcalls the monitor served; none when
+/// it refused the archive.
+///
+/// # Panics
+/// The monitor did what it must never do.
+pub fn boot(archive: &[u8], steps: &[Step]) -> Option<usize> {
+    // Memory, console and time of the stand-in belong to a thread: every run gets fresh ones.
+    std::thread::scope(|scope| scope.spawn(|| run(archive, steps)).join()).unwrap_or_else(|_| panic!("see above"))
+}
+
+fn run(archive: &[u8], steps: &[Step]) -> Option<usize> {
+    let archive = Box::into_raw(Box::<[u8]>::from(archive));
+    // SAFETY: the box is taken back below, when the monitor, the only one to keep this reference, is gone.
+    let served = within(unsafe { &*archive }, steps);
+    // SAFETY: this is the box from above, and nobody refers to it any more.
+    drop(unsafe { Box::from_raw(archive) });
+    served
+}
+
+fn within(archive: &'static [u8], steps: &[Step]) -> Option<usize> {
+    let mut ledger = Ledger::new(arch::root());
+    let permissions = arch::service_stack_permissions() | arch::code_permissions();
+    let root = (Ledger::ROOT, arch::root());
+    let pool = ledger.derive(&POOL, root, ("pool", "fuzz"), POOL_RANGE, permissions);
+    let pool = pool.unwrap_or_else(|error| panic!("{error}"));
+    let mut monitor = load(archive, ledger, (pool, POOL_RANGE), FREQUENCY).ok()?;
+    monitor.start_waiting(arch::timer::now());
+    let mut served = 0;
+    finish_loading(&mut monitor);
+    check(&monitor);
+    for step in steps {
+        match *step {
+            Step::Hostcall(number, arguments) => {
+                if !hostcall(&mut monitor, number, arguments) {
+                    break;
+                }
+                served += 1;
+            }
+            Step::Time(ticks) => {
+                stand_in::advance(ticks.into());
+                monitor.due(arch::timer::now());
+            }
+            Step::Key(key) => {
+                stand_in::type_input(&[key]);
+                monitor.service_devices();
+            }
+        }
+        check(&monitor);
+    }
+    check_memory(&monitor);
+    Some(served)
+}
+
+/// Carries out every load that has begun; nobody runs meanwhile.
+fn finish_loading(monitor: &mut Monitor) {
+    for (cvm, thread) in monitor.cvms.iter_mut().zip(&monitor.scheduler.threads) {
+        while cvm.loading.is_some() {
+            cvm.load(thread.frame)
+                .unwrap_or_else(|error| panic!("{} was placed, but {error}", cvm.spec.name));
+        }
+    }
+}
+
+/// Lets the next cVM make a hostcall; false when there is none any more.
+fn hostcall(monitor: &mut Monitor, number: u64, arguments: [Argument; 6]) -> bool {
+    let stays = |state| matches!(state, State::Reading(_) | State::Serving | State::Stopped);
+    if monitor.scheduler.threads.iter().all(|thread| stays(thread.state)) {
+        // Nobody but a key can wake those who wait; who waits for calls that nobody can make any more stays.
+        stand_in::type_input(b"\n");
+        monitor.service_devices();
+        let restarts = |life| matches!(life, Life::Restarting { .. });
+        let over = monitor.scheduler.threads.iter().all(|thread| stays(thread.state));
+        if over && !monitor.cvms.iter().any(|cvm| restarts(cvm.life)) {
+            return false;
+        }
+    }
+    let frame = monitor.next();
+    let thread = monitor.scheduler.current().expect("somebody runs");
+    frame.set_hostcall(number, [0; 6]);
+    for (index, argument) in arguments.into_iter().enumerate() {
+        pass(frame, index, argument);
+    }
+    if dispatch(monitor, thread, frame) == Next::Return {
+        let result = frame.argument(0);
+        let negative = result as i64;
+        assert!(
+            !(-4095..0).contains(&negative) || Errno::from_result(result).is_some(),
+            "hostcall {number} returned the unknown error {negative}"
+        );
+    }
+    true
+}
+
+/// Puts an argument into its register.
+fn pass(frame: &Frame, index: usize, argument: Argument) {
+    match argument {
+        Argument::Integer(value) => frame.set_argument(index, Register::Integer(value)),
+        Argument::Capability(base, length, address, permissions) => {
+            let slot = Slot::null();
+            let request = Derivation {
+                base,
+                length,
+                permissions: permissions & frame.data().decoded().permissions,
+                address,
+            };
+            match slot.derive(frame.data(), &request) {
+                Ok(()) => frame.set_argument(index, Register::Capability(&slot)),
+                Err(_) => frame.set_argument(index, Register::Integer(address)),
+            }
+        }
+    }
+}
+
+fn covers(range: &Range<u64>, what: &Decoded) -> bool {
+    what.base >= range.start && what.top <= u128::from(range.end)
+}
+
+/// Whether a cVM may hold a capability: over its own memory and that of the cVMs within, or over a capfile.
+fn may_hold(monitor: &Monitor, cvm: usize, what: &Decoded) -> bool {
+    let capfile = |capability: &Slot| what.is_subset_of(&capability.decoded());
+    covers(&monitor.cvms[cvm].bounds, what) || monitor.capfiles.iter().any(|file| capfile(&file.capability))
+}
+
+/// Whether what a handler holds was lent to it: local, and from whom its call came, however far.
+fn may_borrow(monitor: &Monitor, thread: ThreadId, what: &Decoded) -> bool {
+    let client = monitor.served_by(thread);
+    client.is_some() && !what.permissions.contains(Permissions::GLOBAL) && {
+        let clients =
+            |server: usize| (0..monitor.cvms.len()).filter(move |id| monitor.cvms[*id].spec.server == Some(server));
+        let mut found: Vec<usize> = client.into_iter().collect();
+        let mut next = 0;
+        while let Some(client) = found.get(next).copied() {
+            found.extend(clients(client));
+            next += 1;
+        }
+        found.into_iter().any(|id| may_hold(monitor, id, what))
+    }
+}
+
+/// Whatever a cVM holds in registers is its own or lent to it.
+fn check(monitor: &Monitor) {
+    for (number, thread) in monitor.scheduler.threads.iter().enumerate() {
+        let cvm = &monitor.cvms[thread.cvm];
+        for (register, what) in thread.frame.registers().filter(|(_, what)| what.tag) {
+            let allowed = may_hold(monitor, cvm.id, &what) || may_borrow(monitor, number, &what);
+            assert!(
+                allowed,
+                "{}: {register} holds {what}, its memory is {:x?}",
+                cvm.spec.name, cvm.bounds
+            );
+        }
+    }
+}
+
+/// Whatever a cVM has in memory is its own, memory that is nobody's was never written, and no two cVMs share any but as
+/// one lies within the other.
+fn check_memory(monitor: &Monitor) {
+    for cvm in &monitor.cvms {
+        let memory = cvm.memory();
+        let name = &cvm.spec.name;
+        assert!(
+            memory.start >= POOL_RANGE.start && memory.end <= POOL_RANGE.end,
+            "{name}: {memory:x?}"
+        );
+        for address in memory.clone().step_by(16) {
+            let Some(what) = stand_in::capability(address) else {
+                continue;
+            };
+            assert!(
+                may_hold(monitor, cvm.id, &what),
+                "{name}: {what} at {address:#x}, its memory is {:x?}",
+                cvm.bounds
+            );
+        }
+        for other in monitor.cvms.iter().filter(|other| other.id != cvm.id) {
+            let other = other.memory();
+            assert!(
+                other.end <= memory.start || memory.end <= other.start,
+                "{name}: {memory:x?} and {other:x?}"
+            );
+        }
+        for guard in [memory.start - GUARD..memory.start, memory.end..memory.end + GUARD] {
+            let apart = |other: &Range<u64>| guard.end <= other.start || other.end <= guard.start;
+            let cvms = monitor.cvms.iter().map(|other| other.memory());
+            let files = monitor.capfiles.iter().map(|file| file.capability.decoded());
+            let files = files.map(|what| what.base..(what.top as u64).next_multiple_of(crate::elf::PAGE));
+            let bytes = stand_in::memory(guard.start, GUARD as usize);
+            assert!(
+                !cvms.chain(files).all(|other| apart(&other)) || bytes.iter().all(|byte| *byte == UNTOUCHED),
+                "{name}: {guard:x?} was written"
+            );
+        }
+    }
+}
