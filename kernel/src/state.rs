@@ -202,10 +202,9 @@ impl Monitor {
     /// What comes before the current thread runs: the end of its cVM, when a server has answered its exit; a step of its
     /// load in its time, when it is not loaded yet, then what has become due meanwhile.
     fn prepare(&mut self, frame: &'static Frame) -> bool {
-        let Some(thread) = self.scheduler.current() else {
+        let (Some(thread), Some(id)) = (self.scheduler.current(), self.current()) else {
             return false;
         };
-        let id = self.scheduler.threads[thread].cvm;
         if let Some(code) = self.scheduler.threads[thread].exiting.take() {
             self.end(id, End::Exited(code), arch::timer::now());
             return true;

@@ -598,3 +598,21 @@ fn a_server_without_handler_is_refused() {
                     expected a cVM that can serve hostcalls";
     assert!(text.ends_with(expected), "{text}");
 }
+
+#[test]
+fn a_server_within_another_cvm_serves_only_those_within_it_too() {
+    let file = |more: &str| {
+        cvms(&[
+            "name: a, runtime: x",
+            "name: b, runtime: y, callback_out: a, within: a",
+            &format!("name: c, runtime: z, callback_out: b{more}"),
+        ])
+    };
+    assert_eq!(
+        message(&file("")),
+        "x.yaml:4:39: error: cVM c: callback_out: \"b\": leads to b, which lies within a; expected the same of this cVM"
+    );
+    for layer in [", within: a", ", within: b"] {
+        assert!(messages(&file(layer)).is_empty());
+    }
+}

@@ -35,6 +35,7 @@ pub(super) fn relate(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
     if complaints.is_empty() {
         for (index, outer) in outers.iter().enumerate() {
             check_outer(cvms, &servers, *outer, index, &mut complaints);
+            check_strangers(cvms, &servers, &outers, index, &mut complaints);
             check_wait(cvms, &servers, index, &mut complaints);
             check_service(cvms, &servers, index, &mut complaints);
             check_callback_in(cvms, &servers, index, &mut complaints);
@@ -226,6 +227,33 @@ fn check_outer(
         problem: format!("it lies within {outer}; expected {outer}, or a cVM whose own hostcalls lead to {outer}"),
         fatal: true,
     });
+}
+
+/// Who reaches a server's memory reaches what the server is lent, and could keep it: it has to reach the lender's memory
+/// anyway.
+fn check_strangers(
+    cvms: &[Draft],
+    servers: &[Option<usize>],
+    outers: &[Option<usize>],
+    index: usize,
+    complaints: &mut Vec<Complaint>,
+) {
+    let around = way(outers, index);
+    for server in way(servers, index) {
+        let mut reaching = way(outers, server).into_iter();
+        let Some(stranger) = reaching.find(|outer| *outer != index && !around.contains(outer)) else {
+            continue;
+        };
+        let (server, outer) = (cvms[server].name(), cvms[stranger].name());
+        complaints.push(Complaint {
+            cvm: index,
+            position: cvms[index].config.callback_position,
+            key: "callback_out",
+            value: servers[index].map(|served| cvms[served].name().to_owned()),
+            problem: format!("leads to {server}, which lies within {outer}; expected the same of this cVM"),
+            fatal: true,
+        });
+    }
 }
 
 /// A cVM that the rest of the list waits for must be able to end before the rest is started.
