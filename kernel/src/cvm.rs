@@ -6,7 +6,7 @@ use crate::layout::Layout;
 use crate::loader::{self, Load, Place, Source};
 use crate::manifest::CvmSpec;
 use crate::root::{CarveError, EntryId, Ledger, POOL};
-use abi::{Errno, FaultKind};
+use abi::{Errno, FaultKind, Hostcall};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -103,7 +103,7 @@ pub(crate) struct Cvm {
     pub(crate) id: usize,
     pub(crate) spec: CvmSpec,
     pub(crate) elf: &'static [u8],
-    pub(crate) program: Program,
+    pub(crate) program: &'static Program,
     pub(crate) layout: Layout,
     pub(crate) place: Place,
     /// Its memory and that of the cVMs within, physical.
@@ -116,6 +116,9 @@ pub(crate) struct Cvm {
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
     pub(crate) hostcalls: u64,
+    /// The hostcalls that the monitor serves it without more ado, bit n = number n: its manifest allows them, and no
+    /// other cVM serves it.
+    pub(crate) direct: u64,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -129,7 +132,7 @@ impl Cvm {
         id: usize,
         spec: CvmSpec,
         elf: &'static [u8],
-        program: Program,
+        program: &'static Program,
         layout: Layout,
         bounds: Range<u64>,
     ) -> Cvm {
@@ -141,7 +144,11 @@ impl Cvm {
             arch::address_base(base)
         };
         let place = Place { base, seen };
+        let direct = Hostcall::ALL
+            .iter()
+            .filter(|hostcall| spec.server.is_none() && spec.allows(**hostcall));
         Cvm {
+            direct: direct.map(|hostcall| 1 << *hostcall as u64).sum(),
             id,
             block: loader::start_block(id, &spec, &layout, place),
             spec,
@@ -314,7 +321,7 @@ impl Cvm {
         let Some(load) = &mut self.loading else { return Ok(()) };
         let source = Source {
             elf: self.elf,
-            program: &self.program,
+            program: self.program,
             layout: &self.layout,
             block: &self.block,
             authority: &self.authority,

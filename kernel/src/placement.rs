@@ -8,6 +8,7 @@ use crate::layout::{self, Layout, LayoutError, Request};
 use crate::loader;
 use crate::manifest::CvmSpec;
 use crate::pool::Pool;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -21,7 +22,7 @@ const REGION_LIMIT: u64 = 1 << 40;
 /// A cVM whose program is checked and planned.
 struct Planned {
     elf: &'static [u8],
-    program: Program,
+    program: &'static Program,
     layout: Layout,
     /// What its capabilities cover, in bytes.
     size: u64,
@@ -47,7 +48,8 @@ fn wrong(spec: &CvmSpec, why: &dyn fmt::Display) -> String {
     refused(spec, format_args!("{}: {why}", spec.runtime))
 }
 
-/// Checks and plans all cVMs, and takes their memory from the pool. cVMs of one program share its bytes.
+/// Checks and plans all cVMs, and takes their memory from the pool. cVMs of one program share its bytes and what was found in
+/// them.
 ///
 /// # Errors
 /// A message that names the cVM, the key and what was expected.
@@ -85,18 +87,22 @@ fn plan(
     elf_of: &impl Fn(&str) -> &'static [u8],
 ) -> Result<Planned, String> {
     let spec = &specs[id];
-    let known = specs[..id].iter().position(|other| other.runtime == spec.runtime);
-    let (elf, mut program) = match known {
-        Some(other) => (before[other].elf, before[other].program.clone()),
+    let serves = specs.iter().any(|other| other.server == Some(id));
+    let same = specs[..id].iter().position(|other| other.runtime == spec.runtime);
+    let same = same.map(|other| &before[other]);
+    let elf = same.map_or_else(|| elf_of(&spec.runtime), |other| other.elf);
+    let known = same.map(|other| other.program);
+    let program = match known.filter(|program| !serves || program.handler.is_some()) {
+        Some(program) => program,
         None => {
-            let elf = elf_of(&spec.runtime);
-            (elf, Program::check(elf).map_err(|error| wrong(spec, &error))?)
+            let mut program = Program::check(elf).map_err(|error| wrong(spec, &error))?;
+            if serves {
+                program.find_handler(elf).map_err(|error| wrong(spec, &error))?;
+            }
+            // It is needed as long as the monitor runs.
+            Box::leak(Box::new(program))
         }
     };
-    let serves = specs.iter().any(|other| other.server == Some(id));
-    if serves && program.handler.is_none() {
-        program.find_handler(elf).map_err(|error| wrong(spec, &error))?;
-    }
     let outer = specs.iter().any(|other| other.within == Some(id));
     if outer && program.purecap {
         return Err(wrong(
@@ -118,7 +124,7 @@ fn plan(
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),
     };
-    let layout = layout::plan(&program, &request).map_err(|error| wrong(spec, &error))?;
+    let layout = layout::plan(program, &request).map_err(|error| wrong(spec, &error))?;
     let (size, alignment) = region(layout.size);
     Ok(Planned {
         elf,
