@@ -151,10 +151,14 @@ struct Code {
 /// addresses are as linked; otherwise the layout may align the start.
 fn code_bounds(program: &Program, linked: bool) -> Result<Code, LayoutError> {
     let Range { start, end } = program.code;
-    let below = program.writable().map(|(_, part)| part.end).filter(|at| *at <= start);
-    let below = below.max();
-    let above = program.writable().map(|(_, part)| part.start).filter(|at| *at >= end);
-    let above = above.min().unwrap_or(u64::MAX);
+    let (mut below, mut above) = (None, u64::MAX);
+    for (_, part) in program.writable() {
+        if part.end <= start {
+            below = below.max(Some(part.end));
+        } else if part.start >= end {
+            above = above.min(part.start);
+        }
+    }
     let room_before = below.map_or(u64::MAX, |below| start - below);
     let (mut before, mut top) = (0, end);
     loop {

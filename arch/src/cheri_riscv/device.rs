@@ -14,16 +14,13 @@ pub fn window(device: Device) -> &'static Slot {
     &WINDOWS[device as usize]
 }
 
-/// The device with this `compatible` string, and the bytes that the monitor needs of it.
-fn known(compatible: &[u8]) -> Option<(Device, u64)> {
-    match compatible {
-        b"ns16550a" => Some((Device::Console, 0x100)),
-        b"riscv,clint0" => Some((Device::Timer, 0x1_0000)),
-        b"riscv,plic0" => Some((Device::InterruptController, 0x20_1000)),
-        b"sifive,test0" => Some((Device::Power, 0x1000)),
-        _ => None,
-    }
-}
+/// `compatible` strings of the devices and the bytes that the monitor needs of each.
+const KNOWN: [(&str, Device, u64); 4] = [
+    ("ns16550a", Device::Console, 0x100),
+    ("riscv,clint0", Device::Timer, 0x1_0000),
+    ("riscv,plic0", Device::InterruptController, 0x20_1000),
+    ("sifive,test0", Device::Power, 0x1000),
+];
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
 pub const USUAL_WINDOWS: [Window; 2] = [
@@ -52,7 +49,8 @@ pub fn platform(tree: &Fdt<'_>) -> Platform {
                 _ => {}
             }
         }
-        let Some((device, size)) = compatible.split(|byte| *byte == 0).find_map(known) else {
+        let known = |name: &[u8]| KNOWN.iter().find(|(known, ..)| known.as_bytes() == name);
+        let Some(&(_, device, size)) = compatible.split(|byte| *byte == 0).find_map(known) else {
             continue;
         };
         let window = &mut platform.windows[device as usize];

@@ -42,13 +42,15 @@ enum Kind {
 impl Kind {
     /// What has this `compatible` string.
     fn of(compatible: &[u8]) -> Option<Kind> {
-        match compatible {
-            b"arm,pl011" => Some(Kind::Uart),
-            b"arm,cortex-a15-gic" | b"arm,gic-400" => Some(Kind::GicV2),
-            b"arm,gic-v3" => Some(Kind::GicV3),
-            b"arm,armv8-timer" => Some(Kind::Timer),
-            _ => None,
-        }
+        const KNOWN: [(&str, Kind); 5] = [
+            ("arm,pl011", Kind::Uart),
+            ("arm,cortex-a15-gic", Kind::GicV2),
+            ("arm,gic-400", Kind::GicV2),
+            ("arm,gic-v3", Kind::GicV3),
+            ("arm,armv8-timer", Kind::Timer),
+        ];
+        let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
+        known.map(|(_, kind)| *kind)
     }
 
     /// Its devices, one for each of its first register regions, with the bytes that the monitor needs of it.
