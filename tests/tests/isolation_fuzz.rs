@@ -1,6 +1,6 @@
 //! The isolation fuzzer in short, and that it finds what it looks for.
 
-use capability::Decoded;
+use capability::{Decoded, Permissions};
 use tests::fuzz::{Campaign, Finding, Kind, Layout, Setup};
 use tests::{Board, Platform, on_machine};
 
@@ -14,11 +14,15 @@ on_machine!(
     a_write_to_the_text_of_the_monitor_is_found,
     a_lost_register_of_a_neighbour_is_found,
     authority_over_everything_is_found_in_the_monitor,
+    more_than_a_purecap_program_was_given_is_found,
+    what_a_server_keeps_of_a_call_is_found,
     a_case_does_the_same_every_time,
 );
 
 /// A third of the instructions that CI runs.
 const SHORT: u64 = 3_400_000;
+/// Instructions of each kind of image at least.
+const LEAST: u64 = 50_000;
 /// A register that no hostcall and no convention changes, and that programs like to use.
 const REGISTER: u8 = 19;
 
@@ -28,13 +32,14 @@ fn hybrid(platform: Platform) -> Setup {
 
 fn no_random_program_gets_out_of_its_cvm(platform: Platform) {
     for (index, (kind, share)) in Kind::ALL.iter().enumerate() {
-        let mut campaign = Campaign::new(Setup::boot(platform, *kind), 20 + index as u64);
-        if let Err(finding) = campaign.run(0, SHORT / 1000 * share) {
+        let instructions = (SHORT / 1000 * share).max(LEAST);
+        let mut campaign = Campaign::new(Setup::boot(platform, *kind), 20 + index as u64, 0);
+        if let Err(finding) = campaign.run(instructions) {
             panic!("{finding}");
         }
         let tally = &campaign.tally;
         assert!(
-            tally.coverage.len() > 50 && tally.faults > 20,
+            tally.coverage.len() > 50 && tally.faults > 100,
             "programs that do next to nothing: {tally:?}"
         );
     }
@@ -43,7 +48,7 @@ fn no_random_program_gets_out_of_its_cvm(platform: Platform) {
 /// What the fuzzer finds on a board with this bug.
 fn find(mut setup: Setup, bug: impl Fn(&mut Board, &Layout) + 'static) -> Finding {
     setup.plant(bug);
-    let found = Campaign::new(setup, 7).run(0, 2_000_000);
+    let found = Campaign::new(setup, 7, 0).run(2_000_000);
     *found.expect_err("the bug is not found")
 }
 
@@ -93,7 +98,7 @@ fn a_store_to_a_neighbour_is_found_and_reduced(platform: Platform) {
 fn a_secret_that_is_read_is_found(platform: Platform) {
     let mut setup = hybrid(platform);
     let mut allowed = victim(&setup.layout);
-    allowed.permissions = capability::Permissions::GLOBAL | capability::Permissions::LOAD;
+    allowed.permissions = Permissions::GLOBAL | Permissions::LOAD;
     setup.layout.subject.authority.push(allowed);
     let finding = find(setup, move |board, layout| {
         let memory = layout.neighbours[0].memory.clone();
@@ -163,9 +168,40 @@ fn authority_over_everything_is_found_in_the_monitor(platform: Platform) {
     expect(&finding, "saved register of victim at ", 1);
 }
 
+fn more_than_a_purecap_program_was_given_is_found(platform: Platform) {
+    let finding = find(Setup::boot(platform, Kind::Purecap), |board, layout| {
+        let memory = layout.subject.memory.clone();
+        let whole = Decoded {
+            base: memory.start,
+            top: memory.end.into(),
+            address: memory.start,
+            permissions: Permissions::GLOBAL | Permissions::LOAD,
+            ..victim(layout)
+        };
+        board.plant_in_register(0, REGISTER, &whole);
+    });
+    expect(&finding, "register c19 of fuzz holds", 1);
+}
+
+fn what_a_server_keeps_of_a_call_is_found(platform: Platform) {
+    let finding = find(Setup::boot(platform, Kind::Served), |board, layout| {
+        let server = layout.neighbours.last().unwrap();
+        let memory = layout.subject.memory.clone();
+        let lent = Decoded {
+            base: memory.start,
+            top: (memory.start + 64).into(),
+            address: memory.start,
+            permissions: Permissions::LOAD | Permissions::STORE,
+            ..victim(layout)
+        };
+        board.plant(server.service_stack.end - 32, &lent);
+    });
+    expect(&finding, "service stack of server at ", 8);
+}
+
 fn a_case_does_the_same_every_time(platform: Platform) {
     let run = || {
-        let mut campaign = Campaign::new(hybrid(platform), 99);
+        let mut campaign = Campaign::new(hybrid(platform), 99, 0);
         for number in [3, 4, 5, 3, 4, 5] {
             campaign.run_case(number).unwrap_or_else(|finding| panic!("{finding}"));
         }

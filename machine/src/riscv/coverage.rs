@@ -1,9 +1,10 @@
 //! How often each instruction was executed in user mode, in a range of addresses. Off, it costs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::board::Board;
+use super::decode::decode32;
 use super::disassemble::mnemonic;
 use super::hart::{Hart, Privilege};
 use super::operation::Kind;
@@ -25,6 +26,23 @@ impl Coverage {
         let entry = &mut self.counts[kind as usize];
         *entry = (kind, entry.1 + 1);
     }
+}
+
+/// The mnemonic of every 32-bit instruction that the machine knows, found by decoding all of them that differ in more than
+/// operands.
+pub fn mnemonics() -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    for fixed in 0..1u32 << 15 {
+        let (opcode, funct3, funct7) = (fixed & 31, fixed >> 5 & 7, fixed >> 8);
+        for rs2 in 0..32 {
+            // Where a destination selects something, these are its values.
+            for rd in [0, 1, 3, 4, 8, 12, 16, 24] {
+                let word = funct7 << 25 | rs2 << 20 | funct3 << 12 | rd << 7 | opcode << 2 | 3;
+                found.extend([false, true].map(|mode| mnemonic(decode32(word, mode).kind)));
+            }
+        }
+    }
+    found
 }
 
 impl Board {
@@ -54,5 +72,31 @@ impl Board {
             }
         }
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mnemonics;
+
+    #[test]
+    fn every_mnemonic_is_found() {
+        let found = mnemonics();
+        for name in [
+            "illegal",
+            "mret",
+            "wfi",
+            "sfence.vma",
+            "lr",
+            "sc (conditional)",
+            "amo",
+            "cinvoke",
+            "clc",
+            "sd",
+            "jalr.pcc",
+        ] {
+            assert!(found.contains(name), "{name} is not in {found:?}");
+        }
+        assert!(found.len() > 120, "{}", found.len());
     }
 }

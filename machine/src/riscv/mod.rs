@@ -46,6 +46,7 @@ use std::time::Instant;
 
 pub use crate::cli::Isa;
 pub use board::{Board, BuildError, Config, Until};
+pub use coverage::mnemonics;
 pub use disassemble::disassemble;
 pub use hart::{Privilege, special};
 pub use snapshot::Snapshot;

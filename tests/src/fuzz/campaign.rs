@@ -1,13 +1,13 @@
 //! Case after case until enough instructions have been executed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use machine::{Stop, morello, riscv};
 use tools::Architecture;
 
 use super::board::decode;
-use super::case::{Case, Mode, nop};
+use super::case::{Case, Mode, instruction, nop};
 use super::check::Ending;
 use super::random::Random;
 use super::reduce::reduce;
@@ -15,7 +15,7 @@ use super::setup::{Kind, Setup};
 use crate::platform::Platform;
 
 /// Instructions of the fuzzed cVM in one run.
-const BUDGET: u64 = 1000;
+const BUDGET: u64 = 3000;
 /// Instructions in one run, those of the monitor and of the neighbours included.
 const WHOLE_BUDGET: u64 = 100_000;
 /// Instructions between two looks at what goes on.
@@ -24,18 +24,19 @@ const STEP: u64 = 200;
 const PATIENCE: u64 = 5000;
 /// Instructions in the monitor after which it will never come back.
 const STUCK: u64 = 20_000_000;
-/// Times that a program is run again with the instruction that ended it taken out.
-const REPAIRS: usize = 12;
+/// Times that a program is run again with another instruction in place of the one that ended it; in the second half of them
+/// it is one that does nothing.
+const REPAIRS: usize = 16;
 
 /// Percentage of the faults that the monitor deals with to the end; the others are looked at as soon as it has begun.
-const HANDLED: u64 = 15;
+const HANDLED: u64 = 10;
 
 /// What was done.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Cases.
     pub cases: u64,
-    /// Runs: a case is run again with the faulting instruction taken out.
+    /// Runs: a case is run again with another instruction in place of the one that faulted.
     pub runs: u64,
     /// Runs that ended in a fault.
     pub faults: u64,
@@ -66,8 +67,18 @@ pub struct Campaign {
     /// The booted image.
     pub setup: Setup,
     seed: u64,
+    /// Number of the next case.
+    next: u64,
     /// What was done so far.
     pub tally: Tally,
+}
+
+/// What the machine calls the instructions that it knows on a platform.
+pub fn known(platform: Platform) -> BTreeSet<&'static str> {
+    match platform.arch() {
+        Architecture::CheriRiscv => riscv::mnemonics(),
+        Architecture::Morello => morello::encodings().map(|encoding| encoding.name).collect(),
+    }
 }
 
 /// What came of one run.
@@ -77,24 +88,24 @@ struct Run {
 }
 
 impl Campaign {
-    /// Nothing done yet.
-    pub fn new(setup: Setup, seed: u64) -> Campaign {
+    /// Nothing done yet; the first case has the number `next`.
+    pub fn new(setup: Setup, seed: u64, next: u64) -> Campaign {
         Campaign {
             setup,
             seed,
+            next,
             tally: Tally::default(),
         }
     }
 
-    /// Runs cases, from number `first` on, until the fuzzed cVM has executed this many instructions or something is found.
+    /// Runs cases until the fuzzed cVM has executed this many instructions in all, or something is found.
     ///
     /// # Errors
     /// The finding, reduced.
-    pub fn run(&mut self, first: u64, instructions: u64) -> Result<(), Box<Finding>> {
-        let mut number = first;
+    pub fn run(&mut self, instructions: u64) -> Result<(), Box<Finding>> {
         while self.tally.instructions < instructions {
-            self.run_case(number)?;
-            number += 1;
+            self.next += 1;
+            self.run_case(self.next - 1)?;
         }
         self.tally.coverage = self.setup.board.coverage();
         Ok(())
@@ -108,7 +119,7 @@ impl Campaign {
         let mut random = Random::new(&[self.seed, number]);
         let mut case = Case::random(&self.setup.sources, &mut random);
         self.tally.cases += 1;
-        for _ in 0..=REPAIRS {
+        for attempt in 0..=REPAIRS {
             case.handled = case.restarts || random.chance(HANDLED);
             let (run, violations) = self.try_case(&case);
             if !violations.is_empty() {
@@ -119,9 +130,11 @@ impl Campaign {
                 let index = usize::try_from(address.checked_sub(text)? / 4).ok()?;
                 case.words.get_mut(index)
             });
+            let arch = self.setup.platform.arch();
             match culprit {
-                Some(word) if *word != nop(self.setup.platform.arch()) => *word = nop(self.setup.platform.arch()),
-                _ => break,
+                Some(word) if attempt >= REPAIRS / 2 => *word = nop(arch),
+                Some(word) => *word = instruction(arch, &mut random),
+                None => break,
             }
         }
         Ok(())

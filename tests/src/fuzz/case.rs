@@ -115,7 +115,7 @@ impl Case {
 }
 
 /// The jump from word `from` to the first one.
-fn back(arch: Architecture, from: usize) -> u32 {
+pub(super) fn back(arch: Architecture, from: usize) -> u32 {
     let distance = from as i32 * -4;
     match arch {
         Architecture::CheriRiscv => riscv::jump(0, distance),
@@ -123,7 +123,8 @@ fn back(arch: Architecture, from: usize) -> u32 {
     }
 }
 
-fn instruction(arch: Architecture, random: &mut Random) -> u32 {
+/// One random instruction.
+pub(super) fn instruction(arch: Architecture, random: &mut Random) -> u32 {
     match arch {
         Architecture::CheriRiscv => riscv::instruction(random),
         Architecture::Morello => morello::instruction(random),

@@ -19,6 +19,6 @@ mod riscv;
 mod seeds;
 mod setup;
 
-pub use campaign::{Campaign, Finding, Tally};
+pub use campaign::{Campaign, Finding, Tally, known};
 pub use case::{Case, Mode};
 pub use setup::{Kind, Layout, Setup};

@@ -8,6 +8,7 @@ use abi::hostcall::HANDLER;
 use tools::Architecture;
 use tools::elf::synthesis::Elf;
 
+use super::case::back;
 use super::random::Random;
 
 /// Words that a neighbour keeps secret: in its memory, in its registers, and on Morello in vector registers.
@@ -84,9 +85,11 @@ pub(super) fn neighbour(arch: Architecture, which: Neighbour) -> Vec<u8> {
     elf.to_bytes()
 }
 
-/// The cVM whose text the fuzzer replaces. What it has of its own, and has again after a restart, spins.
+/// The cVM whose text the fuzzer replaces. What it has of its own spins at the start, and comes back to the start from
+/// everywhere else: so does a program that leaves its end behind.
 pub(super) fn subject(arch: Architecture, purecap: bool) -> Vec<u8> {
-    let mut elf = program(arch, &[spin(arch); 1024]);
+    let words: Vec<u32> = (0..1024).map(|index| back(arch, index)).collect();
+    let mut elf = program(arch, &words);
     if purecap {
         elf.flags = match arch {
             Architecture::CheriRiscv => 0x3_0000, // EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE
@@ -103,14 +106,6 @@ pub(super) fn subject(arch: Architecture, purecap: bool) -> Vec<u8> {
 fn program(arch: Architecture, words: &[u32]) -> Elf {
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     Elf::program(arch, &code)
-}
-
-/// A jump to itself.
-pub(super) fn spin(arch: Architecture) -> u32 {
-    match arch {
-        Architecture::CheriRiscv => 0x0000_006f,
-        Architecture::Morello => 0x1400_0000,
-    }
 }
 
 fn riscv(which: Neighbour) -> Vec<u32> {

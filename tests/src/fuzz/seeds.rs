@@ -7,6 +7,9 @@ use tools::Architecture;
 use super::board::{Derivation, Raw, decode, derive, integer};
 use super::random::Random;
 
+/// Instructions of a program, roughly.
+const PROGRAM: u64 = 64;
+
 /// What seeds are made from.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
@@ -80,7 +83,8 @@ impl Sources {
             (start, 1 + random.below(256))
         };
         let address = if executable {
-            first + 4 * random.below(length / 4)
+            let instructions = if random.chance(90) { PROGRAM } else { length / 4 };
+            first + 4 * random.below(instructions)
         } else if kind < 12 {
             self.own_address(random)
         } else {

@@ -25,7 +25,7 @@ pub(super) const SUBJECT: &str = "fuzz";
 /// Bytes of a page, and most bytes of a program.
 const PAGE: u64 = 4096;
 /// Bytes of RAM: as few as the image takes, for the sake of the snapshot.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 32 << 20;
 /// Most instructions until the fuzzed cVM starts.
 const BOOT: u64 = 200_000_000;
 
@@ -45,10 +45,10 @@ pub enum Kind {
 impl Kind {
     /// All of them, with the share of a campaign's instructions in thousandths. Reports cost a lot.
     pub const ALL: [(Kind, u64); 4] = [
-        (Kind::Hybrid, 548),
+        (Kind::Hybrid, 649),
         (Kind::Purecap, 300),
-        (Kind::Served, 150),
-        (Kind::Talkative, 2),
+        (Kind::Served, 50),
+        (Kind::Talkative, 1),
     ];
 }
 
