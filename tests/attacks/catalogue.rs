@@ -94,7 +94,7 @@ pub(crate) enum Fate {
 
 impl Expected {
     /// On this platform.
-    pub fn on(&self, platform: Platform) -> Fate {
+    pub(crate) fn on(&self, platform: Platform) -> Fate {
         match platform.arch() {
             Architecture::Morello => self.morello,
             Architecture::CheriRiscv if platform.relocates() => self.v8,
@@ -112,7 +112,7 @@ impl Expected {
     }
 
     /// On ISAv9, ISAv8 and Morello.
-    pub fn all(&self) -> [Fate; 3] {
+    pub(crate) fn all(&self) -> [Fate; 3] {
         [self.v9, self.v8, self.morello]
     }
 }

@@ -16,7 +16,7 @@ use crate::catalogue::{Attack, Group, Means, everywhere};
 
 pub(crate) const GROUP: Group = Group {
     title: "Crafted programs and manifests",
-    promise: "1, 7: no capability is minted for what a program says, only for what its own segments are; the boot ends with a message",
+    promise: "8, 9: no capability is minted for what a program says, only for what its own segments are; the boot ends with a message",
     attacks: ATTACKS,
 };
 

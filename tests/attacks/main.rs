@@ -3,17 +3,20 @@
 
 mod cast;
 mod catalogue;
+mod clients;
 mod crafted;
 mod document;
 mod forging;
 mod hostcalls;
 mod interrupts;
+mod layers;
 mod modes;
 mod outside;
 mod privileged;
 mod run;
 mod servers;
 mod starving;
+mod tampering;
 mod weaknesses;
 
 use catalogue::Group;
@@ -23,6 +26,7 @@ use tests::{Platform, on_every_platform};
 const GROUPS: &[&Group] = &[
     &outside::GROUP,
     &forging::GROUP,
+    &tampering::GROUP,
     &modes::GROUP,
     &privileged::GROUP,
     &interrupts::GROUP,
@@ -30,19 +34,24 @@ const GROUPS: &[&Group] = &[
     &weaknesses::GROUP,
     &starving::GROUP,
     &servers::GROUP,
+    &clients::GROUP,
+    &layers::GROUP,
     &crafted::GROUP,
 ];
 
 on_every_platform!(
     outside_is_closed,
     nothing_is_forged,
+    nothing_is_tampered_with,
     modes_give_nothing,
     privilege_is_closed,
     interrupts_come,
     hostcalls_trust_nobody,
     known_weaknesses_are_gone,
     nobody_starves,
-    servers_and_clients_are_safe,
+    clients_are_safe_from_servers,
+    servers_are_safe_from_clients,
+    layers_hold,
     crafted_files_are_refused,
 );
 
@@ -78,8 +87,20 @@ fn nobody_starves(platform: Platform) {
     run::alone(&starving::GROUP, platform);
 }
 
-fn servers_and_clients_are_safe(platform: Platform) {
+fn clients_are_safe_from_servers(platform: Platform) {
     run::alone(&servers::GROUP, platform);
+}
+
+fn servers_are_safe_from_clients(platform: Platform) {
+    run::alone(&clients::GROUP, platform);
+}
+
+fn layers_hold(platform: Platform) {
+    run::alone(&layers::GROUP, platform);
+}
+
+fn nothing_is_tampered_with(platform: Platform) {
+    run::together(&tampering::GROUP, platform);
 }
 
 fn crafted_files_are_refused(platform: Platform) {

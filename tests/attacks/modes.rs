@@ -6,8 +6,8 @@ use abi::Hostcall::{self, Clock, Info, Null, Write};
 use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{self, Argument, Scratch, Stack};
 
-use crate::catalogue::Fate::{Error, Killed, Nothing};
-use crate::catalogue::{Attack, Group, either, everywhere, killed, program};
+use crate::catalogue::Fate::{Error, Nothing};
+use crate::catalogue::{Attack, Group, everywhere, killed, program};
 
 pub(crate) const GROUP: Group = Group {
     title: "DDC and execution modes",

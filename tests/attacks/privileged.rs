@@ -2,7 +2,6 @@
 
 use abi::FaultKind::{self, Breakpoint, Illegal, Privilege};
 use tests::Platform;
-use tests::code::attack::Attacker;
 
 use crate::catalogue::Fate::{Absent, EachKilled, Killed};
 use crate::catalogue::{Attack, Group, either, lives, program};

@@ -174,8 +174,7 @@ fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), S
             judge(attack, name, &outcome)
         } else {
             match outcome.row(name).state.as_str() {
-                // A client whose server is gone cannot exit.
-                "exited 0" | "killed: breakpoint" => Ok(()),
+                "exited 0" => Ok(()),
                 state => Err(format!("{state}, expected exited 0")),
             }
         };

@@ -1,43 +1,30 @@
-//! Attacks by who serves the hostcalls of others, and on who does.
+//! Attacks by who serves the hostcalls of others.
 
-use abi::Errno::{ECONNREFUSED, ECONNRESET, EFAULT, EPERM, ETIMEDOUT};
+use abi::Errno::{ECONNRESET, EFAULT, EPERM, ETIMEDOUT};
 use abi::FaultKind::{Bounds, Illegal, Permission, Tag};
-use abi::Hostcall::{self, Clock, Delegate, Info, Nanosleep, Null, Read, Serve, Write, Yield};
-use abi::hostcall::Family;
-use tests::Platform;
-use tests::code::assembler::Register::{self, Argument, Scratch, Stack};
-use tests::code::attack::{Attacker, SECRET, UNPUNISHED};
+use abi::Hostcall::{self, Delegate, Info, Nanosleep, Read, Serve, Write};
+use tests::code::assembler::Register::{self, Argument, Scratch};
+use tests::code::attack::UNPUNISHED;
 
-use crate::cast::{Role, role};
-use crate::catalogue::Fate::{Killed, KilledForOne, Nothing, Refused};
-use crate::catalogue::{Attack, Expected, Group, Means, each, everywhere, killed};
+use crate::cast::{
+    LENT, abandoned, absolute_to_integer, below_the_top, client, keep_on_stack, lend, play, role, server, times_out,
+    writes,
+};
+use crate::catalogue::Fate::{Killed, Nothing, Refused};
+use crate::catalogue::{Attack, Group, each, everywhere, killed};
 
 pub(crate) const GROUP: Group = Group {
-    title: "Serving and being served",
-    promise: "1, 4: what a client lends to its server is lent for one call and for data only; each gets an answer or an error in time, whatever the other does",
+    title: "Serving others",
+    promise: "7: what a client lends to its server is lent for one call and for data only; it gets an answer or an error in time, whatever the server does",
     attacks: ATTACKS,
 };
 
 const A: Register = Scratch(0);
 const B: Register = Scratch(1);
 const C: Register = Scratch(2);
-const D: Register = Scratch(3);
 
-/// Nanoseconds that a hostcall of the honest client may take.
-const BUDGET: u64 = 2_000_000;
-/// Bytes that it lends.
-const LENT: u32 = 64;
-/// What it answers with: something that is neither an address nor an error.
+/// What a server answers with: something that is neither an address nor an error.
 const LIE: u64 = 0x7fff_ffff_ffff_0123;
-
-const fn play(name: &'static str, what: &'static str, expected: Expected, cast: fn(Platform) -> Vec<Role>) -> Attack {
-    Attack {
-        name,
-        what,
-        means: Means::Cast(cast),
-        expected,
-    }
-}
 
 const ATTACKS: &[Attack] = &[
     play(
@@ -111,7 +98,7 @@ const ATTACKS: &[Attack] = &[
                 let start = a.here();
                 a.repeat(start);
             });
-            vec![silent, client(platform, "server-never-answers", |a| times_out(a))]
+            vec![silent, client(platform, "server-never-answers", times_out)]
         },
     ),
     play(
@@ -122,7 +109,7 @@ const ATTACKS: &[Attack] = &[
             let silent = server(platform, "server-sleeps", |a| {
                 a.call(Nanosleep, &[1_000_000_000]).reply(0);
             });
-            vec![silent, client(platform, "server-sleeps", |a| times_out(a))]
+            vec![silent, client(platform, "server-sleeps", times_out)]
         },
     ),
     play(
@@ -135,7 +122,7 @@ const ATTACKS: &[Attack] = &[
                 a.handler().hostcall(Delegate);
             });
             silent.spec.priority = 3;
-            vec![silent, client(platform, "server-never-serves", |a| times_out(a))]
+            vec![silent, client(platform, "server-never-serves", times_out)]
         },
     ),
     play(
@@ -178,7 +165,7 @@ const ATTACKS: &[Attack] = &[
             let gone = server(platform, "server-exits-in-call", |a| {
                 a.exit(0);
             });
-            vec![gone, client(platform, "server-exits-in-call", |a| abandoned(a))]
+            vec![gone, client(platform, "server-exits-in-call", abandoned)]
         },
     ),
     play(
@@ -189,7 +176,7 @@ const ATTACKS: &[Attack] = &[
             let gone = server(platform, "server-faults-in-call", |a| {
                 a.illegal();
             });
-            vec![gone, client(platform, "server-faults-in-call", |a| abandoned(a))]
+            vec![gone, client(platform, "server-faults-in-call", abandoned)]
         },
     ),
     play(
@@ -200,7 +187,7 @@ const ATTACKS: &[Attack] = &[
             let thief = server(platform, "server-keeps-in-data", |a| {
                 a.data_address(A).store_capability(Argument(1), A, 0).exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-keeps-in-data", |a| abandoned(a))]
+            vec![thief, client(platform, "server-keeps-in-data", abandoned)]
         },
     ),
     play(
@@ -214,7 +201,7 @@ const ATTACKS: &[Attack] = &[
                     .store_capability(B, A, 0)
                     .exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-keeps-sealed", |a| abandoned(a))]
+            vec![thief, client(platform, "server-keeps-sealed", abandoned)]
         },
     ),
     play(
@@ -227,7 +214,7 @@ const ATTACKS: &[Attack] = &[
                     .exchange_capability(B, Argument(1), A)
                     .exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-exchanges-into-data", |a| abandoned(a))]
+            vec![thief, client(platform, "server-exchanges-into-data", abandoned)]
         },
     ),
     play(
@@ -331,7 +318,7 @@ const ATTACKS: &[Attack] = &[
                     .load_through(C, B)
                     .exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-reads-beyond", |a| abandoned(a))]
+            vec![thief, client(platform, "server-reads-beyond", abandoned)]
         },
     ),
     play(
@@ -346,7 +333,7 @@ const ATTACKS: &[Attack] = &[
                     .load_through(C, B)
                     .exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-reads-before", |a| abandoned(a))]
+            vec![thief, client(platform, "server-reads-before", abandoned)]
         },
     ),
     play(
@@ -357,7 +344,7 @@ const ATTACKS: &[Attack] = &[
             let thief = server(platform, "server-writes-to-read-only", |a| {
                 a.store_through(A, Argument(1)).exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-writes-to-read-only", |a| abandoned(a))]
+            vec![thief, client(platform, "server-writes-to-read-only", abandoned)]
         },
     ),
     play(
@@ -428,7 +415,7 @@ const ATTACKS: &[Attack] = &[
                     .load_through(A, B)
                     .exit(UNPUNISHED);
             });
-            vec![thief, client(platform, "server-widens", |a| abandoned(a))]
+            vec![thief, client(platform, "server-widens", abandoned)]
         },
     ),
     play(
@@ -551,376 +538,4 @@ const ATTACKS: &[Attack] = &[
             vec![one, client(platform, "handler-outside", |a| writes(a, 0))]
         },
     ),
-    play(
-        "client-lends-the-victim",
-        "lend the victim's memory to a server",
-        everywhere(Nothing),
-        |platform| {
-            let attacker = role(platform, "client-lends-the-victim", |a| {
-                let secret = a.secret();
-                a.address(Argument(1), secret)
-                    .set(Argument(0), 1)
-                    .set(Argument(2), LENT)
-                    .hostcall(Write);
-                a.add(Argument(0), Argument(0), EFAULT as i64)
-                    .must_be_zero(Argument(0), UNPUNISHED)
-                    .exit(0);
-            });
-            vec![honest_server(platform), attacker.served_by("honest")]
-        },
-    ),
-    play(
-        "client-lends-the-server",
-        "lend the server's memory to the server",
-        everywhere(Nothing),
-        |platform| {
-            // The server lies next to the client: what is below and above the client is another's.
-            let attacker = role(platform, "client-lends-the-server", |a| {
-                for distance in [-4096, -64, 0] {
-                    if distance < 0 {
-                        a.start_of_memory(A).constant(B, distance as u64);
-                    } else {
-                        a.end_of_memory(A).constant(B, 0);
-                    }
-                    a.add_register(A, B)
-                        .add(Argument(1), A, 0)
-                        .set(Argument(0), 1)
-                        .set(Argument(2), LENT)
-                        .hostcall(Write);
-                    a.add(Argument(0), Argument(0), EFAULT as i64)
-                        .must_be_zero(Argument(0), UNPUNISHED);
-                }
-                a.exit(0);
-            });
-            vec![honest_server(platform), attacker.served_by("honest")]
-        },
-    ),
-    play(
-        "client-lends-sealed",
-        "lend a sentry: it arrives as an integer",
-        everywhere(Nothing),
-        |platform| {
-            let looks = server(platform, "looks", |a| {
-                a.must_be_untagged(Argument(3), 10)
-                    .must_be_untagged(Argument(4), 11)
-                    .reply(1);
-            });
-            let attacker = role(platform, "client-lends-sealed", |a| {
-                a.read_pcc(Argument(3))
-                    .seal_entry(Argument(3), Argument(3))
-                    .read_ddc(Argument(4))
-                    .seal_entry(Argument(4), Argument(4));
-                a.hostcall(Null).exit(0);
-            });
-            vec![looks, attacker.served_by("looks")]
-        },
-    ),
-    play(
-        "client-lends-code",
-        "lend executable memory: it arrives without the permission",
-        everywhere(Nothing),
-        |platform| {
-            let looks = server(platform, "looks", |a| {
-                // Load and store at most.
-                let allowed = if a.is_riscv() {
-                    1 << 2 | 1 << 3
-                } else {
-                    1 << 17 | 1 << 16
-                };
-                a.permissions_of(A, Argument(3)).permissions_of(B, Argument(4)).or(A, B);
-                a.constant(B, !allowed).and(A, B).must_be_zero(A, 10).reply(1);
-            });
-            let attacker = role(platform, "client-lends-code", |a| {
-                a.read_pcc(Argument(3)).read_ddc(Argument(4)).hostcall(Null).exit(0);
-            });
-            vec![looks, attacker.served_by("looks")]
-        },
-    ),
-    play(
-        "client-dies-in-call",
-        "fault while others wait to be served",
-        killed(Illegal),
-        |platform| {
-            let attacker = role(platform, "client-dies-in-call", |a| {
-                a.hostcall(Null).illegal();
-            });
-            vec![
-                honest_server(platform),
-                attacker.served_by("honest"),
-                client_of(platform, "honest", |a| writes(a, 1)),
-            ]
-        },
-    ),
-    play(
-        "client-floods-server",
-        "call without end: another client is served all the same",
-        everywhere(Nothing),
-        |platform| {
-            let attacker = role(platform, "client-floods-server", |a| {
-                a.set(C, 2000);
-                let start = a.here();
-                a.hostcall(Null).count_down(C, start).exit(0);
-            });
-            vec![
-                honest_server(platform),
-                attacker.served_by("honest"),
-                client_of(platform, "honest", |a| writes(a, 1)),
-            ]
-        },
-    ),
-    play(
-        "client-evades-families",
-        "use a family of hostcalls that the manifest denies, through a server",
-        everywhere(Nothing),
-        |platform| {
-            let lazy = server(platform, "lazy", |a| {
-                a.hostcall(Delegate);
-                a.exit(UNPUNISHED);
-            });
-            let mut attacker = role(platform, "client-evades-families", |a| {
-                lend(a, Write, LENT);
-                a.add(Argument(0), Argument(0), EPERM as i64)
-                    .must_be_zero(Argument(0), UNPUNISHED);
-                a.hostcall(Clock)
-                    .add(Argument(0), Argument(0), EPERM as i64)
-                    .must_be_zero(Argument(0), UNPUNISHED)
-                    .exit(0);
-            });
-            attacker.spec.hostcalls = Some(Vec::new());
-            vec![lazy, attacker.served_by("lazy")]
-        },
-    ),
-    play(
-        "families-denied",
-        "use families that the manifest denies",
-        everywhere(Nothing),
-        |platform| {
-            let mut attacker = role(platform, "families-denied", |a| {
-                for call in [Clock, Hostcall::Heap, Hostcall::Capfile, Serve, Hostcall::Nanosleep] {
-                    a.call(call, &[0, 1])
-                        .add(Argument(0), Argument(0), EPERM as i64)
-                        .must_be_zero(Argument(0), UNPUNISHED);
-                }
-                a.exit(0);
-            });
-            attacker.spec.hostcalls = Some(vec![Family::Console]);
-            vec![attacker]
-        },
-    ),
-    play(
-        "inner-reads-outer",
-        "read the memory of the cVM that one lies within",
-        killed(Bounds),
-        |platform| {
-            let outer = server(platform, "outer", |a| {
-                a.hostcall(Delegate);
-            });
-            let inner = role(platform, "inner-reads-outer", |a| {
-                a.start_of_memory(A).load(A, A, -8);
-            });
-            vec![outer, inner.served_by("outer").within("outer")]
-        },
-    ),
-    play(
-        "inner-calls-outer-code",
-        "jump into the cVM that one lies within",
-        KILLED_OUTSIDE,
-        |platform| {
-            let outer = server(platform, "outer", |a| {
-                a.hostcall(Delegate);
-            });
-            let inner = role(platform, "inner-calls-outer-code", |a| {
-                a.start_of_memory(A).add(A, A, -2048).jump_to(A);
-            });
-            vec![outer, inner.served_by("outer").within("outer")]
-        },
-    ),
-    play(
-        "outer-reads-beyond",
-        "read beyond the region of all that lie within",
-        killed(Bounds),
-        |platform| {
-            let outer = role(platform, "outer-reads-beyond", |a| {
-                a.end_of_memory(A).load(A, A, 0);
-                a.handler().hostcall(Delegate);
-            });
-            let inner = role(platform, "inner", |a| {
-                a.hostcall(Null).exit(0);
-                gone(a);
-            });
-            vec![
-                outer,
-                inner.served_by("outer-reads-beyond").within("outer-reads-beyond"),
-            ]
-        },
-    ),
-    play(
-        "outer-steals-from-inner",
-        "take what a client lent to a cVM within from that one's service stack, and use it after the call",
-        REFUSED_AS_THIEF,
-        |platform| outer_thief(platform),
-    ),
 ];
-
-const KILLED_OUTSIDE: Expected = killed(Bounds);
-const REFUSED_AS_THIEF: Expected = everywhere(Refused("within"));
-
-/// A cVM that serves until all its clients have ended, by a handler.
-fn server(platform: Platform, name: &str, handler: impl FnOnce(&mut Attacker)) -> Role {
-    role(platform, name, |a| {
-        a.hostcall(Serve).exit(0);
-        gone(a);
-        a.handler();
-        attacked(a);
-        handler(a);
-    })
-}
-
-/// Delegates all hostcalls but `null`, `write` and `read`.
-fn attacked(a: &mut Attacker) {
-    let (number, other) = (Register::Number(if a.is_riscv() { 17 } else { 8 }), Scratch(9));
-    a.add(other, number, -(Write as i64)).branch_not_zero(other, 8).jump(32);
-    a.add(other, number, -(Read as i64)).branch_not_zero(other, 8).jump(20);
-    a.branch_not_zero(number, 8).jump(12).hostcall(Delegate);
-}
-
-/// The end of who cannot exit because its server is gone.
-fn gone(a: &mut Attacker) {
-    a.word(0x0010_0073, 0xd420_0000); // EBREAK, BRK
-}
-
-/// One that answers every call with 1.
-fn honest_server(platform: Platform) -> Role {
-    server(platform, "honest", |a| {
-        a.reply(1);
-    })
-}
-
-/// The honest client of a server.
-fn client(platform: Platform, server: &str, program: impl FnOnce(&mut Attacker)) -> Role {
-    client_of(platform, server, program)
-}
-
-fn client_of(platform: Platform, server: &str, program: impl FnOnce(&mut Attacker)) -> Role {
-    role(platform, "client", |a| {
-        // The server first comes to serve.
-        a.hostcall(Yield);
-        program(a);
-        gone(a);
-    })
-    .served_by(server)
-    .budget(BUDGET)
-}
-
-/// Lends the start of the data, which then must hold what it held.
-fn lend(a: &mut Attacker, call: Hostcall, length: u32) {
-    a.data_address(Argument(1))
-        .set(Argument(0), u32::from(call == Write))
-        .set(Argument(2), length)
-        .set(Argument(3), 0)
-        .hostcall(call);
-}
-
-/// Writes; the answer must be this.
-fn writes(a: &mut Attacker, answer: u64) {
-    lend(a, Write, LENT);
-    a.constant(D, answer).must_be_equal(Argument(0), D, 20).exit(0);
-}
-
-/// Writes; the answer must be that there was none in time, and soon.
-fn times_out(a: &mut Attacker) {
-    lend(a, Write, LENT);
-    a.add(Argument(0), Argument(0), ETIMEDOUT as i64)
-        .must_be_zero(Argument(0), 20)
-        .exit(0);
-}
-
-/// Writes; the server dies of it, and is then no longer there.
-fn abandoned(a: &mut Attacker) {
-    lend(a, Write, LENT);
-    a.add(Argument(0), Argument(0), ECONNRESET as i64)
-        .must_be_zero(Argument(0), 20);
-    lend(a, Write, LENT);
-    a.add(Argument(0), Argument(0), ECONNREFUSED as i64)
-        .must_be_zero(Argument(0), 21)
-        .exit(0);
-}
-
-/// `to` = the capability over the service stack, 16 bytes below its top.
-fn below_the_top(a: &mut Attacker, to: Register) {
-    let stack = a.service_stack();
-    a.constant(to, 16_u64.wrapping_neg()).offset(to, stack, to);
-}
-
-/// Finds nothing tagged at the top of the service stack, and stores there what was lent.
-fn keep_on_stack(a: &mut Attacker) {
-    below_the_top(a, C);
-    a.load_capability_through(B, C)
-        .must_be_untagged(B, UNPUNISHED)
-        .store_capability_through(Argument(1), C);
-}
-
-/// The absolute address in a register as one for loads.
-fn absolute_to_integer(a: &mut Attacker, address: Register) {
-    if a.relocates() {
-        a.read_ddc(Scratch(8))
-            .base_of(Scratch(8), Scratch(8))
-            .subtract_register(address, Scratch(8));
-    }
-}
-
-/// Where the outer one and the inner one lie, from the start of the RAM, and bytes of the outer one.
-const OUTER: u64 = 0x0600_0000;
-const INNER: u64 = 0x0602_0000;
-const OUTER_SIZE: u64 = 0x4_0000;
-/// Iterations that take longer than the client's budget.
-const LONG: u64 = 2_000_000;
-
-/// A cVM within which another one lies that serves a client, and the client, whose lent buffer the outer one takes.
-fn outer_thief(platform: Platform) -> Vec<Role> {
-    let name = "outer-steals-from-inner";
-    // Leaves what it was lent on its service stack and the place of that in its data, and computes for a while.
-    let mut inner = server(platform, "inner", |a| {
-        below_the_top(a, C);
-        a.store_capability_through(Argument(1), C).address_of(B, C);
-        a.data_address(A).store(B, A, 0).constant(D, LONG);
-        let start = a.here();
-        a.count_down(D, start).reply(1);
-    });
-    inner.spec.isolation_base = Some(platform.ram() + INNER);
-    // Waits for the place, takes the capability, waits until the call must be over, and writes through it.
-    let mut outer = role(platform, name, |a| {
-        let place = platform.ram() + INNER + 0x7000;
-        a.constant(D, 100_000);
-        let wait = a.here();
-        a.hostcall(Yield)
-            .add(D, D, -1)
-            .branch_not_zero(D, 8)
-            .jump(8)
-            .jump(16)
-            .exit(2);
-        a.address(A, place).load(B, A, 0).branch_not_zero(B, 8).repeat(wait);
-        absolute_to_integer(a, B);
-        a.load_capability(C, B, 0)
-            .call(Nanosleep, &[20_000_000])
-            .constant(B, SECRET);
-        a.store_through(B, C).exit(UNPUNISHED);
-        a.handler().hostcall(Delegate);
-    });
-    outer.spec.isolation_base = Some(platform.ram() + OUTER);
-    outer.spec.isolation_size = Some(OUTER_SIZE);
-    // Makes no hostcall that would be delegated to the outer one, which serves nobody.
-    let client = role(platform, "client", |a| {
-        a.constant(D, LONG);
-        let start = a.here();
-        a.count_down(D, start);
-        lend(a, Read, LENT);
-        a.constant(D, 20 * LONG);
-        let start = a.here();
-        a.count_down(D, start).data_address(A).load(B, A, 0);
-        a.must_be_zero(B, 30);
-        gone(a);
-    });
-    let client = client.served_by("inner").budget(BUDGET);
-    vec![outer, inner.served_by(name).within(name), client]
-}

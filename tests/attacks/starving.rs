@@ -9,7 +9,7 @@ use tools::elf::synthesis::Load;
 use tools::manifest::{CvmSpec, Restart};
 
 use crate::catalogue::Fate::{EachStarted, Killed, Nothing, Refused};
-use crate::catalogue::{Attack, Expected, Group, Means, Storm, each, either, everywhere};
+use crate::catalogue::{Attack, Expected, Group, Means, Storm, either, everywhere};
 
 pub(crate) const GROUP: Group = Group {
     title: "Starving others",
