@@ -7,16 +7,16 @@ use tests::{Board, Platform, artifacts};
 
 /// RAM of the boards: little to copy for a snapshot, but more than 16 MiB, the multiple of which the device tree lies at on
 /// CHERI-RISC-V.
-pub const MEMORY: u64 = 20 << 20;
+pub(crate) const MEMORY: u64 = 20 << 20;
 
 /// A moment to go back to.
-pub enum Snapshot {
+pub(crate) enum Snapshot {
     CheriRiscv(Box<riscv::Snapshot>),
     Morello(Box<morello::Snapshot>),
 }
 
 /// Takes a snapshot, which replaces an earlier one.
-pub fn snapshot(board: &mut Board) -> Snapshot {
+pub(crate) fn snapshot(board: &mut Board) -> Snapshot {
     match board {
         Board::CheriRiscv(board) => Snapshot::CheriRiscv(Box::new(board.snapshot())),
         Board::Morello(board) => Snapshot::Morello(Box::new(board.snapshot())),
@@ -24,7 +24,7 @@ pub fn snapshot(board: &mut Board) -> Snapshot {
 }
 
 /// Goes back to the latest snapshot.
-pub fn restore(board: &mut Board, snapshot: &Snapshot) {
+pub(crate) fn restore(board: &mut Board, snapshot: &Snapshot) {
     match (board, snapshot) {
         (Board::CheriRiscv(board), Snapshot::CheriRiscv(snapshot)) => board.restore(snapshot),
         (Board::Morello(board), Snapshot::Morello(snapshot)) => board.restore(snapshot),
@@ -33,7 +33,7 @@ pub fn restore(board: &mut Board, snapshot: &Snapshot) {
 }
 
 /// Runs to the instruction at `address`; how the run ended instead, if it did.
-pub fn run_to(board: &mut Board, address: u64, limit: u64) -> Result<(), Stop> {
+pub(crate) fn run_to(board: &mut Board, address: u64, limit: u64) -> Result<(), Stop> {
     match board {
         Board::CheriRiscv(board) => board.run_to(address, limit),
         Board::Morello(board) => board.run_to(address, limit),
@@ -45,7 +45,7 @@ pub fn run_to(board: &mut Board, address: u64, limit: u64) -> Result<(), Stop> {
 ///
 /// # Panics
 /// The run ends otherwise, or this takes more than `limit` instructions.
-pub fn run_into(board: &mut Board, user: bool, limit: u64) -> u64 {
+pub(crate) fn run_into(board: &mut Board, user: bool, limit: u64) -> u64 {
     let mut count = 0;
     let stop = match board {
         Board::CheriRiscv(board) => {
@@ -77,7 +77,7 @@ pub fn run_into(board: &mut Board, user: bool, limit: u64) -> u64 {
 ///
 /// # Panics
 /// It does not within `limit` instructions.
-pub fn run_into_wait(board: &mut Board, limit: u64) {
+pub(crate) fn run_into_wait(board: &mut Board, limit: u64) {
     for _ in 0..limit {
         let waits = match board {
             Board::CheriRiscv(board) => board.is_waiting(0),
@@ -92,7 +92,7 @@ pub fn run_into_wait(board: &mut Board, limit: u64) {
 }
 
 /// The timer fires as soon as the first core lets it.
-pub fn fire_timer(board: &mut Board) {
+pub(crate) fn fire_timer(board: &mut Board) {
     match board {
         Board::CheriRiscv(board) => board.fire_timer(0),
         Board::Morello(board) => board.fire_timer(0),
@@ -100,7 +100,7 @@ pub fn fire_timer(board: &mut Board) {
 }
 
 /// What the timer of the first core is set to never fires.
-pub fn lose_timer_interrupt(board: &mut Board) {
+pub(crate) fn lose_timer_interrupt(board: &mut Board) {
     match board {
         Board::CheriRiscv(board) => board.lose_timer_interrupt(0),
         Board::Morello(board) => board.lose_timer_interrupt(0),
@@ -108,7 +108,7 @@ pub fn lose_timer_interrupt(board: &mut Board) {
 }
 
 /// The timer of the first core does not fire for so many nanoseconds.
-pub fn hold_timer_interrupt(board: &mut Board, nanoseconds: u64) {
+pub(crate) fn hold_timer_interrupt(board: &mut Board, nanoseconds: u64) {
     let until = board.time() + nanoseconds;
     match board {
         Board::CheriRiscv(board) => board.hold_timer_interrupt(0, until),
@@ -117,7 +117,7 @@ pub fn hold_timer_interrupt(board: &mut Board, nanoseconds: u64) {
 }
 
 /// The function that begins with the next instruction returns this at once.
-pub fn return_at_once(board: &mut Board, result: u64) {
+pub(crate) fn return_at_once(board: &mut Board, result: u64) {
     match board {
         Board::CheriRiscv(board) => board.return_at_once(0, result),
         Board::Morello(board) => board.return_at_once(0, result),
@@ -125,7 +125,7 @@ pub fn return_at_once(board: &mut Board, result: u64) {
 }
 
 /// Address of the one function of the monitor whose mangled name contains all these.
-pub fn function(platform: Platform, parts: &[&str]) -> u64 {
+pub(crate) fn function(platform: Platform, parts: &[&str]) -> u64 {
     let functions = tools::elf::functions(&artifacts::built(platform.arch()).monitor).unwrap();
     let mut found = functions
         .iter()
@@ -143,7 +143,7 @@ pub fn function(platform: Platform, parts: &[&str]) -> u64 {
 }
 
 /// The ledger as the console shows it so far.
-pub fn entries(board: &Board) -> Vec<LedgerEntry> {
+pub(crate) fn entries(board: &Board) -> Vec<LedgerEntry> {
     let console = board.console().text();
     let lines: Vec<&str> = console
         .split("\r\n")
@@ -169,7 +169,7 @@ fn belongs_to(entries: &[LedgerEntry], cvm: &str, held: &Decoded) -> bool {
 
 /// Every capability in the memory of a cVM, or in a register while a cVM runs, that is more than the ledger gives that cVM,
 /// and every one anywhere that is more than the ledger gives anybody. To be called when the cVMs have been started.
-pub fn violations(board: &Board) -> Vec<String> {
+pub(crate) fn violations(board: &Board) -> Vec<String> {
     let entries = entries(board);
     let pool = entries.iter().find(|entry| entry.name == "cVM pool");
     let pool = pool
@@ -202,7 +202,7 @@ pub fn violations(board: &Board) -> Vec<String> {
 }
 
 /// Asserts that there are no [`violations`].
-pub fn assert_confined(board: &Board, what: &str) {
+pub(crate) fn assert_confined(board: &Board, what: &str) {
     assert_eq!(
         violations(board),
         Vec::<String>::new(),
@@ -212,7 +212,7 @@ pub fn assert_confined(board: &Board, what: &str) {
 }
 
 /// Offset in the RAM of the first granule in a cVM's memory that holds `mark`.
-pub fn find(board: &Board, cvm: &str, mark: &[u8; 16]) -> usize {
+pub(crate) fn find(board: &Board, cvm: &str, mark: &[u8; 16]) -> usize {
     let entries = entries(board);
     let name = format!("{cvm} data");
     let memory = entries
