@@ -5,6 +5,7 @@ use std::fs;
 use abi::image::Symbols;
 use machine::Stop;
 use object::{Object, ObjectSymbol};
+use tests::report::{LedgerEntry, ledger};
 use tools::image::Image;
 use tools::manifest::CvmSpec;
 use tools::workspace::Workspace;
@@ -117,7 +118,25 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         let instructions = first_instruction(&mut *machine)?;
         measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(BOOT_BAR)));
     }
-    measured.extend(null_hostcall(platform)?);
+    let null = cvm("null", "bench-null", &[&ROUNDS.to_string()]);
+    let [median, longest] = null_hostcall(platform, &[null.clone()], "null")?;
+    let trips = ROUNDS - 1;
+    measured.extend([
+        Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(platform.hostcall_bar())),
+        Measurement::count(SECTION, format!("  the longest of {trips} in a row"), longest),
+    ]);
+    let served = CvmSpec {
+        callback_out: "server".into(),
+        ..null
+    };
+    for (way, label) in [
+        ("answer", "served null hostcall, caller to server and back"),
+        ("delegate", "  the same, when the server delegates it"),
+    ] {
+        let cvms = [cvm("server", "server", &[way]), served.clone()];
+        let [median, _] = null_hostcall(platform, &cvms, "null")?;
+        measured.push(Measurement::count(SECTION, label, median));
+    }
     for (count, label) in [
         (2, "switch by timer between two spinners"),
         (64, "  the same among 64 spinners"),
@@ -138,14 +157,23 @@ fn distance_from_entry(platform: &dyn Platform, program: &str, symbol: &str) -> 
     Ok(found.address().wrapping_sub(file.entry()))
 }
 
-fn null_hostcall(platform: &dyn Platform) -> Result<[Measurement; 2]> {
-    let rounds = ROUNDS.to_string();
-    let cvms = [cvm("null", "bench-null", &[&rounds])];
-    let mut machine = Setup::new(platform.arch(), &cvms, &[])?.board(platform)?;
+/// Median and maximum of the instructions of `bench-null`'s hostcalls, when this cVM runs it among these.
+fn null_hostcall(platform: &dyn Platform, cvms: &[CvmSpec], name: &str) -> Result<[u64; 2]> {
+    let mut machine = Setup::new(platform.arch(), cvms, &[])?.board(platform)?;
     first_instruction(&mut *machine)?;
-    let call = machine
-        .pc()
-        .wrapping_add(distance_from_entry(platform, "bench-null", "bench_null_call")?);
+    let entries = ledger_of(&machine.console());
+    let code = entries.iter().find(|entry| entry.name == format!("{name} code"));
+    let code = code.ok_or_else(|| format!("no code of {name} in the ledger"))?.what;
+    // The first instruction of the program is where it comes into its code first.
+    if !code.in_bounds(machine.pc(), 2) {
+        let stop = machine.step(LIMIT, &mut |machine| {
+            machine.in_cvm() && code.in_bounds(machine.pc(), 2)
+        });
+        expect(stop, &mut *machine, "the first instruction of bench-null")?;
+    }
+    let entry = machine.pc();
+    let distance = distance_from_entry(platform, "bench-null", "bench_null_call")?;
+    let call = entry.wrapping_add(distance);
     let (mut now, mut visits) = (0_u64, Vec::new());
     let stop = machine.step(LIMIT, &mut |machine| {
         now += 1;
@@ -157,15 +185,15 @@ fn null_hostcall(platform: &dyn Platform) -> Result<[Measurement; 2]> {
     expect(stop, &mut *machine, "the null hostcalls")?;
     let mut trips: Vec<u64> = visits.windows(2).map(|pair| pair[1] - pair[0] - LOOP).collect();
     trips.sort_unstable();
-    let median = trips[trips.len() / 2];
-    Ok([
-        Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(platform.hostcall_bar())),
-        Measurement::count(
-            SECTION,
-            format!("  the longest of {} in a row", trips.len()),
-            trips[trips.len() - 1],
-        ),
-    ])
+    Ok([trips[trips.len() / 2], trips[trips.len() - 1]])
+}
+
+fn ledger_of(console: &str) -> Vec<LedgerEntry> {
+    let lines: Vec<&str> = console
+        .lines()
+        .filter_map(|line| line.strip_prefix("[monitor] "))
+        .collect();
+    ledger(&lines)
 }
 
 /// Instructions of a switch between two of this many spinners.

@@ -7,8 +7,9 @@ use abi::manifest::RestartPolicy;
 use object::elf::{DT_RELA, DT_RELAENT, DT_RELASZ, PF_R};
 use tests::artifacts::built;
 use tests::report::ledger;
+use tools::Architecture;
 use tools::elf::Facts;
-use tools::elf::synthesis::{Elf, Load};
+use tools::elf::synthesis::{CapReloc, Elf, Fragment, Load, Purecap, Rela};
 use tools::manifest::{CvmSpec, Restart};
 
 use crate::Result;
@@ -61,6 +62,43 @@ fn relocated(platform: &dyn Platform, used: u64) -> Elf {
     elf.with_dynamic(dynamic, &entries)
 }
 
+/// A purecap program that faults at once, with a slot for each of these relocations, of the kind that compilers make most of:
+/// `__cap_relocs`, or `R_MORELLO_RELATIVE`. Each gives a capability over one word of its data.
+fn capabilities(platform: &dyn Platform, used: usize) -> Elf {
+    const R_MORELLO_RELATIVE: u32 = 0xe803;
+    const READ_WRITE: u8 = 2;
+    let mut program = Purecap::new(platform.arch(), &ILLEGAL);
+    program.slots = RELOCATIONS as usize;
+    let (data, word) = (program.data_address(), 8);
+    for number in 0..used {
+        let (location, object) = (program.slot(number), data + word * (number as u64 % 64));
+        match platform.arch() {
+            Architecture::CheriRiscv => program.cap_relocs.push(CapReloc {
+                location,
+                object,
+                offset: 0,
+                size: word,
+                permissions: 0,
+            }),
+            Architecture::Morello => {
+                program.relocations.push(Rela {
+                    location,
+                    kind: R_MORELLO_RELATIVE,
+                    symbol: 0,
+                    addend: 0,
+                });
+                program.fragments.push(Fragment {
+                    location,
+                    start: object,
+                    length: word,
+                    permissions: READ_WRITE,
+                });
+            }
+        }
+    }
+    program.to_elf()
+}
+
 fn setup(platform: &dyn Platform, elf: &Elf) -> Result<Setup> {
     let spec = CvmSpec {
         restart: Restart {
@@ -108,6 +146,8 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let (small_cost, zeroed_cost, copied_cost) = (small_cost?, zeroed_cost?, copied_cost?);
     let [few, many] = [1, RELOCATIONS].map(|used| restart(platform, &relocated(platform, used)));
     let relocation = (many? as f64 - few? as f64) / (RELOCATIONS - 1) as f64;
+    let [few, many] = [1, RELOCATIONS].map(|used| restart(platform, &capabilities(platform, used as usize)));
+    let capability = (many? as f64 - few? as f64) / (RELOCATIONS - 1) as f64;
     let boots = [&zeroed, &copied].map(|elf| first_instruction(&mut *setup(platform, elf)?.board(platform)?));
     let [zeroed_boot, copied_boot] = boots;
     let from_reset = per_kib(copied_boot?, zeroed_boot?, LARGE);
@@ -119,6 +159,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
             per_kib(copied_cost, zeroed_cost, LARGE),
         ),
         row("relocating, per relocation", relocation),
+        row("  of a purecap program, per capability", capability),
         row("from reset, per KiB of ELF file in the archive", from_reset),
         Measurement::count(
             LOADING,

@@ -4,6 +4,7 @@
 //! exit status is 1 when such a count misses its bar; what the wall clock says only warns.
 
 mod counts;
+mod dependencies;
 mod image;
 mod lines;
 mod loading;
@@ -68,6 +69,7 @@ fn measure(options: &Options) -> Result<Report> {
 fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<measurement::Measurement>> {
     let mut measured = image::measure(platform)?;
     measured.extend(lines::measure(platform)?);
+    measured.extend(dependencies::measure(platform)?);
     measured.extend(counts::measure(platform)?);
     measured.extend(loading::measure(platform)?);
     measured.extend(loading::measure_memory(platform)?);
