@@ -18,10 +18,12 @@ use crate::platform::Platform;
 const BUDGET: u64 = 3000;
 /// Instructions in one run, those of the monitor and of the neighbours included.
 const WHOLE_BUDGET: u64 = 100_000;
-/// Instructions between two looks at what goes on.
+/// Instructions between two looks at what goes on, roughly.
 const STEP: u64 = 200;
 /// Instructions in a row in which the fuzzed cVM, although nothing is left to do in the monitor, gets no turn.
 const PATIENCE: u64 = 5000;
+/// The same for one that is started again after a fault.
+const RESTART: u64 = 100_000;
 /// Instructions in the monitor after which it will never come back.
 const STUCK: u64 = 20_000_000;
 /// Times that a program is run again with another instruction in place of the one that ended it; in the second half of them
@@ -168,17 +170,25 @@ impl Campaign {
         let board = &mut self.setup.board;
         let before = board.covered();
         let start = board.total_instructions();
-        let (mut own, mut progress, mut last_life) = (0, 0, None);
+        let (mut own, mut progress, mut last_life, mut step) = (0, 0, None, STEP);
         let ending = loop {
             // What is left to do for a program that has faulted is done when nobody has anything to do.
             let faulted = self.setup.fault.get().is_some();
             if faulted && !case.handled {
                 break Ending::Done;
             }
-            let stop = board.run_on(STEP, faulted && !case.restarts);
-            match stop {
+            // Somebody who sleeps wakes when the next timer fires, and one who has faulted is given time for another life.
+            let waited = board.total_instructions() - start - progress;
+            let may_idle = if case.restarts {
+                waited >= RESTART
+            } else {
+                faulted || waited >= PATIENCE
+            };
+            // Steps of ever other length do not keep in step with what others do again and again.
+            step = step % STEP + STEP / 2 + 1;
+            match board.run_on(step, may_idle) {
                 Stop::Limit => {}
-                Stop::Idle if faulted && !case.restarts => break Ending::Done,
+                Stop::Idle if may_idle => break Ending::Done,
                 stop => break Ending::Stopped(stop),
             }
             let whole = board.total_instructions() - start;
@@ -202,7 +212,8 @@ impl Campaign {
                 last_life = Some(own);
             }
             let lived = last_life.is_some_and(|then| !case.restarts || own > then + STEP / 10);
-            if lived || spent || whole - progress >= PATIENCE {
+            let patience = if case.restarts { RESTART } else { PATIENCE };
+            if lived || spent || whole - progress >= patience {
                 break Ending::Done;
             }
         };

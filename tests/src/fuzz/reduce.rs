@@ -39,22 +39,15 @@ pub(super) fn reduce(case: &Case, arch: Architecture, mut shows: impl FnMut(&Cas
         }
         shorten(&mut best, |case| &mut case.registers, &mut better);
         shorten(&mut best, |case| &mut case.memory, &mut better);
-        for plain in [
-            Case {
-                passed: 0,
-                ..best.clone()
-            },
-            Case {
-                restarts: false,
-                ..best.clone()
-            },
-            Case {
-                handled: false,
-                restarts: false,
-                ..best.clone()
-            },
-        ] {
-            better(&mut best, plain);
+        let plainer: [fn(&mut Case); 3] = [
+            |case| case.passed = 0,
+            |case| case.restarts = false,
+            |case| (case.handled, case.restarts) = (false, false),
+        ];
+        for change in plainer {
+            let mut candidate = best.clone();
+            change(&mut candidate);
+            better(&mut best, candidate);
         }
         if best == before {
             return best;
