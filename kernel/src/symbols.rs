@@ -44,7 +44,8 @@ pub(crate) fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
     let mut best: Option<(u64, u32)> = None;
     for at in (start..start.checked_add(length.min(SYMBOL_LIMIT * 24))?).step_by(24) {
         let (name, info) = (word(elf, at)?, bytes_at::<1>(elf, at + 4)?[0]);
-        let (value, size) = (double(elf, at + 8)?, double(elf, at + 16)?);
+        // Morello: bit 0 of a function says its instruction set. No other instruction has an odd address.
+        let (value, size) = (double(elf, at + 8)? & !1, double(elf, at + 16)?);
         let inside = address >= value && address - value < size.max(1);
         if info & 0xf == FUNCTION && inside && best.is_none_or(|(other, _)| value > other) {
             best = Some((value, name));

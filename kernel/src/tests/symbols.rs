@@ -50,6 +50,15 @@ proptest! {
 }
 
 #[test]
+fn the_bit_that_says_the_instruction_set_is_no_part_of_an_address() {
+    let mut bytes = sample();
+    bytes[192 + 8] |= 1;
+    assert_eq!(of_elf(&bytes, 0x1000), Some(("outer", 0)));
+    assert_eq!(of_elf(&bytes, 0x1004), Some(("outer", 4)));
+    assert_eq!(of_elf(&bytes, 0x1100), None, "behind its end");
+}
+
+#[test]
 fn names_that_are_no_names_are_absent() {
     for name in ["a b", "line\nend", "\u{fc}", &"x".repeat(257)] {
         let mut bytes = sample();
