@@ -147,9 +147,8 @@ struct Code {
     alignment: u64,
 }
 
-/// Widens the code of a purecap program to bounds that can be represented, without anything writable. `linked` says that
-/// addresses are as linked; otherwise the layout may align the start.
-fn code_bounds(program: &Program, linked: bool) -> Result<Code, LayoutError> {
+/// Widens the code of a purecap program to bounds that can be represented, without anything writable.
+fn code_bounds(program: &Program) -> Result<Code, LayoutError> {
     let Range { start, end } = program.code;
     let (mut below, mut above) = (None, u64::MAX);
     for (_, part) in program.writable() {
@@ -159,33 +158,47 @@ fn code_bounds(program: &Program, linked: bool) -> Result<Code, LayoutError> {
             above = above.min(part.start);
         }
     }
-    let room_before = below.map_or(u64::MAX, |below| start - below);
-    let (mut before, mut top) = (0, end);
-    loop {
-        let (length, alignment) = arch::representable(before + (top - start));
-        let page = alignment.min(PAGE);
-        let next = if linked {
-            // Both ends go outwards to the alignment.
-            (start % alignment, top.next_multiple_of(alignment))
-        } else if start + (length - before) <= above {
-            (before, start + (length - before))
-        } else {
-            // Something writable follows at once: the end is aligned instead, and the room is taken before the start.
-            let top = end.next_multiple_of(page);
-            (length.max(top - start) - (top - start), top)
-        };
-        if next.0 > room_before || next.1 > above {
-            return Err(LayoutError::Code { start, end, alignment });
+    let room = below.map_or(u64::MAX, |below| start - below);
+    // How far linked addresses tell what those in memory are multiples of.
+    let unit = if program.relocatable {
+        program.alignment
+    } else {
+        u64::MAX
+    };
+    // Outwards from the start; or when something writable follows at once, the end is aligned instead, and the room is
+    // taken before the start. Every round widens.
+    let mut needed = PAGE;
+    for from_end in [false, true] {
+        let (mut before, mut top) = (0, end);
+        loop {
+            let (length, alignment) = arch::representable(before + (top - start));
+            needed = alignment;
+            let known = alignment.min(unit);
+            let next = if from_end {
+                let top = end.next_multiple_of(known);
+                (before.max(length.saturating_sub(top - start)), top)
+            } else {
+                let before = start % known;
+                (before, top.max(start - before + length))
+            };
+            if next.0 > room || next.1 > above {
+                break;
+            }
+            if next == (before, top) {
+                return Ok(Code {
+                    before,
+                    end: top,
+                    alignment,
+                });
+            }
+            (before, top) = next;
         }
-        if next == (before, top) {
-            return Ok(Code {
-                before,
-                end: top,
-                alignment,
-            });
+        if !program.relocatable {
+            break;
         }
-        (before, top) = next;
     }
+    let alignment = needed;
+    Err(LayoutError::Code { start, end, alignment })
 }
 
 /// Plans a cVM's memory.
@@ -198,7 +211,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         purecap: program.purecap,
     };
     let code = if program.purecap {
-        code_bounds(program, !program.relocatable)?
+        code_bounds(program)?
     } else {
         Code {
             before: 0,
@@ -209,14 +222,18 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
     // What the program takes, in linked addresses relative to its extent.
     let extent = &program.extent;
     let lead = program.code.start - extent.start;
-    let before = code.before.saturating_sub(lead);
+    let before = code.before.saturating_sub(lead).next_multiple_of(PAGE);
     let length = before + extent.end.max(code.end) - extent.start;
     let (stacks, taken) = if program.relocatable {
         // The stacks fill at least the first page: address 0 of a relocated cVM is their far end.
         let stacks = cursor.place_stacks(request.stack.max(1), request.service_stack)?;
-        // The start of PCC is to be aligned, which lies this far behind the start of what is taken.
-        let lead = before + lead - code.before;
-        cursor.end = (cursor.end + lead).next_multiple_of(code.alignment.max(PAGE)) - lead;
+        // Either the bias is to be aligned, or by more the start of PCC, which lies behind the start of what is taken.
+        let (unit, aligned) = if code.alignment > program.alignment {
+            (code.alignment, (before + lead - code.before).wrapping_neg())
+        } else {
+            (program.alignment, extent.start.wrapping_sub(before))
+        };
+        cursor.end += aligned.wrapping_sub(cursor.end) & (unit - 1);
         (stacks, cursor.place(length, PAGE)?)
     } else {
         let base = request.base.ok_or(LayoutError::NoBase)?;

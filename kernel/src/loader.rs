@@ -209,7 +209,7 @@ impl Load {
     ///
     /// # Errors
     /// [`LoadError`] when the data capability does not cover the layout, which [`layout::plan`](crate::layout::plan)
-    /// excludes, or when the bounds that a relocation of a purecap program asks for cannot be represented.
+    /// excludes, or a relocation asks for what [`Program::check`] excludes.
     pub(crate) fn step(&mut self, source: &Source<'_>) -> Result<bool, LoadError> {
         let Source {
             elf,

@@ -125,7 +125,8 @@ fn plan(
         size: spec.isolation_size.filter(|_| !outer),
     };
     let layout = layout::plan(program, &request).map_err(|error| wrong(spec, &error))?;
-    let (size, alignment) = region(layout.size);
+    let (size, needed) = region(layout.size);
+    let alignment = needed.max(program.alignment);
     Ok(Planned {
         elf,
         program,

@@ -24,6 +24,8 @@ pub(crate) enum ElfError {
     Truncated { segment: usize, end: u64, file: usize },
     /// A segment's sizes or addresses are absurd.
     Extent { segment: usize, address: u64, size: u64 },
+    /// A segment of a purecap program has an alignment that is none, or an absurd one.
+    Alignment { segment: usize, alignment: u64 },
     /// A segment is larger in the file than in memory.
     FileSize { segment: usize, file: u64, memory: u64 },
     /// Two segments share a page.
@@ -83,6 +85,15 @@ pub(crate) enum Reason {
     Object { start: u64, size: u64 },
     /// It makes something writable that is not.
     Writable { start: u64, size: u64 },
+    /// No capability has its bounds.
+    Bounds {
+        start: u64,
+        size: u64,
+        length: u64,
+        alignment: u64,
+    },
+    /// Its address is too far from the object's bounds.
+    Address { start: u64, size: u64, address: u64 },
     /// Unknown permissions.
     Permissions(u64),
     /// There is nothing in the file where it says what it wants.
@@ -124,6 +135,12 @@ impl fmt::Display for ElfError {
                 write!(
                     f,
                     "segment {segment} has {size:#x} bytes at {address:#x}, expected to end below 2^40"
+                )
+            }
+            ElfError::Alignment { segment, alignment } => {
+                write!(
+                    f,
+                    "segment {segment} has alignment {alignment:#x}, expected a power of two up to 2^30"
                 )
             }
             ElfError::FileSize { segment, file, memory } => {
@@ -210,6 +227,24 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "writable object of {size:#x} bytes at {start:#x}, which is text, constant or RELRO"
+                )
+            }
+            Reason::Bounds {
+                start,
+                size,
+                length,
+                alignment,
+            } => {
+                write!(
+                    f,
+                    "object of {size:#x} bytes at {start:#x}: bounds that cannot be exact, expected {length:#x} bytes at a \
+                     multiple of {alignment:#x} in a program aligned to as much"
+                )
+            }
+            Reason::Address { start, size, address } => {
+                write!(
+                    f,
+                    "address {address:#x} of an object of {size:#x} bytes at {start:#x}: too far away to be represented"
                 )
             }
             Reason::Permissions(found) => {

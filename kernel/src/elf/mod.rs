@@ -32,6 +32,8 @@ pub(crate) const PAGE: u64 = 4096;
 const EXTENT_LIMIT: u64 = 1 << 40;
 /// Bytes of a relocation with addend.
 const RELA_SIZE: u64 = 24;
+/// Greatest alignment of a segment of a purecap program.
+const ALIGNMENT_LIMIT: u64 = 1 << 30;
 /// Most loadable segments of a program.
 const SEGMENT_LIMIT: usize = 64;
 
@@ -59,6 +61,9 @@ pub(crate) struct Tls {
 pub(crate) struct Program {
     /// Whether it may be loaded anywhere (ET_DYN).
     pub(crate) relocatable: bool,
+    /// What the distance between linked and loaded addresses is a multiple of. A purecap program that may be loaded
+    /// anywhere: the greatest alignment of its segments, for linkers align objects for exact bounds. Else a page.
+    pub(crate) alignment: u64,
     pub(crate) entry: u64,
     pub(crate) segments: Vec<Segment>,
     /// From the lowest page of a segment to the end of the highest.
@@ -138,6 +143,7 @@ impl Program {
         };
         let extent = pages(&mut segments.iter())?;
         let text = pages(&mut segments.iter().filter(|segment| segment.executable))?;
+        let alignment = if purecap { alignment(&elf)? } else { PAGE };
         let relro = if purecap { relro(&elf, &segments)? } else { 0..0 };
         let Dynamic {
             present,
@@ -148,6 +154,7 @@ impl Program {
         } = dynamic::read(&elf, &segments, purecap, bytes)?;
         let mut program = Program {
             relocatable,
+            alignment: if relocatable { alignment } else { PAGE },
             entry,
             segments,
             extent,
@@ -305,8 +312,28 @@ fn segments(elf: &ElfFile<'_>, file: usize) -> Result<Vec<Segment>, ElfError> {
     Ok(segments.into_iter().map(|(_, segment)| segment).collect())
 }
 
+/// The greatest alignment of a loadable segment, a page at least.
+fn alignment(elf: &ElfFile<'_>) -> Result<u64, ElfError> {
+    let mut greatest = PAGE;
+    for (segment, header) in elf.program_iter().enumerate() {
+        if kind(&header) != Some(Type::Load) || header.mem_size() == 0 {
+            continue;
+        }
+        // 0 and 1: none.
+        let alignment = header.align().max(1);
+        if !alignment.is_power_of_two() || alignment > ALIGNMENT_LIMIT {
+            return Err(ElfError::Alignment { segment, alignment });
+        }
+        greatest = greatest.max(alignment);
+    }
+    Ok(greatest)
+}
+
+/// Thread-local storage; an empty segment, as linker scripts leave it, is none.
 fn tls(elf: &ElfFile<'_>, file: usize) -> Result<Option<Tls>, ElfError> {
-    let mut headers = elf.program_iter().filter(|header| kind(header) == Some(Type::Tls));
+    let mut headers = elf
+        .program_iter()
+        .filter(|header| kind(header) == Some(Type::Tls) && header.mem_size() != 0);
     let Some(header) = headers.next() else { return Ok(None) };
     if headers.next().is_some() {
         return Err(ElfError::Tls);

@@ -10,6 +10,9 @@ use core::ops::Range;
 
 /// Bytes of a capability, and the alignment of its place.
 const CAPABILITY_SIZE: u64 = 16;
+/// Bytes that the address of a capability may lie below its object and above, however small that is.
+const REACH_BELOW: u64 = 1024;
+const REACH_ABOVE: u64 = 2048;
 /// Permissions of an entry of `__cap_relocs`: a function, a constant; none = data.
 const CAP_RELOC_FUNCTION: u64 = 1 << 63;
 const CAP_RELOC_CONSTANT: u64 = 1 << 62;
@@ -209,6 +212,23 @@ impl Program {
         // No bytes, no authority: linkers say of symbols without a size that they are writable.
         if writable && size != 0 && !self.may_write(start, size) {
             return Err(Reason::Writable { start, size });
+        }
+        // Only so much is known of where it will lie; of a program at fixed addresses, all.
+        let (length, alignment) = arch::representable(size);
+        let known = !self.relocatable || alignment <= self.alignment;
+        if length != size || !known || !start.is_multiple_of(alignment) {
+            return Err(Reason::Bounds {
+                start,
+                size,
+                length,
+                alignment,
+            });
+        }
+        // Compressed bounds keep their meaning this far from the object wherever it lies (CHERI Concentrate).
+        let (below, above) = ((size / 8).max(REACH_BELOW), (size / 4).max(REACH_ABOVE));
+        // Seen from the lowest such address, which may lie below 0.
+        if address.wrapping_sub(start).wrapping_add(below) > below + size + above {
+            return Err(Reason::Address { start, size, address });
         }
         Ok(Value::Object {
             bounds: start..start + size,

@@ -258,30 +258,6 @@ fn a_step_of_a_load_carries_out_a_bounded_number_of_relocations() {
 }
 
 #[test]
-fn bounds_that_cannot_be_represented_end_the_load_and_name_the_relocation() {
-    let mut elf = Purecap {
-        capabilities: vec![[0x3000, 0x4000, 0, 8, 0], [0x3010, 0x4001, 0, 0x8001, 0]],
-        ..Purecap::new()
-    };
-    elf.headers[3][5] = 0x10000;
-    let mut cvm = alone(elf.bytes());
-    let (mut ledger, pool) = ledger();
-    cvm.begin(&mut ledger, pool, 0).unwrap();
-    extern "C" fn handler(frame: &'static Frame) -> &'static Frame {
-        frame
-    }
-    let frame = Frame::boxed(&POOL, handler).unwrap();
-    let error = loop {
-        if let Err(error) = cvm.load(&frame) {
-            break error;
-        }
-        assert!(cvm.loading.is_some(), "a load that ended well");
-    };
-    assert_eq!(error, "relocation 1: bounds or address are not representable");
-    assert!(!cvm.authority.made.decoded().tag);
-}
-
-#[test]
 fn a_later_life_gets_the_same_capabilities_and_no_ledger_entry() {
     let mut cvm = alone(every_kind().bytes());
     let (mut ledger, pool) = ledger();

@@ -249,6 +249,11 @@ fn one_sound_tls_segment_is_accepted() {
     );
     assert_eq!(refusal(&second([TLS, 4, 0x5f8, 0x1000, 0x10, 0x18])), ElfError::Tls);
     assert_eq!(refusal(&second([TLS, 4, 0x400, 0x1000, 0x20, 0x18])), ElfError::Tls);
+    assert_eq!(
+        Program::check(&second([TLS, 4, 0x400, 0x1000, 0, 0])).unwrap().tls,
+        None,
+        "an empty one is none"
+    );
     assert_eq!(refusal(&second([TLS, 4, 0x400, 0x1000, 0, u64::MAX])), ElfError::Tls);
 }
 

@@ -181,6 +181,11 @@ fn a_fixed_program_outside_of_its_isolation_is_refused() {
 
 /// A purecap program with code of this many bytes, and writable data on the sides where it is wanted.
 fn purecap(address: u64, code: u64, below: bool, above: bool) -> Program {
+    aligned(address, code, below, above, 4096)
+}
+
+/// As [`purecap`], with a segment that has this alignment.
+fn aligned(address: u64, code: u64, below: bool, above: bool, alignment: u64) -> Program {
     let kind = if address == 0 { 3 } else { 2 };
     let start = address + 0x3000;
     let mut headers = vec![[LOAD, READ_EXECUTE, 0x200, start, 0x20, code]];
@@ -192,6 +197,7 @@ fn purecap(address: u64, code: u64, below: bool, above: bool) -> Program {
     }
     let mut bytes = elf(kind, start, &headers, &[], 0x300);
     bytes[48..52].copy_from_slice(&arch::ELF_PURECAP_FLAGS.to_le_bytes());
+    bytes[64 + 48..64 + 56].copy_from_slice(&alignment.to_le_bytes());
     Program::check(&bytes).unwrap()
 }
 
@@ -199,15 +205,17 @@ proptest! {
     #[test]
     fn the_bounds_of_purecap_code_hold_it_and_nothing_writable(
         code in 1_u64..1 << 28, below in any::<bool>(), above in any::<bool>(), stack in 0_u64..1 << 20,
-        heap in 0_u64..1 << 24, block in 88_u64..20_000, base in 1_u64..1 << 10, fixed in any::<bool>()
+        heap in 0_u64..1 << 24, block in 88_u64..20_000, base in 1_u64..1 << 10, fixed in any::<bool>(),
+        shift in 0_u32..31
     ) {
         let base = if fixed { base << 20 } else { 0 };
-        let program = purecap(base, code, below, above);
+        let program = aligned(base, code, below, above, 1 << shift);
         let request = Request { base: Some(base), start_block: block, stack, heap, ..Request::default() };
         let layout = match plan(&program, &request) {
             Ok(layout) => layout,
             Err(error) => {
-                prop_assert!(matches!(error, LayoutError::Code { .. }) && (below && above || fixed), "{error}");
+                let why = below && above || fixed || shift > 12 && (below || above);
+                prop_assert!(matches!(error, LayoutError::Code { .. }) && why, "{error}");
                 return Ok(());
             }
         };
@@ -221,7 +229,8 @@ proptest! {
         }
         prop_assert!(layout.program.start <= layout.code.start && layout.code.end <= layout.program.end);
         prop_assert!(layout.program.start <= at(program.extent.start) && at(program.extent.end) <= layout.program.end);
-        prop_assert!(layout.bias.is_multiple_of(4096));
+        prop_assert!(layout.bias.is_multiple_of(if fixed { 4096 } else { 4096.max(1 << shift) }), "{:#x}", layout.bias);
+        prop_assert!(layout.program.start.is_multiple_of(4096));
         let parts = [&layout.stack, &layout.tls, &layout.start_block, &layout.heap];
         for (index, part) in parts.iter().enumerate() {
             prop_assert!(has_bounds(part), "{part:x?}");

@@ -267,6 +267,60 @@ fn a_bad_program_and_a_circle_name_the_cvm() {
     );
 }
 
+/// The purecap program, one segment of which has this alignment.
+fn aligned(segment: usize, alignment: u64) -> Vec<u8> {
+    let mut bytes = Purecap::new().bytes();
+    let at = 64 + segment * 56 + 48;
+    bytes[at..at + 8].copy_from_slice(&alignment.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_purecap_program_lies_as_its_segments_are_aligned() {
+    let elf: &'static [u8] = aligned(3, 0x4_0000).leak();
+    let place = |spec| {
+        place_all(
+            vec![outer(), spec],
+            |name| if name == "aligned" { elf } else { elf_of(name) },
+            &mut Pool::new(POOL_START..POOL_END),
+        )
+    };
+    let cvms = place(spec("a", "aligned")).unwrap();
+    let Cvm { place: at, layout, .. } = &cvms[1];
+    assert!(
+        at.base.is_multiple_of(0x4_0000) && layout.bias.is_multiple_of(0x4_0000),
+        "{:#x} {:#x}",
+        at.base,
+        layout.bias
+    );
+    let error = place(based(POOL_START + 0x2_0000, spec("a", "aligned"))).err().unwrap();
+    assert!(
+        error.starts_with("cVM a: isolation base 0x80420000: expected a multiple of 0x40000 for "),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_alignment_that_is_none_or_absurd_is_refused() {
+    for (alignment, shown) in [(24, "0x18"), (1 << 31, "0x80000000"), (u64::MAX, "0xffffffffffffffff")] {
+        let elf: &'static [u8] = aligned(2, alignment).leak();
+        let error = place_all(
+            vec![spec("a", "aligned")],
+            |_| elf,
+            &mut Pool::new(POOL_START..POOL_END),
+        )
+        .err();
+        let expected = format!("cVM a: aligned: segment 2 has alignment {shown}, expected a power of two up to 2^30");
+        assert_eq!(error, Some(expected));
+    }
+    for alignment in [0, 1, 16, 1 << 20] {
+        assert!(
+            crate::elf::Program::check(&aligned(2, alignment)).is_ok(),
+            "{alignment:#x}"
+        );
+    }
+}
+
 #[test]
 fn a_program_is_read_once() {
     let asked = std::cell::RefCell::new(Vec::new());

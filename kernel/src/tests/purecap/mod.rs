@@ -35,6 +35,8 @@ pub(super) struct Purecap {
     pub(super) procedures: Vec<[u64; 3]>,
     pub(super) capabilities: Vec<[u64; 5]>,
     pub(super) pokes: Vec<(usize, Vec<u8>)>,
+    /// Of the segment of data.
+    pub(super) alignment: u64,
     /// More of the dynamic section.
     pub(super) tags: Vec<u64>,
 }
@@ -53,6 +55,7 @@ impl Purecap {
         Purecap {
             kind: 3,
             base: 0,
+            alignment: 4096,
             headers: vec![
                 [LOAD, READ, 0x600, 0x1000, 0x700, 0x700],
                 [LOAD, READ_EXECUTE, 0x400, 0x2000, 0x40, 0x40],
@@ -126,6 +129,8 @@ impl Purecap {
         pokes.extend(self.pokes.iter().map(|(at, bytes)| (*at, &bytes[..])));
         let mut bytes = elf(self.kind, self.base + 0x2004, &headers, &pokes, 0xd00);
         bytes[48..52].copy_from_slice(&arch::ELF_PURECAP_FLAGS.to_le_bytes());
+        let at = 64 + 3 * 56 + 48;
+        bytes[at..at + 8].copy_from_slice(&self.alignment.to_le_bytes());
         bytes
     }
 

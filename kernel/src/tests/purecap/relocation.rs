@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::elf::{ElfError, Program, Reason, Value};
+use arch::{Derivation, Slot};
+use proptest::prelude::*;
 
 /// Why the first entry of a table is refused.
 fn reason(elf: &Purecap) -> Reason {
@@ -283,4 +285,80 @@ fn all_tables_are_gone_through_in_one_order() {
             reason: Reason::Type(5)
         })
     ));
+}
+
+/// A program with an object of its data, which is as large as that and aligned for it.
+fn sized(kind: u16, alignment: u64, entry: [u64; 5]) -> Purecap {
+    let mut elf = capability(entry);
+    elf.kind = kind;
+    elf.headers[3] = [LOAD, READ_WRITE, 0x4c0, 1 << 24, 0x40, 1 << 26];
+    elf.alignment = alignment;
+    elf
+}
+
+#[test]
+fn bounds_that_cannot_be_exact_are_refused_before_anything_is_loaded() {
+    let start = 1 << 24;
+    let inexact = sized(3, 4096, [0x3010, start + 1, 0, 0x8001, 0]);
+    let (length, alignment) = (0x8040, 0x40);
+    let bounds = |start, size, length, alignment| Reason::Bounds {
+        start,
+        size,
+        length,
+        alignment,
+    };
+    assert_eq!(reason(&inexact), bounds(start + 1, 0x8001, length, alignment));
+    assert_eq!(
+        inexact.check().unwrap_err().to_string(),
+        "__cap_relocs entry 0: object of 0x8001 bytes at 0x1000001: bounds that cannot be exact, expected 0x8040 bytes \
+         at a multiple of 0x40 in a program aligned to as much"
+    );
+    // More than a page, and the program may lie at any: but not when it says otherwise, or has its place.
+    let large = [0x3000, start, 0, 1 << 25, 0];
+    assert_eq!(arch::representable(1 << 25), (1 << 25, 1 << 16));
+    assert_eq!(
+        reason(&sized(3, 0x8000, large)),
+        bounds(start, 1 << 25, 1 << 25, 1 << 16)
+    );
+    assert!(sized(3, 0x1_0000, large).check().is_ok());
+    assert!(sized(2, 1, large).check().is_ok());
+    let moved = [0x3000, start + 0x8000, 0, 1 << 25, 0];
+    assert_eq!(
+        reason(&sized(2, 0x1_0000, moved)),
+        bounds(start + 0x8000, 1 << 25, 1 << 25, 1 << 16)
+    );
+    assert_eq!(
+        reason(&capability([0x3000, 0x4000, 1 << 30, 8, 0])),
+        Reason::Address {
+            start: 0x4000,
+            size: 8,
+            address: 0x4000 + (1 << 30)
+        }
+    );
+}
+
+proptest! {
+    #[test]
+    fn whatever_passes_can_be_derived_wherever_the_program_lies(
+        size in prop_oneof![0_u64..0x3000, 0_u64..1 << 25], start in 0_u64..1 << 25, page in 0_u64..1 << 30,
+        offset in prop_oneof![-0x4000_i64..0x4000, -(1_i64 << 26)..1 << 26, any::<i64>()], shift in 12_u32..21
+    ) {
+        let (size, alignment) = arch::representable(size);
+        let start = (1 << 24) + start / alignment * alignment;
+        let elf = sized(3, 1 << shift, [0x3000, start, offset as u64, size, 0]);
+        let Ok(wanted) = elf.first() else {
+            let far = !(-1024..=size as i64 + 2048).contains(&offset);
+            prop_assert!(alignment > 1 << shift || far || size > 1 << 25, "{start:#x} {size:#x} {offset:#x}");
+            return Ok(());
+        };
+        let Value::Object { bounds, address, .. } = wanted.value else { panic!("{wanted:?}") };
+        let bias = (page * 4096) >> shift << shift;
+        let request = Derivation {
+            base: bias + bounds.start,
+            length: bounds.end - bounds.start,
+            permissions: arch::read_only_permissions(),
+            address: bias.wrapping_add(address),
+        };
+        prop_assert_eq!(Slot::null().derive(arch::root(), &request), Ok(()));
+    }
 }
