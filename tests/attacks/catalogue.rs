@@ -34,6 +34,8 @@ pub(crate) struct Attack {
 pub(crate) enum Means {
     /// A program, in one image with the others of its group.
     Program(fn(&mut Attacker)),
+    /// As [`Means::Program`], as a purecap program.
+    Purecap(fn(&mut Attacker)),
     /// As [`Means::Program`], restarted once after a fault.
     Twice(fn(&mut Attacker)),
     /// These instructions, one in each life of a program, in one image with the others of its group.

@@ -1,6 +1,7 @@
 //! The catalogue of attacks: hostile cVMs, what must become of each, and a victim beside them that must not notice.
 //! docs/attacks.md lists them.
 
+mod capfiles;
 mod cast;
 mod catalogue;
 mod clients;
@@ -13,6 +14,7 @@ mod layers;
 mod modes;
 mod outside;
 mod privileged;
+mod purecap;
 mod run;
 mod servers;
 mod starving;
@@ -36,6 +38,8 @@ const GROUPS: &[&Group] = &[
     &servers::GROUP,
     &clients::GROUP,
     &layers::GROUP,
+    &capfiles::GROUP,
+    &purecap::GROUP,
     &crafted::GROUP,
 ];
 
@@ -52,6 +56,8 @@ on_every_platform!(
     clients_are_safe_from_servers,
     servers_are_safe_from_clients,
     layers_hold,
+    capfiles_carry_data_only,
+    purecap_programs_have_no_more,
     crafted_files_are_refused,
 );
 
@@ -105,4 +111,12 @@ fn nothing_is_tampered_with(platform: Platform) {
 
 fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
+}
+
+fn capfiles_carry_data_only(platform: Platform) {
+    run::alone(&capfiles::GROUP, platform);
+}
+
+fn purecap_programs_have_no_more(platform: Platform) {
+    run::together(&purecap::GROUP, platform);
 }

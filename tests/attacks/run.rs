@@ -2,14 +2,16 @@
 
 use std::fmt::Write;
 
-use abi::manifest::RestartPolicy;
+use abi::manifest::{MEMBER, RestartPolicy};
 use tests::code;
 use tests::code::attack::{Attacker, SECRET, Victim, victim_base};
 use tests::report::LedgerEntry;
 use tests::{Board, Ending, Outcome, Platform, Scenario};
-use tools::elf::synthesis::Elf;
-use tools::manifest::{CvmSpec, Restart};
+use tools::archive::{self, Member};
+use tools::elf::synthesis::{Elf, Purecap};
+use tools::manifest::{CvmSpec, Manifest, Restart};
 
+use crate::capfiles::shared;
 use crate::cast::Role;
 use crate::catalogue::{Attack, Fate, Group, Means, Storm};
 
@@ -47,7 +49,12 @@ pub(crate) fn together(group: &Group, platform: Platform) {
         .attacks
         .iter()
         .filter(|attack| !matches!(attack.expected.on(platform), Fate::Absent))
-        .filter(|attack| matches!(attack.means, Means::Program(_) | Means::Twice(_) | Means::Lives(_)))
+        .filter(|attack| {
+            matches!(
+                attack.means,
+                Means::Program(_) | Means::Purecap(_) | Means::Twice(_) | Means::Lives(_)
+            )
+        })
         .collect();
     let mut cvms = vec![placed(platform)];
     let mut members = vec![(VICTIM, LONG_LIVED.elf(platform).to_bytes())];
@@ -55,7 +62,7 @@ pub(crate) fn together(group: &Group, platform: Platform) {
         let mut spec = CvmSpec::new(attack.name, attack.name);
         let mut attacker = Attacker::new(platform);
         match attack.means {
-            Means::Program(program) => program(&mut attacker),
+            Means::Program(program) | Means::Purecap(program) => program(&mut attacker),
             Means::Twice(program) => {
                 program(&mut attacker);
                 spec.restart = restarts(1);
@@ -68,7 +75,11 @@ pub(crate) fn together(group: &Group, platform: Platform) {
             _ => continue,
         }
         cvms.push(spec);
-        members.push((attack.name, attacker.elf().to_bytes()));
+        let mut elf = attacker.elf();
+        if let Means::Purecap(_) = attack.means {
+            elf = Purecap::new(platform.arch(), &elf.loads[0].data).to_elf();
+        }
+        members.push((attack.name, elf.to_bytes()));
     }
     let scenario = members.into_iter().fold(Scenario::new(cvms), |scenario, (name, file)| {
         scenario.member(name, file)
@@ -153,16 +164,21 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
 
 /// Boots several cVMs next to the victim.
 fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), String> {
-    let mut scenario = Scenario::new(
-        [placed(platform)]
-            .into_iter()
-            .chain(cast.iter().map(|role| role.spec.clone()))
-            .collect::<Vec<_>>(),
-    )
-    .member(VICTIM, LONG_LIVED.elf(platform).to_bytes());
-    for role in &cast {
-        scenario = scenario.member(&role.spec.runtime, role.elf.to_bytes());
-    }
+    let specs: Vec<CvmSpec> = [placed(platform)]
+        .into_iter()
+        .chain(cast.iter().map(|role| role.spec.clone()))
+        .collect();
+    let manifest = Manifest::new(&specs).with_capfiles(&shared()).encode();
+    let mut members = vec![
+        Member::new(MEMBER, manifest.map_err(|error| error.to_string())?),
+        Member::new(VICTIM, LONG_LIVED.elf(platform).to_bytes()),
+    ];
+    members.extend(
+        cast.iter()
+            .map(|role| Member::new(&role.spec.runtime, role.elf.to_bytes())),
+    );
+    let archive = archive::write(&members).map_err(|error| error.to_string())?;
+    let scenario = Scenario::with_archive(archive);
     if let Fate::Refused(message) = attack.expected.on(platform) {
         return is_refused(&scenario.boot(platform), message);
     }
@@ -240,20 +256,24 @@ fn strays(board: &Board) -> Vec<String> {
         .filter_map(|line| line.strip_prefix("[monitor] "))
         .collect();
     let ledger = tests::report::ledger(&lines);
-    let suffix = |entry: &LedgerEntry| entry.name.rsplit_once(' ').map(|(owner, _)| owner.to_owned());
+    let owner = |entry: &LedgerEntry| entry.name.split(' ').next().unwrap_or_default().to_owned();
+    // That of a purecap program is the monitor's own entry.
+    let is_memory = |entry: &&LedgerEntry| entry.name.ends_with(" data") || entry.name.ends_with(" memory");
     let memories: Vec<&LedgerEntry> = ledger
         .iter()
-        .filter(|entry| entry.name.ends_with(" data") && !entry.name.starts_with("monitor "))
+        .filter(is_memory)
+        .filter(|entry| owner(entry) != tests::outcome::MONITOR)
         .collect();
     assert!(!memories.is_empty(), "no memory of a cVM in the ledger");
     let mut found = Vec::new();
     for (address, what) in board.tagged_memory() {
-        let Some(memory) = memories.iter().find(|entry| entry.what.in_bounds(address & !15, 16)) else {
+        let Some(memory) = memories.iter().rfind(|entry| entry.what.in_bounds(address & !15, 16)) else {
             continue;
         };
-        let owner = suffix(memory);
-        let own = ledger.iter().filter(|entry| suffix(entry) == owner);
-        if !own.into_iter().any(|entry| what.is_subset_of(&entry.what)) {
+        let mut allowed = ledger.iter().filter(|entry| {
+            owner(entry) == owner(memory) && !entry.name.ends_with(" memory") || owner(entry) == "capfile"
+        });
+        if !allowed.any(|entry| what.is_subset_of(&entry.what)) {
             found.push(format!("{} has at {address:#x} {what}", memory.name));
         }
     }

@@ -3,6 +3,7 @@
 use abi::Errno::{ECONNRESET, EFAULT, EPERM, ETIMEDOUT};
 use abi::FaultKind::{Bounds, Illegal, Permission, Tag};
 use abi::Hostcall::{self, Delegate, Info, Nanosleep, Read, Serve, Write};
+use abi::manifest::RestartPolicy;
 use tests::code::assembler::Register::{self, Argument, Scratch};
 use tests::code::attack::UNPUNISHED;
 
@@ -281,6 +282,53 @@ const ATTACKS: &[Attack] = &[
                 thief,
                 client(platform, "server-keeps-for-its-main-thread", |a| writes(a, 1)),
             ]
+        },
+    ),
+    play(
+        "server-keeps-over-restart",
+        "keep what was lent on the service stack, fault, and look for it in the next life",
+        everywhere(Nothing),
+        |platform| {
+            let mut thief = server(platform, "server-keeps-over-restart", |a| {
+                keep_on_stack(a);
+                a.data_address(A).data_address(Argument(0)).set(Argument(1), 8);
+                a.hostcall(Info).load(B, A, 0).shift_right(B, 32);
+                // The second life answers.
+                a.branch_not_zero(B, 8).jump(8).jump(8).illegal().reply(1);
+            });
+            thief.spec.restart.policy = RestartPolicy::OnFault;
+            thief.spec.restart.limit = 1;
+            let honest = client(platform, "server-keeps-over-restart", |a| {
+                lend(a, Write, LENT);
+                a.add(Argument(0), Argument(0), ECONNRESET as i64)
+                    .must_be_zero(Argument(0), 10);
+                writes(a, 1);
+            });
+            vec![thief, honest]
+        },
+    ),
+    play(
+        "server-keeps-second-hand",
+        "keep what another server lent on, until the first caller runs out of time",
+        everywhere(Nothing),
+        |platform| {
+            let thief = server(platform, "server-keeps-second-hand", |a| {
+                keep_on_stack(a);
+                a.call(Nanosleep, &[1_000_000_000]).exit(UNPUNISHED);
+            });
+            let between = server(platform, "between", |a| {
+                a.hostcall(Write)
+                    .set(Argument(1), 0)
+                    .set(Argument(2), 0)
+                    .hostcall(Hostcall::Reply);
+            });
+            let honest = client(platform, "between", |a| {
+                lend(a, Write, LENT);
+                a.add(Argument(0), Argument(0), ETIMEDOUT as i64)
+                    .must_be_zero(Argument(0), 10);
+                times_out(a);
+            });
+            vec![thief, between.served_by("server-keeps-second-hand"), honest]
         },
     ),
     play(
