@@ -232,6 +232,8 @@ pub struct Platform {
     pub console_interrupt: Option<u32>,
     /// Number of the timer's interrupt, where it has one like a device.
     pub timer_interrupt: Option<u32>,
+    /// Ticks a second of the timer, where the tree says it.
+    pub frequency: Option<u64>,
 }
 
 /// What the boot code tells the kernel. Addresses are physical.

@@ -207,97 +207,96 @@ impl Cvm {
     }
 
     /// The capabilities that the cVM starts with, in the order of the ledger.
-    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let purecap = self.program.purecap;
-        let authority = &*self.authority;
-        let part = |slot, name, reason, range: &Range<u64>, permissions| {
-            (!range.is_empty()).then(|| Part {
+    fn parts(&self) -> [Option<Part<'_>>; 6] {
+        let (purecap, layout, authority) = (self.program.purecap, &self.layout, &*self.authority);
+        let whole = |slot, name, reason, range, permissions| {
+            Some(Part {
                 slot,
                 name,
                 reason,
-                range: self.physical(range),
+                range,
                 permissions,
                 at_end: false,
             })
+        };
+        let part = |slot, name, reason, range: &Range<u64>, permissions| {
+            let part = whole(slot, name, reason, self.physical(range), permissions);
+            part.filter(|part| !part.range.is_empty())
+        };
+        let stack = |slot, name, reason, range, permissions| {
+            let part = part(slot, name, reason, range, permissions);
+            part.map(|part| Part { at_end: true, ..part })
         };
         let (data, reason) = match (purecap, self.bounds == self.memory()) {
             (true, _) => ("memory", "its memory, kept by the monitor"),
             (false, true) => ("data", "its memory, DDC"),
             (false, false) => ("data", "its memory and that of the cVMs within, DDC"),
         };
-        let whole = [
-            Part {
-                slot: &authority.data,
-                name: data,
-                reason,
-                range: self.bounds.clone(),
-                permissions: arch::data_permissions(),
-                at_end: false,
-            },
-            Part {
-                slot: &authority.code,
-                name: "code",
-                reason: "its text, PCC",
-                range: self.code_range(),
-                permissions: arch::code_permissions(),
-                at_end: false,
-            },
-        ];
-        let layout = &self.layout;
+        let (writable, constant) = (arch::data_permissions(), arch::read_only_permissions());
+        let Authority { block, tls, .. } = authority;
         let own = [
-            part(
+            stack(
                 &authority.stack,
                 "stack",
                 "stack of its main thread",
                 &layout.stack,
-                arch::data_permissions(),
-            )
-            .map(|part| Part { at_end: true, ..part }),
+                writable,
+            ),
             part(
-                &authority.block,
+                block,
                 "start block",
                 "what it starts with",
                 &layout.start_block,
-                arch::read_only_permissions(),
+                constant,
             ),
-            part(
-                &authority.tls,
-                "tls",
-                "its thread-local storage",
-                &layout.tls,
-                arch::data_permissions(),
-            ),
+            part(tls, "tls", "its thread-local storage", &layout.tls, writable),
         ];
-        let service = part(
-            &authority.service_stack,
-            "service stack",
-            "stack of its handler",
-            &layout.service_stack,
-            arch::service_stack_permissions(),
-        );
-        let service = service.map(|part| Part { at_end: true, ..part });
-        let own = own.into_iter().flatten().filter(move |_| purecap);
-        whole.into_iter().chain(own).chain(service)
+        let [main, block, tls] = own.map(|part| part.filter(|_| purecap));
+        [
+            whole(&authority.data, data, reason, self.bounds.clone(), writable),
+            whole(
+                &authority.code,
+                "code",
+                "its text, PCC",
+                self.code_range(),
+                arch::code_permissions(),
+            ),
+            main,
+            block,
+            tls,
+            stack(
+                &authority.service_stack,
+                "service stack",
+                "stack of its handler",
+                &layout.service_stack,
+                arch::service_stack_permissions(),
+            ),
+        ]
     }
 
     /// Derives the cVM's capabilities: entered in the ledger the first time, exactly the same ones for every later life.
     fn carve(&self, ledger: &mut Ledger, pool: EntryId) -> Result<Vec<EntryId>, CarveError> {
-        self.parts()
-            .enumerate()
-            .map(|(index, part)| {
-                if let Some(entry) = self.entries.get(index) {
-                    return ledger.derive_again(part.slot, *entry, &POOL).map(|()| *entry);
+        let mut entries = Vec::new();
+        for part in self.parts().into_iter().flatten() {
+            let entry = match self.entries.get(entries.len()) {
+                Some(entry) => {
+                    ledger.derive_again(part.slot, *entry, &POOL)?;
+                    *entry
                 }
-                let name = format!("{} {}", self.spec.name, part.name);
-                let request = Derivation {
-                    base: part.range.start,
-                    length: part.range.end - part.range.start,
-                    permissions: part.permissions,
-                    address: if part.at_end { part.range.end } else { part.range.start },
-                };
-                ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)
-            })
-            .collect()
+                None => {
+                    let name = format!("{} {}", self.spec.name, part.name);
+                    let request = Derivation {
+                        base: part.range.start,
+                        length: part.range.end - part.range.start,
+                        permissions: part.permissions,
+                        address: if part.at_end { part.range.end } else { part.range.start },
+                    };
+                    ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)?
+                }
+            };
+            entries.push(entry);
+        }
+        Ok(entries)
     }
 
     /// Begins a life: fresh capabilities, and a load of fresh memory that [`Cvm::load`] carries out.

@@ -81,63 +81,60 @@ impl fmt::Display for ManifestError {
 /// # Errors
 /// [`ManifestError`] with cVM, key, value and what was expected.
 pub(crate) fn read(archive: Archive<'_>) -> Result<Plan, ManifestError> {
+    plan(archive).map_err(ManifestError)
+}
+
+fn plan(archive: Archive<'_>) -> Result<Plan, String> {
     let bytes = archive
         .find(names::MEMBER)
-        .ok_or_else(|| ManifestError("not in the archive".into()))?;
-    let bytes = tree::check(bytes.to_vec()).map_err(|error| ManifestError(format!("{error}")))?;
-    let tree = Fdt::new(&bytes).map_err(|error| ManifestError(format!("{error}")))?;
-    let root = tree
-        .find_node("/")
-        .ok_or_else(|| ManifestError("no root node".into()))?;
+        .ok_or_else(|| String::from("not in the archive"))?;
+    let bytes = tree::check(bytes.to_vec()).map_err(|error| format!("{error}"))?;
+    let tree = Fdt::new(&bytes).map_err(|error| format!("{error}"))?;
+    let root = tree.find_node("/").ok_or_else(|| String::from("no root node"))?;
     let compatible = root
         .property("compatible")
         .and_then(|property| tree::text(property.value));
     if compatible != Some(names::COMPATIBLE) {
         // As the tool says it, without what it takes to print any text as Rust would write it.
         let found = compatible.map_or("None".into(), |text| format!("Some(\"{text}\")"));
-        return Err(ManifestError(format!(
-            "compatible is {found}, expected \"{}\"",
-            names::COMPATIBLE
-        )));
+        return Err(format!("compatible is {found}, expected \"{}\"", names::COMPATIBLE));
     }
     let list = root.children().find(|node| node.name == names::CVMS);
-    let list = list.ok_or_else(|| ManifestError(format!("no node /{}", names::CVMS)))?;
+    let list = list.ok_or_else(|| format!("no node /{}", names::CVMS))?;
     let mut cvms: Vec<CvmSpec> = Vec::new();
     let mut relations = Vec::new();
     for (index, node) in list.children().enumerate() {
-        if node.name != format!("{}@{index}", names::CVM) {
-            return Err(ManifestError(format!(
-                "node \"{}\", expected \"{}@{index}\"",
-                node.name,
-                names::CVM
-            )));
-        }
-        if index == names::CVM_LIMIT {
-            return Err(ManifestError(format!("more than {} cVMs", names::CVM_LIMIT)));
-        }
-        let (cvm, relation) = cvm(&node, index).map_err(ManifestError)?;
+        listed(&node, (names::CVM, "cVMs"), (index, names::CVM_LIMIT))?;
+        let (cvm, relation) = cvm(&node, index)?;
         if archive.find(&cvm.runtime).is_none() {
             let (name, runtime) = (&cvm.name, &cvm.runtime);
-            return Err(ManifestError(format!(
-                "cVM {name}: runtime \"{runtime}\" is not in the archive"
-            )));
+            return Err(format!("cVM {name}: runtime \"{runtime}\" is not in the archive"));
         }
         if let Some(other) = cvms.iter().position(|other| other.name == cvm.name) {
-            return Err(ManifestError(format!(
-                "cVM {}: name is also that of cVM number {other}",
-                cvm.name
-            )));
+            return Err(format!("cVM {}: name is also that of cVM number {other}", cvm.name));
         }
         cvms.push(cvm);
         relations.push(relation);
     }
     if cvms.is_empty() {
-        return Err(ManifestError("no cVM".into()));
+        return Err("no cVM".into());
     }
-    relate(&mut cvms, &relations).map_err(ManifestError)?;
+    relate(&mut cvms, &relations)?;
     let list = root.children().find(|node| node.name == names::CAPFILES);
-    let capfiles = list.map_or(Ok(Vec::new()), |list| capfiles(&list).map_err(ManifestError))?;
+    let capfiles = list.map_or(Ok(Vec::new()), |list| capfiles(&list))?;
     Ok(Plan { cvms, capfiles })
+}
+
+/// Checks that a node is the next one of its list, which has a limit.
+fn listed(node: &FdtNode<'_, '_>, (kind, plural): (&str, &str), (index, limit): (usize, usize)) -> Result<(), String> {
+    let expected = format!("{kind}@{index}");
+    if node.name != expected {
+        return Err(format!("node \"{}\", expected \"{expected}\"", node.name));
+    }
+    if index == limit {
+        return Err(format!("more than {limit} {plural}"));
+    }
+    Ok(())
 }
 
 /// The other cVMs that a cVM names, as it names them.
@@ -194,7 +191,7 @@ fn circle(cvms: &[CvmSpec], index: usize, key: &str) -> String {
 }
 
 /// The cVMs on the way from a cVM along one relation; none when the way runs in a circle.
-fn chain(cvms: &[CvmSpec], start: usize, next: impl Fn(&CvmSpec) -> Option<usize>) -> Option<Vec<usize>> {
+fn chain(cvms: &[CvmSpec], start: usize, next: fn(&CvmSpec) -> Option<usize>) -> Option<Vec<usize>> {
     let mut way = Vec::new();
     let mut at = start;
     while let Some(to) = next(&cvms[at]) {
@@ -210,13 +207,7 @@ fn chain(cvms: &[CvmSpec], start: usize, next: impl Fn(&CvmSpec) -> Option<usize
 fn capfiles(list: &FdtNode<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
     let mut capfiles: Vec<CapfileSpec> = Vec::new();
     for (index, node) in list.children().enumerate() {
-        if node.name != format!("{}@{index}", names::CAPFILE) {
-            let expected = names::CAPFILE;
-            return Err(format!("node \"{}\", expected \"{expected}@{index}\"", node.name));
-        }
-        if index == names::CAPFILE_LIMIT {
-            return Err(format!("more than {} capfiles", names::CAPFILE_LIMIT));
-        }
+        listed(&node, (names::CAPFILE, names::CAPFILES), (index, names::CAPFILE_LIMIT))?;
         let properties: Vec<NodeProperty<'_>> = node.properties().collect();
         let what = format!("capfile number {index}");
         only_known(&node, &properties, &names::CAPFILE_PROPERTIES, &what)?;
@@ -292,6 +283,7 @@ fn valid_name<'a>(properties: &[NodeProperty<'a>], what: &str) -> Result<&'a str
     })
 }
 
+#[inline(never)]
 fn cvm<'a>(node: &FdtNode<'_, 'a>, index: usize) -> Result<(CvmSpec, Relation<'a>), String> {
     // Read once: every look-up in the node itself would read it from its start.
     let properties: Vec<NodeProperty<'a>> = node.properties().collect();
@@ -395,13 +387,22 @@ struct Keys<'a, 'n> {
 
 impl<'a> Keys<'a, '_> {
     fn get<T>(&self, key: &str, expected: &str, decode: impl Fn(&'a [u8]) -> Option<T>) -> Result<Option<T>, String> {
-        let Some(property) = self.properties.iter().find(|property| property.name == key) else {
+        let Some(value) = self.value(key) else {
             return Ok(None);
         };
-        let decoded = decode(property.value);
-        decoded
-            .map(Some)
-            .ok_or_else(|| format!("{}: {key}: expected {expected}", self.what))
+        let decoded = decode(value);
+        decoded.map(Some).ok_or_else(|| self.refused(key, expected))
+    }
+
+    fn value(&self, key: &str) -> Option<&'a [u8]> {
+        let property = self.properties.iter().find(|property| property.name == key);
+        property.map(|property| property.value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, key: &str, expected: &str) -> String {
+        format!("{}: {key}: expected {expected}", self.what)
     }
 
     fn cell(&self, key: &str) -> Result<Option<u32>, String> {

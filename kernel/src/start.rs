@@ -89,7 +89,8 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
 
     arch::interrupts::init(&platform);
     arch::console::set_interrupt(true);
-    let Some(frequency) = arch::timer::frequency(&tree).filter(|frequency| (1..=FREQUENCY_LIMIT).contains(frequency))
+    let Some(frequency) =
+        arch::timer::frequency(&platform).filter(|frequency| (1..=FREQUENCY_LIMIT).contains(frequency))
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
@@ -127,6 +128,7 @@ pub(crate) fn load(
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
         services: Vec::new(),
+        budgets: Vec::new(),
         capfiles: Vec::new(),
         ledger,
         pool: pool_entry,

@@ -46,6 +46,8 @@ pub fn platform(tree: &Fdt<'_>) -> Platform {
             match property.name {
                 "compatible" => compatible = property.value,
                 "interrupts" => interrupts = property.value,
+                // Of /cpus, or of each processor (Devicetree Specification, 3.8).
+                "timebase-frequency" => platform.frequency = property.as_usize().map(|ticks| ticks as u64),
                 _ => {}
             }
         }
@@ -214,7 +216,7 @@ pub mod interrupts {
 
 /// Time: `mtime` counts ticks since reset.
 pub mod timer {
-    use super::{Device, Fdt, write64};
+    use super::{Device, Platform, write64};
     use core::arch::asm;
 
     /// `mtimecmp` of hart 0.
@@ -222,13 +224,9 @@ pub mod timer {
     /// Farthest deadline in ticks from now: the reference emulator raises an interrupt at once for values near 2^64.
     const FARTHEST: u64 = 1 << 50;
 
-    /// Ticks a second, from the device tree (`/cpus/timebase-frequency`).
-    pub fn frequency(tree: &Fdt<'_>) -> Option<u64> {
-        tree.find_all_nodes("/cpus")
-            .next()?
-            .property("timebase-frequency")?
-            .as_usize()
-            .map(|ticks| ticks as u64)
+    /// Ticks a second, as the device tree says.
+    pub fn frequency(platform: &Platform) -> Option<u64> {
+        platform.frequency
     }
 
     /// Ticks since reset.

@@ -45,7 +45,7 @@ impl Slot {
 
     /// Whether the slot holds a capability: quicker than to look at it as a whole.
     #[inline]
-    pub(super) fn tag(&self) -> bool {
+    pub fn tag(&self) -> bool {
         let tag: u64;
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
         unsafe {

@@ -31,6 +31,11 @@ impl Slot {
         self.get().decode()
     }
 
+    /// Whether the slot holds a capability.
+    pub fn tag(&self) -> bool {
+        self.get().tag()
+    }
+
     /// Makes the slot hold NULL.
     pub fn clear(&self) {
         self.set(Capability::NULL);

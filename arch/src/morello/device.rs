@@ -189,7 +189,7 @@ pub mod console {
 
 /// Time: the virtual counter of the generic timer (Arm Architecture Reference Manual, chapter D11).
 pub mod timer {
-    use super::Fdt;
+    use crate::types::Platform;
     use core::arch::asm;
 
     /// CNTV_CTL_EL0: the timer is on.
@@ -198,7 +198,7 @@ pub mod timer {
     const STATUS: u64 = 1 << 2;
 
     /// Ticks a second, as the firmware (or reset) has set it.
-    pub fn frequency(_tree: &Fdt<'_>) -> Option<u64> {
+    pub fn frequency(_platform: &Platform) -> Option<u64> {
         let frequency: u64;
         // SAFETY: reads a register.
         unsafe { asm!("mrs {frequency}, cntfrq_el0", frequency = out(reg) frequency, options(nostack, nomem)) };

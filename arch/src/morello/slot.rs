@@ -84,7 +84,7 @@ impl Slot {
 
     /// Whether the slot holds a capability with a tag.
     #[inline]
-    pub(super) fn tag(&self) -> bool {
+    pub fn tag(&self) -> bool {
         // SAFETY: the slot is alive and aligned.
         unsafe { intravisor_slot_tag(self.pointer()) != 0 }
     }

@@ -89,6 +89,7 @@ impl Program {
     ///
     /// # Errors
     /// [`ElfError`] for the first thing that is not as the loader needs it.
+    #[inline(never)]
     pub(crate) fn check(bytes: &[u8]) -> Result<Program, ElfError> {
         if bytes.len() < HEADER_SIZE || bytes[..4] != *b"\x7fELF" {
             return Err(ElfError::NotElf);
