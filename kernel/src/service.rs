@@ -39,6 +39,8 @@ pub(crate) struct Service {
 /// # Errors
 /// A message that names the cVM that cannot serve.
 pub(crate) fn prepare(monitor: &mut Monitor, boxed: impl Fn() -> Result<Box<Frame>, String>) -> Result<(), String> {
+    let budgets = monitor.cvms.iter().map(|cvm| monitor.ticks(cvm.spec.call_budget));
+    monitor.budgets = budgets.collect();
     for id in 0..monitor.cvms.len() {
         let clients = monitor.cvms.iter().filter(|cvm| cvm.spec.server == Some(id));
         let Some(client) = clients.clone().next() else {
@@ -81,8 +83,7 @@ impl Monitor {
     /// A hostcall of the running thread goes to the cVM that serves it.
     pub(crate) fn call(&mut self, caller: ThreadId, server: usize) -> Result<Outcome, Errno> {
         let now = arch::timer::now();
-        let id = self.scheduler.threads[caller].cvm;
-        let budget = self.ticks(self.cvms[id].spec.call_budget);
+        let budget = self.budgets[self.scheduler.threads[caller].cvm];
         self.scheduler.block(State::Calling(now.saturating_add(budget)), now);
         self.send(caller, server, now);
         Ok(Outcome::Switch)
@@ -322,7 +323,7 @@ fn pass(from: &Frame, to: &Frame, slot: &Slot) -> Result<bool, Errno> {
     let hostcall = Hostcall::from_number(from.number());
     let buffer = hostcall.and_then(Hostcall::buffer);
     // The buffer of a caller without capabilities is a pointer and a length.
-    let buffer = buffer.filter(|buffer| !from.argument_slot(buffer.pointer).decoded().tag);
+    let buffer = buffer.filter(|buffer| !from.argument_slot(buffer.pointer).tag());
     let (mut lent, mut length) = (false, 0);
     for index in 0..6 {
         let capability = match buffer {
@@ -374,8 +375,11 @@ fn mint(slot: &Slot, from: &Frame, pointer: usize, written: bool) -> Result<u64,
 /// Makes what is lent of a capability argument: its bounds, for loads and stores of data. Whether there is anything to
 /// lend: a sealed capability is not.
 fn narrow(slot: &Slot, argument: &Slot) -> bool {
+    if !argument.tag() {
+        return false;
+    }
     let what = argument.decoded();
-    if !what.tag || what.seal.is_sealed() {
+    if what.seal.is_sealed() {
         return false;
     }
     let request = Derivation {

@@ -32,6 +32,8 @@ pub(crate) struct Monitor {
     pub(crate) cvms: Vec<Cvm>,
     /// What the cVMs that serve others are doing, by the number of the cVM.
     pub(crate) services: Vec<Option<Box<Service>>>,
+    /// Ticks that a served hostcall may take, by the number of the cVM that makes it.
+    pub(crate) budgets: Vec<u64>,
     pub(crate) capfiles: Vec<Capfile>,
     pub(crate) ledger: Ledger,
     /// Ledger entry of the pool that cVMs are carved from.
