@@ -11,7 +11,7 @@ use super::simd_memory::{element, insert};
 /// The element that an imm5 field names: size and index.
 fn element_field(field: u32) -> Option<(u32, u32)> {
     let size = field.trailing_zeros();
-    (size < 4).then_some((size, field >> (size + 1)))
+    (size < 4).then(|| (size, field >> (size + 1)))
 }
 
 /// DUP, INS, SMOV, UMOV.
@@ -164,4 +164,17 @@ pub(super) fn modified_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Ste
     };
     let low = if bit(word, 30) { u128::MAX } else { u64::MAX.into() };
     core.set_vector(rd(word), result & low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::element_field;
+
+    #[test]
+    fn an_element_field_without_a_one_names_nothing() {
+        assert_eq!(element_field(0), None);
+        assert_eq!(element_field(0b10000), None);
+        assert_eq!(element_field(0b01000), Some((3, 0)));
+        assert_eq!(element_field(0b11001), Some((0, 12)));
+    }
 }
