@@ -118,7 +118,7 @@ fn riscv(which: Neighbour) -> Vec<u32> {
     let load = |rd, offset| immediate(3, 0x03, rd, DATA, offset);
     let call = |number: Hostcall| [addi(17, 0, number as u32), 0x0000_0073];
     let jump = |from: usize, to: usize| {
-        let distance = (to as i32 - from as i32) as u32 * 4;
+        let distance = (4 * (to as i32 - from as i32)) as u32;
         (distance >> 20 & 1) << 31
             | (distance >> 1 & 0x3ff) << 21
             | (distance >> 11 & 1) << 20
