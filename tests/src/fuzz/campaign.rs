@@ -259,15 +259,15 @@ impl fmt::Display for Finding {
             Mode::Entered => "in the mode of its entry",
             Mode::Capability => "in capability mode",
         };
-        writeln!(formatter, "which starts {start}, after {} ns, with", self.case.passed)?;
+        writeln!(formatter, "which starts {start}, after {} ns", self.case.passed)?;
         if self.case.handled {
-            writeln!(formatter, "  (and the monitor deals with its fault to the end)")?;
+            writeln!(formatter, "  and whose fault the monitor deals with to the end")?;
         }
         for (number, value) in &self.case.registers {
-            writeln!(formatter, "  c{number} = {}", shown(arch, *value))?;
+            writeln!(formatter, "  with c{number} = {}", shown(arch, *value))?;
         }
         for (place, value) in &self.case.memory {
-            writeln!(formatter, "  [{place:#x}] = {}", shown(arch, *value))?;
+            writeln!(formatter, "  with [{place:#x}] = {}", shown(arch, *value))?;
         }
         write!(
             formatter,
