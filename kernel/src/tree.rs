@@ -116,10 +116,10 @@ pub(crate) fn check(mut bytes: Vec<u8>) -> Result<Vec<u8>, TreeError> {
         });
     }
     let reserved = word(&bytes, 16, "a header field")? as usize;
-    if !reserved.is_multiple_of(8) || reserved < HEADER || !terminated_reservations(&bytes, reserved) {
+    if !reserved.is_multiple_of(8) || reserved < HEADER || !terminated_reservations(&bytes[..structure], reserved) {
         return Err(TreeError {
             offset: 16,
-            expected: "a terminated, 8-byte aligned memory reservation block",
+            expected: "a terminated, 8-byte aligned memory reservation block before the structure",
         });
     }
     let gaps = walk(&bytes[..structure_end], structure, &bytes[strings..strings_end])?;

@@ -55,9 +55,12 @@ impl<'a> Sections<'a> {
             headers: &bytes[range],
             names: &[],
         };
-        let names = sections.get(u32::from(half(62)));
-        let names = names.and_then(|section| section.file(bytes)).ok_or_else(error)?;
-        sections.names = &bytes[names];
+        // Number 0 says that they have no names.
+        let names = u32::from(half(62));
+        if names != 0 {
+            let names = sections.get(names).and_then(|section| section.file(bytes));
+            sections.names = &bytes[names.ok_or_else(error)?];
+        }
         Ok(Some(sections))
     }
 

@@ -148,6 +148,31 @@ fn what_needs_a_dynamic_loader_is_refused() {
 }
 
 #[test]
+fn a_dynamic_section_without_bytes_says_nothing_wherever_it_stands() {
+    let empty = [DYNAMIC, 4, 0x13_1313_1313, 0, 0, 0];
+    let segments = [[LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20], empty];
+    assert!(Program::check(&elf(3, 0x1000, &segments, &[], 0x600)).is_ok());
+}
+
+#[test]
+fn sections_may_be_missing_and_may_have_no_names() {
+    let purecap = |offset: u64, count: u16, names: u16| {
+        let mut bytes = program();
+        bytes[48..52].copy_from_slice(&arch::ELF_PURECAP_FLAGS.to_le_bytes());
+        bytes[40..48].copy_from_slice(&offset.to_le_bytes());
+        bytes[60..62].copy_from_slice(&count.to_le_bytes());
+        bytes[62..64].copy_from_slice(&names.to_le_bytes());
+        Program::check(&bytes)
+    };
+    let sections = |error| matches!(error, Err(ElfError::Sections { .. }));
+    let (none, unnamed) = (purecap(0, 32, 1), purecap(0x500, 2, 0));
+    assert!(!sections(none.clone()), "{none:?}");
+    assert!(!sections(unnamed.clone()), "{unnamed:?}");
+    assert!(sections(purecap(0x500, 32, 0)), "beyond the file");
+    assert!(sections(purecap(0x500, 2, 2)), "names in a section that is not there");
+}
+
+#[test]
 fn what_a_dynamic_program_needs_is_named() {
     let needing = |offset: u64, strings: [u64; 2], headers: &[Header]| {
         let dynamic = words(&[1, offset, 5, strings[0], 10, strings[1], 0, 0]);

@@ -94,6 +94,15 @@ fn the_strings_stand_behind_the_structure() {
     }
 }
 
+#[test]
+fn the_reservations_end_before_the_structure() {
+    let expected = "a terminated, 8-byte aligned memory reservation block before the structure";
+    // In the middle of the tree, where zeros can be found as well.
+    for place in [16, 41, 56, 72] {
+        assert_eq!(refused(with_word(16, place)), expected, "{place}");
+    }
+}
+
 /// A tree of these structure words, whose strings block holds this name.
 fn tree_of(words: &[u32], name: &str) -> Vec<u8> {
     let structure: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
