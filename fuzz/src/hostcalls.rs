@@ -47,8 +47,6 @@ static ARCHIVES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     };
     let alone = |program: &str| {
         let mut cvms = ["one", "two", "three"].map(|name| cvm(name, program, "monitor"));
-        cvms[1].restart.policy = RestartPolicy::Always;
-        cvms[1].restart.limit = 3;
         cvms[2].priority = 7;
         cvms.to_vec()
     };
@@ -59,8 +57,6 @@ static ARCHIVES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
             cvm("d", client, "s"),
             cvm("e", client, "c"),
         ];
-        cvms[0].restart.policy = RestartPolicy::Always;
-        cvms[0].restart.limit = 2;
         cvms[2].call_budget = 10_000;
         cvms.to_vec()
     };
@@ -75,7 +71,11 @@ static ARCHIVES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         within.to_vec(),
     ];
     let archive = |cvms: &Vec<CvmSpec>| {
-        let manifest = Manifest::new(cvms)
+        let mut cvms = cvms.clone();
+        // The first one always comes back: a monitor without cVMs would power off.
+        cvms[0].restart.policy = RestartPolicy::Always;
+        cvms[0].restart.limit = u32::MAX;
+        let manifest = Manifest::new(&cvms)
             .with_capfiles(&capfiles)
             .encode()
             .expect("a plain manifest");
