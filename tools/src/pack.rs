@@ -11,7 +11,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError, Member};
 use crate::config::{self, CvmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::elf::{ElfError, Facts, strip};
+use crate::elf::{ElfError, Facts, patches, strip};
 use crate::manifest::{CapfileSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
 
@@ -229,6 +229,12 @@ impl Packer<'_> {
         let shown = path.display();
         let whole = fs::read(&path).map_err(|error| vec![format!("{shown}: {error}")])?;
         let named = |error: ElfError| format!("{shown}: {error}");
+        if !patches(&whole).map_err(|error| vec![named(error)])?.is_empty() {
+            return Err(vec![format!(
+                "{shown}: a purecap program that is not marked as one, for the linker cannot; expected one built by \
+                 `intravisor build`, which marks it"
+            )]);
+        }
         let facts = Facts::read(&whole).map_err(|error| vec![named(error)])?;
         let problems = facts.check(self.arch);
         if !problems.is_empty() {
@@ -313,19 +319,23 @@ impl Packer<'_> {
             );
         }
         let size = spec.isolation_size.unwrap_or(needed);
-        if let (Some(base), Some((length, alignment))) = (spec.isolation_base, self.arch.representable(size))
-            && !base.is_multiple_of(alignment)
-        {
-            let problem = format!(
-                "the bounds of {length:#x} bytes cannot be said exactly from there, expected a multiple of {alignment:#x}"
-            );
-            return self.error(
-                cvm,
-                cvm.isolation_position,
-                "isolation.base",
-                &format!("{base:#x}"),
-                problem,
-            );
+        if let (Some(base), Some((length, alignment))) = (spec.isolation_base, self.arch.representable(size)) {
+            let own = facts.alignment();
+            let problem = if !base.is_multiple_of(alignment) {
+                Some(format!(
+                    "the bounds of {length:#x} bytes cannot be said exactly from there, expected a multiple of {alignment:#x}"
+                ))
+            } else if !base.is_multiple_of(own) {
+                Some(format!(
+                    "the segments of its program are aligned to more, expected a multiple of {own:#x}"
+                ))
+            } else {
+                None
+            };
+            if let Some(problem) = problem {
+                let value = format!("{base:#x}");
+                return self.error(cvm, cvm.isolation_position, "isolation.base", &value, problem);
+            }
         }
         if facts.kind == object::elf::ET_EXEC
             && let Err(problem) = check_fixed(facts, spec, needed)
