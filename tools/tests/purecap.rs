@@ -9,7 +9,7 @@ use tools::elf::purecap::{
     CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION, R_MORELLO_CAPINIT,
     R_MORELLO_GLOB_DAT, R_MORELLO_JUMP_SLOT, R_MORELLO_RELATIVE, R_RISCV_CHERI_CAPABILITY,
 };
-use tools::elf::synthesis::{CapReloc, DynamicSymbol, Elf, Fragment, Load, Purecap, Rela, Tables};
+use tools::elf::synthesis::{CapReloc, DynamicSymbol, Elf, Fragment, Load, Purecap, Rela, Section, Tables};
 use tools::elf::{Facts, strip};
 use tools::pack::pack;
 
@@ -420,6 +420,55 @@ fn bounds_that_cannot_be_said_exactly_are_refused() {
 }
 
 #[test]
+fn what_a_large_object_is_aligned_to_must_be_what_the_program_is_aligned_to() {
+    for arch in Architecture::ALL {
+        let (size, alignment) = arch.representable(1 << 26).unwrap();
+        assert!(size == 1 << 26 && alignment > 4096, "{arch}: {alignment:#x}");
+        let mut large = program(arch);
+        large.bss = 1 << 26;
+        large.data_alignment = alignment;
+        let symbol = DynamicSymbol::new("large", elf::STT_OBJECT, large.data_address(), size);
+        large.relocations = with_symbol(arch, symbol.clone(), 0).relocations;
+        large.symbols = vec![symbol];
+        assert_eq!(errors(&large), [""; 0]);
+        assert_eq!(facts(&large.to_elf()).alignment(), alignment);
+        let mut elf = large.to_elf();
+        for load in &mut elf.loads {
+            load.alignment = load.alignment.min(4096);
+        }
+        let text = errors_of(&elf, arch).join(", ");
+        let expected = format!("at a multiple of {alignment:#x} in a program aligned to as much");
+        assert!(text.ends_with(&expected), "{arch}: {text}");
+        elf.kind = elf::ET_EXEC;
+        assert_eq!(errors_of(&elf, arch), [""; 0], "its place is known");
+        for load in &mut elf.loads {
+            load.alignment = 1 << 31;
+        }
+        assert!(errors_of(&elf, arch)[0].starts_with("segment 0: alignment 0x80000000, expected a power of two"));
+    }
+}
+
+#[test]
+fn an_address_far_from_its_object_is_refused() {
+    let far = |offset: i64| {
+        with_cap_reloc(CapReloc {
+            offset: offset.cast_unsigned(),
+            ..DATA
+        })
+    };
+    for offset in [-1024, 0, 32, 32 + 2048] {
+        assert_eq!(errors(&far(offset)), [""; 0], "{offset}");
+    }
+    for offset in [-1025, 32 + 2049, i64::MIN, i64::MAX] {
+        let text = only(&far(offset));
+        assert!(
+            text.ends_with("of an object of 0x20 bytes at 0x13000: too far away to be represented"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn writable_data_stays_out_of_the_code_capability() {
     let mut between = program(CheriRiscv).to_elf();
     // Constants behind the data: the code capability would cover the data.
@@ -486,13 +535,13 @@ fn shapes_of_large_programs_pass() {
         large.table_space = 1 << 20;
         large.slots = 8000;
         large.bss = 1 << 32;
-        large.data_alignment = 1 << 32;
+        large.data_alignment = 1 << 30;
         large.tls = Some((vec![1; 100], 0x1000, 64));
         large.symbols = (0..8000)
             .map(|number| DynamicSymbol::new(&format!("object_{number}"), elf::STT_OBJECT, 0, 16))
             .collect();
         let (slot, data) = (large.slot(0), large.data_address());
-        assert_eq!(data, 1 << 32);
+        assert_eq!(data, 1 << 30);
         for (number, symbol) in large.symbols.iter_mut().enumerate() {
             symbol.value = data + 16 * (number as u64 % 200);
         }
@@ -508,7 +557,7 @@ fn shapes_of_large_programs_pass() {
         let facts = facts(&large.to_elf());
         assert_eq!(facts.capability_relocations(), 8000);
         assert_eq!(facts.tls.unwrap().memory_size, 0x1000);
-        assert_eq!(facts.memory_size(), (2 << 32) + 0x1000);
+        assert_eq!(facts.memory_size(), (1 << 30) + (1 << 32) + 0x1000);
     }
 }
 
@@ -554,6 +603,31 @@ fn tls_is_one_template_with_an_alignment_up_to_a_page() {
         tls.offset = Some(u64::MAX - 8);
     }
     assert!(errors_of(&cut, Morello)[0].starts_with("TLS segment: 0x10 bytes in a file of "));
+}
+
+#[test]
+fn pack_refuses_a_purecap_program_whose_headers_do_not_say_so_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut program = program(CheriRiscv).to_elf();
+    program.sections.push(Section {
+        name: ".purecap".to_owned(),
+        kind: elf::SHT_PROGBITS,
+        load: 0,
+        offset: 0,
+        size: 0,
+        entry_size: 0,
+    });
+    let mut bytes = program.to_bytes();
+    fs::write(at("x.yaml"), "cVMs:\n- {name: a, runtime: plain}\n").unwrap();
+    fs::write(at("plain"), &bytes).unwrap();
+    assert!(pack(&at("x.yaml"), CheriRiscv, &[]).is_ok(), "marked");
+    bytes[48..52].fill(0);
+    fs::write(at("plain"), &bytes).unwrap();
+    let refused = pack(&at("x.yaml"), CheriRiscv, &[]).unwrap_err().to_string();
+    let text = "plain: a purecap program that is not marked as one, for the linker cannot; expected one built by `intravisor \
+                build`, which marks it";
+    assert!(refused.ends_with(text), "{refused}");
 }
 
 #[test]

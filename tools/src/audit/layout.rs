@@ -158,7 +158,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         (start, 0, end, PAGE)
     };
     let lead = start - first;
-    let extra = before.saturating_sub(lead);
+    let extra = before.saturating_sub(lead).next_multiple_of(PAGE);
     let length = extra + last.max(end) - first;
     let service = serves.then_some(spec.service_stack);
     let (stacks, program) = if facts.kind == elf::ET_EXEC {
@@ -175,15 +175,21 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         (places.stacks(spec.stack, service, purecap)?, program)
     } else {
         let stacks = places.stacks(spec.stack.max(1), service, purecap)?;
-        // The start of the code's bounds is to be aligned, which lies this far behind the start of the program.
+        // The distance from linked addresses is to be a multiple of what the program is aligned to; or, when that needs
+        // more, the start of the code's bounds, which lies this far behind the start of the program.
         let lead = extra + lead - before;
-        let aligned = (places.end + lead).next_multiple_of(alignment.max(PAGE)) - lead;
-        places.end = aligned;
+        let (unit, from) = if alignment > facts.alignment() {
+            (alignment, lead)
+        } else {
+            (facts.alignment(), extra.wrapping_sub(first))
+        };
+        let beyond = places.end.wrapping_add(from) % unit;
+        places.end += (unit - beyond) % unit;
         (stacks, places.take(length, PAGE)?)
     };
     let offset = |linked: u64| linked - first + program.start + extra;
     let [stack, service_stack] = stacks;
-    let (tls_size, tls_alignment) = facts.tls_headers.first().map_or((0, 16), |tls| {
+    let (tls_size, tls_alignment) = facts.tls.as_ref().map_or((0, 16), |tls| {
         let image = thread_control_block(machine.arch).next_multiple_of(tls.alignment.max(1));
         (image + tls.memory_size, tls.alignment.max(16))
     });
@@ -209,7 +215,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         start_block,
         heap,
         size,
-        alignment: region_alignment,
+        alignment: region_alignment.max(facts.alignment()),
     };
     if !purecap {
         layout.code = hybrid_code(machine, &layout)?;

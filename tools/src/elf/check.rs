@@ -8,6 +8,8 @@ use crate::Architecture;
 
 /// End of the addresses that a program may be linked at: beyond any machine this runs on.
 const ADDRESS_LIMIT: u64 = 1 << 40;
+/// Greatest alignment of a segment of a purecap program.
+const ALIGNMENT_LIMIT: u64 = 1 << 30;
 
 /// Most loaded segments of a program.
 const SEGMENT_LIMIT: usize = 64;
@@ -80,7 +82,7 @@ pub enum ElfError {
         size: u64,
     },
     /// An alignment that is none.
-    #[error("segment {index}: alignment {alignment:#x} is not a power of two")]
+    #[error("segment {index}: alignment {alignment:#x}, expected a power of two, up to 2^30 in a purecap program")]
     Alignment {
         /// Number among the loaded segments.
         index: usize,
@@ -295,7 +297,8 @@ impl Facts {
                     size: memory_size,
                 });
             }
-            if alignment > 1 && !alignment.is_power_of_two() {
+            let absurd = self.purecap() && memory_size > 0 && alignment > ALIGNMENT_LIMIT;
+            if alignment > 1 && !alignment.is_power_of_two() || absurd {
                 errors.push(ElfError::Alignment { index, alignment });
             }
             if segment.writable() && segment.executable() {
@@ -518,7 +521,10 @@ mod tests {
         assert!(only(&far).starts_with("segment 1: "));
         let mut odd = good();
         odd.loads[1].alignment = 24;
-        assert_eq!(only(&odd), "segment 1: alignment 0x18 is not a power of two");
+        assert_eq!(
+            only(&odd),
+            "segment 1: alignment 0x18, expected a power of two, up to 2^30 in a purecap program"
+        );
     }
 
     #[test]

@@ -112,7 +112,7 @@ pub struct Facts {
     pub segments: Vec<Segment>,
     /// The TLS segment.
     pub tls: Option<Segment>,
-    /// All TLS segments, the empty ones among them.
+    /// All TLS segments, the empty ones left out.
     pub tls_headers: Vec<Segment>,
     /// What is writable only while the program is loaded (`PT_GNU_RELRO`), the empty ones left out.
     pub relro: Vec<Segment>,
@@ -143,6 +143,11 @@ impl Facts {
     pub fn read(file: &[u8]) -> Result<Facts, ElfError> {
         let header = header(file)?;
         let program_headers = header.program_headers(LE, file).map_err(malformed)?;
+        check_section_names(header, file)?;
+        if !program_headers.is_empty() && !header.e_phoff(LE).is_multiple_of(8) {
+            let problem = format!("program headers at {:#x}, expected a multiple of 8", header.e_phoff(LE));
+            return Err(ElfError::Malformed(problem));
+        }
         let segment = |program_header: &elf::ProgramHeader64<LittleEndian>| Segment {
             address: program_header.p_vaddr(LE),
             memory_size: program_header.p_memsz(LE),
@@ -162,7 +167,10 @@ impl Facts {
             tls: of_type(elf::PT_TLS)
                 .map(segment)
                 .find(|segment| segment.memory_size > 0),
-            tls_headers: of_type(elf::PT_TLS).map(segment).collect(),
+            tls_headers: of_type(elf::PT_TLS)
+                .map(segment)
+                .filter(|segment| segment.memory_size > 0)
+                .collect(),
             relro: of_type(elf::PT_GNU_RELRO)
                 .map(segment)
                 .filter(|segment| segment.memory_size > 0)
@@ -216,6 +224,21 @@ impl Facts {
             elf::EM_RISCV => self.flags & (EF_RISCV_CHERIABI | EF_RISCV_CAP_MODE) != 0,
             elf::EM_AARCH64 => self.flags & EF_AARCH64_CHERI_PURECAP != 0,
             _ => false,
+        }
+    }
+
+    /// What the distance between linked and loaded addresses is a multiple of. A position-independent purecap program: the
+    /// greatest alignment of its segments, as its linker counts on it. Else a page.
+    pub fn alignment(&self) -> u64 {
+        let greatest = self
+            .segments
+            .iter()
+            .filter(|segment| segment.memory_size > 0)
+            .map(|segment| segment.alignment)
+            .max();
+        match greatest {
+            Some(greatest) if self.purecap() && self.kind != elf::ET_EXEC => greatest.max(PAGE),
+            _ => PAGE,
         }
     }
 
@@ -330,6 +353,20 @@ fn header(file: &[u8]) -> Result<&Header, ElfError> {
         (Some(_), Some(_)) => Err(ElfError::Class),
         _ => Err(ElfError::Malformed("the header is cut short".into())),
     }
+}
+
+/// The section names, when there are any, lie in the file: the monitor insists on it.
+fn check_section_names(header: &Header, file: &[u8]) -> Result<(), ElfError> {
+    let sections = header.section_headers(LE, file).map_err(malformed)?;
+    let number = usize::from(header.e_shstrndx(LE));
+    if sections.is_empty() || number == 0 {
+        return Ok(());
+    }
+    let names = sections.get(number).and_then(|names| {
+        let end = names.sh_offset(LE).checked_add(names.sh_size(LE))?;
+        (end <= file.len() as u64).then_some(())
+    });
+    names.ok_or_else(|| ElfError::Malformed(format!("the section names, section {number}, are not in the file")))
 }
 
 fn malformed(error: object::Error) -> ElfError {

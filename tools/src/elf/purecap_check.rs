@@ -67,7 +67,7 @@ pub enum RelocationProblem {
     /// Bounds that no capability can have.
     #[error(
         "object of {size:#x} bytes at {start:#x}: bounds that cannot be said exactly, expected {length:#x} bytes at a \
-             multiple of {alignment:#x}"
+             multiple of {alignment:#x} in a program aligned to as much"
     )]
     Bounds {
         /// First address.
@@ -78,6 +78,16 @@ pub enum RelocationProblem {
         length: u64,
         /// What the address would have to be a multiple of.
         alignment: u64,
+    },
+    /// An address that no capability over the object can have everywhere.
+    #[error("address {address:#x} of an object of {size:#x} bytes at {start:#x}: too far away to be represented")]
+    Address {
+        /// First address of the object.
+        start: u64,
+        /// Bytes of it.
+        size: u64,
+        /// The address.
+        address: u64,
     },
     /// Unknown permissions.
     #[error("permissions {0:#x}, expected those of a function, a constant or data")]
@@ -205,7 +215,7 @@ impl Facts {
             below: below.max().map_or(u64::MAX, |end| code.start - end),
             above: above.min().unwrap_or(u64::MAX),
         };
-        room.widen(arch, &code, self.kind == elf::ET_EXEC)
+        room.widen(arch, &code, self.known_alignment())
     }
 
     fn check_purecap_relocation(
@@ -229,8 +239,10 @@ impl Facts {
                 let (size, permissions) = (what & ((1 << FRAGMENT_LENGTH) - 1), (what >> FRAGMENT_LENGTH) as u8);
                 match permissions {
                     FRAGMENT_FUNCTION => self.check_function(start.wrapping_add(*addend)),
-                    FRAGMENT_CONSTANT => self.check_object(arch, start, size, Access::Read),
-                    FRAGMENT_DATA => self.check_object(arch, start, size, Access::Write),
+                    FRAGMENT_CONSTANT => {
+                        self.check_object(arch, start, size, start.wrapping_add(*addend), Access::Read)
+                    }
+                    FRAGMENT_DATA => self.check_object(arch, start, size, start.wrapping_add(*addend), Access::Write),
                     other => Err(RelocationProblem::Permissions(u64::from(other))),
                 }
             }
@@ -248,8 +260,8 @@ impl Facts {
                     // A weak symbol that nobody defines: a null capability.
                     _ if *object == 0 => Ok(()),
                     function if function & CAP_RELOC_FUNCTION != 0 => self.check_function(object.wrapping_add(*offset)),
-                    0 => self.check_object(arch, *object, *size, Access::Write),
-                    _ => self.check_object(arch, *object, *size, Access::Read),
+                    0 => self.check_object(arch, *object, *size, object.wrapping_add(*offset), Access::Write),
+                    _ => self.check_object(arch, *object, *size, object.wrapping_add(*offset), Access::Read),
                 }
             }
         }
@@ -284,7 +296,13 @@ impl Facts {
         match symbol.kind {
             elf::STT_FUNC => self.check_function(symbol.value.wrapping_add(addend)),
             // What it may do follows from where it lies.
-            elf::STT_NOTYPE | elf::STT_OBJECT => self.check_object(arch, symbol.value, symbol.size, Access::Read),
+            elf::STT_NOTYPE | elf::STT_OBJECT => self.check_object(
+                arch,
+                symbol.value,
+                symbol.size,
+                symbol.value.wrapping_add(addend),
+                Access::Read,
+            ),
             kind => Err(RelocationProblem::SymbolKind {
                 name: symbol.name.clone(),
                 kind,
@@ -300,7 +318,14 @@ impl Facts {
         }
     }
 
-    fn check_object(&self, arch: Architecture, start: u64, size: u64, access: Access) -> Result<(), RelocationProblem> {
+    fn check_object(
+        &self,
+        arch: Architecture,
+        start: u64,
+        size: u64,
+        address: u64,
+        access: Access,
+    ) -> Result<(), RelocationProblem> {
         if !self.inside(start, size) {
             return Err(RelocationProblem::Object { start, size });
         }
@@ -308,10 +333,8 @@ impl Facts {
         if access == Access::Write && size > 0 && !self.may_write(start, size) {
             return Err(RelocationProblem::Writable { start, size });
         }
-        // Where a position-independent program lies is known to a page only.
-        let unit = if self.kind == elf::ET_EXEC { u64::MAX } else { PAGE };
         let (length, alignment) = arch.representable(size).unwrap_or((0, 1 << 63));
-        if length != size || !start.is_multiple_of(alignment.min(unit)) {
+        if length != size || alignment > self.known_alignment() || !start.is_multiple_of(alignment) {
             return Err(RelocationProblem::Bounds {
                 start,
                 size,
@@ -319,7 +342,22 @@ impl Facts {
                 alignment,
             });
         }
+        // A capability keeps its bounds with addresses an eighth of the object before it and a quarter behind it.
+        let (below, above) = ((size / 8).max(1024), (size / 4).max(2048));
+        let distance = i128::from(address.wrapping_sub(start).cast_signed());
+        if distance < -i128::from(below) || distance > i128::from(size) + i128::from(above) {
+            return Err(RelocationProblem::Address { start, size, address });
+        }
         Ok(())
+    }
+
+    /// What linked addresses tell of those in memory: all, or what the monitor aligns a position-independent program to.
+    fn known_alignment(&self) -> u64 {
+        if self.kind == elf::ET_EXEC {
+            u64::MAX
+        } else {
+            self.alignment()
+        }
     }
 }
 
@@ -343,36 +381,39 @@ struct Room {
 }
 
 impl Room {
-    /// Bounds that can be said exactly and fit into the room: outwards from where the code is linked, or for a
-    /// position-independent program from wherever the monitor aligns it to.
+    /// Bounds that can be said exactly and fit into the room. Addresses in memory differ from those here by a multiple of
+    /// `known`; `u64::MAX` when they do not differ at all.
     ///
     /// # Errors
     /// The alignment that both ends would need.
-    fn widen(&self, arch: Architecture, code: &Range<u64>, fixed: bool) -> Result<CodeBounds, u64> {
-        const LIMIT: usize = 64;
-        let whole = u64::MAX;
-        let exact = |length| arch.representable(length).ok_or(whole);
-        if !fixed {
-            // The room behind the end may be enough.
-            let (length, alignment) = exact(code.end - code.start)?;
-            if let Some(end) = code.start.checked_add(length).filter(|end| *end <= self.above) {
-                return Ok(CodeBounds {
-                    before: 0,
-                    end,
-                    alignment,
-                });
-            }
+    fn widen(&self, arch: Architecture, code: &Range<u64>, known: u64) -> Result<CodeBounds, u64> {
+        let outwards = self.fit(arch, code, |(length, alignment), _, end| {
+            let before = code.start % alignment.min(known);
+            (before, end.max(code.start - before + length))
+        });
+        if outwards.is_ok() || known == u64::MAX {
+            return outwards;
         }
-        // Each round widens; the alignment grows with the length and then stays. `before` is what lies before the start.
+        // The room before the start may be enough, when that behind the end is not.
+        self.fit(arch, code, |(length, alignment), before, _| {
+            let end = code.end.next_multiple_of(alignment.min(known));
+            (before.max(length.saturating_sub(end - code.start)), end)
+        })
+    }
+
+    /// Widens by `wider`, which is told the exact length and alignment so far, the bytes before the start and the end, until
+    /// nothing changes.
+    fn fit(
+        &self,
+        arch: Architecture,
+        code: &Range<u64>,
+        wider: impl Fn((u64, u64), u64, u64) -> (u64, u64),
+    ) -> Result<CodeBounds, u64> {
         let (mut before, mut end) = (0, code.end);
-        for _ in 0..LIMIT {
-            let (length, alignment) = exact(before + (end - code.start))?;
-            let next = if fixed {
-                (code.start % alignment, end.next_multiple_of(alignment))
-            } else {
-                let top = code.end.next_multiple_of(alignment.min(PAGE));
-                (length.max(top - code.start) - (top - code.start), top)
-            };
+        loop {
+            let exact = arch.representable(before + (end - code.start)).ok_or(u64::MAX)?;
+            let alignment = exact.1;
+            let next = wider(exact, before, end);
             if next.0 > self.below || next.1 > self.above {
                 return Err(alignment);
             }
@@ -381,6 +422,5 @@ impl Room {
             }
             (before, end) = next;
         }
-        Err(whole)
     }
 }
