@@ -191,6 +191,7 @@ fn circle(cvms: &[CvmSpec], index: usize, key: &str) -> String {
 }
 
 /// The cVMs on the way from a cVM along one relation; none when the way runs in a circle.
+#[inline(never)]
 fn chain(cvms: &[CvmSpec], start: usize, next: fn(&CvmSpec) -> Option<usize>) -> Option<Vec<usize>> {
     let mut way = Vec::new();
     let mut at = start;

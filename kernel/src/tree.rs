@@ -238,9 +238,19 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<Vec<usize>, T
     }
 }
 
+/// The children of the root of a checked tree that have this name, with or without a unit address.
+fn top_level<'tree, 'a>(tree: &'tree Fdt<'a>, name: &'static str) -> impl Iterator<Item = FdtNode<'tree, 'a>> {
+    // Not by the parser's paths: they follow aliases, in a circle if they run in one. That of the root is found at once.
+    let children = tree.find_node("/").into_iter().flat_map(FdtNode::children);
+    children.filter(move |node| {
+        let rest = node.name.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+    })
+}
+
 /// The memory regions that a checked tree of a platform names.
 pub(crate) fn memory(platform: &Fdt<'_>) -> impl Iterator<Item = Range<u64>> {
-    let nodes = platform.find_all_nodes("/memory");
+    let nodes = top_level(platform, "memory");
     nodes.filter_map(FdtNode::reg).flatten().filter_map(|region| {
         let start = region.starting_address as u64;
         Some(start..start.checked_add(region.size? as u64)?)
@@ -249,8 +259,7 @@ pub(crate) fn memory(platform: &Fdt<'_>) -> impl Iterator<Item = Range<u64>> {
 
 /// The node `/chosen` of a checked tree of a platform.
 pub(crate) fn chosen<'tree, 'a>(platform: &'tree Fdt<'a>) -> Option<FdtNode<'tree, 'a>> {
-    // Not by `find_node`: it follows aliases, in a circle if they run in one.
-    platform.find_all_nodes("/chosen").next()
+    top_level(platform, "chosen").next()
 }
 
 /// A string property without its NUL.
