@@ -1,5 +1,6 @@
 //! Boots images and looks at what happens. One module for each promise of the monitor.
 
+mod audit;
 mod authority;
 mod boot;
 mod confinement;
