@@ -16,6 +16,7 @@ on_machine!(
     authority_over_everything_is_found_in_the_monitor,
     more_than_a_purecap_program_was_given_is_found,
     what_a_server_keeps_of_a_call_is_found,
+    what_a_handler_keeps_of_a_call_is_found,
     a_case_does_the_same_every_time,
 );
 
@@ -197,6 +198,22 @@ fn what_a_server_keeps_of_a_call_is_found(platform: Platform) {
         board.plant(server.service_stack.end - 32, &lent);
     });
     expect(&finding, "service stack of server at ", 8);
+}
+
+fn what_a_handler_keeps_of_a_call_is_found(platform: Platform) {
+    let finding = find(Setup::boot(platform, Kind::Serving), |board, layout| {
+        let client = layout.neighbours.last().unwrap();
+        let lent = Decoded {
+            base: client.lends.start,
+            top: client.lends.end.into(),
+            address: client.lends.start,
+            permissions: Permissions::LOAD | Permissions::STORE,
+            ..victim(layout)
+        };
+        // Where no end of a call clears anything: among the registers of the thread that rests.
+        board.plant(layout.subject.frames[0].start + 16 * 20, &lent);
+    });
+    expect(&finding, "saved register of fuzz at ", 12);
 }
 
 fn a_case_does_the_same_every_time(platform: Platform) {

@@ -64,7 +64,7 @@ impl Case {
                 words.push(instruction(sources.arch, random));
             }
         }
-        let jump = back(sources.arch, words.len());
+        let jump = back(sources.arch, words.len() as i32);
         words.push(jump);
         let (numbers, call) = match sources.arch {
             Architecture::CheriRiscv => (1..32u8, riscv::NUMBER),
@@ -115,8 +115,8 @@ impl Case {
 }
 
 /// The jump from word `from` to the first one.
-pub(super) fn back(arch: Architecture, from: usize) -> u32 {
-    let distance = from as i32 * -4;
+pub(super) fn back(arch: Architecture, from: i32) -> u32 {
+    let distance = from * -4;
     match arch {
         Architecture::CheriRiscv => riscv::jump(0, distance),
         Architecture::Morello => morello::jump(distance),
@@ -132,7 +132,7 @@ pub(super) fn instruction(arch: Architecture, random: &mut Random) -> u32 {
 }
 
 /// A hostcall of this number, with arguments as they are.
-fn hostcall(arch: Architecture, number: u32) -> [u32; 2] {
+pub(super) fn hostcall(arch: Architecture, number: u32) -> [u32; 2] {
     match arch {
         Architecture::CheriRiscv => [number << 20 | u32::from(riscv::NUMBER) << 7 | 0x13, riscv::CALL],
         Architecture::Morello => [0xd280_0000 | number << 5 | u32::from(morello::NUMBER), morello::CALL],

@@ -31,6 +31,7 @@ impl Setup {
         self.check_memory(&mut found);
         self.check_frames(&mut found);
         self.check_registers(&mut found);
+        self.check_lent(&mut found);
         let changed = self.board.changed_since(&self.snapshot).into_iter();
         found.extend(changed.map(|what| format!("changed: {what}")));
         self.check_console(&mut found);
@@ -46,7 +47,9 @@ impl Setup {
             let (low, high, tag) = change.after;
             let what = tag.then(|| decode(arch, change.after));
             if layout.subject.memory.contains(&address) {
-                if let Some(what) = what.filter(|what| !belongs(&layout.subject, what)) {
+                let kept = layout.subject.service_stack.contains(&address);
+                let allowed = |what: &Decoded| belongs(&layout.subject, what) || kept && self.is_lent_to_subject(what);
+                if let Some(what) = what.filter(|what| !allowed(what)) {
                     found.push(format!(
                         "memory of {} at {address:#x} holds {what}",
                         layout.subject.name
@@ -59,7 +62,8 @@ impl Setup {
                     ));
                 }
             } else if let Some(owner) = layout.neighbours.iter().find(|owner| owner.memory.contains(&address)) {
-                if !owner.service_stack.contains(&address) {
+                let written = owner.lends.contains(&address) || owner.service_stack.contains(&address);
+                if !written {
                     found.push(format!("memory of {} at {address:#x} was written", owner.name));
                 } else if let Some(what) = what.filter(|what| !self.server_may_hold(owner, what)) {
                     found.push(format!("service stack of {} at {address:#x} holds {what}", owner.name));
@@ -117,11 +121,52 @@ impl Setup {
             && (Permissions::LOAD | Permissions::STORE).contains(what.permissions)
             && self.layout.subject.authority.iter().any(|own| own.contains(what));
         // While the caller runs there is no call.
-        belongs(owner, what) || lends && !self.subject_runs()
+        let is_subject = owner.name == self.layout.subject.name;
+        belongs(owner, what) || lends && !self.subject_runs() || is_subject && self.is_lent_to_subject(what)
+    }
+
+    /// Whether a client lends it to the fuzzed cVM: not while the client runs, which has no call under way then.
+    fn is_lent_to_subject(&self, what: &Decoded) -> bool {
+        let mut clients = self.layout.neighbours.iter();
+        clients.any(|client| {
+            let inside = what.base >= client.lends.start && what.top <= u128::from(client.lends.end);
+            inside
+                && !client.lends.is_empty()
+                && (Permissions::LOAD | Permissions::STORE).contains(what.permissions)
+                && !matches!(what.seal, Seal::Otype(_))
+                && !self.runs(client)
+        })
     }
 
     fn subject_runs(&self) -> bool {
-        self.board.in_user_mode(0) && self.layout.subject.frames.contains(&self.board.saved_registers(0))
+        self.runs(&self.layout.subject)
+    }
+
+    fn runs(&self, owner: &Owner) -> bool {
+        self.board.in_user_mode(0) && owner.frames.contains(&self.board.saved_registers(0))
+    }
+
+    /// What was lent before the start, and has not been written since, is gone when its lender runs.
+    fn check_lent(&self, found: &mut Vec<String>) {
+        let subject = &self.layout.subject;
+        let lenders = self.layout.neighbours.iter().filter(|owner| !owner.lends.is_empty());
+        if lenders.into_iter().all(|lender| !self.runs(lender)) {
+            return;
+        }
+        let memory = self.board.memory();
+        for address in subject.frames.iter().flat_map(|frame| frame.clone().step_by(16)) {
+            let Some(offset) = memory.offset(address, 16) else {
+                continue;
+            };
+            let held = memory.read_granule(offset);
+            let what = decode(self.platform.arch(), held);
+            if held.2 && !belongs(subject, &what) {
+                found.push(format!(
+                    "saved register of {} at {address:#x} still holds {what}",
+                    subject.name
+                ));
+            }
+        }
     }
 
     /// No register goes beyond the ledger, and none of the running cVM beyond what is its own.

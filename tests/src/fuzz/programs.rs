@@ -8,7 +8,7 @@ use abi::hostcall::HANDLER;
 use tools::Architecture;
 use tools::elf::synthesis::Elf;
 
-use super::case::back;
+use super::case::{back, hostcall};
 use super::random::Random;
 
 /// Words that a neighbour keeps secret: in its memory, in its registers, and on Morello in vector registers.
@@ -18,6 +18,11 @@ const ALARM: &[u8] = b"alarm\n";
 /// Offsets in a neighbour's data.
 const CAPABILITY: u32 = 512;
 const MESSAGE: u32 = 1024;
+/// The buffer that a client lends.
+const BUFFER: u32 = 1536;
+const BUFFER_SIZE: u32 = 64;
+/// Instruction at which the handler of a serving subject is.
+const HANDLER_AT: usize = 16;
 /// Pages of data of the fuzzed cVM.
 const DATA_PAGES: u64 = 4;
 
@@ -40,11 +45,25 @@ pub(super) enum Neighbour {
     /// Serves hostcalls: answers those with an even number, and delegates the others. What it is lent it keeps on its service
     /// stack.
     Server,
+    /// Has its hostcalls served by the fuzzed cVM, and asks it again and again to fill a buffer.
+    Client,
     /// Wakes every 33 microseconds, looks whether its registers and its memory still agree, and cries out when they do not.
     Watcher,
 }
 
+/// From the start of a client's data to the buffer that it lends, and its size.
+pub(super) const LENT: (u64, u64) = (BUFFER as u64, BUFFER_SIZE as u64);
+
 impl Neighbour {
+    /// The hostcall that it makes again and again.
+    fn call(self) -> Hostcall {
+        match self {
+            Neighbour::Victim | Neighbour::Watcher => Hostcall::Nanosleep,
+            Neighbour::Server => Hostcall::Serve,
+            Neighbour::Client => Hostcall::Read,
+        }
+    }
+
     fn secrets(self) -> [u64; SECRETS] {
         let mut random = Random::new(&[0x5ec2_e700, self as u64]);
         std::array::from_fn(|_| random.next())
@@ -53,10 +72,15 @@ impl Neighbour {
 
 /// Every secret of all neighbours.
 pub(super) fn secrets() -> HashSet<u64> {
-    [Neighbour::Victim, Neighbour::Watcher, Neighbour::Server]
-        .into_iter()
-        .flat_map(Neighbour::secrets)
-        .collect()
+    [
+        Neighbour::Victim,
+        Neighbour::Watcher,
+        Neighbour::Server,
+        Neighbour::Client,
+    ]
+    .into_iter()
+    .flat_map(Neighbour::secrets)
+    .collect()
 }
 
 /// The program of a neighbour.
@@ -87,9 +111,18 @@ pub(super) fn neighbour(arch: Architecture, which: Neighbour) -> Vec<u8> {
 
 /// The cVM whose text the fuzzer replaces. What it has of its own spins at the start, and comes back to the start from
 /// everywhere else: so does a program that leaves its end behind.
-pub(super) fn subject(arch: Architecture, purecap: bool) -> Vec<u8> {
-    let words: Vec<u32> = (0..1024).map(|index| back(arch, index)).collect();
+pub(super) fn subject(arch: Architecture, purecap: bool, serving: bool) -> Vec<u8> {
+    let start = if serving { HANDLER_AT } else { 0 };
+    let mut words: Vec<u32> = (0..1024).map(|index| back(arch, index - start as i32)).collect();
+    if serving {
+        words[..2].copy_from_slice(&hostcall(arch, Hostcall::Serve as u32));
+    }
     let mut elf = program(arch, &words);
+    if serving {
+        let handler = elf.entry + 4 * HANDLER_AT as u64;
+        elf.functions
+            .push((handler, 4 * (words.len() - HANDLER_AT) as u64, HANDLER.to_owned()));
+    }
     if purecap {
         elf.flags = match arch {
             Architecture::CheriRiscv => 0x3_0000, // EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE
@@ -132,14 +165,16 @@ fn riscv(which: Neighbour) -> Vec<u32> {
     let start = code.len();
     match which {
         Neighbour::Server => {}
+        Neighbour::Client => code.extend([
+            addi(10, 0, 0),
+            addi(11, DATA, BUFFER),
+            addi(12, 0, BUFFER_SIZE),
+            addi(13, 0, 0),
+        ]),
         Neighbour::Victim => code.extend([addi(10, 0, 0xfff), immediate(5, 0x13, 10, 10, 1)]), // SRLI
         Neighbour::Watcher => code.push(8 << 12 | 10 << 7 | 0x37),                             // LUI
     }
-    code.extend(call(if which == Neighbour::Server {
-        Hostcall::Serve
-    } else {
-        Hostcall::Nanosleep
-    }));
+    code.extend(call(which.call()));
     if which == Neighbour::Watcher {
         code.push(addi(6, 0, 0));
         for index in 0..SECRETS {
@@ -151,6 +186,11 @@ fn riscv(which: Neighbour) -> Vec<u32> {
         code.push(jump(code.len(), start));
         code.extend([addi(10, 0, 1), addi(11, DATA, MESSAGE), addi(12, 0, ALARM.len() as u32)]);
         code.extend(call(Hostcall::Write));
+    }
+    if which == Neighbour::Client {
+        // Runs for a while: then there is no call under way.
+        code.push(addi(29, 0, 2047));
+        code.extend([addi(29, 29, 0xfff), 0xfe0e_9ee3]); // BNE x29, zero, -4
     }
     code.push(jump(code.len(), start));
     code
@@ -179,14 +219,16 @@ fn morello(which: Neighbour) -> Vec<u32> {
     let start = code.len();
     match which {
         Neighbour::Server => {}
+        Neighbour::Client => code.extend([
+            set(0, 0),
+            0x9100_0000 | BUFFER << 10 | DATA << 5 | 1,
+            set(2, BUFFER_SIZE),
+            set(3, 0),
+        ]),
         Neighbour::Victim => code.push(0x92e0_0000 | 0x8000 << 5), // MOVN x0, #0x8000, LSL #48
         Neighbour::Watcher => code.push(set(0, 0x8000)),
     }
-    code.extend(call(if which == Neighbour::Server {
-        Hostcall::Serve
-    } else {
-        Hostcall::Nanosleep
-    }));
+    code.extend(call(which.call()));
     if which == Neighbour::Watcher {
         code.push(set(10, 0));
         for index in 0..SECRETS {
@@ -204,6 +246,14 @@ fn morello(which: Neighbour) -> Vec<u32> {
             set(2, ALARM.len() as u32),
         ]);
         code.extend(call(Hostcall::Write));
+    }
+    if which == Neighbour::Client {
+        // Runs for a while: then there is no call under way.
+        code.extend([
+            set(13, 2047),
+            0xd100_0400 | 13 << 5 | 13,
+            0xb500_0000 | 0x7_ffff << 5 | 13,
+        ]); // SUB, CBNZ
     }
     code.push(jump(code.len(), start));
     code

@@ -10,7 +10,7 @@ use machine::Stop;
 use object::{Object as _, ObjectSegment as _};
 use tools::manifest::{CvmSpec, Restart};
 
-use super::board::{LastFault, Raw, Snapshot};
+use super::board::{LastFault, Raw, Snapshot, decode};
 use super::case::{Case, Mode};
 use super::programs::{self, Neighbour};
 use super::seeds::Sources;
@@ -40,15 +40,18 @@ pub enum Kind {
     Served,
     /// A hybrid cVM; every fault is reported in full.
     Talkative,
+    /// A hybrid cVM that serves the hostcalls of a client: its programs are handlers that have just been called.
+    Serving,
 }
 
 impl Kind {
     /// All of them, with the share of a campaign's instructions in thousandths. Reports cost a lot.
-    pub const ALL: [(Kind, u64); 4] = [
-        (Kind::Hybrid, 649),
+    pub const ALL: [(Kind, u64); 5] = [
+        (Kind::Hybrid, 599),
         (Kind::Purecap, 300),
         (Kind::Served, 50),
         (Kind::Talkative, 1),
+        (Kind::Serving, 50),
     ];
 }
 
@@ -59,6 +62,7 @@ impl fmt::Display for Kind {
             Kind::Purecap => "purecap",
             Kind::Served => "served",
             Kind::Talkative => "talkative",
+            Kind::Serving => "serving",
         })
     }
 }
@@ -77,6 +81,8 @@ pub struct Owner {
     /// The stack of its handler: empty if it serves nobody. It writes nowhere else, and may keep there what it is lent while
     /// a call lasts.
     pub service_stack: Range<u64>,
+    /// What it lends to the fuzzed cVM while it waits for the answer; empty if it has nothing served by it.
+    pub lends: Range<u64>,
 }
 
 impl Owner {
@@ -145,7 +151,7 @@ impl Setup {
         let entries = ledger_of(&loud.board);
         let mut board = match kind {
             Kind::Talkative => loud.board,
-            Kind::Hybrid | Kind::Purecap | Kind::Served => {
+            Kind::Hybrid | Kind::Purecap | Kind::Served | Kind::Serving => {
                 let mut quiet = scenario(platform, kind).append("log=warn").on_board(platform).board;
                 let quiet_frames = start(&mut quiet, kind, &|_| entries.clone());
                 assert_eq!(frames, quiet_frames, "the layout depends on the log level");
@@ -153,7 +159,7 @@ impl Setup {
             }
         };
         let entry = board.pc(0);
-        let mut layout = layout(platform, &entries, &frames, entry);
+        let mut layout = layout(platform, kind, &entries, &frames, entry);
         if kind == Kind::Purecap {
             layout.subject.authority = purecap_authority(&board, &layout, &entries);
         }
@@ -214,6 +220,11 @@ impl Setup {
         let bytes: Vec<u8> = case.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.board.write_memory(self.layout.text.start, &bytes);
         for (place, value) in &case.memory {
+            // What is lent is held in registers, and not for keeps.
+            let what = decode(self.platform.arch(), *value);
+            if value.2 && !self.layout.subject.may_hold(&what) {
+                continue;
+            }
             self.write_granule(*place, *value);
         }
         for (number, value) in &case.registers {
@@ -246,17 +257,33 @@ fn neighbours(kind: Kind) -> &'static [(&'static str, Neighbour)] {
             ("watcher", Neighbour::Watcher),
             ("server", Neighbour::Server),
         ],
+        Kind::Serving => &[
+            ("victim", Neighbour::Victim),
+            ("watcher", Neighbour::Watcher),
+            ("client", Neighbour::Client),
+        ],
         _ => &[("victim", Neighbour::Victim), ("watcher", Neighbour::Watcher)],
     }
 }
 
 fn scenario(platform: Platform, kind: Kind) -> Scenario {
     let arch = platform.arch();
-    let neighbour = |name: &str| CvmSpec {
-        priority: 4,
-        heap: PAGE,
-        stack: PAGE,
-        ..cvm(name, name, &[])
+    let neighbour = |(name, which): &(&str, Neighbour)| {
+        let spec = CvmSpec {
+            priority: 4,
+            heap: PAGE,
+            stack: PAGE,
+            ..cvm(name, name, &[])
+        };
+        match which {
+            // Asks when the subject is ready to serve.
+            Neighbour::Client => CvmSpec {
+                priority: 0,
+                callback_out: SUBJECT.to_owned(),
+                ..spec
+            },
+            _ => spec,
+        }
     };
     let subject = CvmSpec {
         priority: 1,
@@ -276,12 +303,12 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
         },
         _ => subject,
     };
-    let cvms = neighbours(kind)
-        .iter()
-        .map(|(name, _)| neighbour(name))
-        .chain([subject]);
+    let cvms = neighbours(kind).iter().map(neighbour).chain([subject]);
     let scenario = Scenario::new(cvms.collect::<Vec<_>>()).memory(MEMORY);
-    let scenario = scenario.member(SUBJECT, programs::subject(arch, kind == Kind::Purecap));
+    let scenario = scenario.member(
+        SUBJECT,
+        programs::subject(arch, kind == Kind::Purecap, kind == Kind::Serving),
+    );
     neighbours(kind).iter().fold(scenario, |scenario, (name, which)| {
         scenario.member(name, programs::neighbour(arch, *which))
     })
@@ -308,6 +335,14 @@ fn authority_of(entries: &[LedgerEntry], name: &str) -> Vec<Decoded> {
         .iter()
         .filter(|entry| entry.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
     own.map(|entry| entry.what).collect()
+}
+
+/// The buffer of the client: its data lie on the page behind its code, which its stack precedes.
+fn lent(entries: &[LedgerEntry]) -> Range<u64> {
+    let code = entries.iter().find(|entry| entry.name == "client code");
+    let end = code.expect("the client in the ledger").what.top as u64;
+    let (offset, size) = programs::LENT;
+    end + offset..end + offset + size
 }
 
 /// What a purecap cVM may hold: what it holds at its start, and its heap.
@@ -344,7 +379,13 @@ fn start(
     entries: &dyn Fn(&Board) -> Vec<LedgerEntry>,
 ) -> Vec<(&'static str, Range<u64>)> {
     let mut frames = Vec::new();
-    for name in neighbours(kind).iter().map(|(name, _)| *name).chain([SUBJECT]) {
+    let names = neighbours(kind).iter().map(|(name, _)| *name);
+    let mut order: Vec<&str> = names.chain([SUBJECT]).collect();
+    if kind == Kind::Serving {
+        // The client asks as soon as the subject serves.
+        order.swap(2, 3);
+    }
+    for name in order {
         // The ledger may have grown since the last one has started.
         loop {
             assert_eq!(
@@ -361,19 +402,37 @@ fn start(
         }
         frames.push((name, board.saved_registers(0)));
     }
+    if kind == Kind::Serving {
+        let memory = memory_of(&entries(board), SUBJECT).expect("the fuzzed cVM in the ledger");
+        let stop = board.run_into_user_mode(BOOT, |pc| memory.contains(&pc));
+        assert_eq!(stop, Stop::Condition, "no call arrives:\n{}", board.console().text());
+        frames.push((SUBJECT, board.saved_registers(0)));
+    }
     frames
 }
 
-fn layout(platform: Platform, entries: &[LedgerEntry], frames: &[(&str, Range<u64>)], entry: u64) -> Layout {
-    let owners = frames.iter().map(|(name, frame)| Owner {
-        name: (*name).to_owned(),
+fn layout(
+    platform: Platform,
+    kind: Kind,
+    entries: &[LedgerEntry],
+    frames: &[(&str, Range<u64>)],
+    entry: u64,
+) -> Layout {
+    let names = neighbours(kind).iter().map(|(name, _)| *name).chain([SUBJECT]);
+    let owners = names.map(|name| Owner {
+        name: name.to_owned(),
         memory: memory_of(entries, name).unwrap_or_else(|| panic!("no memory of {name} in the ledger")),
-        frames: vec![frame.clone()],
+        frames: frames
+            .iter()
+            .filter(|(of, _)| *of == name)
+            .map(|(_, frame)| frame.clone())
+            .collect(),
         authority: authority_of(entries, name),
         service_stack: entries
             .iter()
             .find(|entry| entry.name == format!("{name} service stack"))
             .map_or(0..0, |entry| entry.what.base..entry.what.top as u64),
+        lends: if name == "client" { lent(entries) } else { 0..0 },
     });
     let mut neighbours: Vec<Owner> = owners.collect();
     let subject = neighbours.pop().expect("the fuzzed cVM has started");
