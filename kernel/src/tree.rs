@@ -61,6 +61,11 @@ pub(crate) fn used_size(header: &[u8]) -> Result<usize, TreeError> {
             expected: "the magic number 0xd00dfeed",
         });
     }
+    // The last field first: a header that is cut says where.
+    let structure_size = field(9).map_err(|error| TreeError {
+        offset: header.len(),
+        ..error
+    })?;
     // Version 17 is the only one that is in use; later ones say whether they are compatible with it.
     if field(5)? < VERSION || field(6)? > VERSION {
         return Err(TreeError {
@@ -69,7 +74,7 @@ pub(crate) fn used_size(header: &[u8]) -> Result<usize, TreeError> {
         });
     }
     let (structure, strings, reserved) = (field(2)?, field(3)?, field(4)?);
-    let end = (structure + field(9)?).max(strings + field(8)?).max(reserved + 16);
+    let end = (structure + structure_size).max(strings + field(8)?).max(reserved + 16);
     if end > field(1)? {
         return Err(TreeError {
             offset: 4,

@@ -167,7 +167,7 @@ fn inspect_shows_what_was_packed() {
         "  monitor  0x00000000      12288 bytes",
         "  symbols  0x00003000         ",
         ", 1 functions",
-        "  archive  0x00004000      ",
+        "  archive  0x000030",
         "archive: 3 members",
         "ET_DYN cheri-riscv hybrid, entry 0x1000, 0 relocations, 1 functions, 8 KiB of memory",
         "      r-x  0x00001000         64 bytes, 64 in the file",

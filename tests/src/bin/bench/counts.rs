@@ -119,7 +119,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(BOOT_BAR)));
     }
     let null = cvm("null", "bench-null", &[&ROUNDS.to_string()]);
-    let [median, longest] = null_hostcall(platform, &[null.clone()], "null")?;
+    let [median, longest] = null_hostcall(platform, std::slice::from_ref(&null), "null")?;
     let trips = ROUNDS - 1;
     measured.extend([
         Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(platform.hostcall_bar())),
