@@ -84,7 +84,7 @@ fn a_manifest_that_is_no_device_tree_is_refused(platform: Platform) {
     patched(
         16,
         &[0, 0, 0, 4],
-        "0x10: expected a terminated, 8-byte aligned memory reservation block",
+        "0x10: expected a terminated, 8-byte aligned memory reservation block before the structure",
     );
     // The structure: a token, the root's empty name, a property with length and name.
     let structure = u32::from_be_bytes(good[8..12].try_into().unwrap()) as usize;
