@@ -135,6 +135,8 @@ pub const CALLBACK_MONITOR: &str = "monitor";
 
 /// Longest name of a cVM in bytes.
 pub const NAME_LIMIT: usize = 32;
+/// Most cVMs on the way from a cVM along [`CALLBACK_OUT`]: a call that is undone is undone server by server.
+pub const SERVER_LIMIT: usize = 8;
 /// Most cVMs in one manifest.
 pub const CVM_LIMIT: usize = 256;
 /// Greatest priority.

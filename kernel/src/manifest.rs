@@ -158,6 +158,15 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
     }
     for index in 0..cvms.len() {
         let servers = chain(cvms, index, |cvm| cvm.server).ok_or_else(|| circle(cvms, index, names::CALLBACK_OUT))?;
+        if servers.len() > names::SERVER_LIMIT {
+            return Err(format!(
+                "cVM {}: {} leads through {} cVMs, expected {} at most",
+                cvms[index].name,
+                names::CALLBACK_OUT,
+                servers.len(),
+                names::SERVER_LIMIT
+            ));
+        }
         let around = chain(cvms, index, |cvm| cvm.within).ok_or_else(|| circle(cvms, index, names::WITHIN))?;
         if let Some(outer) = cvms[index].within.filter(|outer| !servers.contains(outer)) {
             return Err(format!(

@@ -616,3 +616,22 @@ fn a_server_within_another_cvm_serves_only_those_within_it_too() {
         assert!(messages(&file(layer)).is_empty());
     }
 }
+
+#[test]
+fn a_chain_of_servers_has_a_limit() {
+    let chain = |count: usize| {
+        let lines: Vec<String> = (0..count)
+            .map(|number| match number {
+                0 => "name: c0, runtime: x".to_owned(),
+                _ => format!("name: c{number}, runtime: x, callback_out: c{}", number - 1),
+            })
+            .collect();
+        cvms(&lines.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert!(messages(&chain(9)).is_empty());
+    let refused = message(&chain(10));
+    assert!(
+        refused.ends_with("cVM c9: callback_out: \"c8\": leads through 9 cVMs, expected 8 at most"),
+        "{refused}"
+    );
+}

@@ -113,6 +113,23 @@ fn a_server_within_another_cvm_serves_only_those_within_it_too() {
 }
 
 #[test]
+fn a_chain_of_servers_has_a_limit() {
+    let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();
+    let chain: Vec<(&str, Option<&str>, Option<&str>)> = (0..10)
+        .map(|number: usize| {
+            (
+                names[number].as_str(),
+                number.checked_sub(1).map(|server| names[server].as_str()),
+                None,
+            )
+        })
+        .collect();
+    assert!(related(&chain[..9]).is_ok());
+    let expected = "manifest.dtb: cVM c9: callback-out leads through 9 cVMs, expected 8 at most";
+    assert_eq!(related(&chain), Err(expected.into()));
+}
+
+#[test]
 fn families_are_a_set_that_always_has_the_cvm_itself() {
     let spec = one(vec![("hostcalls", Texts(&["time", "service"]))]).unwrap();
     let expected = [Family::Process, Family::Time, Family::Service];

@@ -35,7 +35,7 @@ pub(super) fn relate(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
     if complaints.is_empty() {
         for (index, outer) in outers.iter().enumerate() {
             check_outer(cvms, &servers, *outer, index, &mut complaints);
-            check_strangers(cvms, &servers, &outers, index, &mut complaints);
+            check_way(cvms, &servers, &outers, index, &mut complaints);
             check_wait(cvms, &servers, index, &mut complaints);
             check_service(cvms, &servers, index, &mut complaints);
             check_callback_in(cvms, &servers, index, &mut complaints);
@@ -229,9 +229,9 @@ fn check_outer(
     });
 }
 
-/// Who reaches a server's memory reaches what the server is lent, and could keep it: it has to reach the lender's memory
-/// anyway.
-fn check_strangers(
+/// The servers on the way from a cVM: not too many. And who reaches a server's memory reaches what the server is lent, and
+/// could keep it: it has to reach the lender's memory anyway.
+fn check_way(
     cvms: &[Draft],
     servers: &[Option<usize>],
     outers: &[Option<usize>],
@@ -239,6 +239,17 @@ fn check_strangers(
     complaints: &mut Vec<Complaint>,
 ) {
     let around = way(outers, index);
+    let through = way(servers, index).len();
+    if through > names::SERVER_LIMIT {
+        complaints.push(Complaint {
+            cvm: index,
+            position: cvms[index].config.callback_position,
+            key: "callback_out",
+            value: servers[index].map(|served| cvms[served].name().to_owned()),
+            problem: format!("leads through {through} cVMs, expected {} at most", names::SERVER_LIMIT),
+            fatal: true,
+        });
+    }
     for server in way(servers, index) {
         let mut reaching = way(outers, server).into_iter();
         let Some(stranger) = reaching.find(|outer| *outer != index && !around.contains(outer)) else {
