@@ -1,15 +1,15 @@
 //! What the fuzz targets call: the readers of somebody else's data, and a monitor that runs on the host's stand-in. What
 //! must hold of every input is asserted here; only a bug of the monitor panics.
 
-use crate::archive::Archive;
+use crate::authority::ledger::{Ledger, POOL};
 use crate::cvm::Life;
 use crate::elf::Program;
 use crate::hostcall::{Next, dispatch};
-use crate::root::{Ledger, POOL};
+use crate::plan::archive::Archive;
+use crate::plan::{manifest, tree};
+use crate::run::monitor::Monitor;
+use crate::run::thread::{State, ThreadId};
 use crate::start::load;
-use crate::state::Monitor;
-use crate::thread::{State, ThreadId};
-use crate::{manifest, tree};
 use abi::Errno;
 use alloc::boxed::Box;
 use alloc::format;

@@ -1,16 +1,19 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
-use crate::archive::Archive;
-use crate::capfile::Capfile;
-use crate::console::say;
+use crate::authority::capfile::Capfile;
+use crate::authority::ledger::{EntryId, Ledger, MONITOR_DATA, POOL};
+use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::elf::PAGE;
-use crate::pool::Pool;
-use crate::root::{EntryId, Ledger, MONITOR_DATA, POOL};
-use crate::state::{FREQUENCY_LIMIT, MONITOR, Monitor};
-use crate::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
-use crate::thread::Scheduler;
-use crate::{console, manifest, panic, placement, service, trap, tree};
+use crate::hostcall::trap;
+use crate::plan::archive::Archive;
+use crate::plan::{manifest, placement, tree};
+use crate::report::console::say;
+use crate::report::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
+use crate::report::{console, panic};
+use crate::run::call;
+use crate::run::monitor::{FREQUENCY_LIMIT, MONITOR, Monitor};
+use crate::run::thread::Scheduler;
 use abi::image::ImageHeader;
 use alloc::boxed::Box;
 use alloc::format;
@@ -154,7 +157,7 @@ pub(crate) fn load(
         monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
     }
     let boxed = || Frame::boxed(&MONITOR_DATA, trap::handle).map_err(|error| format!("{error}"));
-    service::prepare(&mut monitor, boxed)?;
+    call::prepare(&mut monitor, boxed)?;
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }

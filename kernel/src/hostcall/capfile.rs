@@ -1,7 +1,7 @@
 //! Capfiles: the capability over one, by its name.
 
 use super::{Outcome, length};
-use crate::state::Monitor;
+use crate::run::monitor::Monitor;
 use abi::Errno;
 use abi::manifest::NAME_LIMIT;
 use arch::{Frame, user};

@@ -1,8 +1,8 @@
 //! The console: write and read.
 
 use super::{Outcome, length};
-use crate::state::Monitor;
-use crate::thread::State;
+use crate::run::monitor::Monitor;
+use crate::run::thread::State;
 use abi::Errno;
 use abi::hostcall::{READ_NONBLOCKING, STREAM_ERROR, STREAM_INPUT, STREAM_OUTPUT, TRANSFER_LIMIT};
 use arch::{Frame, user};

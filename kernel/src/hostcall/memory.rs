@@ -1,7 +1,7 @@
 //! Memory: the capability over the heap.
 
 use super::Outcome;
-use crate::state::Monitor;
+use crate::run::monitor::Monitor;
 use abi::Errno;
 use arch::{Frame, Slot};
 

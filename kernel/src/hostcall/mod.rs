@@ -5,9 +5,10 @@ mod console;
 mod memory;
 mod process;
 mod time;
+pub(crate) mod trap;
 
-use crate::state::Monitor;
-use crate::thread::ThreadId;
+use crate::run::monitor::Monitor;
+use crate::run::thread::ThreadId;
 use abi::hostcall::Family;
 use abi::{Errno, Hostcall};
 use arch::Frame;

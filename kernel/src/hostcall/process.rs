@@ -1,9 +1,9 @@
 //! The cVM itself: exit, start block, information.
 
 use super::{Outcome, copy_record};
-use crate::console::say;
 use crate::cvm::End;
-use crate::state::Monitor;
+use crate::report::console::say;
+use crate::run::monitor::Monitor;
 use abi::Errno;
 use abi::hostcall::CvmInfo;
 use arch::Frame;

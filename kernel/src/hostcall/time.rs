@@ -1,8 +1,8 @@
 //! Time: yield, sleep, clock.
 
 use super::Outcome;
-use crate::state::Monitor;
-use crate::thread::State;
+use crate::run::monitor::Monitor;
+use crate::run::thread::State;
 use abi::Errno;
 use abi::hostcall::SLEEP_LIMIT;
 use arch::Frame;

@@ -1,7 +1,7 @@
 //! The archive.
 
 use super::build::archive;
-use crate::archive::Archive;
+use crate::plan::archive::Archive;
 use proptest::prelude::*;
 
 fn sample() -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! The console's lines.
 
-use crate::console::Lines;
+use crate::report::console::Lines;
 use arch::stand_in::take_output;
 use proptest::prelude::*;
 
@@ -61,7 +61,7 @@ proptest! {
 #[test]
 fn what_others_chose_cannot_break_a_line_of_the_monitor() {
     take_output();
-    crate::console::monitor_line(format_args!("symbol {}", "ok\n[victim] paid\r\x1b[2K\u{202e}x"));
+    crate::report::console::monitor_line(format_args!("symbol {}", "ok\n[victim] paid\r\x1b[2K\u{202e}x"));
     assert_eq!(
         String::from_utf8(take_output()).unwrap(),
         "[monitor] symbol ok^J[victim] paid^M^[[2K\u{fffd}x\r\n"

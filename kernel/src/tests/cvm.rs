@@ -2,11 +2,11 @@
 
 use super::build::*;
 use super::purecap::*;
+use crate::authority::ledger::{EntryId, Ledger, POOL};
+use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
-use crate::manifest::CvmSpec;
-use crate::placement::place_all;
-use crate::pool::Pool;
-use crate::root::{EntryId, Ledger, POOL};
+use crate::plan::manifest::CvmSpec;
+use crate::plan::placement::place_all;
 use abi::Errno;
 use abi::manifest::RestartPolicy;
 use abi::start::StartHeader;

@@ -2,7 +2,7 @@
 
 use super::build::*;
 use crate::elf::Program;
-use crate::layout::{Layout, LayoutError, Request, plan};
+use crate::plan::layout::{Layout, LayoutError, Request, plan};
 use core::ops::Range;
 use proptest::prelude::*;
 

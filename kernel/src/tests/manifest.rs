@@ -1,8 +1,8 @@
 //! The manifest.
 
 use super::build::{Value, Value::*, archive, manifest, manifest_with_capfiles};
-use crate::archive::Archive;
-use crate::manifest::{CvmSpec, Plan, read};
+use crate::plan::archive::Archive;
+use crate::plan::manifest::{CvmSpec, Plan, read};
 use abi::hostcall::Family;
 use abi::manifest::{CapfileAccess, RestartPolicy};
 use proptest::prelude::*;

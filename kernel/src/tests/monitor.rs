@@ -1,12 +1,12 @@
 //! The life of cVMs: starting, hostcalls, ending, restarting.
 
 use super::build::{Value, Value::*, archive, manifest, program};
+use crate::authority::ledger::{Ledger, POOL};
 use crate::cvm::{End, Life};
 use crate::hostcall::{Next, dispatch};
-use crate::root::{Ledger, POOL};
+use crate::run::monitor::Monitor;
+use crate::run::thread::State;
 use crate::start::load;
-use crate::state::Monitor;
-use crate::thread::State;
 use abi::hostcall::{CvmInfo, READ_NONBLOCKING, SLEEP_LIMIT};
 use abi::start::StartHeader;
 use abi::{Errno, FaultKind, Hostcall};

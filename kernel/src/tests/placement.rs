@@ -3,10 +3,10 @@
 use super::build::*;
 use super::cvm::{POOL_END, POOL_START, spec};
 use super::purecap::Purecap;
+use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
-use crate::manifest::CvmSpec;
-use crate::placement::place_all;
-use crate::pool::Pool;
+use crate::plan::manifest::CvmSpec;
+use crate::plan::placement::place_all;
 use proptest::prelude::*;
 use std::ops::Range;
 

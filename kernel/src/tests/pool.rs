@@ -1,6 +1,6 @@
 //! The memory pool.
 
-use crate::pool::Pool;
+use crate::authority::pool::Pool;
 use proptest::prelude::*;
 
 proptest! {

@@ -1,12 +1,12 @@
 //! cVMs that serve the hostcalls of others.
 
 use super::build::{Value, Value::*, archive, manifest_with_capfiles, program, server};
+use crate::authority::ledger::{Ledger, POOL};
 use crate::cvm::{End, Life};
 use crate::hostcall::dispatch;
-use crate::root::{Ledger, POOL};
+use crate::run::monitor::Monitor;
+use crate::run::thread::{State, ThreadId};
 use crate::start::load;
-use crate::state::Monitor;
-use crate::thread::{State, ThreadId};
 use abi::{Errno, Hostcall};
 use arch::{Derivation, Frame, Register, Slot, stand_in};
 use capability::{Decoded, Permissions};

@@ -1,7 +1,7 @@
 //! Symbols for backtraces.
 
 use super::build::words;
-use crate::symbols::of_elf;
+use crate::report::symbols::of_elf;
 use proptest::prelude::*;
 
 /// An ELF with nothing but a section table, a symbol table and its strings.

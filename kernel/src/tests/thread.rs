@@ -1,7 +1,7 @@
 //! The scheduler.
 
-use crate::root::MONITOR_DATA;
-use crate::thread::{Scheduler, State};
+use crate::authority::ledger::MONITOR_DATA;
+use crate::run::thread::{Scheduler, State};
 use arch::Frame;
 
 extern "C" fn never(_: &'static Frame) -> &'static Frame {

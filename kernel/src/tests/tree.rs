@@ -1,7 +1,7 @@
 //! The check of device trees.
 
 use super::build::{Value, manifest};
-use crate::tree::{check, used_size};
+use crate::plan::tree::{check, used_size};
 use fdt::Fdt;
 use proptest::prelude::*;
 
@@ -154,8 +154,8 @@ fn numbers_of_cells_have_four_bytes() {
 fn memory_and_chosen_may_be_missing() {
     let bytes = check(sample()).unwrap();
     let tree = Fdt::new(&bytes).unwrap();
-    assert_eq!(crate::tree::memory(&tree).count(), 0);
-    assert!(crate::tree::chosen(&tree).is_none());
+    assert_eq!(crate::plan::tree::memory(&tree).count(), 0);
+    assert!(crate::plan::tree::chosen(&tree).is_none());
     // An alias that is its own name: `/aliases` with the property `chosen` = "chosen".
     let (aliases, chosen) = (*b"aliases\0", *b"chosen\0\0");
     let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -165,7 +165,7 @@ fn memory_and_chosen_may_be_missing() {
     );
     let alias = [1, aliases[0], aliases[1], 3, 7, 0, chosen[0], chosen[1], 2];
     let bytes = check(tree_of(&[&[1, 0], &alias[..], &[2, 9]].concat(), "chosen")).unwrap();
-    assert!(crate::tree::chosen(&Fdt::new(&bytes).unwrap()).is_none());
+    assert!(crate::plan::tree::chosen(&Fdt::new(&bytes).unwrap()).is_none());
     // A node for the memory that does not say where it is.
     let bytes = check(tree_of(
         &[1, 0, 1, u32::from_be_bytes(*b"memo"), 0x7279_0000, 2, 2, 9],
@@ -173,7 +173,7 @@ fn memory_and_chosen_may_be_missing() {
     ))
     .unwrap();
     let tree = Fdt::new(&bytes).unwrap();
-    assert_eq!(crate::tree::memory(&tree).count(), 0);
+    assert_eq!(crate::plan::tree::memory(&tree).count(), 0);
 }
 
 #[test]

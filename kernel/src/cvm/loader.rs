@@ -4,8 +4,8 @@
 
 use crate::cvm::Authority;
 use crate::elf::{ElfError, Program, Relocation, Value};
-use crate::layout::Layout;
-use crate::manifest::CvmSpec;
+use crate::plan::layout::Layout;
+use crate::plan::manifest::CvmSpec;
 use abi::start::{MAGIC, StartHeader, VERSION};
 use alloc::vec::Vec;
 use arch::{Derivation, DeriveError, Refused, user};
@@ -208,7 +208,7 @@ impl Load {
     /// Does the next step; true when there is none left.
     ///
     /// # Errors
-    /// [`LoadError`] when the data capability does not cover the layout, which [`layout::plan`](crate::layout::plan)
+    /// [`LoadError`] when the data capability does not cover the layout, which [`layout::plan`](crate::plan::layout::plan)
     /// excludes, or a relocation asks for what [`Program::check`] excludes.
     pub(crate) fn step(&mut self, source: &Source<'_>) -> Result<bool, LoadError> {
         let Source {

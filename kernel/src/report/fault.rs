@@ -1,8 +1,8 @@
 //! The fault report: what a cVM tried, with which authority, where, and how it got there.
 
-use crate::console::say;
 use crate::cvm::Cvm;
-use crate::symbols;
+use crate::report::console::say;
+use crate::report::symbols;
 use arch::{Fault, Frame, user};
 use core::fmt::{self, Write};
 

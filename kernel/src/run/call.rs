@@ -6,11 +6,11 @@
 //! the handler and on its stack, the only memory that the server may store local capabilities to. Both are cleared when
 //! the call ends, however it ends.
 
-use crate::console::say;
 use crate::cvm::Life;
 use crate::hostcall::{self, Outcome};
-use crate::state::Monitor;
-use crate::thread::{State, Thread, ThreadId};
+use crate::report::console::say;
+use crate::run::monitor::Monitor;
+use crate::run::thread::{State, Thread, ThreadId};
 use abi::hostcall::TRANSFER_LIMIT;
 use abi::{Errno, Hostcall};
 use alloc::boxed::Box;

@@ -1,10 +1,11 @@
 //! Out of a cVM: a hostcall, the timer, a device or a fault. Whatever it was, somebody runs afterwards.
 
-use crate::console::say;
 use crate::cvm::End;
-use crate::state::{MONITOR, Monitor};
-use crate::thread::ThreadId;
-use crate::{fault, hostcall};
+use crate::hostcall;
+use crate::report::console::say;
+use crate::report::fault;
+use crate::run::monitor::{MONITOR, Monitor};
+use crate::run::thread::ThreadId;
 use arch::{Frame, Trap};
 
 /// Handles a trap out of the running thread, whose registers are in `frame`; returns the frame to resume.

@@ -209,7 +209,7 @@ impl log::Log for Logger {
 macro_rules! say {
     ($level:ident, $($text:tt)+) => {
         if log::Level::$level <= log::max_level() {
-            $crate::console::log_line(log::Level::$level, format_args!($($text)+));
+            $crate::report::console::log_line(log::Level::$level, format_args!($($text)+));
         }
     };
 }

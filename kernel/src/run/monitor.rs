@@ -1,11 +1,11 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
-use crate::capfile::Capfile;
-use crate::console::say;
+use crate::authority::capfile::Capfile;
+use crate::authority::ledger::{EntryId, Ledger};
 use crate::cvm::{Cvm, End, Life};
-use crate::root::{EntryId, Ledger};
-use crate::service::Service;
-use crate::thread::{Scheduler, State};
+use crate::report::console::say;
+use crate::run::call::Service;
+use crate::run::thread::{Scheduler, State};
 use abi::manifest::RestartPolicy;
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! Carving: every capability of the system is derived from the root here or, for cVMs, from the pool carved here. Each
 //! derivation is entered in the ledger. Then the root is destroyed.
 
-use crate::console::say;
+use crate::report::console::say;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Derivation, DeriveError, Slot};

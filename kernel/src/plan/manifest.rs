@@ -1,8 +1,8 @@
 //! The manifest in the archive becomes a checked plan: which cVMs to run, and how. The tool checked the same before
 //! the image was made; nothing here relies on it.
 
-use crate::archive::Archive;
-use crate::tree;
+use crate::plan::archive::Archive;
+use crate::plan::tree;
 use abi::hostcall::{Family, Hostcall};
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use alloc::format;

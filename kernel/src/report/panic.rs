@@ -1,7 +1,7 @@
 //! When the monitor itself is wrong: a report, and the machine stops with a failing status.
 
-use crate::console::say;
-use crate::{console, fault};
+use crate::report::console::say;
+use crate::report::{console, fault};
 use arch::Frame;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -1,11 +1,12 @@
 //! One cVM: its memory, its capabilities, its life from start to end and over again.
 
-use crate::console::Lines;
+pub(crate) mod loader;
+
+use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
 use crate::elf::Program;
-use crate::layout::Layout;
-use crate::loader::{self, Load, Place, Source};
-use crate::manifest::CvmSpec;
-use crate::root::{CarveError, EntryId, Ledger, POOL};
+use crate::plan::layout::Layout;
+use crate::plan::manifest::CvmSpec;
+use crate::report::console::Lines;
 use abi::{Errno, FaultKind, Hostcall};
 use alloc::boxed::Box;
 use alloc::format;
@@ -14,6 +15,7 @@ use alloc::vec::Vec;
 use arch::{Derivation, Frame, Register, Slot, user};
 use capability::Permissions;
 use core::ops::Range;
+use loader::{Load, Place, Source};
 
 /// How a life of a cVM ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -432,6 +434,6 @@ impl Cvm {
             return None;
         }
         let linked = (address - self.place.base).wrapping_sub(self.layout.bias);
-        crate::symbols::of_elf(self.elf, linked)
+        crate::report::symbols::of_elf(self.elf, linked)
     }
 }

@@ -1,10 +1,10 @@
 //! Capfiles: named pieces of memory that the image's author shares among all cVMs. A cVM gets a capability over one by
 //! the capfile hostcall; it carries data only, so that no authority goes from cVM to cVM through it.
 
+use crate::authority::ledger::{EntryId, Ledger, POOL};
+use crate::authority::pool::Pool;
 use crate::elf::PAGE;
-use crate::manifest::CapfileSpec;
-use crate::pool::Pool;
-use crate::root::{EntryId, Ledger, POOL};
+use crate::plan::manifest::CapfileSpec;
 use abi::manifest::CapfileAccess;
 use alloc::boxed::Box;
 use alloc::format;

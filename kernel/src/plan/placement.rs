@@ -2,12 +2,12 @@
 //! cVM is its own memory, and behind it the regions of the cVMs within; its capabilities may cover it all. Everything is
 //! found out before any cVM starts, and every refusal names the cVM and what was expected.
 
+use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
+use crate::cvm::loader;
 use crate::elf::{PAGE, Program};
-use crate::layout::{self, Layout, LayoutError, Request};
-use crate::loader;
-use crate::manifest::CvmSpec;
-use crate::pool::Pool;
+use crate::plan::layout::{self, Layout, LayoutError, Request};
+use crate::plan::manifest::CvmSpec;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
