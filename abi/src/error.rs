@@ -8,13 +8,15 @@ pub enum Errno {
     EPERM = 1,
     /// No such object.
     ENOENT = 2,
+    /// No such thread.
+    ESRCH = 3,
     /// Input or output error.
     EIO = 5,
     /// The data does not fit into the space given.
     E2BIG = 7,
     /// Bad stream number.
     EBADF = 9,
-    /// Nothing available now, and the caller asked not to wait.
+    /// Nothing available now, and the caller asked not to wait; or what it waits for has changed, or there are no more.
     EAGAIN = 11,
     /// A quota or the memory is exhausted.
     ENOMEM = 12,
@@ -26,7 +28,8 @@ pub enum Errno {
     ENOSYS = 38,
     /// The cVM that serves the caller's hostcalls ended before it answered.
     ECONNRESET = 104,
-    /// The cVM that serves the caller's hostcalls did not answer within the caller's call budget.
+    /// Nobody woke the caller within its timeout, or the cVM that serves its hostcalls did not answer within its call
+    /// budget.
     ETIMEDOUT = 110,
     /// The cVM that serves the caller's hostcalls has ended for good.
     ECONNREFUSED = 111,
@@ -34,9 +37,10 @@ pub enum Errno {
 
 impl Errno {
     /// All error numbers.
-    pub const ALL: [Errno; 13] = [
+    pub const ALL: [Errno; 14] = [
         Errno::EPERM,
         Errno::ENOENT,
+        Errno::ESRCH,
         Errno::EIO,
         Errno::E2BIG,
         Errno::EBADF,

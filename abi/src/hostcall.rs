@@ -57,11 +57,47 @@ pub enum Hostcall {
     /// `delegate()`. In a handler: the call that it serves goes on to the server's own server, or the monitor serves it,
     /// as if this server did not exist. Does not return. `EPERM` outside of a handler.
     Delegate = 13,
+    /// `thread_create(entry, stack, thread_pointer, argument, priority) -> id`. Starts another thread of the caller's cVM, at
+    /// `entry`, with these in its stack pointer, its thread pointer and its first argument register, as they are passed:
+    /// integers or capabilities. An integer `entry` counts as the caller's own jumps do, and the thread has the caller's PCC
+    /// and DDC; a capability `entry` is what it executes with. `EAGAIN` when the cVM has as many threads as its manifest
+    /// allows; `EPERM` for a priority above the cVM's; `EFAULT` for an entry that cannot be executed.
+    ThreadCreate = 14,
+    /// `thread_exit(word, with_word)`. Ends the calling thread; does not return. When `with_word` is 1 and the aligned 32-bit
+    /// word at the pointer `word` can be stored, it becomes 0 and all that wait for it wake, once nothing of the thread is
+    /// left. `EPERM` in the main thread, which ends by `exit`, and in a handler.
+    ThreadExit = 15,
+    /// `thread_self() -> id`. The number of the calling thread in its cVM: 0 is the main thread. A number is not used again
+    /// before its cVM has made 2^31 threads in one place.
+    ThreadSelf = 16,
+    /// `thread_priority(id, priority) -> 0`. Sets the priority of a thread of the same cVM. `ESRCH` when there is none of this
+    /// number; `EPERM` for a handler, or for a priority above the cVM's.
+    ThreadPriority = 17,
+    /// `thread_end(id) -> 0`. Ends another thread of the same cVM, wherever it is; a hostcall that is being served for it is
+    /// undone. `ESRCH` when there is none of this number; `EPERM` for the main thread, a handler and the caller itself.
+    ThreadEnd = 18,
+    /// `wait(word, expected, timeout) -> 0`. Waits until `wake` is called for the aligned 32-bit word at the pointer `word`,
+    /// when it holds `expected`: the word is looked at and the wait begun in one step. `timeout` is in nanoseconds, or
+    /// [`WAIT_FOREVER`]. `EAGAIN` when the word holds something else; `ETIMEDOUT`; `EFAULT` when it cannot be loaded; `EINVAL`
+    /// for a word that is not aligned, an `expected` above 2^32 - 1 or a timeout above [`SLEEP_LIMIT`].
+    Wait = 19,
+    /// `wake(word, count) -> threads woken`. Wakes up to `count` of the threads, of whatever cVM, that wait for the word at the
+    /// pointer `word`: the greatest priority first, then who waits longest. One call wakes at most [`WAKE_LIMIT`]: call again
+    /// for the rest. `EFAULT` when the word cannot be loaded; `EINVAL` when it is not aligned.
+    Wake = 20,
+    /// `defer() -> token`. In a handler: the call that it serves is answered later, by `answer` with this token. What was lent
+    /// is gone when it returns. The handler goes on, on its own, until it ends by `reply`. `EPERM` when the caller serves no
+    /// call.
+    Defer = 21,
+    /// `answer(token, value, second, with_second) -> 0`. Ends a deferred call of the caller's cVM as `reply` does, from any of
+    /// its threads. `ENOENT` when no call with this token waits for an answer of this cVM: it was answered, its budget is
+    /// used up, its client has ended, or it never was.
+    Answer = 22,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 14] = [
+    pub const ALL: [Hostcall; 23] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -76,6 +112,15 @@ impl Hostcall {
         Hostcall::Serve,
         Hostcall::Reply,
         Hostcall::Delegate,
+        Hostcall::ThreadCreate,
+        Hostcall::ThreadExit,
+        Hostcall::ThreadSelf,
+        Hostcall::ThreadPriority,
+        Hostcall::ThreadEnd,
+        Hostcall::Wait,
+        Hostcall::Wake,
+        Hostcall::Defer,
+        Hostcall::Answer,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -87,7 +132,15 @@ impl Hostcall {
             Hostcall::Nanosleep | Hostcall::Clock => Family::Time,
             Hostcall::Heap => Family::Memory,
             Hostcall::Capfile => Family::Capfile,
-            Hostcall::Serve | Hostcall::Reply | Hostcall::Delegate => Family::Service,
+            Hostcall::Serve | Hostcall::Reply | Hostcall::Delegate | Hostcall::Defer | Hostcall::Answer => {
+                Family::Service
+            }
+            Hostcall::ThreadCreate
+            | Hostcall::ThreadExit
+            | Hostcall::ThreadSelf
+            | Hostcall::ThreadPriority
+            | Hostcall::ThreadEnd => Family::Thread,
+            Hostcall::Wait | Hostcall::Wake => Family::Sync,
         }
     }
 
@@ -106,23 +159,7 @@ impl Hostcall {
     /// The hostcall with this number, if there is one.
     #[inline]
     pub fn from_number(number: u64) -> Option<Hostcall> {
-        Some(match number {
-            0 => Hostcall::Null,
-            1 => Hostcall::Exit,
-            2 => Hostcall::Yield,
-            3 => Hostcall::Write,
-            4 => Hostcall::Read,
-            5 => Hostcall::Nanosleep,
-            6 => Hostcall::Clock,
-            7 => Hostcall::Arguments,
-            8 => Hostcall::Info,
-            9 => Hostcall::Heap,
-            10 => Hostcall::Capfile,
-            11 => Hostcall::Serve,
-            12 => Hostcall::Reply,
-            13 => Hostcall::Delegate,
-            _ => return None,
-        })
+        Hostcall::ALL.get(usize::try_from(number).ok()?).copied()
     }
 }
 
@@ -140,19 +177,25 @@ pub enum Family {
     Memory = 3,
     /// `capfile`.
     Capfile = 4,
-    /// `serve`, `reply`, `delegate`.
+    /// `serve`, `reply`, `delegate`, `defer`, `answer`.
     Service = 5,
+    /// `thread_create`, `thread_exit`, `thread_self`, `thread_priority`, `thread_end`.
+    Thread = 6,
+    /// `wait`, `wake`.
+    Sync = 7,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 6] = [
+    pub const ALL: [Family; 8] = [
         Family::Process,
         Family::Console,
         Family::Time,
         Family::Memory,
         Family::Capfile,
         Family::Service,
+        Family::Thread,
+        Family::Sync,
     ];
 
     /// The name in YAML and manifest.
@@ -164,6 +207,8 @@ impl Family {
             Family::Memory => "memory",
             Family::Capfile => "capfile",
             Family::Service => "service",
+            Family::Thread => "thread",
+            Family::Sync => "sync",
         }
     }
 
@@ -203,6 +248,10 @@ pub const OUTPUT_LIMIT: usize = 512;
 pub const READ_NONBLOCKING: u64 = 1;
 /// Longest sleep, in nanoseconds: about 292 years.
 pub const SLEEP_LIMIT: u64 = i64::MAX as u64;
+/// Timeout of a `wait` that only a `wake` ends.
+pub const WAIT_FOREVER: u64 = u64::MAX;
+/// Most threads that one `wake` wakes.
+pub const WAKE_LIMIT: u64 = 64;
 
 /// What `info` tells a cVM about itself. Fields are only ever added at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -76,14 +76,25 @@ fn errors(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// A hostcall's name as the page writes it.
+fn name_of(hostcall: Hostcall) -> String {
+    let mut name = String::new();
+    for character in format!("{hostcall:?}").chars() {
+        if character.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(character.to_lowercase());
+    }
+    name
+}
+
 #[test]
 fn every_hostcall_is_described_with_its_number_arguments_and_errors() {
     let calls = calls();
     assert_eq!(calls.len(), Hostcall::ALL.len());
     for (call, hostcall) in calls.iter().zip(Hostcall::ALL) {
         assert_eq!(call.number, hostcall as u64);
-        let name = call.signature.split('(').next().unwrap();
-        assert_eq!(name, format!("{hostcall:?}").to_lowercase());
+        assert_eq!(call.signature.split('(').next(), Some(name_of(hostcall).as_str()));
         let comment = comment(hostcall);
         let end = call.signature.find(')').unwrap();
         let named = format!("`{}", &call.signature[..=end]);
@@ -114,6 +125,8 @@ fn limits_and_streams_have_their_values() {
         ("OUTPUT_LIMIT", hostcall::OUTPUT_LIMIT as u64),
         ("READ_NONBLOCKING", hostcall::READ_NONBLOCKING),
         ("SLEEP_LIMIT", hostcall::SLEEP_LIMIT),
+        ("WAIT_FOREVER", hostcall::WAIT_FOREVER),
+        ("WAKE_LIMIT", hostcall::WAKE_LIMIT),
     ];
     let rows = table("### Limits and streams");
     let found: Vec<(&str, u64)> = rows.into_iter().map(|[name, value]| (name, number(value))).collect();
@@ -129,7 +142,7 @@ fn every_hostcall_is_listed_in_its_family() {
         .into_iter()
         .map(|[family, calls]| (family, calls.split(", ").map(|call| call.trim_matches('`')).collect()))
         .collect();
-    let names = Hostcall::ALL.map(|hostcall| (hostcall.family(), format!("{hostcall:?}").to_lowercase()));
+    let names = Hostcall::ALL.map(|hostcall| (hostcall.family(), name_of(hostcall)));
     let expected = Family::ALL.map(|family| {
         let members = names.iter().filter(|(of, _)| *of == family);
         (

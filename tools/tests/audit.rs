@@ -242,8 +242,13 @@ fn rules_about_families_and_sharing_name_what_is_too_much() {
     );
     assert_eq!(violations(&audit, "families: {cvms: c, allow: []}"), [""; 0]);
     assert_eq!(
-        violations(&audit, "families: {cvms: a, allow: [console, time, memory, service]}"),
-        ["line 2: rule 1 (a may use only the hostcalls of console, time, memory, service): a may use capfile"]
+        violations(
+            &audit,
+            "families: {cvms: a, allow: [console, time, memory, service, thread, sync]}"
+        ),
+        [
+            "line 2: rule 1 (a may use only the hostcalls of console, time, memory, service, thread, sync): a may use capfile"
+        ]
     );
 }
 

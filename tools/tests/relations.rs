@@ -396,7 +396,7 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service (did you mean \
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync (did you mean \
              \"console\"?)",
         ),
         (
@@ -558,7 +558,7 @@ fn intravisor_names_of_programs_are_found_without_prefix_and_suffix_and_shown_by
     for line in [
         "      callback-out   first, at most 1 s a call",
         "      service-stack  8 KiB",
-        "      hostcalls      process, console, time, memory, capfile, service",
+        "      hostcalls      process, console, time, memory, capfile, service, thread, sync",
         "capfiles: 1\n  notes                4 KiB, 3 bytes of data, for every cVM to read\n",
     ] {
         assert!(text.contains(line), "{line:?} is missing in\n{text}");

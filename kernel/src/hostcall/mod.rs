@@ -86,6 +86,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Serve => monitor.serve(thread),
         Hostcall::Reply => monitor.reply(thread, frame),
         Hostcall::Delegate => monitor.delegate(thread),
+        _ => Err(Errno::ENOSYS),
     }
 }
 
