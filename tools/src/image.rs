@@ -308,6 +308,27 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// The monitor without what [`build`] fills in, which depends on the archive: the same bytes in every image of one
+    /// build of it.
+    pub fn bare_monitor(&self) -> Vec<u8> {
+        let mut monitor = self.monitor.to_vec();
+        let header = ImageHeader {
+            symbols_offset: 0,
+            symbols_size: 0,
+            archive_offset: 0,
+            archive_size: 0,
+            ..self.header
+        };
+        // A damaged header may say that the monitor ends before it.
+        if let Some(place) = monitor.get_mut(OFFSET..OFFSET + ImageHeader::SIZE) {
+            place.copy_from_slice(&header.to_bytes());
+            if monitor[ARM64_MAGIC_OFFSET..].starts_with(ARM64_MAGIC) {
+                monitor[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8].fill(0);
+            }
+        }
+        monitor
+    }
+
     /// The number of functions in the symbol table.
     pub fn symbol_count(&self) -> u32 {
         self.symbols.first_chunk().map_or(0, |count| u32::from_le_bytes(*count))

@@ -6,6 +6,7 @@ use abi::hostcall::Family;
 use abi::image::PART_ALIGNMENT;
 use abi::manifest as names;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::Architecture;
 use crate::archive::{self, ArchiveError};
@@ -40,6 +41,8 @@ pub struct ImageReport {
     pub size: usize,
     /// Bytes of the monitor, bss included.
     pub monitor_size: u64,
+    /// SHA-256 of the monitor, without what `pack` fills in: the same for every image of one build of it.
+    pub monitor_sha256: String,
     /// Offset of the symbol table.
     pub symbols_offset: u64,
     /// Bytes of the symbol table.
@@ -59,6 +62,8 @@ pub struct MemberReport {
     pub name: String,
     /// Its bytes.
     pub size: usize,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
     /// What it says about itself when it is an ELF file.
     pub elf: Option<Facts>,
     /// Whether it is a pure-capability program.
@@ -139,6 +144,7 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         reports.push(MemberReport {
             name: member.name.clone(),
             size: member.data.len(),
+            sha256: sha256(&member.data),
             elf,
             purecap,
         });
@@ -148,6 +154,7 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         machine: image.header.machine,
         size: file.len(),
         monitor_size: image.header.monitor_size,
+        monitor_sha256: sha256(&image.bare_monitor()),
         symbols_offset: image.header.symbols_offset,
         symbols_size: image.header.symbols_size,
         symbols: image.symbol_count(),
@@ -161,6 +168,10 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         capfiles,
         problems,
     })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn architecture(machine: u32) -> Option<Architecture> {
@@ -228,13 +239,13 @@ impl fmt::Display for ImageReport {
                 _ => writeln!(f, "  {name}  {offset:#010x}  {size:>9} bytes{note}")?,
             }
         }
-        Ok(())
+        writeln!(f, "  monitor's SHA-256 {}", self.monitor_sha256)
     }
 }
 
 impl fmt::Display for MemberReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  {:<20} {:>9} bytes", self.name, self.size)?;
+        writeln!(f, "  {:<20} {:>9} bytes, SHA-256 {}", self.name, self.size, self.sha256)?;
         let Some(elf) = &self.elf else { return Ok(()) };
         let kind = match elf.kind {
             object::elf::ET_EXEC => "ET_EXEC",

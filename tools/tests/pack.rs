@@ -133,7 +133,12 @@ fn the_manifest_says_what_the_yaml_file_says() {
 }
 
 fn monitor() -> Vec<u8> {
-    let mut text = vec![0x13; 0x200];
+    monitor_of(0x13)
+}
+
+/// A monitor whose instructions are this byte.
+fn monitor_of(byte: u8) -> Vec<u8> {
+    let mut text = vec![byte; 0x200];
     let header = ImageHeader {
         magic: MAGIC,
         version: VERSION,
@@ -188,6 +193,27 @@ fn inspect_shows_what_was_packed() {
     let alone = inspect::inspect(&archive).unwrap();
     assert!(alone.image.is_none());
     assert_eq!(alone.cvms, report.cvms);
+}
+
+#[test]
+fn inspect_measures_the_monitor_and_each_member() {
+    let measured = |monitor: &[u8], archive: &[u8]| {
+        let image = image::build(monitor, Architecture::CheriRiscv, Some(archive)).unwrap();
+        let mut report = inspect::inspect(&image).unwrap();
+        (report.image.unwrap().monitor_sha256, report.members.remove(0).sha256)
+    };
+    let archive_of = |text: &str| archive::write(&[Member::new("odd", text.as_bytes())]).unwrap();
+    let (monitor_digest, member_digest) = measured(&monitor(), &archive_of("text"));
+    // From `printf text | sha256sum`.
+    let expected = "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1";
+    assert_eq!(member_digest, expected);
+    let longer = measured(&monitor(), &archive_of("something longer"));
+    assert_eq!(
+        longer.0, monitor_digest,
+        "the archive changes the digest of the monitor"
+    );
+    assert_ne!(longer.1, member_digest);
+    assert_ne!(measured(&monitor_of(0x33), &archive_of("text")).0, monitor_digest);
 }
 
 #[test]
