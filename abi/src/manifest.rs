@@ -23,6 +23,8 @@
 //!             call-budget = <0x0 0x3b9aca00>;  // u64, nanoseconds that a served hostcall may take
 //!             within = "outer";                // cVM in whose bounds this one's memory lies; absent = nobody's
 //!             service-stack = <0x0 0x2000>;    // u64, bytes of the stack that its handler runs on
+//!             threads = <1>;                   // u32, see the table of numbers
+//!             handlers = <1>;                  // u32, see the table of numbers
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
 //!         };
 //!     };
@@ -61,12 +63,6 @@ pub const ENV: &str = "env";
 pub const ISOLATION_BASE: &str = "isolation-base";
 /// Property: bytes of the cVM's memory.
 pub const ISOLATION_SIZE: &str = "isolation-size";
-/// Property: bytes of heap.
-pub const HEAP: &str = "heap";
-/// Property: bytes of stack.
-pub const STACK: &str = "stack";
-/// Property: priority.
-pub const PRIORITY: &str = "priority";
 /// Property: restart policy.
 pub const RESTART_POLICY: &str = "restart-policy";
 /// Property: most restarts in one run.
@@ -78,36 +74,173 @@ pub const RESTART_DELAY: &str = "restart-delay";
 pub const WAIT: &str = "wait";
 /// Property: who serves the hostcalls, `monitor` or another cVM.
 pub const CALLBACK_OUT: &str = "callback-out";
-/// Property: nanoseconds from a served hostcall to its answer; after that the caller gets `ETIMEDOUT`.
-pub const CALL_BUDGET: &str = "call-budget";
 /// Property: the cVM in whose bounds this one's memory lies: the bounds of the outer one's capabilities cover it.
 pub const WITHIN: &str = "within";
-/// Property: bytes of the stack that a server's handler runs on.
-pub const SERVICE_STACK: &str = "service-stack";
 /// Property: families of hostcalls allowed.
 pub const HOSTCALLS: &str = "hostcalls";
 
-/// All properties of a cVM node.
-pub const PROPERTIES: [&str; 18] = [
+/// Properties of a cVM that are no plain numbers.
+const OTHERS: [&str; 13] = [
     NAME,
     RUNTIME,
     ARGS,
     ENV,
     ISOLATION_BASE,
     ISOLATION_SIZE,
-    HEAP,
-    STACK,
-    PRIORITY,
     RESTART_POLICY,
     RESTART_LIMIT,
     RESTART_DELAY,
     WAIT,
     CALLBACK_OUT,
-    CALL_BUDGET,
     WITHIN,
-    SERVICE_STACK,
     HOSTCALLS,
 ];
+
+/// All properties of a cVM node.
+pub const PROPERTIES: [&str; OTHERS.len() + NUMBERS.len()] = {
+    let mut all = [""; OTHERS.len() + NUMBERS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < OTHERS.len() {
+            OTHERS[index]
+        } else {
+            NUMBERS[index - OTHERS.len()].name
+        };
+        index += 1;
+    }
+    all
+};
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Things.
+    Count,
+}
+
+/// In which cVMs a number has an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// In every one.
+    Always,
+    /// In one that serves others.
+    Server,
+    /// In one that another serves.
+    Client,
+}
+
+/// A property of a cVM that is a number.
+#[derive(Debug)]
+pub struct Number {
+    /// Its name. The key in YAML is the same with `_` for `-`.
+    pub name: &'static str,
+    /// Bytes in the manifest: 4 or 8.
+    pub width: usize,
+    /// What it counts.
+    pub unit: Unit,
+    /// Its value when none is given.
+    pub default: u64,
+    /// Least value.
+    pub least: u64,
+    /// Greatest value.
+    pub most: u64,
+    /// Where it has an effect.
+    pub effect: Effect,
+}
+
+/// The properties that are numbers, each stated once: meaning, field, type, default, constant and name, unit, least and
+/// greatest value, effect. Another row is read from YAML, written, read again, checked and documented like the others.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cvm_numbers {
+    ([$($then:tt)+] { $($with:tt)* }) => {
+        $($then)+! { { $($with)* }
+            /// bytes of heap
+            heap: u64 = 0, HEAP = "heap", Bytes, 0, u64::MAX, Always;
+            /// bytes of stack
+            stack: u64 = 16 * 1024, STACK = "stack", Bytes, 1, u64::MAX, Always;
+            /// a greater number runs first
+            priority: u32 = 3, PRIORITY = "priority", Count, 0, PRIORITY_LIMIT as u64, Always;
+            /// time from a hostcall that a cVM serves to its answer; then the caller gets `ETIMEDOUT`
+            call_budget: u64 = 1_000_000_000, CALL_BUDGET = "call-budget", Nanoseconds, 1, u64::MAX, Client;
+            /// bytes of the stack that a handler of a server runs on
+            service_stack: u64 = 8 * 1024, SERVICE_STACK = "service-stack", Bytes, 1, 64 * 1024, Server;
+            /// most threads at a time
+            threads: u32 = 1, THREADS = "threads", Count, 1, 64, Always;
+            /// most calls that a server handles at a time
+            handlers: u32 = 1, HANDLERS = "handlers", Count, 1, 16, Server;
+        }
+    };
+}
+
+macro_rules! table {
+    ({} $(
+        $(#[doc = $meaning:literal])+
+        $field:ident: $type:ty = $default:expr, $constant:ident = $name:literal, $unit:ident, $least:expr, $most:expr, $effect:ident;
+    )+) => {
+        $(
+            #[doc = concat!("Property:", $($meaning),+, ".")]
+            pub const $constant: &str = $name;
+        )+
+
+        /// The properties of a cVM that are numbers.
+        pub static NUMBERS: [Number; [$($name),+].len()] = [$(Number {
+            name: $name,
+            width: size_of::<$type>(),
+            unit: Unit::$unit,
+            default: $default,
+            least: $least,
+            most: $most,
+            effect: Effect::$effect,
+        }),+];
+    };
+}
+
+cvm_numbers!([table] {});
+
+/// Defines a structure with a field for every number of a manifest's cVM behind those that are written out.
+#[macro_export]
+macro_rules! cvm_numbers_in {
+    ($($definition:tt)*) => { $crate::cvm_numbers!([$crate::cvm_numbers_define] { $($definition)* }); };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cvm_numbers_define {
+    ({
+        $(#[$attribute:meta])*
+        $visible:vis struct $structure:ident { $($fields:tt)* }
+    } $(
+        $(#[doc = $meaning:literal])+
+        $field:ident: $type:ty = $default:expr, $constant:ident = $name:literal, $unit:ident, $least:expr, $most:expr, $effect:ident;
+    )+) => {
+        $(#[$attribute])*
+        $visible struct $structure {
+            $($fields)*
+            $(
+                $(#[doc = $meaning])+
+                $visible $field: $type,
+            )+
+        }
+
+        impl $structure {
+            /// The numbers, in the order of [`NUMBERS`]($crate::manifest::NUMBERS).
+            $visible fn numbers(&self) -> [u64; $crate::manifest::NUMBERS.len()] {
+                [$(u64::from(self.$field)),+]
+            }
+
+            /// Sets the numbers, in the order of [`NUMBERS`]($crate::manifest::NUMBERS); each fits in its width.
+            $visible fn set_numbers(&mut self, numbers: [u64; $crate::manifest::NUMBERS.len()]) {
+                let [$($field),+] = numbers;
+                $(self.$field = $field as $type;)+
+            }
+        }
+    };
+}
 
 /// Node that holds one child `capfile@N` a capfile, N = 0, 1, … in decimal.
 pub const CAPFILES: &str = "capfiles";
@@ -125,10 +258,6 @@ pub const CAPFILE_PROPERTIES: [&str; 4] = [NAME, CAPFILE_SIZE, CAPFILE_DATA, CAP
 pub const CAPFILE_LIMIT: usize = 64;
 /// Most bytes of one capfile.
 pub const CAPFILE_SIZE_LIMIT: u64 = 1 << 30;
-/// Nanoseconds of [`CALL_BUDGET`] when none are given.
-pub const CALL_BUDGET_DEFAULT: u64 = 1_000_000_000;
-/// Bytes of [`SERVICE_STACK`] when none are given.
-pub const SERVICE_STACK_DEFAULT: u64 = 8 * 1024;
 
 /// Value of [`CALLBACK_OUT`]: the monitor serves the hostcalls.
 pub const CALLBACK_MONITOR: &str = "monitor";
@@ -137,16 +266,10 @@ pub const CALLBACK_MONITOR: &str = "monitor";
 pub const NAME_LIMIT: usize = 32;
 /// Most cVMs on the way from a cVM along [`CALLBACK_OUT`]: a call that is undone is undone server by server.
 pub const SERVER_LIMIT: usize = 8;
-/// Most cVMs in one manifest.
-pub const CVM_LIMIT: usize = 256;
 /// Greatest priority.
 pub const PRIORITY_LIMIT: u32 = 7;
-/// Priority when none is given.
-pub const PRIORITY_DEFAULT: u32 = 3;
-/// Bytes of stack when none are given.
-pub const STACK_DEFAULT: u64 = 16 * 1024;
-/// Bytes of heap when none are given.
-pub const HEAP_DEFAULT: u64 = 0;
+/// Most cVMs in one manifest.
+pub const CVM_LIMIT: usize = 1024;
 /// Most bytes of arguments and environment of one cVM, their NULs included.
 pub const STRINGS_LIMIT: usize = 16 * 1024;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use abi::hostcall::Family;
 use abi::image::PART_ALIGNMENT;
-use abi::manifest as names;
+use abi::manifest::{self as names, Effect, Unit};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -306,9 +306,16 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
         .isolation_size
         .map_or_else(|| "as much as needed".into(), format_size);
     line("isolation", format!("{base}, {size}"))?;
-    line(names::HEAP, format_size(cvm.heap))?;
-    line(names::STACK, format_size(cvm.stack))?;
-    line(names::PRIORITY, cvm.priority.to_string())?;
+    for (number, value) in names::NUMBERS.iter().zip(cvm.numbers()) {
+        let value = match number.unit {
+            Unit::Bytes => format_size(value),
+            Unit::Nanoseconds => format_duration(value),
+            Unit::Count => value.to_string(),
+        };
+        if number.effect != Effect::Client || cvm.is_served() {
+            line(number.name, value)?;
+        }
+    }
     let policy = cvm.restart.policy.name();
     line(
         "restart",
@@ -329,25 +336,10 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
             1.. => format!("the next cVM starts {} s later, or when this one has ended", cvm.wait),
         },
     )?;
-    let budget = || {
-        format!(
-            "{}, at most {} a call",
-            cvm.callback_out,
-            format_duration(cvm.call_budget)
-        )
-    };
-    line(
-        names::CALLBACK_OUT,
-        if cvm.is_served() {
-            budget()
-        } else {
-            cvm.callback_out.clone()
-        },
-    )?;
+    line(names::CALLBACK_OUT, cvm.callback_out.clone())?;
     if let Some(outer) = &cvm.within {
         line(names::WITHIN, outer.clone())?;
     }
-    line(names::SERVICE_STACK, format_size(cvm.service_stack))?;
     let families: Vec<&str> = Family::ALL
         .into_iter()
         .filter(|family| cvm.allows(*family))

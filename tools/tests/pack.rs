@@ -537,7 +537,7 @@ fn there_is_a_limit_to_the_number_of_cvms() {
         messages(&format!("cVMs:\n{items}"))
     };
     assert_eq!(list(256), [""; 0]);
-    assert_eq!(list(257), ["demo.yaml: error: cVMs: 257 cVMs, expected at most 256"]);
+    assert_eq!(list(1025), ["demo.yaml: error: cVMs: 1025 cVMs, expected at most 1024"]);
 }
 
 #[test]

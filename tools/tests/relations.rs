@@ -370,12 +370,12 @@ fn keys_about_service_are_checked_against_the_service() {
         messages(&yaml),
         [
             "x.yaml:2:75: error: cVM a: hostcalls: it serves b, expected the family service among the others",
-            "x.yaml:2:47: warning: cVM a: call_budget: no effect: the monitor serves its hostcalls",
-            "x.yaml:3:42: warning: cVM b: service_stack: no effect: it serves no other cVM",
+            "x.yaml:2:60: warning: cVM a: call_budget: no effect: the monitor serves its hostcalls",
+            "x.yaml:3:57: warning: cVM b: service_stack: no effect: it serves no other cVM",
         ]
     );
     let right = parse(&cvms(&[
-        "name: a, runtime: x, service_stack: 64KiB, hostcalls: [time, service, process]",
+        "name: a, runtime: x, service_stack: 64KiB, threads: 4, handlers: 3, hostcalls: [time, service, process]",
         "name: b, runtime: y, callback_out: a, call_budget: 20ms, hostcalls: []",
     ]));
     assert_eq!(right.diagnostics, []);
@@ -383,6 +383,8 @@ fn keys_about_service_are_checked_against_the_service() {
         panic!("{right:#?}")
     };
     assert_eq!((a.spec.service_stack, b.spec.call_budget), (64 << 10, 20_000_000));
+    assert_eq!((a.spec.threads, a.spec.handlers), (4, 3));
+    assert_eq!((b.spec.threads, b.spec.handlers), (1, 1));
     assert_eq!(a.spec.hostcalls, Some(vec![Family::Time, Family::Service]));
     assert_eq!(b.spec.hostcalls, Some(Vec::new()));
     assert!(b.spec.allows(Family::Process) && !b.spec.allows(Family::Console));
@@ -393,6 +395,12 @@ fn keys_about_service_are_checked_against_the_service() {
             "call_budget: \"5\": expected a duration: a number with ns, us, ms or s",
         ),
         ("service_stack: 0", "service_stack: \"0\": expected a size above 0"),
+        (
+            "service_stack: 65KiB",
+            "service_stack: \"65KiB\": expected a size of at most 64 KiB",
+        ),
+        ("threads: 65", "threads: \"65\": expected a number from 1 to 64"),
+        ("handlers: 0", "handlers: \"0\": expected a number from 1 to 16"),
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
@@ -556,7 +564,7 @@ fn intravisor_names_of_programs_are_found_without_prefix_and_suffix_and_shown_by
     assert_eq!((plan.cvms, plan.capfiles), (packed.cvms, packed.capfiles));
     let text = inspect::inspect(&packed.archive).unwrap().to_string();
     for line in [
-        "      callback-out   first, at most 1 s a call",
+        "      call-budget    1 s",
         "      service-stack  8 KiB",
         "      hostcalls      process, console, time, memory, capfile, service, thread, sync",
         "capfiles: 1\n  notes                4 KiB, 3 bytes of data, for every cVM to read\n",

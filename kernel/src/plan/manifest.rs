@@ -12,8 +12,9 @@ use core::fmt;
 use fdt::Fdt;
 use fdt::node::{FdtNode, NodeProperty};
 
+abi::cvm_numbers_in! {
 /// What the manifest says of one cVM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CvmSpec {
     pub(crate) name: String,
     pub(crate) runtime: String,
@@ -21,9 +22,6 @@ pub(crate) struct CvmSpec {
     pub(crate) env: Vec<String>,
     pub(crate) isolation_base: Option<u64>,
     pub(crate) isolation_size: Option<u64>,
-    pub(crate) heap: u64,
-    pub(crate) stack: u64,
-    pub(crate) priority: u32,
     pub(crate) restart: RestartPolicy,
     pub(crate) restart_limit: u32,
     /// Nanoseconds.
@@ -31,14 +29,11 @@ pub(crate) struct CvmSpec {
     pub(crate) wait: i32,
     /// The cVM that serves its hostcalls; none = the monitor.
     pub(crate) server: Option<usize>,
-    /// Nanoseconds that a served hostcall may take.
-    pub(crate) call_budget: u64,
     /// The cVM in whose bounds its memory lies.
     pub(crate) within: Option<usize>,
-    /// Bytes of the stack for its handler.
-    pub(crate) service_stack: u64,
     /// The families of hostcalls that it may use, bit n = family number n.
     pub(crate) families: u32,
+}
 }
 
 impl CvmSpec {
@@ -338,13 +333,9 @@ fn cvm<'a>(node: &FdtNode<'_, 'a>, index: usize) -> Result<(CvmSpec, Relation<'a
             names::ISOLATION_BASE
         ));
     }
-    let priority = keys.cell(names::PRIORITY)?.unwrap_or(names::PRIORITY_DEFAULT);
-    if priority > names::PRIORITY_LIMIT {
-        return Err(format!(
-            "cVM {name}: {} = {priority}: expected 0 to {}",
-            names::PRIORITY,
-            names::PRIORITY_LIMIT
-        ));
+    let mut numbers = [0; names::NUMBERS.len()];
+    for (value, number) in numbers.iter_mut().zip(&names::NUMBERS) {
+        *value = keys.number(number)?;
     }
     let families = match keys.get(names::HOSTCALLS, "a list of strings", tree::texts)? {
         None => u32::MAX,
@@ -354,28 +345,21 @@ fn cvm<'a>(node: &FdtNode<'_, 'a>, index: usize) -> Result<(CvmSpec, Relation<'a
         server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
         within: text(names::WITHIN)?,
     };
-    let spec = CvmSpec {
+    let mut spec = CvmSpec {
         name: name.into(),
         runtime: runtime.into(),
         args,
         env,
         isolation_base,
         isolation_size: keys.cells(names::ISOLATION_SIZE)?,
-        heap: keys.cells(names::HEAP)?.unwrap_or(names::HEAP_DEFAULT),
-        stack: keys.cells(names::STACK)?.unwrap_or(names::STACK_DEFAULT),
-        priority,
         restart,
         restart_limit: keys.cell(names::RESTART_LIMIT)?.unwrap_or(0),
         restart_delay: keys.cells(names::RESTART_DELAY)?.unwrap_or(0),
         wait: keys.cell(names::WAIT)?.map_or(-1, |value| value as i32),
-        server: None,
-        call_budget: keys.cells(names::CALL_BUDGET)?.unwrap_or(names::CALL_BUDGET_DEFAULT),
-        within: None,
-        service_stack: keys
-            .cells(names::SERVICE_STACK)?
-            .unwrap_or(names::SERVICE_STACK_DEFAULT),
         families,
+        ..CvmSpec::default()
     };
+    spec.set_numbers(numbers);
     Ok((spec, relation))
 }
 
@@ -421,5 +405,19 @@ impl<'a> Keys<'a, '_> {
 
     fn cells(&self, key: &str) -> Result<Option<u64>, String> {
         self.get(key, "8 bytes", tree::cells)
+    }
+
+    /// The value of a number, or its default.
+    fn number(&self, number: &names::Number) -> Result<u64, String> {
+        let names::Number { name, least, most, .. } = *number;
+        let given = match number.width {
+            4 => self.cell(name)?.map(u64::from),
+            _ => self.cells(name)?,
+        };
+        let value = given.unwrap_or(number.default);
+        if (least..=most).contains(&value) {
+            return Ok(value);
+        }
+        Err(format!("{}: {name} = {value}: expected {least} to {most}", self.what))
     }
 }

@@ -8,7 +8,6 @@ use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
 use crate::plan::placement::place_all;
 use abi::Errno;
-use abi::manifest::RestartPolicy;
 use abi::start::StartHeader;
 use arch::{Frame, Slot, stand_in, user};
 use capability::{Decoded, Permissions};
@@ -22,22 +21,11 @@ pub(super) fn spec(name: &str, runtime: &str) -> CvmSpec {
     CvmSpec {
         name: name.into(),
         runtime: runtime.into(),
-        args: Vec::new(),
-        env: Vec::new(),
-        isolation_base: None,
-        isolation_size: None,
-        heap: 0,
         stack: 0x4000,
-        priority: 0,
-        restart: RestartPolicy::Never,
-        restart_limit: 0,
-        restart_delay: 0,
         wait: -1,
-        server: None,
-        call_budget: 0,
-        within: None,
         service_stack: 0x2000,
         families: u32::MAX,
+        ..CvmSpec::default()
     }
 }
 

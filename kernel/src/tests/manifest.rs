@@ -40,6 +40,7 @@ fn what_is_left_out_has_its_default() {
     assert!(spec.args.is_empty() && spec.env.is_empty());
     assert_eq!((spec.server, spec.within), (None, None));
     assert_eq!((spec.call_budget, spec.service_stack), (1_000_000_000, 8192));
+    assert_eq!((spec.threads, spec.handlers), (1, 1));
     assert!(
         Family::ALL
             .into_iter()

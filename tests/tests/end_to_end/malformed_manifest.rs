@@ -144,7 +144,7 @@ fn a_manifest_of_another_kind_is_refused(platform: Platform) {
     let crowd: Vec<_> = (0..=names::CVM_LIMIT)
         .map(|number| cvm(&format!("number-{number}"), "hello", &[]))
         .collect();
-    refused(Manifest::new(&crowd), "more than 256 cVMs");
+    refused(Manifest::new(&crowd), "more than 1024 cVMs");
 }
 
 fn a_missing_key_is_named(platform: Platform) {
@@ -198,6 +198,14 @@ fn a_bad_value_is_named_with_what_was_expected(platform: Platform) {
         (names::STACK, Value::U32(4096), "stack: expected 8 bytes"),
         (names::PRIORITY, Value::U32(8), "priority = 8: expected 0 to 7"),
         (names::PRIORITY, Value::U64(1), "priority: expected 4 bytes"),
+        (names::THREADS, Value::U32(0), "threads = 0: expected 1 to 64"),
+        (names::THREADS, Value::U32(65), "threads = 65: expected 1 to 64"),
+        (names::HANDLERS, Value::U32(17), "handlers = 17: expected 1 to 16"),
+        (
+            names::SERVICE_STACK,
+            Value::U64(0x1_0001),
+            "service-stack = 65537: expected 1 to 65536",
+        ),
         (
             names::RESTART_POLICY,
             Value::Text("sometimes"),

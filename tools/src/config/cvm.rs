@@ -1,17 +1,18 @@
 //! One entry of `cVMs`.
 
 use abi::hostcall::Family;
-use abi::manifest::{self as names, RestartPolicy};
+use abi::manifest::{self as names, Number, RestartPolicy, Unit};
 
 use super::isolation::{self, Isolation};
 use super::reader::Reader;
 use super::{CvmConfig, Draft, Reference};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::{CvmSpec, Restart};
+use crate::quantity::{format_duration, format_size};
 use crate::yaml::{Content, Node};
 
-/// Keys of a cVM. The Intravisor's first, then this project's.
-const KEYS: [&str; 19] = [
+/// Keys of a cVM that are no plain numbers. The Intravisor's first, then this project's.
+const KEYS: [&str; 14] = [
     "name",
     "runtime",
     "args",
@@ -22,13 +23,8 @@ const KEYS: [&str; 19] = [
     "clean_room",
     "disk",
     "net",
-    "heap",
-    "stack",
-    "priority",
     "restart",
     "env",
-    "call_budget",
-    "service_stack",
     "within",
     "hostcalls",
 ];
@@ -72,13 +68,11 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
         callback_out: None,
         callback_in: None,
         within: None,
-        wait: None,
-        call_budget: None,
-        service_stack: None,
-        hostcalls: None,
+        given: Vec::new(),
         isolation: Isolation::default(),
     };
     for (key, value) in entries {
+        draft.given.push((key.text.clone(), value.position));
         read_entry(reader, key.position, &key.text, value, &mut draft);
     }
     check_strings(reader, node.position, &draft.config.spec);
@@ -115,14 +109,10 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             spec.isolation_size = draft.isolation.fixed_size();
             *isolation_position = value.position;
         }
-        "heap" => spec.heap = reader.size(key, value).unwrap_or_default(),
-        "stack" => spec.stack = read_stack(reader, key, value),
-        "priority" => spec.priority = read_priority(reader, value),
         "restart" => spec.restart = read_restart(reader, value),
         "wait" => {
             let expected = "-1 (the next starts at once), 0 (at the end of this cVM) or a number of seconds";
             spec.wait = reader.integer(key, value, |_| true, expected).unwrap_or_default();
-            draft.wait = Some(value.position);
         }
         "callback_out" => {
             draft.callback_out = read_reference(reader, key, value);
@@ -133,29 +123,59 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             draft.within = read_reference(reader, key, value);
             *within_position = value.position;
         }
-        "call_budget" => {
-            spec.call_budget = read_call_budget(reader, value);
-            draft.call_budget = Some(at);
-        }
-        "service_stack" => {
-            spec.service_stack = read_stack(reader, key, value);
-            draft.service_stack = Some(at);
-        }
-        "hostcalls" => {
-            spec.hostcalls = Some(read_hostcalls(reader, value));
-            draft.hostcalls = Some(value.position);
-        }
+        "hostcalls" => spec.hostcalls = Some(read_hostcalls(reader, value)),
         "clean_room" => {
             let text = reader.text(key, value);
             reader.warning(at, key, text, "ignored, it has no meaning here: every cVM starts clean");
         }
         "disk" | "net" => read_device(reader, key, value),
-        unknown => {
-            let hint = did_you_mean(unknown, &KEYS);
-            let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
-            reader.error(Some(at), Some(unknown), None, problem);
+        other => {
+            let keys: Vec<String> = names::NUMBERS.iter().map(key_of).collect();
+            if let Some(index) = keys.iter().position(|key| key == other) {
+                let mut numbers = spec.numbers();
+                numbers[index] = read_number(reader, key, value, &names::NUMBERS[index]);
+                return spec.set_numbers(numbers);
+            }
+            let known: Vec<&str> = KEYS.into_iter().chain(keys.iter().map(String::as_str)).collect();
+            let hint = did_you_mean(other, &known);
+            let problem = format!("unknown key, expected one of {}{hint}", known.join(", "));
+            reader.error(Some(at), Some(other), None, problem);
         }
     }
+}
+
+/// The key of a number of the manifest.
+pub(super) fn key_of(number: &Number) -> String {
+    number.name.replace('-', "_")
+}
+
+fn read_number(reader: &mut Reader<'_>, key: &str, node: &Node, number: &Number) -> u64 {
+    let Number { unit, least, most, .. } = *number;
+    let (value, kind) = match unit {
+        Unit::Bytes => (reader.size(key, node), "a size"),
+        Unit::Nanoseconds => (reader.duration(key, node), "a duration"),
+        Unit::Count => {
+            let expected = format!("a number from {least} to {most}");
+            let inside = |value: &u64| (least..=most).contains(value);
+            return reader.integer(key, node, inside, &expected).unwrap_or(number.default);
+        }
+    };
+    let Some(value) = value else { return number.default };
+    if !(least..=most).contains(&value) {
+        let limits = match (value < least, unit) {
+            (true, _) => format!("above {}", least - 1),
+            (false, Unit::Bytes) => format!("of at most {}", format_size(most)),
+            (false, _) => format!("of at most {}", format_duration(most)),
+        };
+        let text = reader.text(key, node);
+        reader.error(
+            Some(node.position),
+            Some(key),
+            text,
+            format!("expected {kind} {limits}"),
+        );
+    }
+    value
 }
 
 fn read_reference(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<Reference> {
@@ -277,23 +297,6 @@ fn check_strings(reader: &mut Reader<'_>, position: Position, spec: &CvmSpec) {
     }
 }
 
-fn read_stack(reader: &mut Reader<'_>, key: &str, node: &Node) -> u64 {
-    let size = reader.size(key, node);
-    if size == Some(0) {
-        reader.error(Some(node.position), Some(key), Some("0"), "expected a size above 0");
-    }
-    size.unwrap_or_default()
-}
-
-fn read_call_budget(reader: &mut Reader<'_>, node: &Node) -> u64 {
-    let budget = reader.duration("call_budget", node);
-    if budget == Some(0) {
-        let problem = "expected a duration above 0";
-        reader.error(Some(node.position), Some("call_budget"), Some("0"), problem);
-    }
-    budget.unwrap_or_default()
-}
-
 /// Families of hostcalls, in the order of their numbers. The one that is always allowed may be named.
 fn read_hostcalls(reader: &mut Reader<'_>, node: &Node) -> Vec<Family> {
     let known = Family::ALL.map(Family::name);
@@ -316,18 +319,6 @@ fn read_hostcalls(reader: &mut Reader<'_>, node: &Node) -> Vec<Family> {
     families.retain(|family| *family != Family::Process);
     families.sort_by_key(|family| *family as u32);
     families
-}
-
-fn read_priority(reader: &mut Reader<'_>, node: &Node) -> u32 {
-    let expected = format!("a number from 0 to {}", names::PRIORITY_LIMIT);
-    reader
-        .integer(
-            "priority",
-            node,
-            |priority| *priority <= names::PRIORITY_LIMIT,
-            &expected,
-        )
-        .unwrap_or_default()
 }
 
 fn read_restart(reader: &mut Reader<'_>, node: &Node) -> Restart {

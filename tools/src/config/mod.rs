@@ -43,16 +43,20 @@ struct Draft {
     callback_out: Option<Reference>,
     callback_in: Option<Reference>,
     within: Option<Reference>,
-    wait: Option<Position>,
-    call_budget: Option<Position>,
-    service_stack: Option<Position>,
-    hostcalls: Option<Position>,
+    /// The keys that it has, and where their values stand.
+    given: Vec<(String, Position)>,
     isolation: Isolation,
 }
 
 impl Draft {
     fn name(&self) -> &str {
         &self.config.spec.name
+    }
+
+    /// Where the value of a key stands, if it is there.
+    fn given(&self, key: &str) -> Option<Position> {
+        let entry = self.given.iter().find(|(given, _)| given == key);
+        entry.map(|(_, position)| *position)
     }
 
     /// File name of its program.

@@ -1,8 +1,9 @@
 //! What the cVMs of a file say about each other: who serves whose hostcalls, who lies within whom, who waits for whom.
 
 use abi::hostcall::Family;
-use abi::manifest as names;
+use abi::manifest::{self as names, Effect};
 
+use super::cvm::key_of;
 use super::reader::Reader;
 use super::{Draft, Reference, isolation};
 use crate::diagnostic::{Position, did_you_mean};
@@ -11,7 +12,7 @@ use crate::diagnostic::{Position, did_you_mean};
 struct Complaint {
     cvm: usize,
     position: Position,
-    key: &'static str,
+    key: String,
     value: Option<String>,
     problem: String,
     fatal: bool,
@@ -53,7 +54,7 @@ pub(super) fn relate(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
     }
     for complaint in complaints {
         reader.enter(cvms[complaint.cvm].name());
-        let (position, key, value) = (complaint.position, complaint.key, complaint.value.as_deref());
+        let (position, key, value) = (complaint.position, complaint.key.as_str(), complaint.value.as_deref());
         if complaint.fatal {
             reader.error(Some(position), Some(key), value, complaint.problem);
         } else {
@@ -107,7 +108,7 @@ fn look_up(
         complaints.push(Complaint {
             cvm: index,
             position: reference.position,
-            key,
+            key: key.to_owned(),
             value: Some(reference.text.clone()),
             problem,
             fatal,
@@ -139,11 +140,11 @@ fn outer(cvms: &[Draft], index: usize, complaints: &mut Vec<Complaint>) -> Optio
     let reference = cvms[index].within.as_ref();
     let said = reference.map(|reference| look_up(cvms, index, "within", reference, true, complaints));
     let (whole, partial) = isolation::outers(cvms, index);
-    let mut complain = |position, key, value: Option<&str>, problem: String| {
+    let mut complain = |position, key: &str, value: Option<&str>, problem: String| {
         complaints.push(Complaint {
             cvm: index,
             position,
-            key,
+            key: key.to_owned(),
             value: value.map(str::to_owned),
             problem,
             fatal: true,
@@ -199,7 +200,7 @@ fn circles(
         complaints.push(Complaint {
             cvm: start,
             position: position(&cvms[start]),
-            key,
+            key: key.to_owned(),
             value: None,
             problem: format!("a circle: {}; expected an end", names.join(" -> ")),
             fatal: true,
@@ -222,7 +223,7 @@ fn check_outer(
     complaints.push(Complaint {
         cvm: index,
         position: cvm.config.callback_position,
-        key: "callback_out",
+        key: "callback_out".to_owned(),
         value: Some(served.to_owned()),
         problem: format!("it lies within {outer}; expected {outer}, or a cVM whose own hostcalls lead to {outer}"),
         fatal: true,
@@ -244,7 +245,7 @@ fn check_way(
         complaints.push(Complaint {
             cvm: index,
             position: cvms[index].config.callback_position,
-            key: "callback_out",
+            key: "callback_out".to_owned(),
             value: servers[index].map(|served| cvms[served].name().to_owned()),
             problem: format!("leads through {through} cVMs, expected {} at most", names::SERVER_LIMIT),
             fatal: true,
@@ -259,7 +260,7 @@ fn check_way(
         complaints.push(Complaint {
             cvm: index,
             position: cvms[index].config.callback_position,
-            key: "callback_out",
+            key: "callback_out".to_owned(),
             value: servers[index].map(|served| cvms[served].name().to_owned()),
             problem: format!("leads to {server}, which lies within {outer}; expected the same of this cVM"),
             fatal: true,
@@ -274,8 +275,8 @@ fn check_wait(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaint
     let mut complain = |problem: String, fatal| {
         complaints.push(Complaint {
             cvm: index,
-            position: cvm.wait.unwrap_or(cvm.position),
-            key: "wait",
+            position: cvm.given("wait").unwrap_or(cvm.position),
+            key: "wait".to_owned(),
             value: Some(cvm.config.spec.wait.to_string()),
             problem,
             fatal,
@@ -299,7 +300,7 @@ fn check_wait(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaint
         );
     }
     let last = index + 1 == cvms.len();
-    if cvm.isolation.foreign && cvm.wait.is_some() && !last {
+    if cvm.isolation.foreign && cvm.given("wait").is_some() && !last {
         let meaning = match cvm.config.spec.wait {
             -1 => "here the next cVM starts at once, in the Intravisor when the first thread of this one has ended",
             0 => "here the next cVM starts when this one has ended, in the Intravisor at once",
@@ -313,11 +314,11 @@ fn check_wait(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaint
 fn check_service(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaints: &mut Vec<Complaint>) {
     let cvm = &cvms[index];
     let client = servers.iter().position(|server| *server == Some(index));
-    let mut complain = |position: Option<Position>, key, problem: String, fatal| {
+    let mut complain = |position: Option<Position>, key: &str, problem: String, fatal| {
         complaints.push(Complaint {
             cvm: index,
             position: position.unwrap_or(cvm.position),
-            key,
+            key: key.to_owned(),
             value: None,
             problem,
             fatal,
@@ -326,15 +327,18 @@ fn check_service(cvms: &[Draft], servers: &[Option<usize>], index: usize, compla
     if let Some(client) = client.filter(|_| !cvm.config.spec.allows(Family::Service)) {
         let client = cvms[client].name();
         let problem = format!("it serves {client}, expected the family service among the others");
-        complain(cvm.hostcalls, "hostcalls", problem, true);
+        complain(cvm.given("hostcalls"), "hostcalls", problem, true);
     }
-    if client.is_none() && cvm.service_stack.is_some() {
-        let problem = "no effect: it serves no other cVM".to_owned();
-        complain(cvm.service_stack, "service_stack", problem, false);
-    }
-    if servers[index].is_none() && cvm.call_budget.is_some() {
-        let problem = "no effect: the monitor serves its hostcalls".to_owned();
-        complain(cvm.call_budget, "call_budget", problem, false);
+    for number in &names::NUMBERS {
+        let problem = match number.effect {
+            Effect::Server if client.is_none() => "no effect: it serves no other cVM",
+            Effect::Client if servers[index].is_none() => "no effect: the monitor serves its hostcalls",
+            _ => continue,
+        };
+        let key = key_of(number);
+        if let Some(position) = cvm.given(&key) {
+            complain(Some(position), &key, problem.to_owned(), false);
+        }
     }
 }
 
@@ -355,7 +359,7 @@ fn check_callback_in(cvms: &[Draft], servers: &[Option<usize>], index: usize, co
         complaints.push(Complaint {
             cvm: index,
             position: reference.position,
-            key: "callback_in",
+            key: "callback_in".to_owned(),
             value: Some(reference.text.clone()),
             problem,
             fatal: false,

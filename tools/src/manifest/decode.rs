@@ -167,6 +167,7 @@ fn properties(node: &CvmNode) -> impl Iterator<Item = Property<'_>> {
 
 fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
     let mut cvm = CvmSpec::new("", "");
+    let mut numbers = cvm.numbers();
     for property in properties(node) {
         match property.name {
             names::NAME => cvm.name = property.text()?,
@@ -175,9 +176,6 @@ fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
             names::ENV => cvm.env = property.texts()?,
             names::ISOLATION_BASE => cvm.isolation_base = Some(property.long()?),
             names::ISOLATION_SIZE => cvm.isolation_size = Some(property.long()?),
-            names::HEAP => cvm.heap = property.long()?,
-            names::STACK => cvm.stack = property.long()?,
-            names::PRIORITY => cvm.priority = property.word()?,
             names::RESTART_POLICY => {
                 cvm.restart.policy = property.choice(RestartPolicy::from_name, "never, on-fault or always")?;
             }
@@ -185,13 +183,19 @@ fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
             names::RESTART_DELAY => cvm.restart.delay = property.long()?,
             names::WAIT => cvm.wait = property.word()?.cast_signed(),
             names::CALLBACK_OUT => cvm.callback_out = property.text()?,
-            names::CALL_BUDGET => cvm.call_budget = property.long()?,
             names::WITHIN => cvm.within = Some(property.text()?),
-            names::SERVICE_STACK => cvm.service_stack = property.long()?,
             names::HOSTCALLS => cvm.hostcalls = Some(property.families()?),
-            _ => return Err(property.unknown()),
+            name => {
+                let at = names::NUMBERS.iter().position(|number| number.name == name);
+                let at = at.ok_or_else(|| property.unknown())?;
+                numbers[at] = match names::NUMBERS[at].width {
+                    4 => property.word()?.into(),
+                    _ => property.long()?,
+                };
+            }
         }
     }
+    cvm.set_numbers(numbers);
     for (property, value) in [(names::NAME, &cvm.name), (names::RUNTIME, &cvm.runtime)] {
         if value.is_empty() {
             return Err(missing(node, property));

@@ -28,8 +28,9 @@ fn policy_name<S: Serializer>(policy: &RestartPolicy, serializer: S) -> Result<S
     serializer.serialize_str(policy.name())
 }
 
+abi::cvm_numbers_in! {
 /// One cVM of a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CvmSpec {
     /// Name of the cVM.
     pub name: String,
@@ -43,27 +44,18 @@ pub struct CvmSpec {
     pub isolation_base: Option<u64>,
     /// Bytes of its memory; `None` = as much as it needs.
     pub isolation_size: Option<u64>,
-    /// Bytes of heap.
-    pub heap: u64,
-    /// Bytes of stack.
-    pub stack: u64,
-    /// Priority.
-    pub priority: u32,
     /// Restart policy.
     pub restart: Restart,
     /// What to wait for before the next cVM is started, see [`abi::manifest::WAIT`].
     pub wait: i32,
     /// Who serves its hostcalls: the monitor or a cVM.
     pub callback_out: String,
-    /// Nanoseconds that a hostcall served by a cVM may take.
-    pub call_budget: u64,
     /// The cVM in whose bounds its memory lies.
     pub within: Option<String>,
-    /// Bytes of the stack that its handler runs on.
-    pub service_stack: u64,
     /// Families of hostcalls allowed, beside [`Family::Process`]; `None` = all.
     #[serde(serialize_with = "family_names")]
     pub hostcalls: Option<Vec<Family>>,
+}
 }
 
 fn family_names<S: Serializer>(families: &Option<Vec<Family>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -76,24 +68,15 @@ fn family_names<S: Serializer>(families: &Option<Vec<Family>>, serializer: S) ->
 impl CvmSpec {
     /// A cVM with this name and runtime and the default of everything else.
     pub fn new(name: impl Into<String>, runtime: impl Into<String>) -> CvmSpec {
-        CvmSpec {
+        let mut spec = CvmSpec {
             name: name.into(),
             runtime: runtime.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            isolation_base: None,
-            isolation_size: None,
-            heap: names::HEAP_DEFAULT,
-            stack: names::STACK_DEFAULT,
-            priority: names::PRIORITY_DEFAULT,
-            restart: Restart::default(),
             wait: -1,
             callback_out: names::CALLBACK_MONITOR.to_owned(),
-            call_budget: names::CALL_BUDGET_DEFAULT,
-            within: None,
-            service_stack: names::SERVICE_STACK_DEFAULT,
-            hostcalls: None,
-        }
+            ..CvmSpec::default()
+        };
+        spec.set_numbers(names::NUMBERS.each_ref().map(|number| number.default));
+        spec
     }
 
     /// Whether a cVM serves its hostcalls, not the monitor.
@@ -126,19 +109,21 @@ impl CvmSpec {
         if let Some(size) = self.isolation_size {
             node.set(names::ISOLATION_SIZE, Value::U64(size));
         }
-        node.set(names::HEAP, Value::U64(self.heap));
-        node.set(names::STACK, Value::U64(self.stack));
-        node.set(names::PRIORITY, Value::U32(self.priority));
         node.set(names::RESTART_POLICY, Value::Text(self.restart.policy.name()));
         node.set(names::RESTART_LIMIT, Value::U32(self.restart.limit));
         node.set(names::RESTART_DELAY, Value::U64(self.restart.delay));
         node.set(names::WAIT, Value::I32(self.wait));
         node.set(names::CALLBACK_OUT, Value::Text(&self.callback_out));
-        node.set(names::CALL_BUDGET, Value::U64(self.call_budget));
         if let Some(outer) = &self.within {
             node.set(names::WITHIN, Value::Text(outer));
         }
-        node.set(names::SERVICE_STACK, Value::U64(self.service_stack));
+        for (number, value) in names::NUMBERS.iter().zip(self.numbers()) {
+            match number.width {
+                // What a field of 32 bits holds.
+                4 => node.set(number.name, Value::U32(value as u32)),
+                _ => node.set(number.name, Value::U64(value)),
+            };
+        }
         if let Some(families) = &self.hostcalls {
             // The family that is always allowed stands there too: a device tree knows no empty list of texts.
             let families: Vec<String> = Family::ALL
@@ -345,6 +330,8 @@ mod tests {
             call_budget: 5_000_000,
             within: Some("plain".into()),
             service_stack: 0x2000,
+            threads: 64,
+            handlers: 16,
             hostcalls: Some(vec![Family::Console, Family::Time]),
             ..CvmSpec::new("full", "full.elf")
         }
