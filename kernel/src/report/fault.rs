@@ -15,7 +15,7 @@ const ROW_LIMIT: usize = COLUMNS * 32;
 
 /// Prints the report of a cVM's fault.
 pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
-    if !log::log_enabled!(log::Level::Info) {
+    if log::Level::Info > log::max_level() {
         return;
     }
     let name = &cvm.spec.name;
