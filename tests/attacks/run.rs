@@ -15,6 +15,8 @@ use crate::capfiles::shared;
 use crate::cast::Role;
 use crate::catalogue::{Attack, Fate, Group, Means, Storm};
 
+/// The variable that names the only attack to make, of those that have an image of their own.
+const ONLY: &str = "INTRAVISOR_ATTACK";
 /// Name and program of the victim.
 const VICTIM: &str = "victim";
 const MILLISECOND: u64 = 1_000_000;
@@ -103,7 +105,9 @@ pub(crate) fn together(group: &Group, platform: Platform) {
 /// Boots each attack of a group in an image of its own: storms next to a victim that looks at the clock.
 pub(crate) fn alone(group: &Group, platform: Platform) {
     let mut wrong = String::new();
-    for attack in group.attacks {
+    let wanted = std::env::var(ONLY).ok();
+    let attacks = group.attacks.iter();
+    for attack in attacks.filter(|attack| wanted.as_deref().is_none_or(|name| name == attack.name)) {
         let expected = attack.expected.on(platform);
         let spec = CvmSpec::new(attack.name, attack.name);
         let found = match (&attack.means, expected) {
@@ -267,14 +271,18 @@ fn strays(board: &Board) -> Vec<String> {
     assert!(!memories.is_empty(), "no memory of a cVM in the ledger");
     let mut found = Vec::new();
     for (address, what) in board.tagged_memory() {
-        let Some(memory) = memories.iter().rfind(|entry| entry.what.in_bounds(address & !15, 16)) else {
-            continue;
-        };
+        // The innermost owner is the last one; who lies around it can give it what is its own.
+        let owners: Vec<String> = memories
+            .iter()
+            .filter(|entry| entry.what.in_bounds(address & !15, 16))
+            .map(|entry| owner(entry))
+            .collect();
+        let Some(innermost) = owners.last() else { continue };
         let mut allowed = ledger.iter().filter(|entry| {
-            owner(entry) == owner(memory) && !entry.name.ends_with(" memory") || owner(entry) == "capfile"
+            owners.contains(&owner(entry)) && !entry.name.ends_with(" memory") || owner(entry) == "capfile"
         });
         if !allowed.any(|entry| what.is_subset_of(&entry.what)) {
-            found.push(format!("{} has at {address:#x} {what}", memory.name));
+            found.push(format!("{innermost} has at {address:#x} {what}"));
         }
     }
     found

@@ -232,6 +232,19 @@ impl Assembler {
         }
     }
 
+    /// Does something only when `register` is not zero.
+    pub fn when_not_zero(&mut self, register: Register, what: impl FnOnce(&mut Assembler)) -> &mut Assembler {
+        self.branch_not_zero(register, 8);
+        let jump = self.words.len();
+        self.jump(0);
+        what(self);
+        // The jump over it, now that its length is known.
+        let over = self.words.split_off(jump);
+        self.jump(over.len() as i64 * 4);
+        self.words.extend(&over[1..]);
+        self
+    }
+
     /// Goes on `distance` bytes from here.
     pub fn jump(&mut self, distance: i64) -> &mut Assembler {
         let distance = distance as u32;
