@@ -163,7 +163,7 @@ fn a_missing_key_is_named(platform: Platform) {
 
 fn a_bad_value_is_named_with_what_was_expected(platform: Platform) {
     let long = "x".repeat(names::STRINGS_LIMIT);
-    let cases: [(&str, Value<'_>, &str); 17] = [
+    let cases: [(&str, Value<'_>, &str); 21] = [
         (
             names::RUNTIME,
             Value::Text("nowhere"),
