@@ -62,6 +62,9 @@ pub struct Options {
     /// End the run after this many instructions
     #[arg(long)]
     pub limit: Option<u64>,
+    /// Begin stopped, and wait for gdb on this TCP port of the loopback interface (0: any that is free)
+    #[arg(long, value_name = "PORT")]
+    pub gdb: Option<u16>,
     /// Print every instruction, with the capabilities it changed, on standard error
     #[arg(long)]
     pub trace: bool,

@@ -113,6 +113,9 @@ pub fn command(options: &Options) -> Result<Stop, String> {
     if options.explain_faults {
         board.set_exception_hook(|core, record| eprintln!("core {core}: {record}"));
     }
+    if let Some(port) = options.gdb {
+        return crate::gdb::command(&mut board, port, options.harts);
+    }
     let start = Instant::now();
     let mut instructions = 0;
     let stop = loop {
