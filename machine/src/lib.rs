@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod console;
+mod float;
 pub mod memory;
 pub mod morello;
 pub mod program;
