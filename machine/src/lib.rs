@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod console;
+mod float;
 pub mod gdb;
 pub mod memory;
 pub mod morello;

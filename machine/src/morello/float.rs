@@ -1,45 +1,9 @@
-//! IEEE 754 arithmetic with Arm's rules for NaN: an operand that is NaN is passed on made quiet, signalling ones first, and an
-//! invalid operation gives the positive default NaN. Values are kept as bits, in the low half where they are single.
+//! The machine's floating-point arithmetic with Arm's rules for NaN: an operand that is NaN is passed on made quiet, signalling
+//! ones first, and an invalid operation gives the positive default NaN. Results are rounded to nearest; exceptions are not
+//! gathered.
 
-/// The format of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Half,
-    Single,
-    Double,
-}
-
-/// How a number becomes an integer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rounding {
-    /// To nearest, ties to even.
-    Nearest,
-    /// Towards plus infinity.
-    Up,
-    /// Towards minus infinity.
-    Down,
-    /// Towards zero.
-    Zero,
-    /// To nearest, ties away from zero.
-    Away,
-}
-
-impl Rounding {
-    /// From an rmode field, which is also FPCR's.
-    pub(super) fn from_field(field: u32) -> Self {
-        [Self::Nearest, Self::Up, Self::Down, Self::Zero][(field & 3) as usize]
-    }
-
-    pub(super) fn apply(self, value: f64) -> f64 {
-        match self {
-            Self::Nearest => value.round_ties_even(),
-            Self::Up => value.ceil(),
-            Self::Down => value.floor(),
-            Self::Zero => value.trunc(),
-            Self::Away => value.round(),
-        }
-    }
-}
+use crate::float::{Arithmetic, Flags};
+pub(super) use crate::float::{Format, Rounding};
 
 /// An operation on two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,102 +23,12 @@ pub(super) enum Binary {
     AbsoluteDifference,
 }
 
-const DEFAULT_NAN_32: u32 = 0x7fc0_0000;
-const DEFAULT_NAN_64: u64 = 0x7ff8_0000_0000_0000;
-
-macro_rules! arithmetic {
-    ($name:ident, $fused:ident, $root:ident, $float:ty, $bits:ty, $quiet:expr, $default:expr) => {
-        fn $name(operation: Binary, x: $bits, y: $bits) -> $bits {
-            let (a, b) = (<$float>::from_bits(x), <$float>::from_bits(y));
-            let signalling = |value: $float, bits: $bits| value.is_nan() && bits & $quiet == 0;
-            if a.is_nan() || b.is_nan() {
-                let number = matches!(operation, Binary::MaximumNumber | Binary::MinimumNumber);
-                let nan = if signalling(a, x) {
-                    x | $quiet
-                } else if signalling(b, y) {
-                    y | $quiet
-                } else if number && !b.is_nan() {
-                    y
-                } else if number && !a.is_nan() {
-                    x
-                } else if a.is_nan() {
-                    x
-                } else {
-                    y
-                };
-                let absolute = operation == Binary::AbsoluteDifference;
-                return if absolute { nan & (<$bits>::MAX >> 1) } else { nan };
-            }
-            let zeros = a == 0.0 && b == 0.0;
-            let result = match operation {
-                Binary::Add => a + b,
-                Binary::Subtract => a - b,
-                Binary::Multiply => a * b,
-                Binary::MultiplyExtended => {
-                    if a == 0.0 && b.is_infinite() || a.is_infinite() && b == 0.0 {
-                        let sign = (x ^ y) & !(<$bits>::MAX >> 1);
-                        return (2.0 as $float).to_bits() | sign;
-                    }
-                    a * b
-                }
-                Binary::Divide => a / b,
-                // Plus zero is larger than minus zero.
-                Binary::Maximum | Binary::MaximumNumber if zeros => return x & y,
-                Binary::Minimum | Binary::MinimumNumber if zeros => return x | y,
-                Binary::Maximum | Binary::MaximumNumber => a.max(b),
-                Binary::Minimum | Binary::MinimumNumber => a.min(b),
-                Binary::AbsoluteDifference => (a - b).abs(),
-            };
-            if result.is_nan() {
-                $default
-            } else {
-                result.to_bits()
-            }
-        }
-
-        fn $fused(x: $bits, y: $bits, addend: $bits) -> $bits {
-            let (a, b, c) = (
-                <$float>::from_bits(x),
-                <$float>::from_bits(y),
-                <$float>::from_bits(addend),
-            );
-            let operands = [(c, addend), (a, x), (b, y)];
-            let nan = operands
-                .iter()
-                .find(|(value, bits)| value.is_nan() && bits & $quiet == 0);
-            if let Some((_, bits)) = nan.or_else(|| operands.iter().find(|(value, _)| value.is_nan())) {
-                let invalid = a == 0.0 && b.is_infinite() || a.is_infinite() && b == 0.0;
-                return if invalid && bits & $quiet != 0 {
-                    $default
-                } else {
-                    bits | $quiet
-                };
-            }
-            let result = a.mul_add(b, c);
-            if result.is_nan() {
-                $default
-            } else {
-                result.to_bits()
-            }
-        }
-
-        fn $root(x: $bits) -> $bits {
-            let value = <$float>::from_bits(x);
-            if value.is_nan() {
-                return x | $quiet;
-            }
-            let result = value.sqrt();
-            if result.is_nan() {
-                $default
-            } else {
-                result.to_bits()
-            }
-        }
-    };
+impl Rounding {
+    /// From an rmode field, which is also FPCR's.
+    pub(super) fn from_field(field: u32) -> Self {
+        [Self::Nearest, Self::Up, Self::Down, Self::Zero][(field & 3) as usize]
+    }
 }
-
-arithmetic!(binary32, fused32, root32, f32, u32, 1 << 22, DEFAULT_NAN_32);
-arithmetic!(binary64, fused64, root64, f64, u64, 1 << 51, DEFAULT_NAN_64);
 
 impl Format {
     /// From a ptype field.
@@ -167,55 +41,76 @@ impl Format {
         }
     }
 
-    /// Bits of a number.
-    pub(super) fn width(self) -> u32 {
-        match self {
-            Self::Half => 16,
-            Self::Single => 32,
-            Self::Double => 64,
-        }
-    }
-
-    /// The sign bit.
-    pub(super) fn sign(self) -> u64 {
-        1 << (self.width() - 1)
-    }
-
-    /// All bits of a number.
-    pub(super) fn mask(self) -> u64 {
-        u64::MAX >> (64 - self.width())
+    /// The first signalling NaN of the operands, else the first NaN, made quiet.
+    fn passed_on(self, operands: &[u64]) -> Option<u64> {
+        let signalling = operands.iter().find(|operand| self.is_signalling(**operand));
+        let nan = signalling.or_else(|| operands.iter().find(|operand| self.is_nan(**operand)))?;
+        Some(nan | self.quiet())
     }
 
     /// An operation on two numbers.
     pub(super) fn binary(self, operation: Binary, x: u64, y: u64) -> u64 {
-        match self {
-            Self::Double => binary64(operation, x, y),
-            Self::Single => binary32(operation, x as u32, y as u32).into(),
-            Self::Half => {
-                let wide = binary64(operation, half_to_double(x as u16), half_to_double(y as u16));
-                double_to_half(wide).into()
+        if self == Self::Half {
+            // Twice as many digits and two more: rounded twice is rounded once.
+            let wide = Self::Double.binary(operation, half_to_double(x as u16), half_to_double(y as u16));
+            return double_to_half(wide).into();
+        }
+        if self.is_nan(x) || self.is_nan(y) {
+            return self.binary_of_nan(operation, x, y);
+        }
+        let arithmetic = |operation| self.arithmetic(operation, x, y, Rounding::Nearest, Flags::all()).bits;
+        let magnitudes = [x, y].map(|operand| operand & !self.sign());
+        match operation {
+            Binary::Add => arithmetic(Arithmetic::Add),
+            Binary::Subtract => arithmetic(Arithmetic::Subtract),
+            Binary::MultiplyExtended if magnitudes.contains(&0) && magnitudes.contains(&self.infinity()) => {
+                (x ^ y) & self.sign() | Self::Double.convert(2f64.to_bits(), self)
             }
+            Binary::Multiply | Binary::MultiplyExtended => arithmetic(Arithmetic::Multiply),
+            Binary::Divide => arithmetic(Arithmetic::Divide),
+            Binary::Maximum | Binary::MaximumNumber if self.order(x) < self.order(y) => y,
+            Binary::Minimum | Binary::MinimumNumber if self.order(x) > self.order(y) => y,
+            Binary::Maximum | Binary::MaximumNumber | Binary::Minimum | Binary::MinimumNumber => x,
+            Binary::AbsoluteDifference => arithmetic(Arithmetic::Subtract) & !self.sign(),
+        }
+    }
+
+    #[cold]
+    fn binary_of_nan(self, operation: Binary, x: u64, y: u64) -> u64 {
+        let number = matches!(operation, Binary::MaximumNumber | Binary::MinimumNumber);
+        match self.passed_on(&[x, y]) {
+            _ if number && !self.is_nan(y) && !self.is_signalling(x) => y,
+            _ if number && !self.is_nan(x) && !self.is_signalling(y) => x,
+            Some(nan) if operation == Binary::AbsoluteDifference => nan & !self.sign(),
+            nan => nan.unwrap_or(self.default_nan()),
         }
     }
 
     /// `x * y + addend` with one rounding.
     pub(super) fn fused(self, x: u64, y: u64, addend: u64) -> u64 {
-        match self {
-            Self::Double => fused64(x, y, addend),
-            Self::Single => fused32(x as u32, y as u32, addend as u32).into(),
-            Self::Half => {
-                let wide = |bits: u64| half_to_double(bits as u16);
-                double_to_half(fused64(wide(x), wide(y), wide(addend))).into()
-            }
+        if self == Self::Half {
+            let wide = |bits: u64| half_to_double(bits as u16);
+            return double_to_half(Self::Double.fused(wide(x), wide(y), wide(addend))).into();
         }
+        if let Some(nan) = self.passed_on(&[addend, x, y]) {
+            let magnitudes = [x, y].map(|operand| operand & !self.sign());
+            let invalid = magnitudes.contains(&0) && magnitudes.contains(&self.infinity());
+            // The addend alone is NaN.
+            return if invalid && !self.is_signalling(addend) {
+                self.default_nan()
+            } else {
+                nan
+            };
+        }
+        self.multiply_add(x, y, addend, Rounding::Nearest, Flags::all()).bits
     }
 
     /// The square root.
     pub(super) fn root(self, x: u64) -> u64 {
         match self {
-            Self::Double => root64(x),
-            Self::Single => root32(x as u32).into(),
-            Self::Half => double_to_half(root64(half_to_double(x as u16))).into(),
+            Self::Half => double_to_half(Self::Double.root(half_to_double(x as u16))).into(),
+            _ if self.is_nan(x) => x | self.quiet(),
+            _ => self.square_root(x, Rounding::Nearest, Flags::all()).bits,
         }
     }
 
@@ -299,7 +194,7 @@ fn single_to_double(x: u32) -> u64 {
     let value = f32::from_bits(x);
     if value.is_nan() {
         let sign = u64::from(x >> 31) << 63;
-        return sign | DEFAULT_NAN_64 | u64::from(x & 0x3f_ffff) << 29;
+        return sign | Format::Double.default_nan() | u64::from(x & 0x3f_ffff) << 29;
     }
     f64::from(value).to_bits()
 }
@@ -307,7 +202,7 @@ fn single_to_double(x: u32) -> u64 {
 fn double_to_single(x: u64) -> u32 {
     let value = f64::from_bits(x);
     if value.is_nan() {
-        return (x >> 32) as u32 & 0x8000_0000 | DEFAULT_NAN_32 | (x >> 29) as u32 & 0x3f_ffff;
+        return (x >> 32) as u32 & 0x8000_0000 | Format::Single.default_nan() as u32 | (x >> 29) as u32 & 0x3f_ffff;
     }
     (value as f32).to_bits()
 }
@@ -317,7 +212,7 @@ fn half_to_double(x: u16) -> u64 {
     let (exponent, fraction) = (x >> 10 & 31, x & 0x3ff);
     let magnitude = match (exponent, fraction) {
         (31, 0) => f64::INFINITY.to_bits(),
-        (31, _) => DEFAULT_NAN_64 | u64::from(fraction & 0x1ff) << 42,
+        (31, _) => Format::Double.default_nan() | u64::from(fraction & 0x1ff) << 42,
         (0, _) => (f64::from(fraction) * 2f64.powi(-24)).to_bits(),
         _ => (f64::from(fraction | 0x400) * 2f64.powi(i32::from(exponent) - 25)).to_bits(),
     };
@@ -349,9 +244,12 @@ mod tests {
         let infinity = f64::INFINITY.to_bits();
         assert_eq!(
             Format::Double.binary(Binary::Subtract, infinity, infinity),
-            DEFAULT_NAN_64
+            Format::Double.default_nan()
         );
-        assert_eq!(Format::Single.root((-1f32).to_bits().into()), DEFAULT_NAN_32.into());
+        assert_eq!(
+            Format::Single.root((-1f32).to_bits().into()),
+            Format::Single.default_nan()
+        );
     }
 
     #[test]

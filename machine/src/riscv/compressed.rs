@@ -1,4 +1,4 @@
-//! Decoding of compressed instructions: each is one of the 32-bit operations. In capability mode the floating-point slots
+//! Decoding of compressed instructions: each is one of the 32-bit operations. In capability mode the slots of doubles
 //! hold capability loads and stores, and stack pointer arithmetic keeps the capability (CHERI ISAv9, section 8.5).
 
 use super::decode::{destination, illegal};
@@ -52,9 +52,11 @@ fn quadrant0(word: u32, capability_mode: bool) -> Option<Operation> {
             (imm != 0).then(|| operation(by_mode(Addi, CIncOffsetImm), low, STACK, 0, imm))?
         }
         1 if capability_mode => operation(ClcCap, low, base, 0, capability_offset),
+        1 => operation(FldDdc, low, base, 0, double_offset),
         2 => operation(by_mode(LwDdc, LwCap), low, base, 0, word_offset),
         3 => operation(by_mode(LdDdc, LdCap), low, base, 0, double_offset),
         5 if capability_mode => operation(CscCap, 0, base, low, capability_offset),
+        5 => operation(FsdDdc, 0, base, low, double_offset),
         6 => operation(by_mode(SwDdc, SwCap), 0, base, low, word_offset),
         7 => operation(by_mode(SdDdc, SdCap), 0, base, low, double_offset),
         _ => None,
@@ -147,7 +149,12 @@ fn quadrant2(word: u32, capability_mode: bool) -> Option<Operation> {
             0 => operation(Nop, 0, 0, 0, 0),
             shift => operation(Slli, rd, rd, 0, shift),
         },
-        1 if capability_mode && rd != 0 => operation(ClcCap, rd, STACK, 0, capability_load),
+        1 if !capability_mode => Some(Operation {
+            // Floating-point register 0 is one like the others.
+            rd: rd as u8,
+            ..operation(FldDdc, rd, STACK, 0, double_load)?
+        }),
+        1 if rd != 0 => operation(ClcCap, rd, STACK, 0, capability_load),
         2 if rd != 0 => operation(by_mode(LwDdc, LwCap), rd, STACK, 0, word_load),
         3 if rd != 0 => operation(by_mode(LdDdc, LdCap), rd, STACK, 0, double_load),
         4 => match (word >> 12 & 1, rd, rs2) {
@@ -159,6 +166,7 @@ fn quadrant2(word: u32, capability_mode: bool) -> Option<Operation> {
             _ => operation(Add, rd, rd, rs2, 0),
         },
         5 if capability_mode => operation(CscCap, 0, STACK, rs2, capability_store),
+        5 => operation(FsdDdc, 0, STACK, rs2, double_store),
         6 => operation(by_mode(SwDdc, SwCap), 0, STACK, rs2, word_store),
         7 => operation(by_mode(SdDdc, SdCap), 0, STACK, rs2, double_store),
         _ => None,
@@ -198,7 +206,15 @@ mod tests {
     fn capability_mode_changes_stack_arithmetic_and_the_floating_point_slots() {
         assert_eq!(decoded(0x7139, true), (Kind::CIncOffsetImm, 2, 2, 0, -64));
         assert_eq!(decoded(0x2082, true), (Kind::ClcCap, 1, 2, 0, 0));
-        assert_eq!(decoded(0x2082, false).0, Kind::Illegal);
+        assert_eq!(decoded(0x2082, false), (Kind::FldDdc, 1, 2, 0, 0)); // c.fldsp f1, 0
+        assert_eq!(decoded(0x2002, true).0, Kind::Illegal);
+        assert_eq!(decoded(0x2002, false), (Kind::FldDdc, 0, 2, 0, 0)); // c.fldsp f0, 0
+        assert_eq!(decoded(0xa422, false), (Kind::FsdDdc, 32, 2, 8, 8)); // c.fsdsp f8, 8
+        assert_eq!(decoded(0xa422, true), (Kind::CscCap, 32, 2, 8, 512));
+        assert_eq!(decoded(0x2500, false), (Kind::FldDdc, 8, 10, 0, 8)); // c.fld f8, 8(x10)
+        assert_eq!(decoded(0xa500, false), (Kind::FsdDdc, 32, 10, 8, 8)); // c.fsd f8, 8(x10)
+        assert_eq!(decoded(0x2500, true).0, Kind::ClcCap);
+        assert_eq!(decoded(0xa500, true).0, Kind::CscCap);
         assert_eq!(decoded(0x8082, true).0, Kind::Cjalr);
     }
 

@@ -3,12 +3,16 @@
 use capability::riscv::Capability;
 
 use crate::cli::Isa;
+use crate::float::Flags;
 
 use super::bus::Bus;
 use super::hart::{Hart, INTERRUPTS, Privilege, special, status};
 use super::pmp;
 use super::trap::{CapabilityCause, Trap};
 
+const FFLAGS: u32 = 0x001;
+const FRM: u32 = 0x002;
+const FCSR: u32 = 0x003;
 const CYCLE: u32 = 0xc00;
 const TIME: u32 = 0xc01;
 const INSTRET: u32 = 0xc02;
@@ -38,8 +42,8 @@ const PMPADDR: std::ops::RangeInclusive<u32> = 0x3b0..=0x3bf;
 const UCCSR: u32 = 0x8c0;
 const MCCSR: u32 = 0xbc0;
 
-/// RV64 with A, C, I, M, U and X (CHERI).
-const MISA_VALUE: u64 = 2 << 62 | 1 << 0 | 1 << 2 | 1 << 8 | 1 << 12 | 1 << 20 | 1 << 23;
+/// RV64 with A, C, D, F, I, M, U and X (CHERI).
+const MISA_VALUE: u64 = 2 << 62 | 1 << 0 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 20 | 1 << 23;
 /// CHERI is there and enabled.
 const CCSR_ENABLE: u64 = 1;
 /// v9: no relocation by DDC and PCC, tags cleared instead of traps.
@@ -47,7 +51,9 @@ const CCSR_V9: u64 = 3 << 30;
 
 /// Registers that may be read without permission to access system registers (CHERI ISAv9, table 5.2).
 fn needs_no_permission(number: u32) -> bool {
-    matches!(number, CYCLE | TIME | INSTRET) || HPMCOUNTERS.contains(&number) || MHPMCOUNTERS.contains(&number)
+    matches!(number, FFLAGS | FRM | FCSR | CYCLE | TIME | INSTRET)
+        || HPMCOUNTERS.contains(&number)
+        || MHPMCOUNTERS.contains(&number)
 }
 
 /// The program counter in a special register as a CSR shows it: an offset from its base in v8.
@@ -96,6 +102,7 @@ impl Hart {
 
     fn csr_exists(&self, number: u32) -> bool {
         match number {
+            FFLAGS | FRM | FCSR => self.mstatus & status::FS != 0,
             CYCLE | TIME | INSTRET => self.counter_enabled(number),
             _ if HPMCOUNTERS.contains(&number) => self.counter_enabled(number),
             MCYCLE | MINSTRET | MVENDORID | MARCHID | MIMPID | MHARTID | MSTATUS | MISA | MEDELEG | MIDELEG | MIE
@@ -122,6 +129,10 @@ impl Hart {
             INSTRET | MINSTRET => retired.wrapping_add(self.retired_offset),
             TIME => bus.devices.clint.time(bus.time_base.wrapping_add(self.steps)),
             MHARTID => self.id as u64,
+            FFLAGS => self.floats.flags.bits().into(),
+            FRM => self.floats.rounding.into(),
+            FCSR => u64::from(self.floats.rounding) << 5 | u64::from(self.floats.flags.bits()),
+            MSTATUS if self.mstatus & status::FS == status::FS => self.mstatus | status::SD,
             MSTATUS => self.mstatus,
             MISA => MISA_VALUE,
             MIE => self.mie,
@@ -155,8 +166,9 @@ impl Hart {
         match number {
             MCYCLE => self.cycle_offset = value.wrapping_sub(self.retired()),
             MINSTRET => self.retired_offset = value.wrapping_sub(self.retired()),
+            FFLAGS | FRM | FCSR => self.write_float_csr(number, value),
             MSTATUS => {
-                let writable = status::MIE | status::MPIE | status::MPRV | status::TW;
+                let writable = status::MIE | status::MPIE | status::FS | status::MPRV | status::TW;
                 let privilege = if value & status::MPP == status::MPP {
                     status::MPP
                 } else {
@@ -194,6 +206,19 @@ impl Hart {
             }
             _ => {}
         }
+    }
+}
+
+impl Hart {
+    fn write_float_csr(&mut self, number: u32, value: u64) {
+        if number != FRM {
+            self.floats.flags = Flags::from_bits_truncate(value as u8);
+        }
+        if number != FFLAGS {
+            let field = if number == FCSR { value >> 5 } else { value };
+            self.floats.rounding = (field & 7) as u8;
+        }
+        self.mstatus |= status::FS;
     }
 }
 

@@ -1,5 +1,6 @@
-//! Decoding of 32-bit instructions: RV64IMA, Zicsr, Zifencei, and the CHERI encodings (CHERI ISAv9, chapter 8).
+//! Decoding of 32-bit instructions: RV64IMAFD, Zicsr, Zifencei, and the CHERI encodings (CHERI ISAv9, chapter 8).
 
+use super::decode_float::decode_float;
 use super::operation::{Atomic, Kind, Operation};
 use super::registers::DISCARD;
 
@@ -13,17 +14,17 @@ fn bits(word: u32, high: u32, low: u32) -> u32 {
 }
 
 /// The fields that most formats share.
-struct Fields {
-    word: u32,
+pub(super) struct Fields {
+    pub(super) word: u32,
     rd: u32,
     rs1: u32,
-    rs2: u32,
-    funct3: u32,
-    funct7: u32,
+    pub(super) rs2: u32,
+    pub(super) funct3: u32,
+    pub(super) funct7: u32,
 }
 
 impl Fields {
-    fn operation(&self, kind: Kind, imm: i32) -> Operation {
+    pub(super) fn operation(&self, kind: Kind, imm: i32) -> Operation {
         Operation {
             kind,
             rd: destination(self.rd),
@@ -34,11 +35,19 @@ impl Fields {
         }
     }
 
-    fn immediate_i(&self) -> i32 {
+    /// The same with a floating-point register as destination: there register 0 is one like the others.
+    pub(super) fn float_operation(&self, kind: Kind, imm: i32) -> Operation {
+        Operation {
+            rd: self.rd as u8,
+            ..self.operation(kind, imm)
+        }
+    }
+
+    pub(super) fn immediate_i(&self) -> i32 {
         self.word as i32 >> 20
     }
 
-    fn immediate_s(&self) -> i32 {
+    pub(super) fn immediate_s(&self) -> i32 {
         (self.word as i32 >> 25) << 5 | bits(self.word, 11, 7) as i32
     }
 
@@ -110,6 +119,7 @@ fn decode_major(fields: &Fields, capability_mode: bool) -> Option<Operation> {
             _ => return None,
         },
         0x2f => atomic(fields, capability_mode)?,
+        0x07 | 0x27 | 0x43 | 0x47 | 0x4b | 0x4f | 0x53 => decode_float(fields, capability_mode)?,
         0x73 => system(fields)?,
         0x5b => match fields.funct3 {
             0 => cheri(fields)?,

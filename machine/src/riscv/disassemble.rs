@@ -1,6 +1,7 @@
 //! Instructions as text, in the notation of the CHERI ISA manual.
 
 use super::code;
+use super::disassemble_float as float;
 use super::operation::{Atomic, Kind, Operation};
 use super::registers::DISCARD;
 use super::trap::special_register_name;
@@ -40,6 +41,7 @@ pub(super) fn mnemonic(kind: Kind) -> &'static str {
         Kind::Csrrw | Kind::Csrrs | Kind::Csrrc | Kind::Csrrwi | Kind::Csrrsi | Kind::Csrrci => csr_name(kind),
         Kind::CSpecialRw => "cspecialrw",
         Kind::CInvoke => "cinvoke",
+        kind if kind.is_float() => float::mnemonic(kind),
         kind => simple(kind).0,
     }
 }
@@ -60,6 +62,7 @@ fn text(op: &Operation) -> String {
             return format!("cspecialrw c{}, {special}, c{}", rd(op), op.rs1);
         }
         Kind::CInvoke => return format!("cinvoke c{}, c{}", op.rs1, op.rs2),
+        kind if kind.is_float() => return float::text(op),
         kind => simple(kind),
     };
     let register = |kind: char, number: u8| format!("{kind}{number}");
@@ -97,7 +100,7 @@ fn text(op: &Operation) -> String {
     }
 }
 
-fn rd(op: &Operation) -> u8 {
+pub(super) fn rd(op: &Operation) -> u8 {
     if op.rd == DISCARD { 0 } else { op.rd }
 }
 
@@ -183,6 +186,14 @@ fn simple(kind: Kind) -> (&'static str, Form) {
         Kind::LhuCap => ("clhu", Load('x', 'c')),
         Kind::LwuCap => ("clwu", Load('x', 'c')),
         Kind::ClcCap => ("clc", Load('c', 'c')),
+        Kind::FlwDdc => ("flw", Load('f', 'x')),
+        Kind::FldDdc => ("fld", Load('f', 'x')),
+        Kind::FlwCap => ("cflw", Load('f', 'c')),
+        Kind::FldCap => ("cfld", Load('f', 'c')),
+        Kind::FswDdc => ("fsw", Store('f', 'x')),
+        Kind::FsdDdc => ("fsd", Store('f', 'x')),
+        Kind::FswCap => ("cfsw", Store('f', 'c')),
+        Kind::FsdCap => ("cfsd", Store('f', 'c')),
         Kind::SbDdc => ("sb", Store('x', 'x')),
         Kind::ShDdc => ("sh", Store('x', 'x')),
         Kind::SwDdc => ("sw", Store('x', 'x')),

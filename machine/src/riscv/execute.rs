@@ -279,6 +279,11 @@ impl Hart {
                 let source = self.registers.capability(op.rs1);
                 self.registers.set_capability(op.rd, source);
             }
+            Kind::FldDdc | Kind::FlwDdc => self.load_float_by_ddc(bus, op)?,
+            Kind::FsdDdc | Kind::FswDdc => self.store_float_by_ddc(bus, op)?,
+            Kind::FldCap | Kind::FlwCap => self.load_float_by_register(bus, op)?,
+            Kind::FsdCap | Kind::FswCap => self.store_float_by_register(bus, op)?,
+            kind if kind.is_float() => self.float(op)?,
             _ => {
                 self.pc = *pc;
                 let flow = self.execute_rare(bus, op, next)?;

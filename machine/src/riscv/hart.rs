@@ -4,6 +4,7 @@ use capability::riscv::Capability;
 
 use crate::cli::Isa;
 
+use super::float::FloatRegisters;
 use super::map;
 use super::pmp::Pmp;
 use super::registers::Registers;
@@ -61,6 +62,10 @@ pub(super) mod status {
     pub(in super::super) const MIE: u64 = 1 << 3;
     pub(in super::super) const MPIE: u64 = 1 << 7;
     pub(in super::super) const MPP: u64 = 3 << 11;
+    /// The state of the floating-point registers: 0 off, 1 initial, 2 clean, 3 dirty.
+    pub(in super::super) const FS: u64 = 3 << 13;
+    /// Some state is dirty: read only.
+    pub(in super::super) const SD: u64 = 1 << 63;
     pub(in super::super) const MPRV: u64 = 1 << 17;
     pub(in super::super) const TW: u64 = 1 << 21;
     /// U mode has 64 bits.
@@ -129,6 +134,7 @@ pub(super) struct Hart {
     pub(super) id: usize,
     pub(super) isa: Isa,
     pub(super) registers: Registers,
+    pub(super) floats: FloatRegisters,
     pub(super) pc: u64,
     /// PCC but for its address, which is `pc`.
     pub(super) pcc: Capability,
@@ -195,6 +201,7 @@ impl Hart {
             id,
             isa,
             registers: Registers::new(),
+            floats: FloatRegisters::default(),
             pc: map::ROM,
             pcc: Capability::ROOT,
             special,

@@ -63,6 +63,16 @@ impl Board {
         self.harts[core].registers.set_capability(number, value);
     }
 
+    /// Floating-point register `number` (0 to 31) of a hart.
+    pub fn float_register(&self, core: usize, number: u8) -> u64 {
+        self.harts[core].floats.values[usize::from(number)]
+    }
+
+    /// Changes floating-point register `number` (0 to 31) of a hart, whatever `mstatus.FS` says.
+    pub fn set_float_register(&mut self, core: usize, number: u8, value: u64) {
+        self.harts[core].floats.values[usize::from(number)] = value;
+    }
+
     /// Special capability register `number` (see [`super::special`]) of a hart.
     pub fn special_register(&self, core: usize, number: u8) -> Capability {
         assert!(special::ALL.contains(&number), "there is no special register {number}");

@@ -1,4 +1,4 @@
-//! The CHERI-RISC-V board: RV64IMAC with CHERI ISAv9 or v8, M and U mode, PMP, and of QEMU's `virt` the reset ROM, CLINT,
+//! The CHERI-RISC-V board: RV64GC with CHERI ISAv9 or v8, M and U mode, PMP, and of QEMU's `virt` the reset ROM, CLINT,
 //! PLIC, 16550 UART, test finisher and empty virtio-mmio slots.
 //!
 //! ```
@@ -26,9 +26,12 @@ mod compressed;
 mod coverage;
 mod csr;
 mod decode;
+mod decode_float;
 mod devices;
 mod disassemble;
+mod disassemble_float;
 mod execute;
+mod float;
 mod hart;
 mod injection;
 mod inspect;

@@ -148,6 +148,46 @@ pub(super) enum Kind {
     CTestSubset,
     CSeqx,
     CInvoke,
+    FlwDdc,
+    FldDdc,
+    FlwCap,
+    FldCap,
+    FswDdc,
+    FsdDdc,
+    FswCap,
+    FsdCap,
+    /// From here on, `imm` is [`FloatOperands`].
+    Fadd,
+    Fsub,
+    Fmul,
+    Fdiv,
+    Fsqrt,
+    Fsgnj,
+    Fsgnjn,
+    Fsgnjx,
+    Fmin,
+    Fmax,
+    Fle,
+    Flt,
+    Feq,
+    Fclass,
+    Fmadd,
+    Fmsub,
+    Fnmsub,
+    Fnmadd,
+    /// Between single and double; the format is that of the result.
+    FcvtFormat,
+    FcvtToInteger,
+    FcvtOfInteger,
+    FmvToInteger,
+    FmvOfInteger,
+}
+
+impl Kind {
+    /// Whether it computes with floating-point registers; loads and stores do not.
+    pub(super) fn is_float(self) -> bool {
+        self as u8 >= Kind::Fadd as u8
+    }
 }
 
 /// One decoded instruction.
@@ -200,6 +240,30 @@ impl Atomic {
     }
 }
 
+/// The format, rounding mode and further operand of a floating-point instruction, packed into `imm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FloatOperands {
+    pub(super) double: bool,
+    /// The field `rm`: 0 to 4, or 7 for the mode in `frm`.
+    pub(super) rounding: u8,
+    /// The addend's register, or the kind of integer: 0 signed word, 1 unsigned word, 2 and 3 doublewords.
+    pub(super) third: u8,
+}
+
+impl FloatOperands {
+    pub(super) const fn pack(self) -> i32 {
+        self.third as i32 | (self.rounding as i32) << 8 | (self.double as i32) << 16
+    }
+
+    pub(super) const fn unpack(imm: i32) -> Self {
+        FloatOperands {
+            third: imm as u8,
+            rounding: (imm >> 8) as u8,
+            double: imm >> 16 != 0,
+        }
+    }
+}
+
 /// The access to memory that an operation makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MemoryAccess {
@@ -218,24 +282,24 @@ impl Operation {
         let (by_capability, store, size) = match self.kind {
             LbDdc | LbuDdc => (false, false, 1),
             LhDdc | LhuDdc => (false, false, 2),
-            LwDdc | LwuDdc => (false, false, 4),
-            LdDdc => (false, false, 8),
+            LwDdc | LwuDdc | FlwDdc => (false, false, 4),
+            LdDdc | FldDdc => (false, false, 8),
             ClcDdc => (false, false, 16),
             LbCap | LbuCap => (true, false, 1),
             LhCap | LhuCap => (true, false, 2),
-            LwCap | LwuCap => (true, false, 4),
-            LdCap => (true, false, 8),
+            LwCap | LwuCap | FlwCap => (true, false, 4),
+            LdCap | FldCap => (true, false, 8),
             ClcCap => (true, false, 16),
             CLoadTags => (true, false, 64),
             SbDdc => (false, true, 1),
             ShDdc => (false, true, 2),
-            SwDdc => (false, true, 4),
-            SdDdc => (false, true, 8),
+            SwDdc | FswDdc => (false, true, 4),
+            SdDdc | FsdDdc => (false, true, 8),
             CscDdc => (false, true, 16),
             SbCap => (true, true, 1),
             ShCap => (true, true, 2),
-            SwCap => (true, true, 4),
-            SdCap => (true, true, 8),
+            SwCap | FswCap => (true, true, 4),
+            SdCap | FsdCap => (true, true, 8),
             CscCap => (true, true, 16),
             Amo | Lr | Sc => {
                 let atomic = Atomic::unpack(self.imm);

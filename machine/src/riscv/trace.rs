@@ -24,7 +24,7 @@ pub struct Step {
     pub address: u64,
     /// The instruction as far as it could be fetched; the upper half is 0 for a compressed one.
     pub instruction: Option<u32>,
-    /// General and special registers that it changed.
+    /// General, special and floating-point registers that it changed, the last as integers.
     pub changes: Vec<(String, Capability)>,
     /// The trap that it took instead of completing.
     pub trap: Option<TrapRecord>,
@@ -35,19 +35,20 @@ pub struct Step {
 /// All registers that a trace shows, in the order of their names.
 fn registers(hart: &Hart) -> Vec<Capability> {
     let general = (0..32).map(|number| hart.registers.capability(number));
-    general
-        .chain(
-            special::ALL[1..]
-                .iter()
-                .map(|number| hart.special[usize::from(*number)]),
-        )
-        .collect()
+    let special = special::ALL[1..]
+        .iter()
+        .map(|number| hart.special[usize::from(*number)]);
+    let floats = hart.floats.values.map(Capability::from_integer);
+    general.chain(special).chain(floats).collect()
 }
 
 fn name(index: usize) -> String {
     match index {
         0..32 => format!("c{index}"),
-        _ => special_register_name(special::ALL[index - 31]).to_owned(),
+        _ => match special::ALL.get(index - 31) {
+            Some(number) => special_register_name(*number).to_owned(),
+            None => format!("f{}", index - 31 - special::ALL.len()),
+        },
     }
 }
 
@@ -97,7 +98,10 @@ impl fmt::Display for Step {
         }
         for (name, value) in &self.changes {
             match plain_integer(value) {
-                Some(integer) => write!(f, " x{}={integer:#x}", name.trim_start_matches('c'))?,
+                Some(integer) => match name.strip_prefix('c') {
+                    Some(number) => write!(f, " x{number}={integer:#x}")?,
+                    None => write!(f, " {name}={integer:#x}")?,
+                },
                 None => write!(f, " {name}={}", value.decode())?,
             }
         }

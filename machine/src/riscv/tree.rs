@@ -56,7 +56,7 @@ pub(super) fn device_tree(input: &TreeInput) -> Result<Vec<u8>, Error> {
         fdt.property_u32("reg", hart as u32)?;
         fdt.property_string("status", "okay")?;
         fdt.property_string("compatible", "riscv")?;
-        fdt.property_string("riscv,isa", "rv64imacux")?;
+        fdt.property_string("riscv,isa", "rv64imafdcux")?;
         let controller = fdt.begin_node("interrupt-controller")?;
         fdt.property_u32("#interrupt-cells", 1)?;
         fdt.property_null("interrupt-controller")?;

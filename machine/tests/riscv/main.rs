@@ -2,6 +2,8 @@
 
 mod capabilities;
 mod chaos;
+mod float_programs;
+mod floating_point;
 mod integer;
 mod lab;
 mod traps;
