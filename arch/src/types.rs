@@ -243,6 +243,15 @@ pub struct BootInfo {
     pub hart: u64,
     /// Address of the platform's device tree.
     pub device_tree: u64,
+    /// A console that is there before the device tree has been read, as the command line names it; 0 = none.
+    pub early_console: u64,
+    /// Memory that firmware has left, first address and address behind, in ascending order and apart from each other; empty
+    /// when there was no firmware, and the device tree tells.
+    pub memory: &'static [(u64, u64)],
+    /// An initial RAM disk that is not in the device tree, first address and address behind.
+    pub initrd: Option<(u64, u64)>,
+    /// The command line, when it is not in the device tree.
+    pub arguments: Option<&'static str>,
     /// What to add to a pointer of the monitor to get a physical address; 0 unless the processor relocates.
     pub bias: u64,
     /// The monitor's text.

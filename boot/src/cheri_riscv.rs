@@ -28,6 +28,10 @@ extern "C" fn boot_main(hart: u64, device_tree: u64, bias: u64) -> ! {
         arch::BootInfo {
             hart,
             device_tree,
+            early_console: 0,
+            memory: &[],
+            initrd: None,
+            arguments: None,
             bias,
             text: (address(&raw const intravisor_image_start), text),
             data: (text, address(&raw const intravisor_image_end)),

@@ -9,6 +9,8 @@ use linked_list_allocator::LockedHeap;
 #[cfg(target_arch = "riscv64")]
 mod cheri_riscv;
 #[cfg(target_arch = "aarch64")]
+mod efi;
+#[cfg(target_arch = "aarch64")]
 mod morello;
 
 /// The monitor's heap; the kernel gives it its memory.

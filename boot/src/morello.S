@@ -1,8 +1,9 @@
 // Reset entry on Morello.
 //
-// FROM the boot loader, at the start of the image, at EL1, EL2 or EL3. LIVE: x0 = device tree, or 0 when the image was
-// loaded as an ELF file (the tree then lies at the start of RAM). MMU and data cache off, IRQ off. PCC and DDC hold the
-// root capability, and so do DDC_EL0 and RDDC_EL0 and the DDC of every lower level.
+// FROM the boot loader or the EFI entry, at the start of the image, at EL1, EL2 or EL3. LIVE: x0 = device tree, or 0 when
+// the image was loaded as an ELF file (the tree then lies at the start of RAM); x1 = a PL011 to tell of each step, or 0.
+// MMU and data cache off, IRQ off. PCC and DDC hold the root capability, and so do DDC_EL0 and RDDC_EL0 and the DDC of
+// every lower level.
 //
 // What this does, in order: go down to EL1, leaving no authority above; park all processors but the first; map the
 // memory and turn the caches on; clear bss; relocate; keep the root capability in its slot; narrow PCC to the text;
@@ -23,17 +24,26 @@
     mov x9, xzr
 .endm
 
+// Tells the PL011 at x24, if there is one, what has been done. x9 is lost.
+.macro STEP letter
+    cbz x24, 771f
+    mov w9, #\letter
+    str w9, [x24]
+771:
+.endm
+
 .globl _start
 _start:
-    // A header as Linux images for arm64 have it (Documentation/arch/arm64/booting.rst).
+    // A header as Linux images for arm64 have it (Documentation/arch/arm64/booting.rst). Its first instruction does
+    // nothing and reads MZ, so that EFI firmware follows the last word to the header of a PE/COFF file.
+    .word 0xfa405a4d            // ccmp x18, #0, #13, pl
     b   1f
-    .word 0
     .quad 0                     // text offset: any multiple of 2 MiB will do
     .quad intravisor_image_size // bytes in memory; `intravisor pack` adds what it appends
     .quad 0xa                   // flags: little endian, 4 KiB pages, anywhere in memory
     .quad 0, 0, 0
     .ascii "ARM\x64"
-    .word 0
+    .word pe_header - _start
     // abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
     .word 1
@@ -41,7 +51,43 @@ _start:
     .quad intravisor_image_size
     .quad 0, 0, 0, 0
 
+// Every place of the file is the same place in memory. `intravisor pack` fills in what depends on what it appends.
+pe_header:
+    .ascii "PE\0\0"
+    .hword 0xaa64               // arm64
+    .hword 2                    // sections
+    .word 0, 0, 0               // no time, no symbols
+    .hword sections - optional_header
+    .hword 0x206                // executable, no line numbers, no debugging information
+optional_header:
+    .hword 0x20b                // PE32+
+    .hword 0
+    .word intravisor_efi_text_size
+    .word 0, 0                  // initialised data, other data
+    .word intravisor_efi_entry - _start
+    .word 0x1000                // base of the code
+    .quad 0                     // image base: anywhere
+    .word 0x1000, 0x200         // alignment in memory and in the file
+    .word 0, 0, 0, 0            // versions
+    .word 0                     // size of the image
+    .word 0x1000                // size of all headers, the reset code among them
+    .word 0                     // no checksum
+    .hword 10, 0                // EFI application
+    .quad 0, 0, 0, 0
+    .word 0, 6                  // directories, all empty
+    .quad 0, 0, 0, 0, 0, 0
+sections:
+    .ascii ".text\0\0\0"
+    .word intravisor_efi_text_size, 0x1000, intravisor_efi_text_size, 0x1000
+    .word 0, 0, 0
+    .word 0x60000020            // code, to read and execute
+    .ascii ".data\0\0\0"
+    .word 0, intravisor_efi_data, 0, intravisor_efi_data
+    .word 0, 0, 0
+    .word 0xc0000040            // initialised data, to read and write
+
 1:  mov x20, x0                 // device tree
+    mov x24, x1                 // early console
     mrs x0, id_aa64pfr1_el1
     ubfx x0, x0, #20, #4        // CE: capabilities
     cbz x0, no_morello
@@ -108,8 +154,9 @@ _start:
     isb
     eret
 
-// FROM above, at EL2. LIVE: x20, x21.
+// FROM above, at EL2. LIVE: x20, x21, x24.
 from_el2:
+    STEP '2'
     mov x0, #1 << 31            // HCR_EL2: EL1 is AArch64 …
     orr x0, x0, #1 << 29        // … and cannot call EL2, where nobody is
     msr hcr_el2, x0
@@ -146,10 +193,11 @@ from_el2:
     isb
     eret
 
-// FROM above or by ERET, at EL1. LIVE: x20, x21.
+// FROM above or by ERET, at EL1. LIVE: x20, x21, x24.
 from_el1:
     msr daifset, #0xf
     msr spsel, #1
+    STEP '1'
     // An EL3 below which this was entered decides on capabilities, too, and QEMU has no firmware there that allows them.
     // No processor with capabilities has EL3 without EL2, so this is QEMU with `secure=on`: say what will happen next.
     mrs x0, id_aa64pfr0_el1
@@ -226,6 +274,7 @@ from_el1:
     msr sctlr_el1, x0
     isb
     .inst 0xd500409f            // msr pan, #0
+    STEP 'm'
 
     adrp x0, intravisor_bss_start
     add x0, x0, :lo12:intravisor_bss_start
@@ -234,6 +283,7 @@ from_el1:
     cmp x0, x1
     b.lo 9b
 
+    STEP 'z'
     // x23 = what to add to a linked address.
     adr x0, link_address
     ldr x0, [x0]
@@ -264,6 +314,7 @@ from_el1:
 26: cmp x0, x1
     b.lo 10b
 
+    STEP 'r'
     // DDC is the root: keep it in the root slot.
     adrp x0, intravisor_root
     add x0, x0, :lo12:intravisor_root
@@ -275,8 +326,9 @@ from_el1:
     NARROW_PCC 13, narrowed
     BR_C 13
 
-    // FROM above. LIVE: x20, x22; PCC = the text.
+    // FROM above. LIVE: x20, x22, x24; PCC = the text.
 narrowed:
+    STEP 'n'
     mov x13, xzr
     adrp x0, intravisor_stack_top
     add x0, x0, :lo12:intravisor_stack_top
@@ -285,6 +337,7 @@ narrowed:
     mov x30, xzr
     mov x0, x22
     mov x1, x20
+    mov x2, x24
     bl  boot_main
 12: wfi
     b   12b

@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use arch::{BootInfo, Frame, Platform, user};
+use arch::{BootInfo, Device, Frame, Platform, Window, user};
 use core::ops::Range;
 use fdt::Fdt;
 use fdt::node::FdtNode;
@@ -40,7 +40,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
         arch::power_off(false)
     };
     arch::install(panic::fatal);
-    open_usual_windows();
+    open_usual_windows(&boot);
 
     let header = image_header(&boot);
     let appended = header.archive_offset + header.archive_size;
@@ -50,24 +50,20 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let Ok(tree) = Fdt::new(&tree_bytes) else {
         panic!("the platform's device tree cannot be read")
     };
-    let memory = memory_of(&tree, boot.text.0);
-    let chosen = tree::chosen(&tree);
-    let initrd = chosen.and_then(initrd);
-    if let Some(range) = initrd
-        .as_ref()
-        .filter(|range| range.start < memory.start || range.end > memory.end)
-    {
-        panic!(
-            "the initrd {:#x}-{:#x} is not in the memory that holds the image",
-            range.start, range.end
-        );
+    if boot.early_console != 0 {
+        // The last of the letters by which the reset code tells its steps.
+        b"t\r\n".iter().copied().for_each(arch::console::put);
     }
+    let memory = memory_of(&tree, &boot);
+    let chosen = tree::chosen(&tree);
+    let initrd = boot.initrd.map(|(start, end)| start..end);
+    let initrd = initrd.or_else(|| tree_initrd(chosen?, &memory));
 
     let mut ledger = Ledger::new(arch::root());
     let platform = arch::platform(&tree);
     let devices = carve_devices(&mut ledger, &platform);
-    let arguments = chosen.and_then(|chosen| chosen.property("bootargs")?.as_str());
-    console::set_level(arguments.unwrap_or(""));
+    let arguments = || chosen.and_then(|chosen| chosen.property("bootargs")?.as_str());
+    console::set_level(boot.arguments.or_else(arguments).unwrap_or(""));
     say!(
         Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
@@ -208,18 +204,27 @@ fn device_tree(boot: &BootInfo) -> Vec<u8> {
     tree::check(read_bytes(&(address..address + used as u64))).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The memory region that holds the image.
-fn memory_of(tree: &Fdt<'_>, image: u64) -> Range<u64> {
-    let mut regions = tree::memory(tree);
+/// The memory region that holds the image: of those that firmware has left, where there was firmware, else of the tree's.
+fn memory_of(tree: &Fdt<'_>, boot: &BootInfo) -> Range<u64> {
+    let image = boot.text.0;
+    let left = boot.memory.iter().map(|(start, end)| *start..*end);
+    let mut regions = left.chain(tree::memory(tree).filter(|_| boot.memory.is_empty()));
     let Some(memory) = regions.find(|region| region.contains(&image)) else {
-        panic!("the device tree has no memory at {image:#x}, where the image lies")
+        panic!("there is no memory at {image:#x}, where the image lies")
     };
     memory
 }
 
-fn initrd(chosen: FdtNode<'_, '_>) -> Option<Range<u64>> {
+/// The initial RAM disk that the tree names, which boot loaders put near the image.
+fn tree_initrd(chosen: FdtNode<'_, '_>, memory: &Range<u64>) -> Option<Range<u64>> {
     let address = |name| chosen.property(name).and_then(|property| tree::address(property.value));
     let range = address("linux,initrd-start")?..address("linux,initrd-end")?;
+    assert!(
+        range.start >= memory.start && range.end <= memory.end,
+        "the initrd {:#x}-{:#x} is not in the memory that holds the image",
+        range.start,
+        range.end
+    );
     (range.start < range.end).then_some(range)
 }
 
@@ -293,9 +298,17 @@ fn read_symbols(boot: &BootInfo, header: &ImageHeader) {
     });
 }
 
-/// Whatever goes wrong before the device tree has been read is told through the devices' usual places.
-fn open_usual_windows() {
-    for window in &arch::USUAL_WINDOWS {
+/// Whatever goes wrong before the device tree has been read is told through the console that the command line names, or
+/// through the devices' usual places; where firmware was, nothing is usual.
+fn open_usual_windows(boot: &BootInfo) {
+    let early = Window {
+        device: Device::Console,
+        base: boot.early_console,
+        size: PAGE,
+    };
+    let early = (boot.early_console != 0).then_some(&early);
+    let usual = arch::USUAL_WINDOWS.iter().filter(|_| boot.memory.is_empty());
+    for window in early.into_iter().chain(usual) {
         let request = arch::Derivation {
             base: window.base,
             length: window.size,
@@ -319,9 +332,10 @@ fn carve_devices(ledger: &mut Ledger, platform: &Platform) -> usize {
         );
         entry.unwrap_or_else(|error| panic!("{error}"));
     }
-    for window in &arch::USUAL_WINDOWS {
-        if platform.windows[window.device as usize].is_none() {
-            arch::window(window.device).clear();
+    let opened = arch::USUAL_WINDOWS.iter().map(|window| window.device);
+    for device in opened.chain([Device::Console]) {
+        if platform.windows[device as usize].is_none() {
+            arch::window(device).clear();
         }
     }
     platform.windows.iter().flatten().count()

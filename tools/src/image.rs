@@ -60,6 +60,9 @@ pub enum ImageError {
         /// Bytes of the file.
         file: u64,
     },
+    /// An arm64 image without the header for EFI firmware.
+    #[error("image header: an arm64 image without a PE header, or larger than 4 GiB")]
+    NoPeHeader,
     /// The monitor's symbols do not fit the 32-bit offsets of the table.
     #[error("symbol table: larger than 4 GiB")]
     Symbols,
@@ -255,10 +258,56 @@ pub fn build(monitor: &[u8], arch: Architecture, archive: Option<&[u8]>) -> Resu
     };
     image[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
     if image[ARM64_MAGIC_OFFSET..].starts_with(ARM64_MAGIC) {
+        image.resize(image.len().next_multiple_of(pe::FILE_ALIGNMENT), 0);
         let size = image.len() as u64;
         image[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8].copy_from_slice(&size.to_le_bytes());
+        pe::fill_in(&mut image).ok_or(ImageError::NoPeHeader)?;
     }
     Ok(image)
+}
+
+/// The header by which EFI firmware loads an arm64 image (Microsoft PE Format). The monitor brings it with two sections:
+/// text, and data, which ends with the file.
+mod pe {
+    /// The file's size is a multiple of this many bytes.
+    pub(super) const FILE_ALIGNMENT: usize = 512;
+    const MEMORY_ALIGNMENT: u32 = 4096;
+    /// Offset in the image of the offset of the header.
+    const POINTER: usize = 0x3c;
+    /// Bytes of the signature and the COFF header behind it, and where in them the size of the optional header is.
+    const COFF: usize = 24;
+    const OPTIONAL_SIZE: usize = 20;
+    /// Offsets in the optional header.
+    const DATA_SIZE: usize = 8;
+    const IMAGE_SIZE: usize = 56;
+    /// Bytes of a section's header, and offsets in it.
+    const SECTION: usize = 40;
+    const MEMORY_SIZE: usize = 8;
+    const ADDRESS: usize = 12;
+    const FILE_SIZE: usize = 16;
+
+    /// Writes the sizes that depend on the size of the file; `None` when there is no such header.
+    pub(super) fn fill_in(image: &mut [u8]) -> Option<()> {
+        let word = |image: &[u8], at: usize| Some(u32::from_le_bytes(*image.get(at..)?.first_chunk()?));
+        let header = word(image, POINTER)? as usize;
+        if !image.get(header..)?.starts_with(b"PE\0\0") {
+            return None;
+        }
+        let optional = header + COFF;
+        let sections = optional + (word(image, header + OPTIONAL_SIZE)? & 0xffff) as usize;
+        let data = sections + SECTION;
+        let end = u32::try_from(image.len()).ok()?;
+        let size = end.checked_sub(word(image, data + ADDRESS)?)?;
+        for (at, value) in [
+            (optional + DATA_SIZE, size),
+            (optional + IMAGE_SIZE, end.next_multiple_of(MEMORY_ALIGNMENT)),
+            (data + MEMORY_SIZE, size),
+            (data + FILE_SIZE, size),
+        ] {
+            image.get_mut(at..at + 4)?.copy_from_slice(&value.to_le_bytes());
+        }
+        Some(())
+    }
 }
 
 fn read_header(image: &[u8]) -> Result<ImageHeader, ImageError> {
@@ -447,11 +496,36 @@ mod tests {
     #[test]
     fn the_arm64_header_covers_the_appended_parts() {
         let mut elf = monitor(Architecture::Morello, 183);
-        elf.loads[0].data[ARM64_MAGIC_OFFSET..ARM64_MAGIC_OFFSET + 4].copy_from_slice(ARM64_MAGIC);
+        let mut write = |at: usize, bytes: &[u8]| elf.loads[0].data[at..at + bytes.len()].copy_from_slice(bytes);
+        write(ARM64_MAGIC_OFFSET, ARM64_MAGIC);
+        // An optional header of 0x70 bytes; the data section starts at 0x4000.
+        write(0x3c, &0x78_u32.to_le_bytes());
+        write(0x78, b"PE\0\0");
+        write(0x78 + 20, &0x70_u16.to_le_bytes());
+        write(0x90 + 0x70 + 40 + 12, &0x4000_u32.to_le_bytes());
         let image = build(&elf.to_bytes(), Architecture::Morello, Some(&[1; 5000])).unwrap();
+        let word = |at: usize| u32::from_le_bytes(*image[at..].first_chunk().unwrap()) as usize;
+        assert!(image.len().is_multiple_of(512));
+        assert_eq!(word(0x90 + 8), image.len() - 0x4000, "initialised data");
+        assert_eq!(word(0x90 + 56), image.len().next_multiple_of(4096), "bytes in memory");
+        assert_eq!(
+            word(0x90 + 0x70 + 40 + 8),
+            image.len() - 0x4000,
+            "the section in memory"
+        );
+        assert_eq!(
+            word(0x90 + 0x70 + 40 + 16),
+            image.len() - 0x4000,
+            "the section in the file"
+        );
         assert_eq!(
             image[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8],
             (image.len() as u64).to_le_bytes()
+        );
+        elf.loads[0].data[0x78] = 0;
+        assert_eq!(
+            build(&elf.to_bytes(), Architecture::Morello, None),
+            Err(ImageError::NoPeHeader)
         );
         let plain = build(
             &monitor(Architecture::Morello, 183).to_bytes(),

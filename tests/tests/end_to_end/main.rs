@@ -7,6 +7,7 @@ mod confinement;
 mod console;
 mod demo;
 mod failure;
+mod firmware;
 mod hostcalls;
 mod malformed_archive;
 mod malformed_elf;
