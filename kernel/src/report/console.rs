@@ -67,7 +67,8 @@ impl Console {
 /// text, or imitate another writer's line is made visible.
 fn visible(character: char) -> (bool, char) {
     match character {
-        '\t' => (false, character),
+        // What nearly all text is made of.
+        ' '..='~' | '\t' => (false, character),
         '\0'..='\x1f' | '\x7f' => (true, char::from(character as u8 ^ 0x40)),
         _ if is_deceptive(character) => (false, char::REPLACEMENT_CHARACTER),
         _ => (false, character),
