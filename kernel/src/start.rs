@@ -130,7 +130,6 @@ pub(crate) fn load(
         budgets: Vec::new(),
         capfiles: Vec::new(),
         ledger,
-        pool: pool_entry,
         frequency,
         boot: arch::timer::now(),
         input: heapless::Deque::new(),
@@ -141,6 +140,10 @@ pub(crate) fn load(
     let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
     monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
     let entered = monitor.ledger.len();
+    for cvm in &mut monitor.cvms {
+        let carved = cvm.enter(&mut monitor.ledger, pool_entry);
+        carved.map_err(|error| format!("{error}"))?;
+    }
     // After the cVMs, whose places may be given.
     for capfile in capfiles {
         let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;

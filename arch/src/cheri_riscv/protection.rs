@@ -27,14 +27,20 @@ pub fn open(base: u64, top: u64) {
     }
 }
 
-/// Before a cVM is loaded. Memory protection here has too few regions to tell one cVM from another.
+/// Makes room for the protection of a range. Memory protection here has too few regions to tell one cVM from another.
+pub fn reserve(_range: Range<u64>) {}
+
+/// Before memory of a cVM is loaded; see [`reserve`].
 pub fn loading(_memory: Range<u64>) {}
 
-/// After a cVM was loaded; see [`loading`].
+/// After memory of a cVM was loaded; see [`reserve`].
 pub fn loaded(_memory: Range<u64>) {}
 
+/// Makes part of a cVM's memory text; see [`reserve`].
+pub fn executable(_text: Range<u64>) {}
+
 /// Makes what was loaded to `text` what will be executed.
-pub fn executable(_text: Range<u64>, _data: &Slot) {
+pub fn publish(_text: Range<u64>, _data: &Slot) {
     // SAFETY: FENCE.I changes no state of the program.
     unsafe { asm!(".4byte 0x0000100f", options(nostack)) };
 }

@@ -156,8 +156,14 @@ pub mod protection {
     /// Gives memory to its cVM.
     pub fn loaded(_memory: Range<u64>) {}
 
-    /// Makes text executable.
-    pub fn executable(_text: Range<u64>, _data: &Slot) {}
+    /// Makes room for the protection of a range.
+    pub fn reserve(_range: Range<u64>) {}
+
+    /// Makes memory text.
+    pub fn executable(_text: Range<u64>) {}
+
+    /// Makes what was loaded what is executed.
+    pub fn publish(_text: Range<u64>, _data: &Slot) {}
 }
 
 /// The console: what the monitor sends is collected, what it receives comes from the test.

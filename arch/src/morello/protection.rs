@@ -92,13 +92,17 @@ impl Table {
             entry.set(address | attributes | if last { TABLE_OR_PAGE } else { 0 });
             return span;
         }
-        let table = if is_table {
-            // SAFETY: the entry was made below: the address of a leaked table.
-            unsafe { &*((entry.get() & ADDRESS) as *const Table) }
-        } else {
-            split(entry, level)
-        };
-        table.map_one(level + 1, address, end, attributes)
+        table_of(entry, level).map_one(level + 1, address, end, attributes)
+    }
+}
+
+/// The table that an entry leads to; where there was none, it is made.
+fn table_of(entry: &Cell<u64>, level: usize) -> &'static Table {
+    if entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE {
+        // SAFETY: the entry was made by `split`: the address of a leaked table.
+        unsafe { &*((entry.get() & ADDRESS) as *const Table) }
+    } else {
+        split(entry, level)
     }
 }
 
@@ -113,14 +117,14 @@ fn split(entry: &Cell<u64>, level: usize) -> &'static Table {
         }
         // Break before make: nobody may see the block and its pieces at once.
         entry.set(0);
-        publish();
+        publish_tables();
     }
     entry.set(table as *const Table as u64 | VALID | TABLE_OR_PAGE);
     table
 }
 
 /// Makes changes of the tables visible to table walks and drops what is remembered of the old ones.
-fn publish() {
+fn publish_tables() {
     // SAFETY: drops translations only; the monitor's own stay mapped as they were.
     unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack)) };
 }
@@ -169,23 +173,37 @@ pub fn open(base: u64, top: u64) {
     }
 }
 
-/// Closes the memory of a cVM to EL0 and opens it to the loader: nothing in it can be executed. Multiples of 4096.
+/// Makes the tables that changes at the ends of a range need: later ones, of this range or of parts of it between multiples
+/// of 2 MiB, need no memory. Both ends are multiples of 4096.
+pub fn reserve(range: Range<u64>) {
+    for edge in [range.start, range.end] {
+        if !edge.is_multiple_of(SPAN[1]) {
+            let upper = table_of(&ROOT.0[(edge / SPAN[0]) as usize], 0);
+            table_of(&upper.0[(edge / SPAN[1] % 512) as usize], 1);
+        }
+    }
+}
+
+/// Closes memory of a cVM to EL0 and opens it to the loader: nothing in it can be executed. Multiples of 4096.
 pub fn loading(memory: Range<u64>) {
     ROOT.map(memory, MONITOR_DATA);
-    publish();
+    publish_tables();
 }
 
-/// Gives the memory to its cVM, to read and write. Multiples of 4096.
+/// Gives memory to its cVM, to read and write. Multiples of 4096.
 pub fn loaded(memory: Range<u64>) {
     ROOT.map(memory, CVM_DATA);
-    publish();
+    publish_tables();
 }
 
-/// Makes part of a cVM's memory executable and no longer writable, and what the loader wrote there what will be
-/// executed. `data` is the cVM's data capability. Multiples of 4096.
-pub fn executable(text: Range<u64>, data: &Slot) {
-    ROOT.map(text.clone(), CVM_TEXT);
-    publish();
+/// Makes part of a cVM's memory executable and no longer writable. Multiples of 4096.
+pub fn executable(text: Range<u64>) {
+    ROOT.map(text, CVM_TEXT);
+    publish_tables();
+}
+
+/// Makes what was loaded to `text` what will be executed. `data` is the cVM's data capability. Multiples of 4096.
+pub fn publish(text: Range<u64>, data: &Slot) {
     let types: u64;
     // SAFETY: reads the sizes of cache lines.
     unsafe { asm!("mrs {types}, ctr_el0", types = out(reg) types, options(nostack, nomem)) };

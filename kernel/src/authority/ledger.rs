@@ -18,6 +18,13 @@ pub(crate) static POOL: Slot = Slot::null();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryId(usize);
 
+impl EntryId {
+    /// This entry and those behind it.
+    pub(crate) fn following(self) -> impl Iterator<Item = EntryId> {
+        (self.0..).map(EntryId)
+    }
+}
+
 /// One derivation.
 pub(crate) struct Entry {
     parent: Option<EntryId>,
@@ -128,7 +135,10 @@ impl Ledger {
     }
 
     /// Derives a capability again, as its entry says: for the next life of a cVM.
-    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId, from: &Slot) -> Result<(), CarveError> {
+    ///
+    /// # Errors
+    /// [`DeriveError`] when `from` is not what it was then.
+    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId, from: &Slot) -> Result<(), DeriveError> {
         let entry = &self.entries[index];
         let request = Derivation {
             base: entry.what.base,
@@ -136,11 +146,12 @@ impl Ledger {
             permissions: entry.what.permissions,
             address: entry.what.address,
         };
-        slot.derive(from, &request).map_err(|error| CarveError {
-            name: entry.name.clone(),
-            request,
-            error,
-        })
+        slot.derive(from, &request)
+    }
+
+    /// The entry that the next derivation will have.
+    pub(crate) fn next(&self) -> EntryId {
+        EntryId(self.entries.len())
     }
 
     /// Prints every entry.

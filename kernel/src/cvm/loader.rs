@@ -3,14 +3,15 @@
 //! cVM's code capability.
 
 use crate::cvm::Authority;
-use crate::elf::{ElfError, Program, Relocation, Value};
+use crate::elf::{ElfError, PAGE, Program, Relocation, Value};
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use abi::start::{MAGIC, StartHeader, VERSION};
 use alloc::vec::Vec;
-use arch::{Derivation, DeriveError, Refused, user};
+use arch::{Derivation, DeriveError, Refused, protection, user};
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a cVM's memory lies and how the cVM sees it.
 #[derive(Clone, Copy)]
@@ -19,6 +20,30 @@ pub(crate) struct Place {
     pub(crate) base: u64,
     /// The same address as the cVM sees it.
     pub(crate) seen: u64,
+}
+
+/// A cVM's own memory, and whether a life of it has begun and not ended.
+pub(crate) struct Home {
+    pub(crate) memory: Range<u64>,
+    alive: AtomicBool,
+}
+
+impl Home {
+    /// The memory of a cVM that does not live yet.
+    pub(crate) const fn new(memory: Range<u64>) -> Home {
+        Home {
+            memory,
+            alive: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn set_alive(&self, alive: bool) {
+        self.alive.store(alive, Ordering::Relaxed);
+    }
+
+    fn lives(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
 }
 
 /// Bytes of the start block of a cVM.
@@ -72,19 +97,32 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Pla
     block
 }
 
-/// Most bytes that one step of a load zeroes or copies, and most relocations that it applies: what a step takes is what
-/// others may have to wait for.
+/// Most bytes that one step of a load zeroes, copies or makes known as code: what a step takes is what others may have to
+/// wait for.
 const STEP_BYTES: u64 = 32 * 1024;
-const STEP_RELOCATIONS: usize = 128;
+/// What a relocation is worth in bytes, and the protection of a page.
+const RELOCATION_WORTH: u64 = 256;
+const PAGE_WORTH: u64 = 64;
+/// Memory whose protection one step changes at most; steps end at multiples of it.
+const STEP_PROTECTION: u64 = 2 * 1024 * 1024;
 
-/// How far a load has come: what to do next, and from which offset or index on.
+/// How far a load has come: what to do next, and from which address, offset or index on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Its memory is closed to cVMs.
+    Close(u64),
+    /// Everything that its capabilities cover becomes zero, but for the memory of cVMs within that live.
     Zero(u64),
     Segment(usize, usize),
     Tls(usize),
     Relocation(usize),
     StartBlock,
+    /// Its memory is opened to it.
+    Open(u64),
+    /// The pages of an executable segment become text.
+    Text(usize, u64),
+    /// What was written to them becomes what is executed.
+    Publish(usize, u64),
     Done,
 }
 
@@ -100,6 +138,12 @@ pub(crate) struct Source<'a> {
     pub(crate) block: &'a [u8],
     pub(crate) authority: &'a Authority,
     pub(crate) place: Place,
+    /// What its capabilities cover.
+    pub(crate) bounds: &'a Range<u64>,
+    /// Its own memory, and that of the cVMs within, by addresses.
+    pub(crate) homes: &'a [Home],
+    /// Whether another cVM reads and writes its memory all the time.
+    pub(crate) shared: bool,
 }
 
 /// Why a load cannot go on.
@@ -111,6 +155,8 @@ pub(crate) enum LoadError {
     Relocation(ElfError),
     /// A capability that cannot be derived.
     Derive { relocation: usize, error: DeriveError },
+    /// The entry point cannot be represented.
+    Entry(DeriveError),
 }
 
 impl fmt::Display for LoadError {
@@ -119,6 +165,7 @@ impl fmt::Display for LoadError {
             LoadError::Refused(refused) => write!(f, "the memory refused a write after {} bytes", refused.copied),
             LoadError::Relocation(error) => write!(f, "{error}"),
             LoadError::Derive { relocation, error } => write!(f, "relocation {relocation}: {error}"),
+            LoadError::Entry(error) => write!(f, "entry point: {error}"),
         }
     }
 }
@@ -130,6 +177,24 @@ impl From<Refused> for LoadError {
 }
 
 impl Source<'_> {
+    /// The first part, from `from` on and to `limit` of its start at most, of what its capabilities cover and no cVM within
+    /// that lives owns; none at the end.
+    fn part(&self, from: u64, limit: impl Fn(u64) -> u64) -> Option<Range<u64>> {
+        // The first home is its own.
+        let at = self.homes.partition_point(|home| home.memory.end <= from).max(1);
+        let (mut start, mut end) = (from, limit(from));
+        for home in self.homes[at..].iter().filter(|home| home.lives()) {
+            if home.memory.start > start {
+                end = end.min(home.memory.start);
+                break;
+            }
+            start = home.memory.end;
+            end = limit(start);
+        }
+        let part = start..end.min(self.bounds.end);
+        (!part.is_empty()).then_some(part)
+    }
+
     /// Puts the capability, or the word, that a relocation of a purecap program wants.
     fn relocate(&self, number: usize, relocation: &Relocation) -> Result<(), LoadError> {
         let Authority { code, data, made, .. } = self.authority;
@@ -176,33 +241,41 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Carries out the relocations from this one on, as many as one step may; the first one left, or none.
-    fn relocate_from(&self, from: usize) -> Result<Option<usize>, LoadError> {
+    /// Carries out the relocations from this one on, `count` at most; the first one left, or none.
+    fn relocate_from(&self, from: usize, count: usize) -> Result<Option<usize>, LoadError> {
         if self.program.purecap {
-            for number in from..from + STEP_RELOCATIONS {
+            for number in from..from + count {
                 let Some(relocation) = self.program.relocation(self.elf, number) else {
                     return Ok(None);
                 };
                 self.relocate(number, &relocation.map_err(LoadError::Relocation)?)?;
             }
-            return Ok(Some(from + STEP_RELOCATIONS));
+            return Ok(Some(from + count));
         }
         let origin = self.place.base.wrapping_add(self.layout.bias);
         let bias = self.place.seen.wrapping_add(self.layout.bias);
         let mut done = 0;
-        for [address, addend] in self.program.words(self.elf).skip(from).take(STEP_RELOCATIONS) {
+        for [address, addend] in self.program.words(self.elf).skip(from).take(count) {
             let value = addend.wrapping_add(bias);
             user::copy_out(&value.to_le_bytes(), &self.authority.data, origin.wrapping_add(address))?;
             done += 1;
         }
-        Ok((done == STEP_RELOCATIONS).then_some(from + done))
+        Ok((done == count).then_some(from + done))
+    }
+
+    /// Copies a part of a file range, `most` bytes at most, to where it belongs; the offset behind it, or none at the end.
+    fn copy(&self, file: &Range<usize>, from: usize, to: u64, most: u64) -> Result<Option<usize>, Refused> {
+        let end = file.len().min(from + most as usize);
+        let bytes = &self.elf[file.start + from..file.start + end];
+        user::copy_out(bytes, &self.authority.data, to.wrapping_add(from as u64))?;
+        Ok((end < file.len()).then_some(end))
     }
 }
 
 impl Load {
-    /// A load that has done nothing yet.
-    pub(crate) const fn new() -> Load {
-        Load(Stage::Zero(0))
+    /// A load that has done nothing yet, of a cVM whose capabilities begin at this address.
+    pub(crate) const fn new(start: u64) -> Load {
+        Load(Stage::Close(start))
     }
 
     /// Does the next step; true when there is none left.
@@ -211,60 +284,106 @@ impl Load {
     /// [`LoadError`] when the data capability does not cover the layout, which [`layout::plan`](crate::plan::layout::plan)
     /// excludes, or a relocation asks for what [`Program::check`] excludes.
     pub(crate) fn step(&mut self, source: &Source<'_>) -> Result<bool, LoadError> {
-        let Source {
-            elf,
-            program,
-            layout,
-            block,
-            authority: Authority { data, .. },
-            place,
-        } = *source;
-        let origin = place.base.wrapping_add(layout.bias);
-        // Copies a part of a file range to where it belongs; the offset behind it, or none at the end.
-        let copy = |file: &Range<usize>, from: usize, to: u64| -> Result<Option<usize>, Refused> {
-            let end = file.len().min(from + STEP_BYTES as usize);
-            user::copy_out(
-                &elf[file.start + from..file.start + end],
-                data,
-                to.wrapping_add(from as u64),
-            )?;
-            Ok((end < file.len()).then_some(end))
-        };
-        self.0 = match self.0 {
-            Stage::Zero(from) => {
-                let end = layout.size.min(from + STEP_BYTES);
-                user::zero(data, place.base + from, (end - from) as usize)?;
-                if end < layout.size {
-                    Stage::Zero(end)
-                } else {
-                    Stage::Segment(0, 0)
+        let mut left = STEP_BYTES;
+        while left != 0 && self.0 != Stage::Done {
+            let (next, spent) = source.work(self.0, left)?;
+            self.0 = next;
+            left = left.saturating_sub(spent);
+        }
+        Ok(self.0 == Stage::Done)
+    }
+}
+
+impl Source<'_> {
+    /// Does some of a stage, for `left` bytes at most; what to do next, and what it was worth in bytes.
+    fn work(&self, stage: Stage, left: u64) -> Result<(Stage, u64), LoadError> {
+        let data = &self.authority.data;
+        let origin = self.place.base.wrapping_add(self.layout.bias);
+        let region = |start: u64| (start + 1).next_multiple_of(STEP_PROTECTION);
+        let pages = |part: &Range<u64>| (part.end - part.start) / PAGE * PAGE_WORTH;
+        Ok(match stage {
+            Stage::Close(from) => match self.part(from, region) {
+                Some(part) => {
+                    let next = (Stage::Close(part.end), pages(&part));
+                    if self.shared {
+                        protection::loaded(part);
+                    } else {
+                        protection::loading(part);
+                    }
+                    next
                 }
-            }
-            Stage::Segment(index, from) => match program.segments.get(index) {
-                Some(segment) => match copy(&segment.file, from, origin.wrapping_add(segment.address))? {
-                    Some(from) => Stage::Segment(index, from),
-                    None => Stage::Segment(index + 1, 0),
-                },
-                None => Stage::Tls(0),
+                None => (Stage::Zero(self.bounds.start), 0),
             },
-            Stage::Tls(from) => match &program.tls {
-                Some(tls) => {
-                    let to = place.base + layout.tls_image;
-                    copy(&tls.file, from, to)?.map_or(Stage::Relocation(0), Stage::Tls)
+            Stage::Zero(from) => match self.part(from, |start| start + left) {
+                Some(Range { start, end }) => {
+                    user::zero(data, start, (end - start) as usize)?;
+                    (Stage::Zero(end), end - start)
                 }
-                None => Stage::Relocation(0),
+                None => (Stage::Segment(0, 0), 0),
+            },
+            Stage::Segment(index, from) => match self.program.segments.get(index) {
+                Some(segment) => {
+                    let next = self.copy(&segment.file, from, origin.wrapping_add(segment.address), left)?;
+                    let spent = next.unwrap_or(segment.file.len()) - from;
+                    let next = next.map_or(Stage::Segment(index + 1, 0), |from| Stage::Segment(index, from));
+                    (next, spent as u64)
+                }
+                None => (Stage::Tls(0), 0),
+            },
+            Stage::Tls(from) => match &self.program.tls {
+                Some(tls) => {
+                    let next = self.copy(&tls.file, from, self.place.base + self.layout.tls_image, left)?;
+                    (next.map_or(Stage::Relocation(0), Stage::Tls), left)
+                }
+                None => (Stage::Relocation(0), 0),
             },
             Stage::Relocation(from) => {
-                let left = source.relocate_from(from);
-                source.authority.made.clear();
-                left?.map_or(Stage::StartBlock, Stage::Relocation)
+                let count = (left / RELOCATION_WORTH).max(1) as usize;
+                let next = self.relocate_from(from, count);
+                self.authority.made.clear();
+                (next?.map_or(Stage::StartBlock, Stage::Relocation), left)
             }
             Stage::StartBlock => {
-                user::copy_out(block, data, place.base + layout.start_block.start)?;
-                Stage::Done
+                user::copy_out(self.block, data, self.place.base + self.layout.start_block.start)?;
+                (Stage::Open(self.bounds.start), self.block.len() as u64)
             }
-            Stage::Done => Stage::Done,
-        };
-        Ok(self.0 == Stage::Done)
+            Stage::Open(from) => match self.part(from, region).filter(|_| !self.shared) {
+                Some(part) => {
+                    let next = (Stage::Open(part.end), pages(&part));
+                    protection::loaded(part);
+                    next
+                }
+                None => (Stage::Text(0, 0), 0),
+            },
+            Stage::Text(index, from) => match self.text(index, from, region) {
+                Some(text) => {
+                    let next = (Stage::Text(index, text.end), pages(&text));
+                    protection::executable(text);
+                    next
+                }
+                None if index < self.program.segments.len() => (Stage::Publish(index, 0), 0),
+                None => (Stage::Done, 0),
+            },
+            Stage::Publish(index, from) => match self.text(index, from, |start| start + left) {
+                Some(text) => {
+                    let Range { start, end } = text;
+                    protection::publish(text, data);
+                    (Stage::Publish(index, end), end - start)
+                }
+                None => (Stage::Text(index + 1, 0), 0),
+            },
+            Stage::Done => (Stage::Done, 0),
+        })
+    }
+
+    /// The first part, from `from` on and to `limit` of its start at most, of the pages of a segment that is executable; none
+    /// at the end, or when it is not.
+    fn text(&self, index: usize, from: u64, limit: impl Fn(u64) -> u64) -> Option<Range<u64>> {
+        let segment = self.program.segments.get(index).filter(|segment| segment.executable)?;
+        let origin = self.place.base.wrapping_add(self.layout.bias);
+        let Range { start, end } = segment.pages();
+        let start = origin.wrapping_add(start).max(from);
+        let part = start..limit(start).min(origin.wrapping_add(end));
+        (!part.is_empty()).then_some(part)
     }
 }

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use arch::{Derivation, Frame, Register, Slot, user};
 use capability::Permissions;
 use core::ops::Range;
-use loader::{Load, Place, Source};
+use loader::{Home, Load, LoadError, Place, Source};
 
 /// How a life of a cVM ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +112,10 @@ pub(crate) struct Cvm {
     pub(crate) bounds: Range<u64>,
     pub(crate) block: Vec<u8>,
     pub(crate) authority: Box<Authority>,
-    /// Ledger entries of the parts of its authority, once carved.
-    entries: Vec<EntryId>,
+    /// Its own memory, and that of the cVMs within, by addresses.
+    homes: &'static [Home],
+    /// Ledger entry of the first of its capabilities; the others follow.
+    pub(crate) entries: EntryId,
     pub(crate) life: Life,
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
@@ -137,6 +139,7 @@ impl Cvm {
         program: &'static Program,
         layout: Layout,
         bounds: Range<u64>,
+        homes: &'static [Home],
     ) -> Cvm {
         let base = bounds.start;
         // Where the processor relocates, the addresses of hybrid code start at 0; capabilities are absolute everywhere.
@@ -160,7 +163,8 @@ impl Cvm {
             place,
             bounds,
             authority: Box::new(Authority::none()),
-            entries: Vec::new(),
+            homes,
+            entries: Ledger::ROOT,
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
@@ -276,49 +280,60 @@ impl Cvm {
         ]
     }
 
-    /// Derives the cVM's capabilities: entered in the ledger the first time, exactly the same ones for every later life.
-    fn carve(&self, ledger: &mut Ledger, pool: EntryId) -> Result<Vec<EntryId>, CarveError> {
-        let mut entries = Vec::new();
-        for part in self.parts().into_iter().flatten() {
-            let entry = match self.entries.get(entries.len()) {
-                Some(entry) => {
-                    ledger.derive_again(part.slot, *entry, &POOL)?;
-                    *entry
-                }
-                None => {
-                    let name = format!("{} {}", self.spec.name, part.name);
-                    let request = Derivation {
-                        base: part.range.start,
-                        length: part.range.end - part.range.start,
-                        permissions: part.permissions,
-                        address: if part.at_end { part.range.end } else { part.range.start },
-                    };
-                    ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)?
-                }
-            };
-            entries.push(entry);
-        }
-        Ok(entries)
-    }
-
-    /// Begins a life: fresh capabilities, and a load of fresh memory that [`Cvm::load`] carries out.
+    /// Enters the cVM's capabilities in the ledger. It holds none yet.
     ///
     /// # Errors
-    /// A message that names what could not be derived.
-    pub(crate) fn begin(&mut self, ledger: &mut Ledger, pool: EntryId, now: u64) -> Result<(), String> {
-        self.entries = self.carve(ledger, pool).map_err(|error| format!("{error}"))?;
-        arch::protection::loading(self.memory());
-        self.loading = Some(Load::new());
+    /// [`CarveError`] names what could not be derived.
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger, pool: EntryId) -> Result<(), CarveError> {
+        self.entries = ledger.next();
+        for part in self.parts().into_iter().flatten() {
+            let name = format!("{} {}", self.spec.name, part.name);
+            let request = Derivation {
+                base: part.range.start,
+                length: part.range.end - part.range.start,
+                permissions: part.permissions,
+                address: if part.at_end { part.range.end } else { part.range.start },
+            };
+            ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)?;
+        }
+        self.authority.clear();
+        let edges = |range: Range<u64>| arch::protection::reserve(range);
+        edges(self.bounds.clone());
+        edges(self.memory());
+        let origin = self.place.base.wrapping_add(self.layout.bias);
+        for segment in self.program.segments.iter().filter(|segment| segment.executable) {
+            let Range { start, end } = segment.pages();
+            edges(origin.wrapping_add(start)..origin.wrapping_add(end));
+        }
+        Ok(())
+    }
+
+    /// Begins a life: fresh capabilities, as the ledger has them, and a load of fresh memory that [`Cvm::load`] carries out.
+    /// Nothing is allocated.
+    ///
+    /// # Errors
+    /// What could not be derived.
+    pub(crate) fn begin(&mut self, ledger: &Ledger, now: u64) -> Result<(), arch::DeriveError> {
+        for (part, entry) in self.parts().into_iter().flatten().zip(self.entries.following()) {
+            ledger.derive_again(part.slot, entry, &POOL)?;
+        }
+        self.homes[0].set_alive(true);
+        self.loading = Some(Load::new(self.bounds.start));
         self.life = Life::Alive;
         self.first_started.get_or_insert(now);
         Ok(())
     }
 
+    /// A life is over: its memory is a part of that of the cVM that it is within, like any other.
+    pub(crate) fn leave(&self) {
+        self.homes[0].set_alive(false);
+    }
+
     /// Does the next step of the load, and after the last one prepares the registers.
     ///
     /// # Errors
-    /// A message that names what could not be written or derived.
-    pub(crate) fn load(&mut self, frame: &Frame) -> Result<(), String> {
+    /// What could not be written or derived.
+    pub(crate) fn load(&mut self, frame: &Frame) -> Result<(), LoadError> {
         let Some(load) = &mut self.loading else { return Ok(()) };
         let source = Source {
             elf: self.elf,
@@ -327,20 +342,17 @@ impl Cvm {
             block: &self.block,
             authority: &self.authority,
             place: self.place,
+            bounds: &self.bounds,
+            homes: self.homes,
+            shared: self.spec.within.is_some(),
         };
-        if !load.step(&source).map_err(|error| format!("{error}"))? {
+        if !load.step(&source)? {
             return Ok(());
         }
         self.loading = None;
-        let Authority { data, stack, block, .. } = &*self.authority;
-        let origin = self.place.base.wrapping_add(self.layout.bias);
-        arch::protection::loaded(self.memory());
-        for pages in self.program.executable_pages() {
-            let text = origin.wrapping_add(pages.start)..origin.wrapping_add(pages.end);
-            arch::protection::executable(text, data);
-        }
+        let Authority { stack, block, .. } = &*self.authority;
         self.start(frame, self.program.entry, (&self.layout.stack, stack))
-            .map_err(|error| format!("entry point: {error}"))?;
+            .map_err(LoadError::Entry)?;
         let start_block = if self.program.purecap {
             Register::Capability(block)
         } else {

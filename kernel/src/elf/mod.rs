@@ -48,6 +48,13 @@ pub(crate) struct Segment {
     pub(crate) executable: bool,
 }
 
+impl Segment {
+    /// The pages that it lies in.
+    pub(crate) fn pages(&self) -> Range<u64> {
+        pages_of(self)
+    }
+}
+
 /// Thread-local storage: the initial image and the size to reserve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tls {
@@ -230,11 +237,6 @@ impl Program {
             self.tables.capabilities = capabilities;
         }
         Ok(())
-    }
-
-    /// The pages of each executable segment.
-    pub(crate) fn executable_pages(&self) -> impl Iterator<Item = Range<u64>> {
-        self.segments.iter().filter(|segment| segment.executable).map(pages_of)
     }
 }
 

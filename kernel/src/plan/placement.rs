@@ -4,7 +4,7 @@
 
 use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
-use crate::cvm::loader;
+use crate::cvm::loader::{self, Home};
 use crate::elf::{PAGE, Program};
 use crate::plan::layout::{self, Layout, LayoutError, Request};
 use crate::plan::manifest::CvmSpec;
@@ -64,10 +64,20 @@ pub(crate) fn place_all(
         planned.push(cvm);
     }
     let bases = take_all(&specs, &mut planned, pool)?;
+    let memory = planned
+        .iter()
+        .zip(&bases)
+        .map(|(cvm, base)| *base..base + cvm.layout.size);
+    let mut homes: Vec<Home> = memory.map(Home::new).collect();
+    homes.sort_unstable_by_key(|home| home.memory.start);
+    // As long as the monitor runs: those of a cVM and of all within it lie together.
+    let homes: &'static [Home] = homes.leak();
     let mut cvms = Vec::with_capacity(specs.len());
     for (id, (spec, cvm)) in specs.into_iter().zip(planned).enumerate() {
         let bounds = bases[id]..bases[id] + cvm.size;
-        cvms.push(Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, bounds));
+        let before = |address: u64| homes.partition_point(|home| home.memory.start < address);
+        let homes = &homes[before(bounds.start)..before(bounds.end)];
+        cvms.push(Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, bounds, homes));
     }
     Ok(cvms)
 }

@@ -1,7 +1,7 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
 use crate::authority::capfile::Capfile;
-use crate::authority::ledger::{EntryId, Ledger};
+use crate::authority::ledger::Ledger;
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
 use crate::run::call::Service;
@@ -36,8 +36,6 @@ pub(crate) struct Monitor {
     pub(crate) budgets: Vec<u64>,
     pub(crate) capfiles: Vec<Capfile>,
     pub(crate) ledger: Ledger,
-    /// Ledger entry of the pool that cVMs are carved from.
-    pub(crate) pool: EntryId,
     /// Ticks of the timer in a second.
     pub(crate) frequency: u64,
     /// Tick at which the monitor started.
@@ -90,12 +88,8 @@ impl Monitor {
 
     fn start(&mut self, id: usize, now: u64) {
         let cvm = &mut self.cvms[id];
-        let entered = self.ledger.len();
-        match cvm.begin(&mut self.ledger, self.pool, now) {
-            Ok(()) => {
-                self.ledger.print(entered..self.ledger.len());
-                self.scheduler.wake(id);
-            }
+        match cvm.begin(&self.ledger, now) {
+            Ok(()) => self.scheduler.wake(id),
             Err(error) => {
                 say!(Error, "{}: cannot start: {error}", cvm.spec.name);
                 cvm.life = Life::Ended(End::Failed);
@@ -114,6 +108,7 @@ impl Monitor {
         self.scheduler.threads[id].frame.clear();
         let delay = self.ticks(self.cvms[id].spec.restart_delay);
         let cvm = &mut self.cvms[id];
+        cvm.leave();
         cvm.lines.finish(&cvm.spec.name);
         if let End::Faulted(kind) = end {
             cvm.last_fault = Some(kind);
