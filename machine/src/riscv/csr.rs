@@ -10,7 +10,7 @@ use super::pmp;
 use super::trap::{CapabilityCause, Trap};
 
 const CYCLE: u32 = 0xc00;
-const TIME: u32 = 0xc01;
+pub(super) const TIME: u32 = 0xc01;
 const INSTRET: u32 = 0xc02;
 const HPMCOUNTERS: std::ops::RangeInclusive<u32> = 0xc03..=0xc1f;
 const MHPMCOUNTERS: std::ops::RangeInclusive<u32> = 0xb03..=0xb1f;

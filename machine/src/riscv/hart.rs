@@ -3,6 +3,7 @@
 use capability::riscv::Capability;
 
 use crate::cli::Isa;
+use crate::stays::Stays;
 
 use super::map;
 use super::pmp::Pmp;
@@ -166,6 +167,9 @@ pub(super) struct Hart {
     /// `steps` when the last trap was taken.
     pub(super) last_trap_step: u64,
     pub(super) last_trap: Option<TrapRecord>,
+    pub(super) stays: Stays,
+    /// A reservation outlives a change of privilege, as the architecture allows.
+    pub(super) keeps_reservations: bool,
 
     // Derived from the state above; emptied when that changes and filled again by the slow path.
     pub(super) fetch_window: Window,
@@ -208,6 +212,8 @@ impl Hart {
             mcounteren: 0,
             pmp: Pmp::default(),
             reservation: None,
+            stays: Stays::default(),
+            keeps_reservations: false,
             waiting: false,
             steps: 0,
             trapped: 0,
@@ -300,7 +306,9 @@ impl Hart {
 
     fn set_privilege(&mut self, privilege: Privilege) {
         self.privilege = privilege;
-        self.reservation = None;
+        if !self.keeps_reservations {
+            self.reservation = None;
+        }
         self.forget_windows();
     }
 
@@ -324,6 +332,9 @@ impl Hart {
     pub(super) fn take_trap(&mut self, record: TrapRecord) {
         let trap = record.trap;
         let interrupt = trap.cause & CAUSE_INTERRUPT != 0;
+        if self.privilege == Privilege::User {
+            self.stays.enter(self.steps, self.pc);
+        }
         self.last_trap = Some(record);
         if !interrupt {
             self.trapped += 1;
@@ -397,6 +408,9 @@ impl Hart {
         };
         self.set_pcc(pcc);
         self.set_privilege(to);
+        if to == Privilege::User {
+            self.stays.leave(self.steps);
+        }
         Ok(())
     }
 }
