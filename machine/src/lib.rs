@@ -17,9 +17,11 @@ pub mod memory;
 pub mod morello;
 pub mod program;
 pub mod riscv;
+mod stays;
 pub mod stop;
 
 pub use console::Console;
 pub use memory::TaggedMemory;
 pub use program::{LoadError, Program, Symbols};
+pub use stays::Stay;
 pub use stop::{Stop, Unsupported};

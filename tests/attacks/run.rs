@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use abi::manifest::{MEMBER, RestartPolicy};
+use machine::Stay;
 use tests::code;
 use tests::code::attack::{Attacker, SECRET, Victim, victim_base};
 use tests::report::LedgerEntry;
@@ -15,6 +16,8 @@ use crate::capfiles::shared;
 use crate::cast::Role;
 use crate::catalogue::{Attack, Fate, Group, Means, Storm};
 
+/// Most instructions of the monitor, once a cVM has run, without a look at what has become due.
+const STAY_LIMIT: u64 = 200_000;
 /// The variable that names the only attack to make, of those that have an image of their own.
 const ONLY: &str = "INTRAVISOR_ATTACK";
 /// Name and program of the victim.
@@ -94,6 +97,7 @@ pub(crate) fn together(group: &Group, platform: Platform) {
         }
     }
     wrong += &judge_victim(&outcome);
+    wrong += &judge_stay(group.title, &outcome);
     let intact = outcome.lines.iter().position(|line| line.writer == VICTIM);
     let last = outcome.lines.iter().rposition(|line| line.text.contains(": fault: "));
     if last > intact {
@@ -150,6 +154,7 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
         .member(attack.name, attacker.elf().to_bytes());
     let outcome = scenario.boot(platform);
     let mut wrong = judge_victim(&outcome);
+    wrong += &judge_stay(attack.name, &outcome);
     for name in &names {
         if let Err(what) = judge(attack, name, &outcome) {
             let _ = writeln!(wrong, "{name}: {what}");
@@ -188,6 +193,7 @@ fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), S
     }
     let outcome = boot(&scenario, platform);
     let mut wrong = judge_victim(&outcome);
+    wrong += &judge_stay(attack.name, &outcome);
     for role in &cast {
         let name = &role.spec.name;
         let judged = if name == attack.name {
@@ -336,6 +342,22 @@ fn judge(attack: &Attack, name: &str, outcome: &Outcome) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{}, expected {expected}", row.state))
+    }
+}
+
+/// Whether the monitor was in one go for longer than it may be. The board says what that goes back to.
+fn judge_stay(name: &str, outcome: &Outcome) -> String {
+    let Some(Stay { instructions, from }) = outcome.longest_stay else {
+        return String::new();
+    };
+    println!(
+        "{}: {name}: longest stay {instructions} instructions, from {from:#x}",
+        outcome.platform
+    );
+    if instructions > STAY_LIMIT {
+        format!("{instructions} instructions in the monitor in one go, from {from:#x}: expected {STAY_LIMIT} at most\n")
+    } else {
+        String::new()
     }
 }
 

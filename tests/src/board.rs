@@ -5,7 +5,7 @@ use std::ops::Range;
 use capability::{Decoded, Permissions, morello as morello_format, riscv as riscv_format};
 use machine::morello::{self, Special};
 use machine::riscv::{self, Privilege, special};
-use machine::{Console, Stop, TaggedMemory};
+use machine::{Console, Stay, Stop, TaggedMemory};
 
 /// A board of the embedded machine.
 pub enum Board {
@@ -86,6 +86,11 @@ impl Board {
     /// Instructions of one core.
     pub fn instructions(&self, core: usize) -> u64 {
         either!(self, board => board.instructions(core))
+    }
+
+    /// The longest stay of the first core in the monitor since the first cVM ran.
+    pub fn longest_stay(&self) -> Stay {
+        either!(self, board => board.longest_stay(0))
     }
 
     /// Number of harts or CPUs.

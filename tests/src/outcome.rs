@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use machine::Stay;
+
 use crate::platform::Platform;
 use crate::report::{Fault, LedgerEntry, SummaryRow};
 
@@ -39,6 +41,8 @@ pub struct Outcome {
     pub lines: Vec<Line>,
     /// The console as it was.
     pub console: String,
+    /// The longest stay in the monitor since the first cVM ran, where the platform tells it.
+    pub longest_stay: Option<Stay>,
 }
 
 impl Outcome {
@@ -52,6 +56,7 @@ impl Outcome {
             ending,
             lines: Vec::new(),
             console: console.to_owned(),
+            longest_stay: None,
         };
         let body = console.strip_suffix("\r\n").unwrap_or(console);
         for (index, line) in body.split("\r\n").enumerate().filter(|(_, line)| !line.is_empty()) {

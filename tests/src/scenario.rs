@@ -178,6 +178,7 @@ impl Scenario {
                 memory: self.memory,
                 initrd: self.initrd.clone(),
                 append: self.append.clone(),
+                keep_reservations: true,
                 ..riscv::Config::new(image)
             })
             .map(|board| Board::CheriRiscv(Box::new(board)))
@@ -269,6 +270,8 @@ impl Running {
             other => Ending::Broken(other.to_string()),
         };
         let console = self.board.console().text();
-        Outcome::new(self.platform, ending, &console, &times)
+        let mut outcome = Outcome::new(self.platform, ending, &console, &times);
+        outcome.longest_stay = Some(self.board.longest_stay());
+        outcome
     }
 }

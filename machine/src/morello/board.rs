@@ -412,6 +412,7 @@ impl Board {
         for core in &mut self.cores {
             if core.activity == Activity::Waiting && self.bus.interrupt_status(core.number) != 0 {
                 core.activity = Activity::Running;
+                core.stays.resume(now);
             }
         }
     }

@@ -102,11 +102,15 @@ fn branch_link_register(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     Ok(())
 }
 
-fn exception_return(core: &mut Core, _: &mut Bus, _: u32) -> Step {
+fn exception_return(core: &mut Core, bus: &mut Bus, _: u32) -> Step {
     if core.el == 0 {
         return core.undefined();
     }
-    core.exception_return()
+    core.exception_return()?;
+    if core.el == 0 {
+        core.stays.leave(bus.now);
+    }
+    Ok(())
 }
 
 fn supervisor_call(core: &mut Core, _: &mut Bus, word: u32) -> Step {

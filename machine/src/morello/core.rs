@@ -12,6 +12,7 @@ use super::decode;
 use super::exception::Pending;
 use super::registers::SystemRegisters;
 use super::timer::Timers;
+use crate::stays::Stays;
 use capability::morello::Capability;
 use std::collections::HashMap;
 
@@ -144,6 +145,7 @@ pub(super) struct Core {
     /// Interrupt inputs may have changed: leave the fast loop and look.
     pub(super) look: bool,
     pub(super) instructions: u64,
+    pub(super) stays: Stays,
     window: Window,
 }
 
@@ -235,6 +237,7 @@ impl Core {
             event: false,
             look: true,
             instructions: 0,
+            stays: Stays::default(),
             window: CLOSED,
         };
         // Levels that do not exist hold no authority either.

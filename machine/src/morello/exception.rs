@@ -347,6 +347,9 @@ impl Core {
         };
         bus.record_exception(self, pending.target, pending.vector, pending.syndrome, pending.far);
         let interrupted = (self.el, self.pc);
+        if self.el == 0 {
+            self.stays.enter(bus.now, self.pc);
+        }
         let mut offset = pending.vector;
         if self.el < pending.target {
             offset += 0x400;

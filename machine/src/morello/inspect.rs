@@ -3,6 +3,7 @@
 use super::board::Board;
 use super::bus::ExceptionRecord;
 use super::core::Activity;
+use crate::stays::Stay;
 use capability::morello::Capability;
 
 /// Registers that can hold a capability beside C0 to C30.
@@ -125,6 +126,11 @@ impl Board {
     /// FAR of an exception level, 1 to 3.
     pub fn far(&self, core: usize, el: u8) -> u64 {
         self.cores[core].registers.far[usize::from(el & 3)]
+    }
+
+    /// The longest stay in the monitor since the first program ran.
+    pub fn longest_stay(&self, core: usize) -> Stay {
+        self.cores[core].stays.longest()
     }
 
     /// Whether the core waits for an interrupt.

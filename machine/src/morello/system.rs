@@ -480,8 +480,14 @@ fn read(core: &mut Core, bus: &mut Bus, encoding: u16) -> Step<u64> {
             core.require_fp()?;
             core.fpsr.into()
         }
-        CNTPCT_EL0 => core.timers.physical_count(bus.now),
-        CNTVCT_EL0 => core.timers.virtual_count(bus.now),
+        CNTPCT_EL0 => {
+            core.stays.look(bus.now);
+            core.timers.physical_count(bus.now)
+        }
+        CNTVCT_EL0 => {
+            core.stays.look(bus.now);
+            core.timers.virtual_count(bus.now)
+        }
         PMCCNTR_EL0 => bus.now,
         _ => match core.capability_place(encoding) {
             Some(place) => place.address(),

@@ -35,6 +35,7 @@ pub(super) fn hint(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
                 return core.raise_at(3, class::WFX, CONDITION);
             }
             core.activity = Activity::Waiting;
+            core.stays.wait(bus.now);
             core.look = true;
         }
         // WFE may always return at once; giving up the turn lets the other cores go on.

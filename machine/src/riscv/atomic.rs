@@ -223,6 +223,9 @@ impl Hart {
         let write = swap || op.rs1 != 0;
         self.check_csr(number, write)?;
         let old = self.read_csr(number, bus);
+        if number == super::csr::TIME {
+            self.stays.look(self.steps);
+        }
         if write {
             self.write_csr(
                 number,

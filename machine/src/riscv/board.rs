@@ -37,6 +37,8 @@ pub struct Config {
     pub kernel_name: String,
     /// The kernel: raw bytes for 0x80000000, or an ELF file.
     pub kernel: Vec<u8>,
+    /// A reservation outlives changes of privilege: the architecture does not promise that it is lost.
+    pub keep_reservations: bool,
     /// The initial RAM disk.
     pub initrd: Option<Vec<u8>>,
     /// Text for `/chosen/bootargs`.
@@ -52,6 +54,7 @@ impl Config {
             harts: 1,
             kernel_name: "kernel".to_owned(),
             kernel,
+            keep_reservations: false,
             initrd: None,
             append: String::new(),
         }
@@ -172,6 +175,9 @@ impl Board {
             program,
             config,
         };
+        for hart in &mut board.harts {
+            hart.keeps_reservations = board.config.keep_reservations;
+        }
         board.load()?;
         Ok(board)
     }

@@ -14,7 +14,7 @@ const FFLAGS: u32 = 0x001;
 const FRM: u32 = 0x002;
 const FCSR: u32 = 0x003;
 const CYCLE: u32 = 0xc00;
-const TIME: u32 = 0xc01;
+pub(super) const TIME: u32 = 0xc01;
 const INSTRET: u32 = 0xc02;
 const HPMCOUNTERS: std::ops::RangeInclusive<u32> = 0xc03..=0xc1f;
 const MHPMCOUNTERS: std::ops::RangeInclusive<u32> = 0xb03..=0xb1f;

@@ -333,6 +333,9 @@ impl Hart {
             }
             Kind::Wfi => {
                 self.waiting = true;
+                // The steps do not go on meanwhile.
+                self.stays.wait(self.steps);
+                self.stays.resume(self.steps);
                 self.pause();
                 Ok(Flow::Leave)
             }

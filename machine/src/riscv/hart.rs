@@ -3,6 +3,7 @@
 use capability::riscv::Capability;
 
 use crate::cli::Isa;
+use crate::stays::Stays;
 
 use super::float::FloatRegisters;
 use super::map;
@@ -172,6 +173,9 @@ pub(super) struct Hart {
     /// `steps` when the last trap was taken.
     pub(super) last_trap_step: u64,
     pub(super) last_trap: Option<TrapRecord>,
+    pub(super) stays: Stays,
+    /// A reservation outlives a change of privilege, as the architecture allows.
+    pub(super) keeps_reservations: bool,
 
     // Derived from the state above; emptied when that changes and filled again by the slow path.
     pub(super) fetch_window: Window,
@@ -215,6 +219,8 @@ impl Hart {
             mcounteren: 0,
             pmp: Pmp::default(),
             reservation: None,
+            stays: Stays::default(),
+            keeps_reservations: false,
             waiting: false,
             steps: 0,
             trapped: 0,
@@ -307,7 +313,9 @@ impl Hart {
 
     fn set_privilege(&mut self, privilege: Privilege) {
         self.privilege = privilege;
-        self.reservation = None;
+        if !self.keeps_reservations {
+            self.reservation = None;
+        }
         self.forget_windows();
     }
 
@@ -331,6 +339,9 @@ impl Hart {
     pub(super) fn take_trap(&mut self, record: TrapRecord) {
         let trap = record.trap;
         let interrupt = trap.cause & CAUSE_INTERRUPT != 0;
+        if self.privilege == Privilege::User {
+            self.stays.enter(self.steps, self.pc);
+        }
         self.last_trap = Some(record);
         if !interrupt {
             self.trapped += 1;
@@ -404,6 +415,9 @@ impl Hart {
         };
         self.set_pcc(pcc);
         self.set_privilege(to);
+        if to == Privilege::User {
+            self.stays.leave(self.steps);
+        }
         Ok(())
     }
 }

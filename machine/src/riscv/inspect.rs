@@ -5,6 +5,7 @@ use capability::riscv::Capability;
 use crate::console::Console;
 use crate::memory::{GRANULE, TaggedMemory};
 use crate::program::Symbols;
+use crate::stays::Stay;
 
 use super::board::{Board, Config};
 use super::hart::{Hart, Privilege, special};
@@ -121,6 +122,11 @@ impl Board {
     /// Instructions that a hart has completed since reset (`minstret`, unless the guest wrote that).
     pub fn instructions(&self, core: usize) -> u64 {
         self.harts[core].retired()
+    }
+
+    /// The longest stay in the monitor since the first program ran.
+    pub fn longest_stay(&self, core: usize) -> Stay {
+        self.harts[core].stays.longest()
     }
 
     /// Instructions that all harts have completed.

@@ -70,6 +70,7 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         isa: options.isa,
         memory: options.memory,
         harts: options.harts,
+        keep_reservations: false,
         kernel_name: options.kernel.display().to_string(),
         kernel: read(&options.kernel)?,
         initrd: options.initrd.as_deref().map(read).transpose()?,
