@@ -125,7 +125,7 @@ pub(crate) fn load(
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan { cvms: specs, capfiles } = manifest::read(archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan { cvms: specs, capfiles } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
     arch::protection::open(pool.start, pool.end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
@@ -220,7 +220,7 @@ fn memory_of(tree: &Fdt<'_>, image: u64) -> Range<u64> {
 fn initrd(chosen: FdtNode<'_, '_>) -> Option<Range<u64>> {
     let address = |name| chosen.property(name).and_then(|property| tree::address(property.value));
     let range = address("linux,initrd-start")?..address("linux,initrd-end")?;
-    (range.start < range.end).then_some(range)
+    (range.start <= range.end).then_some(range)
 }
 
 /// Where the monitor's data, and its heap with it, ends: with `extra` bytes of heap beyond what the size of the memory
