@@ -13,6 +13,9 @@ use rustix::termios::{self, OptionalActions, Termios};
 /// Ctrl-A, as in QEMU: the next key is for the machine, not for the guest.
 const ESCAPE: u8 = 1;
 
+/// How a person at a terminal gets out.
+const HINT: &str = "cheri-machine: Ctrl-A x ends the run; all other keys go to the guest";
+
 /// What the thread that reads standard input sends.
 enum Key {
     Byte(u8),
@@ -24,7 +27,7 @@ pub struct Console {
     input: VecDeque<u8>,
     source: Option<Receiver<Key>>,
     quit: bool,
-    host_output: Option<io::Stdout>,
+    host_output: Option<HostOutput>,
     output: Vec<u8>,
     pattern: Vec<u8>,
     pattern_seen: bool,
@@ -56,13 +59,13 @@ impl Console {
     /// The program's own standard input and output.
     ///
     /// A regular file as input is read at once, which keeps the run reproducible. A terminal is put into raw mode until
-    /// the console is dropped; Ctrl-A x ends the run, Ctrl-A Ctrl-A sends Ctrl-A.
+    /// the console is dropped; Ctrl-A x ends the run, Ctrl-A Ctrl-A sends Ctrl-A. One line on standard error says so.
     ///
     /// # Errors
     /// When standard input cannot be read or the terminal cannot be set up.
     pub fn host() -> io::Result<Self> {
         let mut console = Console {
-            host_output: Some(io::stdout()),
+            host_output: Some(HostOutput::new(io::stdout(), io::stdout().is_terminal())),
             ..Console::buffer()
         };
         let stdin = io::stdin();
@@ -79,6 +82,7 @@ impl Console {
         }
         let terminal = stdin.is_terminal();
         if terminal {
+            eprintln!("{HINT}");
             let saved = termios::tcgetattr(&file)?;
             let mut raw = saved.clone();
             raw.make_raw();
@@ -180,7 +184,7 @@ impl Console {
     pub fn put(&mut self, byte: u8) {
         match &mut self.host_output {
             // A reader that has gone away is no reason to stop the guest: its exit status may still matter.
-            Some(stdout) => _ = stdout.write_all(&[byte]),
+            Some(output) => _ = output.put(byte),
             None => self.output.push(byte),
         }
         if !self.pattern.is_empty() {
@@ -195,8 +199,8 @@ impl Console {
 
     /// Hands what was printed so far to the terminal.
     pub fn flush(&mut self) {
-        if let Some(stdout) = &mut self.host_output {
-            let _ = stdout.flush();
+        if let Some(output) = &mut self.host_output {
+            let _ = output.writer.flush();
         }
     }
 
@@ -253,6 +257,36 @@ impl Console {
     }
 }
 
+/// The program's standard output. A guest ends lines for a terminal, with carriage return and line feed; where none is, lines
+/// end as the host's do.
+struct HostOutput<W = io::Stdout> {
+    writer: W,
+    is_terminal: bool,
+    /// A carriage return that is not written yet: a line feed may follow.
+    held: bool,
+}
+
+impl<W: Write> HostOutput<W> {
+    fn new(writer: W, is_terminal: bool) -> Self {
+        HostOutput {
+            writer,
+            is_terminal,
+            held: false,
+        }
+    }
+
+    fn put(&mut self, byte: u8) -> io::Result<()> {
+        if std::mem::take(&mut self.held) && byte != b'\n' {
+            self.writer.write_all(b"\r")?;
+        }
+        self.held = byte == b'\r' && !self.is_terminal;
+        if self.held {
+            return Ok(());
+        }
+        self.writer.write_all(&[byte])
+    }
+}
+
 /// The settings that the terminal gets back when the console is dropped.
 struct RawTerminal(Termios);
 
@@ -279,6 +313,18 @@ mod tests {
         );
         console.put(b'x');
         assert_eq!(console.text(), "x");
+    }
+
+    #[test]
+    fn lines_end_as_the_host_s_do_where_no_terminal_is() {
+        let written = |text: &[u8], is_terminal| {
+            let mut output = HostOutput::new(Vec::new(), is_terminal);
+            text.iter().for_each(|byte| output.put(*byte).unwrap());
+            output.writer
+        };
+        let text = b"one\r\n\r\r\ntwo\rthree\r\n";
+        assert_eq!(written(text, true), text);
+        assert_eq!(written(text, false), b"one\n\r\ntwo\rthree\n");
     }
 
     #[test]

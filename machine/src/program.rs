@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use object::elf::{EM_AARCH64, EM_RISCV, FileHeader64, PT_LOAD};
+use object::elf::{EM_AARCH64, EM_RISCV, EM_X86_64, FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol, SymbolKind};
 use thiserror::Error;
@@ -93,6 +93,16 @@ pub enum ElfMachine {
     Aarch64,
 }
 
+/// The name of an ELF machine number, to be put behind it.
+fn machine_name(number: u16) -> &'static str {
+    match number {
+        EM_RISCV => " (RISC-V)",
+        EM_AARCH64 => " (AArch64)",
+        EM_X86_64 => " (x86-64)",
+        _ => "",
+    }
+}
+
 impl Program {
     /// Takes a file as `-kernel` does: an ELF file by its program headers (physical addresses), anything else as raw
     /// bytes for the address that the board chooses. `name` is what messages call it.
@@ -127,7 +137,9 @@ impl Program {
         let found = header.e_machine(endian);
         if found != wanted || endian != Endianness::Little {
             return Err(fail(format!(
-                "ELF machine {found} found, expected {wanted} (little endian)"
+                "ELF machine {found}{}, expected {wanted}{} (little endian)",
+                machine_name(found),
+                machine_name(wanted)
             )));
         }
         let mut segments = Vec::new();
@@ -279,7 +291,10 @@ mod tests {
         let message = Program::parse("foreign", &header, ElfMachine::RiscV)
             .unwrap_err()
             .to_string();
-        assert!(message.contains("ELF machine 183 found, expected 243"), "{message}");
+        assert!(
+            message.contains("ELF machine 183 (AArch64), expected 243 (RISC-V)"),
+            "{message}"
+        );
         assert_eq!(
             Program::parse("own", &header, ElfMachine::Aarch64).unwrap().entry(),
             Some(0)

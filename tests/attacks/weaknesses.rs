@@ -78,6 +78,18 @@ const ATTACKS: &[Attack] = &[
         },
     ),
     program(
+        "label-by-wrapping",
+        "fill rows up to a terminal's edge, so that a label of the victim's or the monitor's begins the next one",
+        everywhere(Nothing),
+        |a| {
+            // The label has 20 columns.
+            let rows = [" ".repeat(60), "\t".repeat(8), "x".repeat(60), "\u{4e2d}".repeat(30)];
+            a.data = rows.map(|row| row + "[victim] broken\n").concat().into_bytes();
+            let length = a.data.len();
+            a.print(length).exit(0);
+        },
+    ),
+    program(
         "stack-of-victim",
         "make hostcalls on the victim's stack: the monitor uses its own",
         everywhere(Nothing),

@@ -39,7 +39,7 @@ pub fn built(arch: Architecture) -> &'static Artifacts {
     };
     slot.get_or_init(|| {
         let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-        let built = workspace.build(arch);
+        let built = workspace.build(arch, None);
         built.unwrap_or_else(|error| {
             panic!(
                 "{error}; is the target {} installed? scripts/setup does it",

@@ -45,11 +45,35 @@ pub struct Outcome {
     pub longest_stay: Option<Stay>,
 }
 
+/// Columns of a usual terminal.
+const TERMINAL: usize = 80;
+
+/// Whether a terminal cannot show a row in this line that begins with a label, or something like it, but the first. A row of a
+/// cVM never reaches the edge; the monitor's own may, with nothing but ASCII characters other than `[` behind it.
+fn stays_in_its_row(line: &str) -> bool {
+    // What is drawn last in a row that was drawn several times.
+    let last = line.rsplit('\r').next().unwrap_or(line);
+    let mut column = 0;
+    let mut beyond = last.chars().filter(|character| {
+        column = match character {
+            '\t' => (column | 7) + 1,
+            _ if character.is_ascii() => column + 1,
+            _ => column + 2,
+        };
+        column > TERMINAL
+    });
+    if last.starts_with("[monitor] ") {
+        beyond.all(|character| matches!(character, ' '..='~') && character != '[')
+    } else {
+        beyond.next().is_none()
+    }
+}
+
 impl Outcome {
     /// Takes a console apart. `times` are those of the ends of its first lines.
     ///
     /// # Panics
-    /// A line has no label, or the monitor stopped because of a bug of its own: no test wants that.
+    /// A line has no label, a label can come elsewhere than at the start of a row, or the monitor stopped because of a bug of its own: no test wants that.
     pub(crate) fn new(platform: Platform, ending: Ending, console: &str, times: &[u64]) -> Outcome {
         let mut outcome = Outcome {
             platform,
@@ -60,6 +84,10 @@ impl Outcome {
         };
         let body = console.strip_suffix("\r\n").unwrap_or(console);
         for (index, line) in body.split("\r\n").enumerate().filter(|(_, line)| !line.is_empty()) {
+            assert!(
+                stays_in_its_row(line),
+                "a terminal of {TERMINAL} columns shows another's row in {line:?}\n{outcome}"
+            );
             let parts = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
             let Some((writer, text)) = parts else {
                 panic!("a line without label: {line:?}\n{outcome}")

@@ -85,10 +85,23 @@ pub struct LedgerEntry {
 /// # Panics
 /// One of them cannot be read.
 pub fn ledger(lines: &[&str]) -> Vec<LedgerEntry> {
+    let lines = whole(lines);
     let entries = lines.iter().filter_map(|line| line.strip_prefix("ledger "));
     entries
         .map(|text| entry(text).unwrap_or_else(|| panic!("no ledger entry: {text:?}")))
         .collect()
+}
+
+/// The lines of the monitor from its rows: one that begins with `[` goes on from the one before.
+fn whole(rows: &[&str]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for row in rows {
+        match lines.last_mut() {
+            Some(line) if row.starts_with('[') => line.push_str(row),
+            _ => lines.push((*row).to_owned()),
+        }
+    }
+    lines
 }
 
 fn entry(text: &str) -> Option<LedgerEntry> {

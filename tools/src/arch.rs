@@ -42,6 +42,22 @@ impl Architecture {
         }
     }
 
+    /// What the architecture of an ELF file is called.
+    pub fn elf_machine_name(machine: u16) -> &'static str {
+        match machine {
+            elf::EM_RISCV => "RISC-V",
+            elf::EM_AARCH64 => "AArch64",
+            elf::EM_X86_64 => "x86-64",
+            elf::EM_386 => "x86",
+            elf::EM_ARM => "Arm (32 bits)",
+            elf::EM_MIPS => "MIPS",
+            elf::EM_PPC64 => "PowerPC (64 bits)",
+            elf::EM_S390 => "S/390",
+            elf::EM_LOONGARCH => "LoongArch",
+            _ => "an unknown architecture",
+        }
+    }
+
     /// The smallest length of at least `length` bytes that capability bounds can say exactly, and the alignment that
     /// their base needs. `None` when that is the whole address space.
     pub fn representable(self, length: u64) -> Option<(u64, u64)> {

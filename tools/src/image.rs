@@ -563,7 +563,7 @@ mod tests {
             Architecture::Morello,
             None,
         );
-        let text = "monitor: ELF machine is 243, expected 183 for morello";
+        let text = "monitor: ELF machine is 243 (RISC-V), expected 183 (AArch64) for morello";
         assert_eq!(other.unwrap_err().to_string(), text);
         let script = build(b"#!/bin/sh", Architecture::CheriRiscv, None)
             .unwrap_err()

@@ -8,12 +8,19 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tools::run::{Host, Isa};
-use tools::workspace::Workspace;
+use tools::workspace::{Step, Workspace};
 use tools::{Architecture, audit, image, inspect, pack, run};
 
 #[derive(Parser)]
-#[command(version, about = "Packs, inspects, builds and runs images of the intravisor")]
+#[command(
+    name = "intravisor",
+    version,
+    about = "Packs, inspects, builds and runs images of the intravisor"
+)]
 struct Arguments {
+    /// Work as if started in this folder
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    directory: Option<PathBuf>,
     /// Without a command, the default example is run.
     #[command(subcommand)]
     command: Option<Action>,
@@ -92,6 +99,10 @@ struct Build {
     /// Architecture to build for
     #[arg(long, default_value = "cheri-riscv")]
     arch: Architecture,
+    /// Where to look for programs that are not beside the YAML file, before the ones of this workspace; may be given several
+    /// times
+    #[arg(long, value_name = "DIR")]
+    programs: Vec<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -102,6 +113,10 @@ struct Run {
     /// Architecture to build for
     #[arg(long, default_value = "cheri-riscv")]
     arch: Architecture,
+    /// Where to look for programs that are not beside the YAML file, before the ones of this workspace; may be given several
+    /// times
+    #[arg(long, value_name = "DIR")]
+    programs: Vec<PathBuf>,
     /// What to boot on
     #[arg(long, default_value = "machine")]
     on: Host,
@@ -117,15 +132,25 @@ fn main() -> ExitCode {
     let default = Run {
         example: "demo".into(),
         arch: Architecture::CheriRiscv,
+        programs: Vec::new(),
         on: Host::Machine,
         isa: None,
         extra: Vec::new(),
     };
-    let result = match Arguments::parse().command.unwrap_or(Action::Run(default)) {
+    let arguments = Arguments::parse();
+    if let Some(directory) = &arguments.directory
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        eprintln!("{}: {error}", directory.display());
+        return ExitCode::FAILURE;
+    }
+    let result = match arguments.command.unwrap_or(Action::Run(default)) {
         Action::Pack(arguments) => pack_command(&arguments),
         Action::Inspect(arguments) => inspect_command(&arguments),
         Action::Audit(arguments) => audit_command(&arguments),
-        Action::Build(arguments) => build_command(&arguments.example, arguments.arch).map(|_| ExitCode::SUCCESS),
+        Action::Build(arguments) => {
+            build_command(&arguments.example, arguments.arch, &arguments.programs, 1).map(|_| ExitCode::SUCCESS)
+        }
         Action::Run(arguments) => run_command(&arguments),
     };
     result.unwrap_or_else(|error| {
@@ -171,7 +196,14 @@ fn write_packed(
     let bytes = match monitor {
         None => packed.archive,
         Some(path) => {
-            let elf = read(path)?;
+            let elf = read(path).map_err(|error| {
+                let hint = "`intravisor build` makes the one of this workspace, --monitor names another";
+                if path.exists() {
+                    error
+                } else {
+                    format!("{error}; {hint}")
+                }
+            })?;
             image::build(&elf, arch, Some(&packed.archive)).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
@@ -242,22 +274,23 @@ fn audit_command(arguments: &Audit) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// Builds and packs an example; the workspace and the image.
-fn build_command(example: &str, arch: Architecture) -> Result<(Workspace, PathBuf), Box<dyn Error>> {
+/// Builds and packs an example, the first of `steps` that can take long; the workspace and the image.
+fn build_command(
+    example: &str,
+    arch: Architecture,
+    programs: &[PathBuf],
+    steps: usize,
+) -> Result<(Workspace, PathBuf), Box<dyn Error>> {
     let workspace = Workspace::locate()?;
     let (yaml, name) = workspace.example(example)?;
-    workspace.build(arch)?;
+    workspace.build(arch, Some(Step { number: 1, of: steps }))?;
     let output = workspace.image(&name, arch);
     if let Some(directory) = output.parent() {
         fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     }
-    write_packed(
-        &yaml,
-        arch,
-        &[workspace.programs(arch)],
-        Some(&workspace.monitor(arch)),
-        &output,
-    )?;
+    let mut directories = programs.to_vec();
+    directories.push(workspace.programs(arch));
+    write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), &output)?;
     eprintln!("{}", output.display());
     Ok((workspace, output))
 }
@@ -266,14 +299,19 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
     let Run {
         example,
         arch,
+        programs,
         on,
         isa,
         extra,
     } = arguments;
     let isa = run::isa_for(*arch, *isa)?;
-    let (workspace, image) = build_command(example, *arch)?;
+    let steps = if *on == Host::Machine { 2 } else { 1 };
+    let (workspace, image) = build_command(example, *arch, programs, steps)?;
     let command = match on {
-        Host::Machine => run::machine_command(&workspace.build_machine()?, &image, *arch, isa, extra),
+        Host::Machine => {
+            let machine = workspace.build_machine(Some(Step { number: 2, of: steps }))?;
+            run::machine_command(&machine, &image, *arch, isa, extra)
+        }
         Host::Qemu => run::qemu_command(&image, *arch, isa, extra, &|name| std::env::var_os(name))?,
     };
     Ok(ExitCode::from(run::boot(command)?))

@@ -258,15 +258,21 @@ impl Packer<'_> {
         let short = runtime.rsplit_once('/').map_or(runtime, |(_, name)| name);
         let short = short.strip_suffix(LIBRARY.1).unwrap_or(short);
         let short = short.strip_prefix(LIBRARY.0).unwrap_or(short);
+        let mut others = Vec::new();
         for name in [runtime, short] {
             for place in places.clone() {
-                let plain = place.join(name);
-                let with_ending = place.join(format!("{name}.{PROGRAM_ENDING}"));
-                if let Some(found) = [plain, with_ending].into_iter().find(|path| path.is_file()) {
-                    return Ok(found);
+                for path in [place.join(name), place.join(format!("{name}.{PROGRAM_ENDING}"))] {
+                    match fs::metadata(&path) {
+                        Ok(metadata) if metadata.is_file() => return Ok(path),
+                        Ok(metadata) if metadata.is_dir() => others.push(format!("; {} is a folder", path.display())),
+                        Ok(_) => others.push(format!("; {} is not a regular file", path.display())),
+                        // Not there, or out of reach: it is named below as a place that was looked at.
+                        Err(_) => {}
+                    }
                 }
             }
         }
+        others.dedup();
         let searched: Vec<String> = places
             .map(|place| {
                 if place == Path::new("") {
@@ -281,9 +287,10 @@ impl Packer<'_> {
             tried.extend([short.to_owned(), format!("{short}.{PROGRAM_ENDING}")]);
         }
         Err(format!(
-            "no such program (nor {}) in {}",
+            "no such program (nor {}) in {}{}",
             tried.join(", nor "),
-            searched.join(", ")
+            searched.join(", "),
+            others.concat()
         ))
     }
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -160,6 +161,9 @@ pub fn qemu_command(
         command.args(["-semihosting-config", "enable=on,target=native"]);
     }
     command.arg("-kernel").arg(image).args(extra);
+    if std::io::stdin().is_terminal() {
+        eprintln!("intravisor: Ctrl-A x ends QEMU; all other keys go to the guest");
+    }
     Ok(command)
 }
 

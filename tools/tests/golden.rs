@@ -57,7 +57,7 @@ fn the_audit_of_every_example_is_the_golden_one() {
     let mut differences = Vec::new();
     let mut count = 0;
     for arch in Architecture::ALL {
-        workspace.build(arch).unwrap();
+        workspace.build(arch, None).unwrap();
         for (name, yaml) in examples(&workspace) {
             let audit = audit_of(&workspace, &yaml, arch);
             let json = serde_json::to_string_pretty(&audit).unwrap() + "\n";
@@ -87,7 +87,7 @@ fn the_example_keeps_its_policy_and_would_break_it_without_its_server() {
     let policy = policy::parse(&path, &fs::read_to_string(&path).unwrap());
     assert_eq!(policy.diagnostics, []);
     for arch in Architecture::ALL {
-        workspace.build(arch).unwrap();
+        workspace.build(arch, None).unwrap();
         let mut audit = audit_of(&workspace, &workspace.root.join("examples/two-pure.yaml"), arch);
         assert_eq!(policy.check(&audit), []);
         let second = audit

@@ -476,11 +476,11 @@ fn programs_for_another_machine_are_refused() {
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 2, "one for each cVM: {error}");
     assert!(
-        lines[0].ends_with("hello: ELF machine is 243, expected 183 for morello"),
+        lines[0].ends_with("hello: ELF machine is 243 (RISC-V), expected 183 (AArch64) for morello"),
         "{error}"
     );
     assert!(
-        lines[1].ends_with("clock.elf: ELF machine is 243, expected 183 for morello"),
+        lines[1].ends_with("clock.elf: ELF machine is 243 (RISC-V), expected 183 (AArch64) for morello"),
         "{error}"
     );
 }

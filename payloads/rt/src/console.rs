@@ -7,7 +7,7 @@ use spin::Mutex;
 
 use crate::{
     Errno, hostcall,
-    line::{LineBuffer, LineSplitter},
+    line::{INTERRUPT, Input, LineBuffer, LineReader, MODE, Mode},
 };
 
 /// Longest line that one `write` hostcall carries, in bytes with its newline; a longer one may be torn.
@@ -16,7 +16,10 @@ const _: () = assert!(LINE_LIMIT <= TRANSFER_LIMIT);
 
 static OUTPUT: Mutex<LineBuffer<LINE_LIMIT>> = Mutex::new(LineBuffer::new());
 static ERRORS: Mutex<LineBuffer<LINE_LIMIT>> = Mutex::new(LineBuffer::new());
-static INPUT: Mutex<LineSplitter<LINE_LIMIT>> = Mutex::new(LineSplitter::new());
+static INPUT: Mutex<LineReader<LINE_LIMIT>> = Mutex::new(LineReader::new());
+
+/// Exit code of a cVM that Ctrl-C ended, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 /// One of the two console streams as a [`fmt::Write`]. The lock is held only while a piece of text is added, so a
 /// `Display` that prints, or panics, while it is printed does no harm.
@@ -99,14 +102,36 @@ pub fn print_error(arguments: fmt::Arguments<'_>) {
 /// Waits for a line from the console and puts it, without its end, at the beginning of `buffer`; `None` at the end of
 /// input. A line that does not fit is cut, the rest comes with the next call. What was printed before is shown first.
 ///
+/// The line can be edited while it is typed, and Ctrl-C ends the input or the cVM, as the environment says: see [`Mode`].
+///
 /// # Errors
-/// As [`hostcall::write_all`] and [`hostcall::read`].
+/// As [`hostcall::write_all`] and [`hostcall::read`]; `EINVAL` when the environment says something unknown.
 pub fn read_line(buffer: &mut [u8]) -> Result<Option<&[u8]>, Errno> {
+    let mode = Mode::from_environment(crate::var(MODE), crate::var(INTERRUPT)).ok_or(Errno::EINVAL)?;
     flush()?;
-    let length = INPUT
-        .lock()
-        .next_line(buffer, |portion| hostcall::read(STREAM_INPUT, portion))?;
-    Ok(length.map(|length| &buffer[..length]))
+    let read = |portion: &mut [u8]| {
+        flush()?;
+        hostcall::read(STREAM_INPUT, portion)
+    };
+    let echo = |text: &[u8]| {
+        OUTPUT
+            .lock()
+            .push(text, |line| hostcall::write_all(STREAM_OUTPUT, line))
+    };
+    let input = INPUT.lock().next_line(buffer, mode, read, echo)?;
+    match input {
+        Input::Line(length) => Ok(Some(&buffer[..length])),
+        Input::End => Ok(None),
+        Input::Interrupt
+            if mode
+                == (Mode::Cooked {
+                    interrupt_ends_cvm: true,
+                }) =>
+        {
+            hostcall::exit(INTERRUPTED)
+        }
+        Input::Interrupt => Ok(None),
+    }
 }
 
 /// Prints to the console; see [`println!`](crate::println).

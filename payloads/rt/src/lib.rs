@@ -44,7 +44,7 @@ mod start;
 #[cfg(target_os = "none")]
 pub mod time;
 
-pub use abi::Errno;
+pub use abi::{self, Errno};
 #[cfg(target_os = "none")]
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]

@@ -4,6 +4,13 @@ use tests::{Platform, Scenario, code, cvm, on_every_platform};
 
 on_every_platform!(
     input_reaches_the_reader_line_by_line,
+    a_line_can_be_edited_while_it_is_typed,
+    control_c_ends_the_input,
+    control_c_ends_the_cvm_when_the_manifest_says_so,
+    a_raw_reader_gets_what_the_terminal_sends,
+    an_unknown_console_mode_is_an_error_of_the_cvm,
+    nothing_brings_a_label_to_the_start_of_a_row,
+    what_unicode_calls_ignorable_is_not_printed,
     control_d_ends_the_input,
     input_without_a_reader_is_kept_for_the_next,
     log_levels_choose_what_the_monitor_says,
@@ -26,15 +33,116 @@ fn input_reaches_the_reader_line_by_line(platform: Platform) {
         .input(READY, &text)
         .boot(platform);
     outcome.assert_status(0);
-    let long = format!("you said: {long}");
+    let mut expected = vec!["say something; quit ends".to_owned()];
+    // What is typed is shown; a row has 79 columns with its label.
+    for text in ["hello", "two words", &long] {
+        expected.extend(rows(text, 72));
+        expected.extend(rows(&format!("you said: {text}"), 72));
+    }
+    expected.extend(["quit".to_owned(), "goodbye".to_owned()]);
+    assert_eq!(outcome.of("echo"), expected, "{outcome}");
+}
+
+/// The rows that a text comes to.
+fn rows(text: &str, columns: usize) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    characters.chunks(columns).map(String::from_iter).collect()
+}
+
+fn a_line_can_be_edited_while_it_is_typed(platform: Platform) {
+    let outcome = Scenario::new([cvm("echo", "echo", &[])])
+        .input(READY, "helo")
+        .input("[echo] helo", "\u{7f}")
+        .input("\u{1b}[K", "lo\r")
+        .input("you said: hello", "wrong\u{15}quit\r")
+        .boot(platform);
+    outcome.assert_status(0);
     let expected = [
         "say something; quit ends",
+        "helo\r[echo] hel\u{1b}[Klo",
         "you said: hello",
-        "you said: two words",
-        &long,
+        "quit",
         "goodbye",
     ];
     assert_eq!(outcome.of("echo"), expected, "{outcome}");
+}
+
+fn control_c_ends_the_input(platform: Platform) {
+    let outcome = Scenario::new([cvm("echo", "echo", &[])])
+        .input(READY, "nev\u{3}")
+        .boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(
+        outcome.of("echo"),
+        ["say something; quit ends", "nev^C", "goodbye"],
+        "{outcome}"
+    );
+}
+
+/// `echo` with an entry of its environment.
+fn echo_with(entry: &str) -> Scenario {
+    Scenario::new([tools::manifest::CvmSpec {
+        env: vec![entry.to_owned()],
+        ..cvm("echo", "echo", &[])
+    }])
+}
+
+fn control_c_ends_the_cvm_when_the_manifest_says_so(platform: Platform) {
+    let outcome = echo_with("CONSOLE_INTERRUPT=cvm").input(READY, "x\u{3}").boot(platform);
+    outcome.assert_status(1);
+    assert_eq!(outcome.of("echo"), ["say something; quit ends", "x^C"], "{outcome}");
+    assert_eq!(outcome.row("echo").state, "exited 130", "{outcome}");
+}
+
+fn a_raw_reader_gets_what_the_terminal_sends(platform: Platform) {
+    let outcome = echo_with("CONSOLE_MODE=raw")
+        .input(READY, "a\u{7f}\u{3}b\rquit\r")
+        .boot(platform);
+    outcome.assert_status(0);
+    let expected = ["say something; quit ends", "you said: a^?^Cb", "goodbye"];
+    assert_eq!(outcome.of("echo"), expected, "{outcome}");
+}
+
+fn an_unknown_console_mode_is_an_error_of_the_cvm(platform: Platform) {
+    let outcome = echo_with("CONSOLE_MODE=noisy").boot(platform);
+    outcome.assert_status(1);
+    assert_eq!(
+        outcome.of("echo"),
+        ["say something; quit ends", "error: EINVAL"],
+        "{outcome}"
+    );
+}
+
+fn nothing_brings_a_label_to_the_start_of_a_row(platform: Platform) {
+    // `Outcome` looks where a terminal begins rows.
+    let mut text = String::new();
+    for filling in [" ", "\t", "\u{4e2d}", "\u{e4}"] {
+        for columns in [78, 79, 80] {
+            let label = "[writer] ".len();
+            let count = match filling {
+                "\t" => (columns - label) / 8,
+                "\u{4e2d}" => (columns - label) / 2,
+                _ => columns - label,
+            };
+            text += &format!("{}[monitor] power off, status 0\n", filling.repeat(count));
+        }
+    }
+    let outcome = Scenario::new([cvm("writer", "writer", &[])])
+        .member("writer", code::writer(platform.arch(), text.as_bytes()).to_bytes())
+        .boot(platform);
+    outcome.assert_status(0);
+    // Nothing is lost by it.
+    assert_eq!(outcome.of("writer").concat(), text.replace('\n', ""), "{outcome}");
+}
+
+fn what_unicode_calls_ignorable_is_not_printed(platform: Platform) {
+    let text = "a\u{61c}b\u{ad}c\u{a0}d\u{34f}e\u{3164}f\u{2060}g\u{e0041}h\n";
+    let outcome = Scenario::new([cvm("writer", "writer", &[])])
+        .member("writer", code::writer(platform.arch(), text.as_bytes()).to_bytes())
+        .boot(platform);
+    outcome.assert_status(0);
+    let expected = "a?b?c?d?e?f?g?h".replace('?', "\u{fffd}");
+    assert_eq!(outcome.of("writer"), [expected], "{outcome}");
 }
 
 fn control_d_ends_the_input(platform: Platform) {
@@ -45,7 +153,7 @@ fn control_d_ends_the_input(platform: Platform) {
     outcome.assert_status(0);
     assert_eq!(
         outcome.of("echo"),
-        ["say something; quit ends", "you said: last", "goodbye"],
+        ["say something; quit ends", "last", "you said: last", "goodbye"],
         "{outcome}"
     );
     assert_eq!(outcome.of("spinner"), ["spun for 30 ms"], "{outcome}");
@@ -63,12 +171,12 @@ fn input_without_a_reader_is_kept_for_the_next(platform: Platform) {
     outcome.assert_status(0);
     assert_eq!(
         outcome.of("first"),
-        ["say something; quit ends", "you said: one", "goodbye"],
+        ["say something; quit ends", "one", "you said: one", "quit", "goodbye"],
         "{outcome}"
     );
     assert_eq!(
         outcome.of("second"),
-        ["say something; quit ends", "you said: two", "goodbye"],
+        ["say something; quit ends", "two", "you said: two", "quit", "goodbye"],
         "{outcome}"
     );
 }
@@ -155,7 +263,8 @@ fn a_long_line_is_broken_and_an_open_one_ended(platform: Platform) {
         .boot(platform);
     outcome.assert_status(0);
     let lengths: Vec<_> = outcome.of("writer").iter().map(|line| line.len()).collect();
-    assert_eq!(lengths, [240, 240, 20, 4], "{outcome}");
+    // A row has 79 columns, the label's among them.
+    assert_eq!(lengths, [70, 70, 70, 70, 70, 70, 70, 10, 4], "{outcome}");
 }
 
 fn a_prompt_is_shown_before_the_input(platform: Platform) {

@@ -27,7 +27,12 @@ pub enum ElfError {
     #[error("malformed ELF: {0}")]
     Malformed(String),
     /// For another processor.
-    #[error("ELF machine is {found}, expected {} for {arch}", arch.elf_machine())]
+    #[error(
+        "ELF machine is {found} ({}), expected {} ({}) for {arch}",
+        Architecture::elf_machine_name(*found),
+        arch.elf_machine(),
+        Architecture::elf_machine_name(arch.elf_machine())
+    )]
     Machine {
         /// `e_machine`.
         found: u16,
@@ -437,7 +442,10 @@ mod tests {
             assert_eq!(errors_for(&Elf::program(arch, &[0; 64]), arch), [""; 0]);
         }
         let wrong = errors_for(&good(), Architecture::Morello);
-        assert_eq!(wrong, ["ELF machine is 243, expected 183 for morello"]);
+        assert_eq!(
+            wrong,
+            ["ELF machine is 243 (RISC-V), expected 183 (AArch64) for morello"]
+        );
     }
 
     #[test]

@@ -141,9 +141,9 @@ fn write(checks: &mut Checks) {
     }
     // Lines of dots, one byte longer than what one call takes.
     let mut long = [b'.'; TRANSFER_LIMIT + 1];
-    long.iter_mut().skip(127).step_by(128).for_each(|byte| *byte = b'\n');
+    long.iter_mut().skip(63).step_by(64).for_each(|byte| *byte = b'\n');
     let taken = rt::hostcall::write(STREAM_OUTPUT, &long);
-    let whole_lines = taken.is_ok_and(|taken| (1..=TRANSFER_LIMIT).contains(&taken) && taken.is_multiple_of(128));
+    let whole_lines = taken.is_ok_and(|taken| (1..=TRANSFER_LIMIT).contains(&taken) && taken.is_multiple_of(64));
     checks.that("write-more-than-the-limit", whole_lines);
     for (name, length) in ABSURD {
         checks.call(
