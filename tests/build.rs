@@ -19,7 +19,27 @@ const EMULATORS: [(&str, &str, &str); 3] = [
     ("qemu_morello", "qemu-system-morello", "INTRAVISOR_QEMU_MORELLO"),
 ];
 
+/// EFI firmware for the virt board of `qemu-system-morello`: a condition, the variable that may name it, and where the
+/// distributions' packages have it.
+const FIRMWARE: (&str, &str, [&str; 2]) = (
+    "efi_aarch64",
+    "INTRAVISOR_EFI_AARCH64",
+    [
+        "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+        "/usr/share/edk2/aarch64/QEMU_EFI.fd",
+    ],
+);
+
 fn main() {
+    let (condition, variable, usual) = FIRMWARE;
+    println!("cargo::rustc-check-cfg=cfg({condition})");
+    println!("cargo::rerun-if-env-changed={variable}");
+    let named = env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from);
+    let usual = || usual.map(PathBuf::from).into_iter().find(|path| path.is_file());
+    if let Some(path) = named.or_else(usual) {
+        println!("cargo::rustc-cfg={condition}");
+        println!("cargo::rustc-env={variable}={}", path.display());
+    }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=PATH");
     let search_path = env::var_os("PATH").unwrap_or_default();

@@ -162,8 +162,12 @@ pub(crate) static HANDOVER: Handover = Handover {
     argument_bytes: 0,
 };
 
-unsafe extern "C" {
-    static intravisor_image_start: u8;
+/// Where the firmware has loaded the image. The address of a symbol would be read from a table that is not relocated.
+fn image_start() -> u64 {
+    let start: u64;
+    // SAFETY: computes an address; the image starts at a multiple of 4096.
+    unsafe { asm!("adrp {start}, intravisor_image_start", start = out(reg) start, options(nomem, nostack)) };
+    start
 }
 
 /// FROM the firmware, which passes the handle of this image.
@@ -207,7 +211,7 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     print(system, b"i");
 
     let buffer = allocate(boot, MAP_SIZE)?;
-    let source = &raw const intravisor_image_start as u64;
+    let source = image_start();
     // SAFETY: the size in the image's own header, which is all of the file.
     let size = unsafe { ((source + 16) as *const u64).read() };
     let wanted = size + HEAP + initrd.1 - initrd.0;
@@ -223,7 +227,8 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     let handover = unsafe { &mut *((&raw const HANDOVER as u64 - source + target) as *mut Handover) };
     handover.initrd = initrd;
     let early_console = read_options(protocol(boot, image, &LOADED_IMAGE)?, handover)?;
-    print(system, b"p\r\n");
+    // On a console of their own, the reset code's letters follow on the same line.
+    print(system, if early_console == 0 { b"p\r\n" } else { b"p" });
 
     let mut map = memory_map(boot, buffer)?;
     if (boot.exit)(image, map.key) != 0 {

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +53,42 @@ pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(Strin
         .spawn();
     let name = command.get_program().display().to_string();
     watch(child.unwrap_or_else(|error| panic!("{name}: {error}")), input)
+}
+
+/// Starts EFI firmware on the virt board of `qemu-system-morello`, with a device tree and these arguments besides; returns
+/// how the run ended and what was on the console since the image has printed its name. `input` is as for [`run`].
+///
+/// # Panics
+/// QEMU or the firmware is not there, or has not started the image.
+pub fn run_firmware(machine: &str, extra: &[OsString], input: &[(String, Vec<u8>)]) -> (Ending, String) {
+    let (_, program) = emulator(Platform::QemuMorello);
+    let firmware = option_env!("INTRAVISOR_EFI_AARCH64").unwrap_or_else(|| panic!("there is no EFI firmware"));
+    let mut command = Command::new(program.unwrap_or_else(|| panic!("there is no qemu-system-morello")));
+    command
+        .args([
+            "-M",
+            machine,
+            "-cpu",
+            "morello",
+            "-m",
+            "512",
+            "-nographic",
+            "-no-reboot",
+        ])
+        .args(["-semihosting-config", "enable=on,target=native", "-net", "none"])
+        .args(["-bios", firmware])
+        .args(extra)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("qemu-system-morello: {error}"));
+    let (ending, console) = watch(child, input);
+    let at = console
+        .find("intravisor: ")
+        .unwrap_or_else(|| panic!("no image has started: {ending:?}\n{console}"));
+    (ending, console[at..].to_owned())
 }
 
 fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {

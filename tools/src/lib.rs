@@ -10,6 +10,7 @@ pub mod audit;
 pub mod config;
 pub mod diagnostic;
 pub mod elf;
+pub mod esp;
 pub mod image;
 pub mod inspect;
 pub mod manifest;

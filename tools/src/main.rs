@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tools::run::{Host, Isa};
 use tools::workspace::{Step, Workspace};
-use tools::{Architecture, audit, image, inspect, pack, run};
+use tools::{Architecture, audit, esp, image, inspect, pack, run};
 
 #[derive(Parser)]
 #[command(
@@ -36,6 +36,8 @@ enum Action {
     Audit(Audit),
     /// Builds monitor and programs and packs an example
     Build(Build),
+    /// Builds an example for Morello and writes a disk from which EFI firmware starts it
+    Esp(Esp),
     /// Builds an example and boots it
     Run(Run),
 }
@@ -106,6 +108,16 @@ struct Build {
 }
 
 #[derive(clap::Args)]
+struct Esp {
+    /// Name of an example, or a YAML file
+    #[arg(default_value = "demo")]
+    example: String,
+    /// The file to write [default: beside the image]
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
 struct Run {
     /// Name of an example, or a YAML file
     #[arg(default_value = "demo")]
@@ -151,6 +163,7 @@ fn main() -> ExitCode {
         Action::Build(arguments) => {
             build_command(&arguments.example, arguments.arch, &arguments.programs, 1).map(|_| ExitCode::SUCCESS)
         }
+        Action::Esp(arguments) => esp_command(&arguments),
         Action::Run(arguments) => run_command(&arguments),
     };
     result.unwrap_or_else(|error| {
@@ -293,6 +306,15 @@ fn build_command(
     write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), &output)?;
     eprintln!("{}", output.display());
     Ok((workspace, output))
+}
+
+fn esp_command(arguments: &Esp) -> Result<ExitCode, Box<dyn Error>> {
+    let (_, image) = build_command(&arguments.example, Architecture::Morello, &[], 1)?;
+    let disk = esp::build(&read(&image)?).map_err(|error| format!("{}: {error}", image.display()))?;
+    let output = arguments.output.clone().unwrap_or_else(|| image.with_extension("esp"));
+    fs::write(&output, &disk).map_err(|error| format!("{}: {error}", output.display()))?;
+    eprintln!("{}", output.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
