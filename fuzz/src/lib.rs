@@ -6,9 +6,11 @@ mod capability;
 mod elf;
 mod hostcalls;
 mod manifest;
+mod virtio;
 
 pub use crate::archive::{archive, tree};
 pub use crate::capability::capability;
 pub use crate::elf::{elf, loader, program};
 pub use crate::hostcalls::hostcalls;
 pub use crate::manifest::{manifest, yaml};
+pub use crate::virtio::virtio;

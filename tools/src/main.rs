@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::run::{Host, Isa};
+use tools::run::{DeviceArguments, Host, Isa};
 use tools::workspace::Workspace;
 use tools::{Architecture, audit, image, inspect, pack, run};
 
@@ -108,6 +108,8 @@ struct Run {
     /// Version of the CHERI-RISC-V architecture [default: v9]
     #[arg(long)]
     isa: Option<Isa>,
+    #[command(flatten)]
+    devices: DeviceArguments,
     /// Further arguments for the emulator
     #[arg(last = true)]
     extra: Vec<OsString>,
@@ -119,6 +121,7 @@ fn main() -> ExitCode {
         arch: Architecture::CheriRiscv,
         on: Host::Machine,
         isa: None,
+        devices: DeviceArguments::default(),
         extra: Vec::new(),
     };
     let result = match Arguments::parse().command.unwrap_or(Action::Run(default)) {
@@ -268,13 +271,19 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
         arch,
         on,
         isa,
+        devices,
         extra,
     } = arguments;
     let isa = run::isa_for(*arch, *isa)?;
+    let mut arguments = match on {
+        Host::Machine => devices.for_machine(),
+        Host::Qemu => devices.for_qemu()?,
+    };
+    arguments.extend_from_slice(extra);
     let (workspace, image) = build_command(example, *arch)?;
     let command = match on {
-        Host::Machine => run::machine_command(&workspace.build_machine()?, &image, *arch, isa, extra),
-        Host::Qemu => run::qemu_command(&image, *arch, isa, extra, &|name| std::env::var_os(name))?,
+        Host::Machine => run::machine_command(&workspace.build_machine()?, &image, *arch, isa, &arguments),
+        Host::Qemu => run::qemu_command(&image, *arch, isa, &arguments, &|name| std::env::var_os(name))?,
     };
     Ok(ExitCode::from(run::boot(command)?))
 }
