@@ -208,7 +208,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .flat_map(|number| [*number, 1, 128, 0, 64, 16, 0, 0, 0])
             .collect()
     };
-    let targets: [(&str, Vec<Vec<u8>>); 10] = [
+    let targets: [(&str, Vec<Vec<u8>>); 11] = [
         ("elf", programs()),
         ("loader", programs()),
         ("program", programs()),
