@@ -246,7 +246,9 @@ fn hostcall(monitor: &mut Monitor, number: u64, arguments: [Argument; 6]) -> boo
     let cvm = monitor.scheduler[thread].cvm.index();
     let short = monitor.cvms[cvm].short;
     short.count();
-    if usual(monitor, thread, frame, short).is_none() && dispatch(monitor, thread, frame) == Next::Return {
+    if usual(monitor, frame, short).is_some() {
+        monitor.write_down();
+    } else if dispatch(monitor, thread, frame) == Next::Return {
         let result = frame.argument(0);
         let negative = result as i64;
         assert!(

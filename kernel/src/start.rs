@@ -133,6 +133,7 @@ pub(crate) fn load(
         input: heapless::Deque::new(),
         next_start: 0,
         left: 0,
+        usual: None,
         programmed: 0,
     });
     let mut free = Pool::new(pool);

@@ -22,7 +22,7 @@ use core::ops::Range;
 use id::{CvmId, ThreadId};
 use loader::{Home, Load, LoadError, Place, Source};
 use service::Service;
-use short::{NOBODY, Short};
+use short::{Line, NOBODY, Short};
 
 /// Bytes at the top of the stack of a hybrid handler that take local capabilities.
 const LOCAL_AREA: u64 = 1024;
@@ -134,8 +134,9 @@ pub(crate) struct Cvm {
     /// Its threads follow each other: the main thread, workers, handlers.
     pub(crate) first_thread: ThreadId,
     pub(crate) threads: u16,
-    /// What it does for others.
+    /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
+    pub(crate) line: Option<&'static Line>,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -168,6 +169,7 @@ impl Cvm {
             first_thread: ThreadId::NONE,
             threads: 0,
             service: None,
+            line: None,
             block: loader::start_block(id, &spec, &layout, place),
             spec,
             elf,

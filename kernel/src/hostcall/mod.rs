@@ -27,21 +27,38 @@ pub(crate) enum Next {
 
 /// The usual served call, there and back, on its short way; who runs afterwards.
 #[inline]
-pub(crate) fn usual(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, short: &Short) -> Option<&'static Frame> {
+pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
     let number = frame.number();
     if short.is_served(number) {
-        return monitor.usual_call(thread, frame, short);
+        return monitor.usual_call(frame, short);
     }
     if number == Hostcall::Reply as u64 {
-        let caller = monitor.usual_end(thread)?;
-        let to = monitor.scheduler[caller].frame;
+        let (to, line) = monitor.usual_end()?;
         to.set_result(frame.argument(0));
         if frame.argument(2) == 1 {
             to.set_second(frame.argument(1));
         }
-        return Some(to);
+        return Some(monitor.usual_recall(to, line));
+    }
+    if number == Hostcall::Delegate as u64 && monitor.usual.is_some_and(|line| line.last) {
+        let (to, line) = monitor.usual_end()?;
+        monitor.usual_recall(to, line);
+        if to.number() == Hostcall::Null as u64 {
+            to.set_result(0);
+            return Some(to);
+        }
+        return Some(delegated(monitor, to));
     }
     None
+}
+
+/// Serves what the server of the running thread has passed on.
+#[inline(never)]
+fn delegated(monitor: &mut Monitor, frame: &'static Frame) -> &'static Frame {
+    match monitor.scheduler.current() {
+        Some(caller) if finish(monitor, frame, Ok(Outcome::Delegated(caller))) == Next::Return => frame,
+        _ => monitor.next(),
+    }
 }
 
 /// Finds out who serves the hostcall that `frame` holds, made by this thread, and lets it be served.

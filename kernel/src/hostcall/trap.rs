@@ -33,20 +33,21 @@ fn leave(frame: &'static Frame, trap: Trap) -> &'static Frame {
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
-    let Some(thread) = monitor.scheduler.current() else {
-        return frame;
-    };
     if trap == Trap::Hostcall
-        && let Some(next) = hostcall::usual(monitor, thread, frame, hart::running())
+        && let Some(next) = hostcall::usual(monitor, frame, hart::running())
     {
         return next;
     }
-    otherwise(monitor, thread, frame, trap)
+    otherwise(monitor, frame, trap)
 }
 
 /// Anything that is not usual.
 #[inline(never)]
-fn otherwise(monitor: &mut Monitor, thread: ThreadId, frame: &'static Frame, trap: Trap) -> &'static Frame {
+fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'static Frame {
+    monitor.write_down();
+    let Some(thread) = monitor.scheduler.current() else {
+        return frame;
+    };
     match trap {
         Trap::Hostcall => {
             if hostcall::dispatch(monitor, thread, frame) == hostcall::Next::Return {

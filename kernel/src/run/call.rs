@@ -72,6 +72,7 @@ impl Monitor {
             self.scheduler.limit(caller);
             self.reorder(server);
         }
+        self.refresh(server);
     }
 
     /// Lets free handlers of a server begin with the calls that wait.
@@ -163,9 +164,11 @@ impl Monitor {
         let server = self.scheduler[handler].cvm;
         let Some(service) = self.service(server) else { return };
         service.free |= 1 << index;
-        if !service.handlers[index as usize].lent.is_empty() {
+        let lent = !service.handlers[index as usize].lent.is_empty();
+        if lent {
             self.recall(handler, index, true);
         }
+        self.refresh(server);
     }
 
     /// The server whose handler this thread is, and the handler's place.
@@ -188,6 +191,7 @@ impl Monitor {
         }
         self.scheduler.block(State::Serving, arch::timer::now());
         self.deliver(server);
+        self.refresh(server);
         Ok(Outcome::Switch)
     }
 
@@ -283,6 +287,7 @@ impl Monitor {
         if queued || cvm.threads > 2 {
             self.deliver(server);
             self.reorder(server);
+            self.refresh(server);
         }
     }
 
@@ -374,6 +379,7 @@ impl Monitor {
         if service.clients == 0 && self.scheduler[main].state == State::Serving {
             self.scheduler[main].frame.set_result(0);
             self.scheduler.wake(main);
+            self.refresh(server);
         }
     }
 
@@ -418,19 +424,18 @@ impl Monitor {
 
 /// Puts a caller's arguments into the registers of the handler, and notes what is lent. `slot` is where a capability is
 /// made.
-#[inline]
-pub(super) fn pass(
-    from: &Frame,
-    to: &Frame,
-    slot: &Slot,
-    lent: &mut heapless::Vec<Lent, ARGUMENTS>,
-) -> Result<(), Errno> {
+fn pass(from: &Frame, to: &Frame, slot: &Slot, lent: &mut heapless::Vec<Lent, ARGUMENTS>) -> Result<(), Errno> {
     let capabilities = to.pass(from);
-    let number = from.number();
-    if !capabilities && (number >= 64 || BUFFERS >> number & 1 == 0) {
+    if !capabilities && !names_buffer(from.number()) {
         return Ok(());
     }
     lend(from, to, slot, lent, capabilities)
+}
+
+/// Whether the arguments of a hostcall name a buffer.
+#[inline]
+pub(super) fn names_buffer(number: u64) -> bool {
+    number < 64 && BUFFERS >> number & 1 == 1
 }
 
 /// The hostcalls whose arguments name a buffer, bit n = number n.
@@ -446,8 +451,9 @@ const BUFFERS: u64 = {
     bits
 };
 
+/// Makes what is lent of arguments that have been passed as they are.
 #[inline(never)]
-fn lend(
+pub(super) fn lend(
     from: &Frame,
     to: &Frame,
     slot: &Slot,

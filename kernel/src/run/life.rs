@@ -3,7 +3,7 @@
 use crate::authority::ledger::MONITOR_DATA;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::service::{Handler, Service};
-use crate::cvm::short::Short;
+use crate::cvm::short::{Line, Short};
 use crate::cvm::thread::{Role, State, Thread};
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
@@ -23,6 +23,7 @@ impl Monitor {
         let count = self.cvms.len();
         self.left = count;
         self.servers.resize_with(count, Vec::new);
+        let mut budgets = Vec::new();
         for index in 0..count {
             let mut family = index;
             while let Some(outer) = self.cvms[family].spec.within {
@@ -65,12 +66,32 @@ impl Monitor {
                 }
             }
             let cvm = &mut self.cvms[index];
-            cvm.short = Box::leak(Box::new(Short::new(&cvm.spec, budget)));
+            budgets.push(budget);
             cvm.first_thread = first;
             cvm.threads = (threads + handlers) as u16;
             if handlers > 0 {
+                if cvm.threads == 2 {
+                    let frame = self.scheduler[records[0].thread].frame;
+                    cvm.line = Some(Box::leak(Box::new(Line::new(index, cvm.server.is_none(), frame))));
+                }
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
                 self.servers[family.index()].push(id);
+            }
+        }
+        for (index, budget) in budgets.into_iter().enumerate() {
+            let line = self.cvms[index]
+                .server
+                .and_then(|server| self.cvms[server.index()].line);
+            let cvm = &mut self.cvms[index];
+            let short = &*Box::leak(Box::new(Short::new(
+                (index, &cvm.spec),
+                cvm.service.is_some(),
+                budget,
+                line,
+            )));
+            cvm.short = short;
+            if let Some(line) = cvm.line {
+                line.set_short(short);
             }
         }
         self.scheduler.complete(count);

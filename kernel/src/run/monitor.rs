@@ -4,6 +4,7 @@ use crate::authority::capfile::Capfile;
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::loader::LoadError;
+use crate::cvm::short::Line;
 use crate::cvm::thread::State;
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
@@ -13,6 +14,7 @@ use abi::manifest::RestartPolicy;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch::Frame;
+use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 /// Nanoseconds in a second.
@@ -46,6 +48,8 @@ pub(crate) struct Monitor {
     pub(crate) next_start: usize,
     /// cVMs that have not ended for good.
     pub(crate) left: usize,
+    /// The call that is usual so far, while its handler runs.
+    pub(crate) usual: Option<&'static Line>,
     /// When the timer is to interrupt, as it was told last.
     pub(crate) programmed: u64,
 }
@@ -181,6 +185,8 @@ impl Monitor {
         thread.lives = thread.lives.wrapping_add(1);
         thread.base = self.cvms[thread.cvm.index()].spec.priority as u8;
         thread.priority = thread.base;
+        let cvm = thread.cvm;
+        self.refresh(cvm);
     }
 
     /// Does what the time has come for: sleepers wake, cVMs start and start again, calls end that took too long.
@@ -322,6 +328,7 @@ impl Monitor {
 
     /// Ticks that the threads of a cVM have run.
     pub(crate) fn run_time(&self, cvm: &Cvm, now: u64) -> u64 {
-        cvm.all_threads().map(|id| self.scheduler.run_time(id, now)).sum()
+        let threads: u64 = cvm.all_threads().map(|id| self.scheduler.run_time(id, now)).sum();
+        threads + cvm.line.map_or(0, |line| line.spent.load(Ordering::Relaxed))
     }
 }

@@ -1,101 +1,152 @@
-//! The usual served call, there and back: one handler, which is free while its server rests; nobody else waits. It does what
-//! [`call`](crate::run::call) does, with every step that is idle then left out, in a tenth of the instructions. Whatever
-//! is not usual goes the long way: nothing has been changed when these return `None`.
+//! The usual served call, there and back: one handler, free while its server rests, and nobody else waits. The handler begins
+//! and the caller goes on before anything is written down of it but a few words in the server's [`Line`]; when something
+//! else happens meanwhile, [`Monitor::write_down`] makes of these what the long way would have made. Whatever is not usual
+//! goes the long way: nothing has been changed when these return `None`.
 
-use crate::cvm::id::{CvmId, ThreadId};
-use crate::cvm::short::Short;
-use crate::cvm::thread::{Role, Stage, State};
-use crate::run::hart;
+use crate::cvm::id::CvmId;
+use crate::cvm::short::{Line, Short};
+use crate::cvm::thread::{Call, Stage, State};
 use crate::run::monitor::Monitor;
+use crate::run::{call, hart};
 use abi::Hostcall;
 use arch::{Frame, Register};
+use core::sync::atomic::Ordering::Relaxed;
 
 impl Monitor {
-    /// A hostcall of the running thread that goes to its server.
+    /// A hostcall of the running thread goes to its server's handler, which runs next.
     #[inline]
-    pub(crate) fn usual_call(&mut self, id: ThreadId, from: &Frame, short: &Short) -> Option<&'static Frame> {
-        let cvm = &mut self.cvms[short.server];
-        let (main, usual) = (cvm.first_thread, cvm.threads == 2);
-        let service = cvm.service.as_deref_mut().filter(|_| usual)?;
-        let scheduler = &mut self.scheduler;
-        let handler = service.handlers.first_mut()?;
-        let threads = &mut scheduler.threads;
-        if service.free == 0 || !service.queue.is_empty() || threads[main.index()].state != State::Serving {
+    pub(crate) fn usual_call(&mut self, from: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
+        let line = short.line?;
+        if self.usual.is_some() || short.serves || !line.open.load(Relaxed) {
             return None;
         }
-        let [caller, thread] = threads.get_disjoint_mut([id.index(), handler.thread.index()]).ok()?;
-        // The usual server's own priority is that of its only caller; a thread that serves somebody has a deadline to set.
-        if caller.serving.is_some() {
+        let now = arch::timer::now();
+        // The timer ends a call whose deadline comes first.
+        if now.saturating_add(short.budget) < self.programmed {
             return None;
         }
-        let (to, number) = (thread.frame, from.number());
+        let (to, number) = (line.handler, from.number());
         to.renew();
-        super::call::pass(from, to, &service.slot, &mut handler.lent).ok()?;
-        to.set_argument(6, Register::Integer(caller.cvm.index() as u64));
+        let capabilities = to.pass(from);
+        to.set_argument(6, Register::Integer(short.id));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
-        let now = arch::timer::now();
-        let until = now.saturating_add(short.budget);
-        caller.call.server = CvmId::new(short.server);
-        caller.call.stage = Stage::Served(handler.thread);
-        caller.call.until = until;
-        caller.call.number = caller.call.number.wrapping_add(1);
-        caller.state = State::Calling;
-        caller.run_time += now.saturating_sub(scheduler.since);
-        thread.state = State::Ready;
-        thread.priority = caller.priority;
-        thread.serving = Some(id);
-        handler.began = scheduler.runs + 1;
-        let handler = handler.thread;
-        service.enter(caller.priority);
-        service.free = 0;
-        scheduler.run(handler, now);
-        if until < self.programmed {
-            self.program();
+        line.begin(from, short, now);
+        self.usual = Some(line);
+        hart::enter(line.short());
+        if capabilities || call::names_buffer(number) {
+            return self.lend_usually(line, capabilities);
         }
-        hart::enter(self.cvms[short.server].short);
         Some(to)
     }
 
-    /// The running handler's part in its call is over, and its caller runs again; returns the caller.
-    #[inline]
-    pub(crate) fn usual_end(&mut self, id: ThreadId) -> Option<ThreadId> {
-        let scheduler = &mut self.scheduler;
-        let thread = &mut scheduler.threads[id.index()];
-        let caller_id = thread.serving.filter(|_| thread.role == Role::Handler(0))?;
-        let cvm = &mut self.cvms[thread.cvm.index()];
-        let usual = cvm.threads == 2;
-        let service = cvm.service.as_deref_mut().filter(|_| usual)?;
-        let [thread, caller] = scheduler
-            .threads
-            .get_disjoint_mut([id.index(), caller_id.index()])
-            .ok()?;
-        let priority = caller.priority as usize;
-        let exits = caller.frame.number() == Hostcall::Exit as u64;
-        if exits
-            || !service.queue.is_empty()
-            || scheduler.ready.reaches(priority + 1)
-            || scheduler.deadlines.contains(caller_id.index())
-        {
+    /// The usual call lends something: the handler's registers, or nothing has happened.
+    #[inline(never)]
+    fn lend_usually(&mut self, line: &'static Line, capabilities: bool) -> Option<&'static Frame> {
+        let service = self.cvms[line.server].service.as_deref_mut()?;
+        let handler = &mut service.handlers[0];
+        handler.began = self.scheduler.runs + 1;
+        let lent = call::lend(
+            line.caller(),
+            line.handler,
+            &service.slot,
+            &mut handler.lent,
+            capabilities,
+        );
+        if lent.is_err() {
+            handler.lent.clear();
+            service.slot.clear();
+            line.open.store(true, Relaxed);
+            self.usual = None;
+            hart::enter(line.client());
             return None;
         }
-        let now = arch::timer::now();
-        thread.state = State::Stopped;
-        thread.serving = None;
-        thread.run_time += now.saturating_sub(scheduler.since);
-        service.free = 1;
-        service.leave(caller.priority);
-        caller.state = State::Ready;
-        let until = caller.call.until;
-        let client = caller.cvm;
-        if !service.handlers[0].lent.is_empty() {
-            self.recall(id, 0, true);
+        line.lent.store(true, Relaxed);
+        Some(line.handler)
+    }
+
+    /// The handler's part in the usual call is over: its caller, who runs next. What was lent is to be recalled.
+    #[inline]
+    pub(crate) fn usual_end(&mut self) -> Option<(&'static Frame, &'static Line)> {
+        let line = self.usual?;
+        let to = line.caller();
+        if to.number() == Hostcall::Exit as u64 {
+            return None;
         }
-        self.scheduler.run(caller_id, now);
-        if until <= self.programmed {
-            self.program();
+        // The handler's time is not its caller's.
+        let spent = arch::timer::now().saturating_sub(line.called.load(Relaxed));
+        self.scheduler.since += spent;
+        line.end(spent);
+        self.usual = None;
+        hart::enter(line.client());
+        Some((to, line))
+    }
+
+    /// What the usual call lent is gone; returns who runs next.
+    #[inline]
+    pub(crate) fn usual_recall(&mut self, to: &'static Frame, line: &Line) -> &'static Frame {
+        if line.lent.load(Relaxed) {
+            return self.recall_usually(line);
         }
-        hart::enter(self.cvms[client.index()].short);
-        Some(caller_id)
+        to
+    }
+
+    #[inline(never)]
+    fn recall_usually(&mut self, line: &Line) -> &'static Frame {
+        line.lent.store(false, Relaxed);
+        if let Some(service) = self.cvms[line.server].service.as_deref() {
+            let handler = service.handlers[0].thread;
+            self.recall(handler, 0, true);
+        }
+        line.caller()
+    }
+
+    /// Makes of the usual call what the long way would have made: its handler runs.
+    #[inline]
+    pub(crate) fn write_down(&mut self) {
+        if let Some(line) = self.usual.take() {
+            self.write_down_call(line);
+        }
+    }
+
+    #[inline(never)]
+    fn write_down_call(&mut self, line: &'static Line) {
+        let Some(id) = self.scheduler.current() else { return };
+        let client = line.client();
+        let Some(service) = self.cvms[line.server].service.as_deref_mut() else {
+            return;
+        };
+        let handler = &mut service.handlers[0];
+        handler.began = self.scheduler.runs + 1;
+        let (thread, called) = (handler.thread, line.called.load(Relaxed));
+        line.lent.store(false, Relaxed);
+        let since = self.scheduler.since;
+        let caller = &mut self.scheduler[id];
+        caller.state = State::Calling;
+        caller.call = Call {
+            server: CvmId::new(line.server),
+            stage: Stage::Served(thread),
+            until: called.saturating_add(client.budget),
+            number: caller.call.number.wrapping_add(1),
+        };
+        caller.run_time += called.saturating_sub(since);
+        let priority = caller.priority;
+        service.enter(priority);
+        service.free = 0;
+        let serving = &mut self.scheduler[thread];
+        serving.state = State::Ready;
+        serving.priority = priority;
+        serving.serving = Some(id);
+        self.scheduler.run(thread, called);
+    }
+
+    /// Whether the next call to a server can be a usual one.
+    pub(crate) fn refresh(&mut self, server: CvmId) {
+        let cvm = &self.cvms[server.index()];
+        if let (Some(line), Some(service)) = (cvm.line, cvm.service.as_deref()) {
+            let rests = self.scheduler[cvm.main()].state == State::Serving;
+            line.open
+                .store(rests && service.free != 0 && service.queue.is_empty(), Relaxed);
+        }
     }
 }

@@ -53,12 +53,13 @@ fn frame(monitor: &Monitor, number: usize) -> &'static Frame {
 }
 
 /// The running thread's hostcall.
-fn dispatch(monitor: &mut Monitor, frame: &Frame) -> Next {
+fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
     let thread = monitor.scheduler.current().unwrap();
     let cvm = monitor.scheduler[thread].cvm.index();
     let short = monitor.cvms[cvm].short;
     short.count();
-    if hostcall::usual(monitor, thread, frame, short).is_some() {
+    if hostcall::usual(monitor, frame, short).is_some() {
+        monitor.write_down();
         return Next::Switch;
     }
     hostcall::dispatch(monitor, thread, frame)
