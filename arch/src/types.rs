@@ -18,29 +18,6 @@ pub struct Derivation {
     pub address: u64,
 }
 
-impl Derivation {
-    /// What the hardware will check of the parent, said beforehand: why it would trap, or return a capability without tag.
-    ///
-    /// # Errors
-    /// [`DeriveError`], but for bounds that cannot be represented.
-    pub(crate) fn check(&self, parent: &Decoded) -> Result<(), DeriveError> {
-        if !parent.tag {
-            return Err(DeriveError::Untagged);
-        }
-        if parent.seal.is_sealed() {
-            return Err(DeriveError::Sealed);
-        }
-        let top = u128::from(self.base) + u128::from(self.length);
-        if self.base < parent.base || top > parent.top {
-            return Err(DeriveError::OutOfBounds);
-        }
-        if !parent.permissions.contains(self.permissions) {
-            return Err(DeriveError::Permissions);
-        }
-        Ok(())
-    }
-}
-
 /// Why a derivation was refused. Nothing is written to the target then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeriveError {

@@ -9,10 +9,6 @@ const MEMORY: u64 = 0x8000_0000;
 const SIZE: u64 = 0x1000;
 const STACK: u64 = MEMORY + SIZE;
 
-extern "C" fn never(frame: &'static Frame) -> &'static Frame {
-    frame
-}
-
 fn request(base: u64, permissions: Permissions, address: u64) -> Derivation {
     Derivation {
         base,
@@ -29,7 +25,7 @@ fn derived(base: u64, permissions: Permissions) -> Slot {
 }
 
 fn started(data: Option<&Slot>, code: &Slot, stack: Register<'_>) -> Box<Frame> {
-    let frame = Frame::boxed(arch::root(), never).unwrap();
+    let frame = Frame::boxed(arch::root()).unwrap();
     let thread = Register::Integer(7);
     let entry = MEMORY + 8;
     frame

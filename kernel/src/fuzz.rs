@@ -3,12 +3,13 @@
 
 use crate::authority::ledger::{Ledger, POOL};
 use crate::cvm::Life;
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::thread::State;
 use crate::elf::Program;
-use crate::hostcall::{Next, dispatch};
+use crate::hostcall::{Next, dispatch, usual};
 use crate::plan::archive::Archive;
 use crate::plan::{manifest, tree};
 use crate::run::monitor::Monitor;
-use crate::run::thread::{State, ThreadId};
 use crate::start::load;
 use abi::{Errno, Hostcall};
 use alloc::boxed::Box;
@@ -209,9 +210,9 @@ fn within(archive: &'static [u8], steps: &[Step]) -> Option<usize> {
 /// Carries out every load that has begun; nobody runs meanwhile. None when a capability that a program asks for cannot be
 /// made.
 fn finish_loading(monitor: &mut Monitor) -> Option<()> {
-    for (cvm, thread) in monitor.cvms.iter_mut().zip(&monitor.scheduler.threads) {
-        while cvm.loading.is_some() {
-            cvm.load(thread.frame).ok()?;
+    for index in 0..monitor.cvms.len() {
+        while monitor.cvms[index].loading.is_some() {
+            monitor.load_step(CvmId::new(index)).ok()?;
         }
     }
     Some(())
@@ -229,7 +230,7 @@ fn hostcall(monitor: &mut Monitor, number: u64, arguments: [Argument; 6]) -> boo
         stand_in::type_input(b"\n");
         monitor.service_devices();
     }
-    let stays = |state| matches!(state, State::Reading(_) | State::Serving | State::Stopped);
+    let stays = |state| matches!(state, State::Reading | State::Serving | State::Stopped);
     let comes_back = |life| matches!(life, Life::Restarting { .. });
     if monitor.scheduler.threads.iter().all(|thread| stays(thread.state))
         && !monitor.cvms.iter().any(|cvm| comes_back(cvm.life))
@@ -242,7 +243,12 @@ fn hostcall(monitor: &mut Monitor, number: u64, arguments: [Argument; 6]) -> boo
     for (index, argument) in arguments.into_iter().enumerate() {
         pass(frame, index, argument);
     }
-    if dispatch(monitor, thread, frame) == Next::Return {
+    let cvm = monitor.scheduler[thread].cvm.index();
+    let short = monitor.cvms[cvm].short;
+    short.count();
+    if usual(monitor, frame, short).is_some() {
+        monitor.write_down();
+    } else if dispatch(monitor, thread, frame) == Next::Return {
         let result = frame.argument(0);
         let negative = result as i64;
         assert!(
@@ -285,7 +291,7 @@ fn may_hold(monitor: &Monitor, cvm: usize, what: &Decoded) -> bool {
 
 /// Whether what a handler holds was lent to it: local, and from whom its call came, however far.
 fn may_borrow(monitor: &Monitor, thread: ThreadId, what: &Decoded) -> bool {
-    let client = monitor.served_by(thread);
+    let client = monitor.served_by(thread).map(CvmId::index);
     client.is_some() && !what.permissions.contains(Permissions::GLOBAL) && {
         let clients =
             |server: usize| (0..monitor.cvms.len()).filter(move |id| monitor.cvms[*id].spec.server == Some(server));
@@ -302,9 +308,10 @@ fn may_borrow(monitor: &Monitor, thread: ThreadId, what: &Decoded) -> bool {
 /// Whatever a cVM holds in registers is its own or lent to it.
 fn check(monitor: &Monitor) {
     for (number, thread) in monitor.scheduler.threads.iter().enumerate() {
-        let cvm = &monitor.cvms[thread.cvm];
+        let cvm = &monitor.cvms[thread.cvm.index()];
         for (register, what) in thread.frame.registers().filter(|(_, what)| what.tag) {
-            let allowed = may_hold(monitor, cvm.id, &what) || may_borrow(monitor, number, &what);
+            let allowed =
+                may_hold(monitor, thread.cvm.index(), &what) || may_borrow(monitor, ThreadId::new(number), &what);
             assert!(
                 allowed,
                 "{}: {register} holds {what}, its memory is {:x?}",
@@ -317,7 +324,7 @@ fn check(monitor: &Monitor) {
 /// Whatever a cVM has in memory is its own, memory that is nobody's was never written, and no two cVMs share any but as
 /// one lies within the other.
 fn check_memory(monitor: &Monitor) {
-    for cvm in &monitor.cvms {
+    for (id, cvm) in monitor.cvms.iter().enumerate() {
         let memory = cvm.memory();
         let name = &cvm.spec.name;
         assert!(
@@ -329,12 +336,12 @@ fn check_memory(monitor: &Monitor) {
                 continue;
             };
             assert!(
-                may_hold(monitor, cvm.id, &what),
+                may_hold(monitor, id, &what),
                 "{name}: {what} at {address:#x}, its memory is {:x?}",
                 cvm.bounds
             );
         }
-        for other in monitor.cvms.iter().filter(|other| other.id != cvm.id) {
+        for (_, other) in monitor.cvms.iter().enumerate().filter(|(other, _)| *other != id) {
             let other = other.memory();
             assert!(
                 other.end <= memory.start || memory.end <= other.start,

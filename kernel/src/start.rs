@@ -11,7 +11,6 @@ use crate::plan::{manifest, placement, tree};
 use crate::report::console::say;
 use crate::report::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
 use crate::report::{console, panic};
-use crate::run::call;
 use crate::run::monitor::{FREQUENCY_LIMIT, MONITOR, Monitor};
 use crate::run::thread::Scheduler;
 use abi::image::ImageHeader;
@@ -20,7 +19,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use arch::{BootInfo, Device, Frame, Platform, Window, user};
+use arch::{BootInfo, Device, Platform, Window, user};
 use core::ops::Range;
 use fdt::Fdt;
 use fdt::node::FdtNode;
@@ -39,7 +38,7 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let Ok(()) = arch::init(boot.bias) else {
         arch::power_off(false)
     };
-    arch::install(panic::fatal);
+    arch::install(panic::fatal, trap::handle);
     open_usual_windows(&boot);
 
     let header = image_header(&boot);
@@ -126,14 +125,16 @@ pub(crate) fn load(
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
-        services: Vec::new(),
-        budgets: Vec::new(),
+        servers: Vec::new(),
         capfiles: Vec::new(),
         ledger,
         frequency,
         boot: arch::timer::now(),
         input: heapless::Deque::new(),
         next_start: 0,
+        left: 0,
+        usual: None,
+        programmed: 0,
     });
     let mut free = Pool::new(pool);
     // The manifest was checked to name members only.
@@ -150,13 +151,7 @@ pub(crate) fn load(
         monitor.capfiles.push(placed);
     }
     monitor.ledger.print(entered..monitor.ledger.len());
-    for cvm in &monitor.cvms {
-        let frame = Frame::boxed(&MONITOR_DATA, trap::handle);
-        let frame = frame.map_err(|error| format!("cVM {}: register frame: {error}", cvm.spec.name))?;
-        monitor.scheduler.add(Box::leak(frame), cvm.spec.priority);
-    }
-    let boxed = || Frame::boxed(&MONITOR_DATA, trap::handle).map_err(|error| format!("{error}"));
-    call::prepare(&mut monitor, boxed)?;
+    monitor.make_threads()?;
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }

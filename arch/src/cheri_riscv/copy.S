@@ -175,3 +175,38 @@ intravisor_clear_tags:
 9:  mv  x10, x13
     li  x5, 0
     ret
+
+# intravisor_next_tags: looks at tags; the bytes left begin with 64 in which there is one. a0 is not used; a2 and a3 are
+# multiples of 64. LIVE besides: t1 = the tags of four granules.
+.globl intravisor_next_tags
+intravisor_next_tags:
+    LC  x5, 0, x11
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+1:  beqz x13, 9f
+    GUARDED 9f
+    CLoadTags x6, x5
+    bnez x6, 9f
+    CIncOffsetImm x5, x5, 64
+    addi x13, x13, -64
+    j   1b
+9:  mv  x10, x13
+    li  x5, 0
+    ret
+
+# intravisor_load_capability: a0 = slot for what is in the 16 bytes at a2, tag included; a3 is set here.
+# LIVE besides: c6 = what is loaded.
+.globl intravisor_load_capability
+intravisor_load_capability:
+    li  x13, 16
+    LC  x5, 0, x11
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    GUARDED 9f
+    LC_CAP x6, x5
+    SC  x6, 0, x10
+    li  x13, 0
+9:  mv  x10, x13
+    li  x5, 0
+    li  x6, 0
+    ret

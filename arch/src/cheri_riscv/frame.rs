@@ -2,11 +2,11 @@
 //! stores; their layout is what the assembly gets its offsets from.
 
 use super::slot::{Kind, Slot};
-use super::trap::Handler;
 use super::{user, variant};
 use crate::types::{Derivation, DeriveError, Register, Start};
 use alloc::boxed::Box;
-use capability::Decoded;
+use capability::{Decoded, Permissions, Seal};
+use core::arch::asm;
 use core::cell::Cell;
 use core::mem::{offset_of, size_of};
 
@@ -20,8 +20,6 @@ const NUMBER: usize = 17;
 const STACK: usize = 2;
 /// Number of the thread pointer.
 const THREAD: usize = 4;
-/// Number of the register in which a hybrid handler finds the capability over its service stack (`t0`).
-const SPARE: usize = 5;
 /// Number of the frame pointer (`s0`).
 const FRAME: usize = 8;
 
@@ -33,17 +31,16 @@ pub struct Frame {
     ddc: Slot,
     /// Authority over this frame, for MScratchC while the thread runs.
     own: Slot,
-    /// Authority over the monitor's own frame, for MScratchC while the monitor runs.
-    nested: Slot,
+    /// What a handler begins every call with: program counter, DDC, stack pointer, thread pointer, spare register.
+    prepared: [Slot; 5],
+    /// 1 = begins with what is prepared, and the arguments, when it is resumed.
+    fresh: Cell<u64>,
     cause: Cell<u64>,
     value: Cell<u64>,
+    /// mstatus of a trap that was no hostcall.
     status: Cell<u64>,
     /// This frame as the monitor's pointers count.
     pointer: Cell<u64>,
-    /// Top of the stack on which a trap out of this frame is handled.
-    stack: Cell<u64>,
-    /// What handles it.
-    handler: Cell<Option<Handler>>,
 }
 
 // SAFETY: frames are touched by one hart, with interrupts off.
@@ -53,43 +50,46 @@ impl Frame {
     pub(super) const PCC: usize = offset_of!(Frame, registers);
     pub(super) const DDC: usize = offset_of!(Frame, ddc);
     pub(super) const OWN: usize = offset_of!(Frame, own);
-    pub(super) const NESTED: usize = offset_of!(Frame, nested);
+    pub(super) const FRESH: usize = offset_of!(Frame, fresh);
+    pub(super) const FRESH_PCC: usize = offset_of!(Frame, prepared);
+    pub(super) const FRESH_DDC: usize = Frame::FRESH_PCC + size_of::<Slot>();
+    pub(super) const FRESH_STACK: usize = Frame::FRESH_PCC + 2 * size_of::<Slot>();
+    pub(super) const FRESH_THREAD: usize = Frame::FRESH_PCC + 3 * size_of::<Slot>();
+    pub(super) const FRESH_SPARE: usize = Frame::FRESH_PCC + 4 * size_of::<Slot>();
     pub(super) const CAUSE: usize = offset_of!(Frame, cause);
     pub(super) const VALUE: usize = offset_of!(Frame, value);
     pub(super) const STATUS: usize = offset_of!(Frame, status);
     pub(super) const POINTER: usize = offset_of!(Frame, pointer);
-    pub(super) const STACK: usize = offset_of!(Frame, stack);
-    pub(super) const HANDLER: usize = offset_of!(Frame, handler);
 
     pub(super) const fn empty() -> Frame {
         Frame {
             registers: [const { Slot::null() }; 32],
             ddc: Slot::null(),
             own: Slot::null(),
-            nested: Slot::null(),
+            prepared: [const { Slot::null() }; 5],
+            fresh: Cell::new(0),
             cause: Cell::new(0),
             value: Cell::new(0),
             status: Cell::new(0),
             pointer: Cell::new(0),
-            stack: Cell::new(0),
-            handler: Cell::new(None),
         }
     }
 
-    /// A frame for a thread of a cVM, whose traps `handler` handles. `monitor_data` is the monitor's data capability, from which the frame's own
-    /// authority (bounds: this frame) is derived.
+    /// A frame for a thread of a cVM. `monitor_data` is the monitor's data capability, from which the frame's own authority
+    /// (bounds: this frame) is derived.
     ///
     /// # Errors
     /// When the capability over the frame cannot be derived.
-    pub fn boxed(monitor_data: &Slot, handler: Handler) -> Result<Box<Frame>, DeriveError> {
+    pub fn boxed(monitor_data: &Slot) -> Result<Box<Frame>, DeriveError> {
         let frame = Box::new(Frame::empty());
-        frame.attach(monitor_data, super::stack_top(), handler)?;
+        frame.attach(monitor_data)?;
         Ok(frame)
     }
 
-    /// Gives a pinned frame its own authority, and the handler of traps out of it with the stack that it runs on.
-    pub(super) fn attach(&self, monitor_data: &Slot, stack: u64, handler: Handler) -> Result<(), DeriveError> {
+    /// Gives a pinned frame its own authority.
+    pub(super) fn attach(&self, monitor_data: &Slot) -> Result<(), DeriveError> {
         let base = variant::physical(self);
+        self.pointer.set(self as *const Frame as u64);
         self.own.derive(
             monitor_data,
             &Derivation {
@@ -98,17 +98,12 @@ impl Frame {
                 permissions: super::slot::monitor_data_permissions(),
                 address: base,
             },
-        )?;
-        self.nested.copy_from(&super::MONITOR_FRAME.own);
-        self.pointer.set(self as *const Frame as u64);
-        self.stack.set(stack);
-        self.handler.set(Some(handler));
-        Ok(())
+        )
     }
 
-    /// For the monitor's own frame: a fault while a fault of the monitor is handled is saved here as well.
-    pub(super) fn set_nested_to_own(&self) {
-        self.nested.copy_from(&self.own);
+    /// Authority over this frame.
+    pub(super) fn own(&self) -> &Slot {
+        &self.own
     }
 
     /// Prepares the start of a program: every register NULL but the program counter, DDC, the stack pointer and the
@@ -118,46 +113,120 @@ impl Frame {
     /// When the entry is outside of the code's bounds.
     pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
         self.clear();
-        let bounds = start.code.decoded();
-        let request = Derivation {
-            base: bounds.base,
-            length: (bounds.top - u128::from(bounds.base)) as u64,
-            permissions: bounds.permissions,
-            address: start.entry,
-        };
-        match start.data {
-            Some(data) => {
-                self.registers[0].derive_as(start.code, &request, Kind::Hybrid)?;
-                self.ddc.copy_from(data);
-            }
-            None => self.registers[0].derive_as(start.code, &request, Kind::Purecap)?,
-        }
-        self.set(STACK, start.stack);
-        self.set(THREAD, start.thread);
-        self.status.set(0);
-        self.cause.set(0);
-        self.value.set(0);
+        begin(start, &self.registers[0], &self.ddc)?;
+        self.registers[STACK].set(start.stack);
+        self.registers[THREAD].set(start.thread);
         Ok(())
     }
 
-    /// Forgets every register, so that no authority stays behind.
-    pub fn clear(&self) {
-        for register in &self.registers {
-            register.clear();
+    /// Prepares what a handler starts every call with, `spare` in t0; see [`Frame::renew`].
+    ///
+    /// # Errors
+    /// When the entry is outside of the code's bounds.
+    pub fn prepare(&self, start: &Start<'_>, spare: Option<&Slot>) -> Result<(), DeriveError> {
+        self.clear();
+        let [pcc, ddc, stack, thread, prepared_spare] = &self.prepared;
+        begin(start, pcc, ddc)?;
+        stack.set(start.stack);
+        thread.set(start.thread);
+        if let Some(spare) = spare {
+            prepared_spare.copy_from(spare);
         }
-        self.ddc.clear();
+        Ok(())
+    }
+
+    /// The next time that it is resumed, the handler begins with what was prepared and with the arguments that are set from
+    /// now on; all other registers are NULL.
+    #[inline]
+    pub fn renew(&self) {
+        self.fresh.set(1);
+    }
+
+    /// Prepares a thread that `creator` asks for: entry, stack pointer, thread pointer and argument are its hostcall arguments
+    /// 0 to 3, as they are. An integer entry is a jump of the creator's, a capability is what the thread executes with.
+    ///
+    /// # Errors
+    /// When the entry cannot be executed.
+    pub fn spawn(&self, creator: &Frame) -> Result<(), DeriveError> {
+        self.clear();
+        let [entry, stack, thread, argument] = [0, 1, 2, 3].map(|index| creator.argument_slot(index));
+        let pcc = &self.registers[0];
+        if entry.tag() {
+            pcc.copy_from(entry);
+        } else {
+            pcc.copy_from(creator.code());
+            let origin = if variant::relocates() {
+                creator.code().extent().0
+            } else {
+                0
+            };
+            self.set_pc(origin.wrapping_add(entry.integer()));
+        }
+        // A sentry is one with its address in bounds; what else is sealed cannot be jumped to.
+        let what = pcc.decoded();
+        let sealed = what.seal.is_sealed() && what.seal != Seal::Sentry;
+        if !what.tag || sealed || !what.permissions.contains(Permissions::EXECUTE) || !what.in_bounds(what.address, 2) {
+            pcc.clear();
+            return Err(DeriveError::Permissions);
+        }
+        self.ddc.copy_from(creator.data());
+        self.registers[STACK].copy_from(stack);
+        self.registers[THREAD].copy_from(thread);
+        self.registers[ARGUMENT].copy_from(argument);
+        Ok(())
+    }
+
+    /// Forgets every register, and what was prepared, so that no authority stays behind.
+    pub fn clear(&self) {
+        self.forget();
+        self.prepared.iter().for_each(Slot::clear);
+        for word in [&self.fresh, &self.cause, &self.value, &self.status] {
+            word.set(0);
+        }
+    }
+
+    /// Forgets every register, but not what was prepared.
+    pub fn forget(&self) {
+        // SAFETY: stores NULL to the live, aligned slots from PCC to DDC.
+        unsafe {
+            asm!(
+                ".irp register, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32",
+                ".insn s 0x23, 4, x0, (16 * \\register)({slots})", // SC c0, (16 * register)(slots)
+                ".endr",
+                slots = in(reg) self.registers[0].pointer(),
+                options(nostack),
+            );
+        }
+    }
+
+    /// Sets arguments 0 to 5 to those of another frame, as they are; whether a capability is among them.
+    #[inline]
+    pub fn pass(&self, from: &Frame) -> bool {
+        let tags: u64;
+        // SAFETY: copies live, aligned slots; the register is cleared.
+        unsafe {
+            asm!(
+                "li {tags}, 0",
+                ".irp argument, 0, 1, 2, 3, 4, 5",
+                ".insn i 0x0f, 2, x6, (16 * \\argument)({from})",  // LC c6, (16 * argument)(from)
+                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",            // CGetTag
+                "or {tags}, {tags}, {tag}",
+                ".insn s 0x23, 4, x6, (16 * \\argument)({to})",    // SC c6, (16 * argument)(to)
+                ".endr",
+                "li x6, 0",
+                from = in(reg) from.registers[ARGUMENT].pointer(),
+                to = in(reg) self.registers[ARGUMENT].pointer(),
+                tag = out(reg) _,
+                tags = out(reg) tags,
+                out("x6") _,
+                options(nostack),
+            );
+        }
+        tags != 0
     }
 
     fn integer(&self, register: usize) -> u64 {
-        // SAFETY: the slot is alive and aligned; integers are the low word of a register.
-        unsafe { self.registers[register].pointer().read() }
-    }
-
-    fn set(&self, register: usize, value: Register<'_>) {
-        match value {
-            Register::Integer(value) => self.registers[register].set_integer(value),
-            Register::Capability(capability) => self.registers[register].copy_from(capability),
-        }
+        self.registers[register].integer()
     }
 
     /// Number of the hostcall.
@@ -192,18 +261,12 @@ impl Frame {
 
     /// Sets argument register 0 to 7. Number 7 is the register of the hostcall number, too.
     pub fn set_argument(&self, index: usize, value: Register<'_>) {
-        self.set(ARGUMENT + index, value);
+        self.registers[ARGUMENT + index].set(value);
     }
 
     /// Sets the register with the hostcall number.
     pub fn set_number(&self, value: u64) {
         self.registers[NUMBER].set_integer(value);
-    }
-
-    /// Sets the register in which a hybrid handler finds the capability over its service stack: its DDC does not let
-    /// it store local capabilities.
-    pub fn set_spare(&self, capability: &Slot) {
-        self.registers[SPARE].copy_from(capability);
     }
 
     /// Sets the first result register.
@@ -291,7 +354,12 @@ impl Frame {
         &self.registers[number]
     }
 
-    /// Name and contents of every register that can hold a capability, for reports and sweeps.
+    /// Every slot that holds a register of the program.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.registers.iter().chain(core::iter::once(&self.ddc))
+    }
+
+    /// Name and contents of every register that can hold a capability, for reports.
     pub fn registers(&self) -> impl Iterator<Item = (&'static str, Decoded)> + '_ {
         REGISTER_NAMES
             .iter()
@@ -299,6 +367,25 @@ impl Frame {
             .zip(self.registers.iter().map(Slot::decoded))
             .chain(core::iter::once(("ddc", self.ddc.decoded())))
     }
+}
+
+/// Makes the program counter, and DDC where the program has one.
+fn begin(start: &Start<'_>, pcc: &Slot, ddc: &Slot) -> Result<(), DeriveError> {
+    let bounds = start.code.decoded();
+    let request = Derivation {
+        base: bounds.base,
+        length: (bounds.top - u128::from(bounds.base)) as u64,
+        permissions: bounds.permissions,
+        address: start.entry,
+    };
+    match start.data {
+        Some(data) => {
+            pcc.derive_as(start.code, &request, Kind::Hybrid)?;
+            ddc.copy_from(data);
+        }
+        None => pcc.derive_as(start.code, &request, Kind::Purecap)?,
+    }
+    Ok(())
 }
 
 /// Names of the registers of a frame, index 0 = the program counter.

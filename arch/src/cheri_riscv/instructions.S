@@ -73,6 +73,15 @@
 .macro CJALR cd, cs
     .insn r 0x5b, 0, 0x7f, \cd, \cs, x12
 .endm
+.macro CGetTag rd, cs
+    .insn r 0x5b, 0, 0x7f, \rd, \cs, x4
+.endm
+.macro CGetSealed rd, cs
+    .insn r 0x5b, 0, 0x7f, \rd, \cs, x5
+.endm
+.macro CSealEntry cd, cs
+    .insn r 0x5b, 0, 0x7f, \cd, \cs, x17
+.endm
 # Loads and stores with an explicit capability, no offset.
 .macro LBU_CAP rd, cs
     .insn r 0x5b, 0, 0x7d, \rd, \cs, x12
@@ -85,6 +94,9 @@
 .endm
 .macro SD_CAP rs, cs
     .insn r 0x5b, 0, 0x7c, x11, \cs, \rs
+.endm
+.macro LC_CAP cd, cs
+    .insn r 0x5b, 0, 0x7d, \cd, \cs, x31
 .endm
 .macro SC_CAP cs2, cs
     .insn r 0x5b, 0, 0x7c, x12, \cs, \cs2

@@ -66,10 +66,8 @@ unsafe extern "C" {
 /// When the monitor's own frame cannot be given its authority.
 pub fn init(bias: u64) -> Result<(), DeriveError> {
     variant::set_bias(bias);
-    let stack = &raw const intravisor_emergency_stack_top as u64;
-    MONITOR_FRAME.attach(&ROOT, stack, trap::monitor_fault)?;
-    MONITOR_FRAME.set_nested_to_own();
-    Ok(())
+    MONITOR_FRAME.attach(&ROOT)?;
+    trap::init(&ROOT, MONITOR_FRAME.own())
 }
 
 /// The slot that the reset code stores the root capability to.
@@ -80,6 +78,7 @@ pub fn root() -> &'static Slot {
 /// Makes `data` the monitor's own data capability. Its bounds must hold the monitor's stack, data and heap. Pointers
 /// keep their meaning, because the capability keeps its address.
 pub fn set_data(data: &Slot) {
+    trap::set_data(data);
     // SAFETY: the kernel derived `data` over all memory that the monitor uses.
     unsafe { intravisor_set_data(data.pointer()) }
 }
@@ -113,6 +112,10 @@ fn stack_top() -> u64 {
     &raw const intravisor_stack_top as u64
 }
 
+fn emergency_stack_top() -> u64 {
+    &raw const intravisor_emergency_stack_top as u64
+}
+
 /// The monitor's frame pointer, where a backtrace of the running code starts.
 #[inline(always)]
 pub fn frame_pointer() -> u64 {
@@ -125,7 +128,7 @@ pub fn frame_pointer() -> u64 {
 /// Return address (physical) and frame pointer of the caller of the monitor's function that has this frame pointer;
 /// `None` when it does not point into the monitor's stacks.
 pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
-    let stacks = stack_top() - STACK_SIZE..&raw const intravisor_emergency_stack_top as u64;
+    let stacks = stack_top() - STACK_SIZE..emergency_stack_top();
     let slots = frame_pointer.checked_add_signed(BACKTRACE_PREVIOUS)?..frame_pointer;
     if !frame_pointer.is_multiple_of(8) || slots.start < stacks.start || slots.end > stacks.end {
         return None;

@@ -5,7 +5,7 @@
 //! are cleared before the block ends.
 
 use super::variant;
-use crate::types::{Derivation, DeriveError};
+use crate::types::{Derivation, DeriveError, Register};
 use capability::riscv::Capability;
 use capability::{Decoded, Permissions};
 use core::arch::asm;
@@ -98,6 +98,82 @@ impl Slot {
         }
     }
 
+    /// The low word: the address of a capability, or the integer.
+    #[inline]
+    pub fn integer(&self) -> u64 {
+        // SAFETY: the slot is alive and aligned.
+        unsafe { self.pointer().read() }
+    }
+
+    /// Makes the slot hold an integer or what another slot holds.
+    pub(super) fn set(&self, contents: Register<'_>) {
+        match contents {
+            Register::Integer(value) => self.set_integer(value),
+            Register::Capability(slot) => self.copy_from(slot),
+        }
+    }
+
+    /// Base and length of what the slot holds, and whether it loads and stores, read by the processor; a length of 2^64 counts
+    /// as one less.
+    pub fn extent(&self) -> (u64, u64, [bool; 2]) {
+        let (base, length, held): (u64, u64, u64);
+        // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+                ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
+                ".insn r 0x5b, 0, 0x7f, {length}, x6, x3",     // CGetLen
+                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
+                "li x6, 0",
+                slot = in(reg) self.pointer(),
+                base = out(reg) base,
+                length = out(reg) length,
+                held = out(reg) held,
+                out("x6") _,
+                options(nostack, readonly),
+            );
+        }
+        (base, length, [LOAD, STORE].map(|permission| held & permission != 0))
+    }
+
+    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False, and nothing changes, for
+    /// what is no capability or sealed.
+    pub fn narrow(&self, from: &Slot) -> bool {
+        let lent: u64;
+        // SAFETY: both are live, aligned slots. Only an unsealed capability with a tag is changed, so that nothing traps on
+        // ISAv8; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({from})",              // LC c6, 0(from)
+                ".insn r 0x5b, 0, 0x7f, {lent}, x6, x4",       // CGetTag
+                "beqz {lent}, 1f",
+                ".insn r 0x5b, 0, 0x7f, {lent}, x6, x5",       // CGetSealed
+                "xori {lent}, {lent}, 1",
+                "beqz {lent}, 1f",
+                ".insn r 0x5b, 0, 0x0d, x6, x6, {permissions}", // CAndPerm
+                ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                "1: li x6, 0",
+                from = in(reg) from.pointer(),
+                to = in(reg) self.pointer(),
+                permissions = in(reg) LOAD | STORE,
+                lent = out(reg) lent,
+                out("x6") _,
+                options(nostack),
+            );
+        }
+        lent != 0
+    }
+
+    /// Makes the slot hold a capability over exactly `length` bytes at `base`, local, to store data or to load it, when
+    /// `authority` covers them and has the permission.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn lend(&self, authority: &Slot, base: u64, length: u64, written: bool) -> Result<(), DeriveError> {
+        let permission = if written { STORE } else { LOAD };
+        self.make(authority, [base, length, base], permission, Kind::Hybrid)
+    }
+
     /// Makes the slot hold what `other` holds, tag included.
     pub fn copy_from(&self, other: &Slot) {
         // SAFETY: both are live, aligned slots; the register is cleared.
@@ -135,9 +211,60 @@ impl Slot {
     }
 
     pub(super) fn derive_as(&self, parent: &Slot, request: &Derivation, kind: Kind) -> Result<(), DeriveError> {
-        request.check(&parent.decoded())?;
-        let exact = Capability::ROOT.set_address(request.base).set_bounds(request.length);
-        if !exact.1 || !exact.0.set_address(request.address).tag() {
+        let Derivation {
+            base,
+            length,
+            permissions,
+            address,
+        } = *request;
+        let bits = u64::from(capability::riscv::permission_bits(permissions));
+        self.make(parent, [base, length, address], bits, kind)
+    }
+
+    /// What the hardware will check of the parent is checked beforehand, with its own words: ISAv8 would trap.
+    fn make(
+        &self,
+        parent: &Slot,
+        [base, length, address]: [u64; 3],
+        permissions: u64,
+        kind: Kind,
+    ) -> Result<(), DeriveError> {
+        let (tag, sealed, lowest, size, held): (u64, u64, u64, u64, u64);
+        // SAFETY: reads a live, aligned slot; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({parent})",            // LC c6, 0(parent)
+                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                ".insn r 0x5b, 0, 0x7f, {sealed}, x6, x5",     // CGetSealed
+                ".insn r 0x5b, 0, 0x7f, {lowest}, x6, x2",     // CGetBase
+                ".insn r 0x5b, 0, 0x7f, {size}, x6, x3",       // CGetLen
+                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
+                "li x6, 0",
+                parent = in(reg) parent.pointer(),
+                tag = out(reg) tag,
+                sealed = out(reg) sealed,
+                lowest = out(reg) lowest,
+                size = out(reg) size,
+                held = out(reg) held,
+                out("x6") _,
+                options(nostack, readonly),
+            );
+        }
+        if tag == 0 {
+            return Err(DeriveError::Untagged);
+        }
+        if sealed != 0 {
+            return Err(DeriveError::Sealed);
+        }
+        let offset = base.wrapping_sub(lowest);
+        if base < lowest || offset > size || length > size - offset {
+            return Err(DeriveError::OutOfBounds);
+        }
+        if permissions & !held != 0 {
+            return Err(DeriveError::Permissions);
+        }
+        let (rounded, alignment) = representable(length);
+        if rounded != length || base & alignment.wrapping_sub(1) != 0 {
             return Err(DeriveError::Unrepresentable);
         }
         let tag: u64;
@@ -151,20 +278,19 @@ impl Slot {
                 ".insn r 0x5b, 0, 0x0d, x6, x6, {permissions}", // CAndPerm
                 ".insn r 0x5b, 0, 0x0e, x6, x6, {flag}",       // CSetFlags
                 ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
-                "beqz {entry}, 1f",
-                ".insn r 0x5b, 0, 0x7f, x6, x6, x17",          // CSealEntry
-                "1:",
                 ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
                 "beqz {tag}, 2f",
-                ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                "beqz {entry}, 1f",
+                ".insn r 0x5b, 0, 0x7f, x6, x6, x17",          // CSealEntry
+                "1: .insn s 0x23, 4, x6, 0({to})",             // SC c6, 0(to)
                 "2: li x6, 0",
                 parent = in(reg) parent.pointer(),
                 to = in(reg) self.pointer(),
-                base = in(reg) request.base,
-                length = in(reg) request.length,
-                permissions = in(reg) u64::from(capability::riscv::permission_bits(request.permissions)),
+                base = in(reg) base,
+                length = in(reg) length,
+                permissions = in(reg) permissions,
                 flag = in(reg) u64::from(kind != Kind::Hybrid),
-                address = in(reg) request.address,
+                address = in(reg) address,
                 entry = in(reg) u64::from(kind == Kind::Entry),
                 tag = out(reg) tag,
                 out("x6") _,
@@ -178,6 +304,10 @@ impl Slot {
         }
     }
 }
+
+/// Permission bits as CGetPerm numbers them.
+const LOAD: u64 = 1 << 2;
+const STORE: u64 = 1 << 3;
 
 /// What a derivation makes besides bounds and permissions.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -232,8 +362,19 @@ pub fn device_permissions() -> Permissions {
 
 /// Rounds a region so that its bounds are representable: the length to use and the alignment that its base needs.
 pub fn representable(length: u64) -> (u64, u64) {
-    let mask = capability::riscv::representable_mask(length);
-    (capability::riscv::representable_length(length), mask.wrapping_neg())
+    let (rounded, mask): (u64, u64);
+    // SAFETY: computes on integers.
+    unsafe {
+        asm!(
+            ".insn r 0x5b, 0, 0x7f, {rounded}, {length}, x8", // CRRL
+            ".insn r 0x5b, 0, 0x7f, {mask}, {length}, x9",    // CRAM
+            length = in(reg) length,
+            rounded = out(reg) rounded,
+            mask = out(reg) mask,
+            options(nostack, nomem, pure),
+        );
+    }
+    (rounded, mask.wrapping_neg())
 }
 
 /// The base of the addresses that a hybrid cVM in a region at `base` sees: ISAv8 relocates by DDC and PCC.

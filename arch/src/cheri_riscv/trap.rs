@@ -1,16 +1,19 @@
 //! Trap entry and exit: the assembly, and what happens between it and the kernel.
 
 use super::frame::Frame;
+use super::slot::{Slot, monitor_data_permissions};
 use super::{user, variant};
-use crate::types::Trap;
+use crate::types::{Derivation, DeriveError, Trap};
 use core::arch::global_asm;
+use core::cell::Cell;
+use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
     ".option push",
     ".option norvc",
-    ".option arch, +zicsr",
+    ".option arch, +a, +zicsr",
     include_str!("instructions.S"),
     include_str!("trap.S"),
     include_str!("copy.S"),
@@ -19,20 +22,107 @@ global_asm!(
     pcc = const Frame::PCC,
     ddc = const Frame::DDC,
     own = const Frame::OWN,
-    nested = const Frame::NESTED,
     cause = const Frame::CAUSE,
     value = const Frame::VALUE,
     status = const Frame::STATUS,
     pointer = const Frame::POINTER,
-    stack = const Frame::STACK,
-    handler = const Frame::HANDLER,
+    fresh = const Frame::FRESH,
+    fresh_pcc = const Frame::FRESH_PCC,
+    fresh_ddc = const Frame::FRESH_DDC,
+    fresh_stack = const Frame::FRESH_STACK,
+    fresh_thread = const Frame::FRESH_THREAD,
+    fresh_spare = const Frame::FRESH_SPARE,
+    nested = const offset_of!(Hart, nested),
+    data = const offset_of!(Hart, data),
+    handler = const offset_of!(Hart, handler),
+    fault_handler = const offset_of!(Hart, fault_handler),
+    leave = const offset_of!(Hart, leave),
+    hart_own = const offset_of!(Hart, own),
+    stack = const offset_of!(Hart, stack),
+    fault_stack = const offset_of!(Hart, fault_stack),
+    back = const offset_of!(Hart, back),
+    fault_back = const offset_of!(Hart, fault_back),
+    hart = const offset_of!(Hart, pointer),
     hostcall = const CAUSE_HOSTCALL,
 );
 
 unsafe extern "C" {
     fn intravisor_trap_entry();
-    fn intravisor_resume(frame: *const u8) -> !;
-    fn intravisor_arm(frame: *const u8, entry: u64);
+    fn intravisor_leave();
+    fn intravisor_back();
+    fn intravisor_fault_back();
+    fn intravisor_code(slot: *mut u64, address: u64, capability_mode: u64);
+    fn intravisor_resume(frame: *const u8, hart: *const u8) -> !;
+    fn intravisor_arm(frame: *const u8, entry: u64, hart: *const u8);
+}
+
+/// What the trap entry needs to know of a hart, reached by MTDC.
+#[repr(C, align(16))]
+struct Hart {
+    /// Where the trap entry sends a failing store-conditional: no reservation survives a trap.
+    scratch: Cell<u64>,
+    /// This structure as the monitor's pointers count.
+    pointer: Cell<u64>,
+    /// Tops of the stacks on which traps out of cVMs are handled, and faults of the monitor.
+    stack: Cell<u64>,
+    fault_stack: Cell<u64>,
+    /// Where the handlers return to.
+    back: Cell<u64>,
+    fault_back: Cell<u64>,
+    /// Authority over the frame that a fault of the monitor is saved to.
+    nested: Slot,
+    /// The monitor's data, for DDC.
+    data: Slot,
+    /// The handlers, in hybrid mode.
+    handler: Slot,
+    fault_handler: Slot,
+    /// The way out, in capability mode.
+    leave: Slot,
+    /// Authority over this structure, for MTDC.
+    own: Slot,
+}
+
+// SAFETY: touched by one hart, with interrupts off.
+unsafe impl Sync for Hart {}
+
+static HART: Hart = Hart {
+    scratch: Cell::new(0),
+    pointer: Cell::new(0),
+    stack: Cell::new(0),
+    fault_stack: Cell::new(0),
+    back: Cell::new(0),
+    fault_back: Cell::new(0),
+    nested: Slot::null(),
+    data: Slot::null(),
+    handler: Slot::null(),
+    fault_handler: Slot::null(),
+    leave: Slot::null(),
+    own: Slot::null(),
+};
+
+/// Gives the hart's structure its own authority and that over the monitor's frame; `root` is what they are derived from.
+pub(super) fn init(root: &Slot, nested: &Slot) -> Result<(), DeriveError> {
+    let base = variant::physical(&raw const HART);
+    let request = Derivation {
+        base,
+        length: size_of::<Hart>() as u64,
+        permissions: monitor_data_permissions(),
+        address: base,
+    };
+    HART.own.derive(root, &request)?;
+    HART.data.copy_from(root);
+    HART.nested.copy_from(nested);
+    HART.pointer.set(&raw const HART as u64);
+    HART.stack.set(super::stack_top());
+    HART.fault_stack.set(super::emergency_stack_top());
+    HART.back.set(intravisor_back as *const () as u64);
+    HART.fault_back.set(intravisor_fault_back as *const () as u64);
+    Ok(())
+}
+
+/// What DDC becomes at a trap from now on.
+pub(super) fn set_data(data: &Slot) {
+    HART.data.copy_from(data);
 }
 
 /// `mcause` of an environment call from U-mode.
@@ -48,18 +138,34 @@ pub type FatalHandler = fn(&'static Frame) -> !;
 
 static FATAL: AtomicUsize = AtomicUsize::new(0);
 
-/// Registers what the kernel does with a fault of the monitor and arms the trap entry.
-pub fn install(fatal: FatalHandler) {
+/// Registers what handles the traps out of cVMs, and what the kernel does with a fault of the monitor, and arms the trap
+/// entry.
+pub fn install(fatal: FatalHandler, handler: Handler) {
     FATAL.store(fatal as usize, Ordering::Relaxed);
-    let entry = (intravisor_trap_entry as *const () as u64).wrapping_add(variant::bias());
-    // SAFETY: the monitor's own frame is pinned in a static and has its authority (`init` attached it).
-    unsafe { intravisor_arm((&raw const super::MONITOR_FRAME).cast(), entry) }
+    let absolute = |function: u64| function.wrapping_add(variant::bias());
+    // SAFETY: the slots live in a static; the monitor's own frame is pinned in another one and has its authority (`init`
+    // attached both).
+    unsafe {
+        intravisor_code(HART.handler.pointer(), absolute(handler as *const () as u64), 0);
+        intravisor_code(
+            HART.fault_handler.pointer(),
+            absolute(monitor_fault as *const () as u64),
+            0,
+        );
+        intravisor_code(HART.leave.pointer(), absolute(intravisor_leave as *const () as u64), 1);
+        let entry = absolute(intravisor_trap_entry as *const () as u64);
+        intravisor_arm(
+            (&raw const super::MONITOR_FRAME).cast(),
+            entry,
+            (&raw const HART).cast(),
+        );
+    }
 }
 
 /// Leaves the monitor for good: runs the thread behind `frame`.
 pub fn resume(frame: &'static Frame) -> ! {
     // SAFETY: `frame` is pinned and attached; the monitor's stack is abandoned on purpose.
-    unsafe { intravisor_resume((frame as *const Frame).cast()) }
+    unsafe { intravisor_resume((frame as *const Frame).cast(), (&raw const HART).cast()) }
 }
 
 impl Frame {
@@ -76,7 +182,7 @@ impl Frame {
 }
 
 /// The handler of the monitor's own frame: refused by a cVM's capability in a copy routine, or a bug of the monitor.
-pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
+extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
         frame.forget_capabilities();

@@ -12,6 +12,8 @@ unsafe extern "C" {
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
+    fn intravisor_load_capability(to: *mut u64, authority: *const u64, address: u64) -> usize;
+    fn intravisor_next_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
 }
@@ -20,7 +22,7 @@ unsafe extern "C" {
 #[inline]
 pub fn absolute(data: &Slot, pointer: u64) -> u64 {
     if variant::relocates() {
-        pointer.wrapping_add(data.decoded().address)
+        pointer.wrapping_add(data.integer())
     } else {
         pointer
     }
@@ -94,6 +96,24 @@ pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Ref
     // SAFETY: writes only through `authority`, checked by the hardware.
     let left = unsafe { intravisor_clear_tags(0, authority.pointer(), address, length) };
     outcome(length as usize, left)
+}
+
+/// Makes a slot hold what is in memory of a cVM, tag included. `address` is absolute.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the load, or `address` is no multiple of 16.
+pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), Refused> {
+    // SAFETY: writes a live slot; the cVM's side is checked by the hardware, alignment included.
+    let left = unsafe { intravisor_load_capability(to.pointer(), authority.pointer(), address) };
+    outcome(GRANULE as usize, left)
+}
+
+/// The first 64 bytes of a range in which there is a tag; `None` = there is none, or `authority` does not allow to look.
+/// `address`, absolute, and `length` are multiples of 64.
+pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+    // SAFETY: only looks, through `authority`, checked by the hardware.
+    let left = unsafe { intravisor_next_tags(0, authority.pointer(), address, length) };
+    (left != 0).then(|| address + length - left as u64)
 }
 
 /// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.

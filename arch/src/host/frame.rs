@@ -1,11 +1,10 @@
 //! Register frames of the stand-in: the registers that the kernel looks at, and ways for a test to set them.
 
-use super::Handler;
 use super::slot::Slot;
 use super::user;
 use crate::types::{Derivation, DeriveError, Register, Start, Trap};
 use alloc::boxed::Box;
-use capability::Decoded;
+use capability::{Decoded, Permissions, Seal};
 use std::sync::{Mutex, PoisonError};
 
 /// Registers that arguments are passed in.
@@ -22,6 +21,8 @@ pub struct Frame {
     stack: Slot,
     thread_pointer: Slot,
     spare: Slot,
+    /// What a handler begins every call with: program counter, data, stack, thread pointer, spare register.
+    prepared: [Slot; 5],
     trap: Mutex<Trap>,
 }
 
@@ -30,7 +31,7 @@ impl Frame {
     ///
     /// # Errors
     /// None on the host.
-    pub fn boxed(_monitor_data: &Slot, _handler: Handler) -> Result<Box<Frame>, DeriveError> {
+    pub fn boxed(_monitor_data: &Slot) -> Result<Box<Frame>, DeriveError> {
         Ok(Box::new(Frame {
             code: Slot::null(),
             data: Slot::null(),
@@ -39,6 +40,7 @@ impl Frame {
             stack: Slot::null(),
             thread_pointer: Slot::null(),
             spare: Slot::null(),
+            prepared: [const { Slot::null() }; 5],
             trap: Mutex::new(Trap::Hostcall),
         }))
     }
@@ -49,28 +51,81 @@ impl Frame {
     /// When the entry is outside of the code's bounds.
     pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
         self.clear();
-        let bounds = start.code.decoded();
-        let request = Derivation {
-            base: bounds.base,
-            length: (bounds.top - u128::from(bounds.base)) as u64,
-            permissions: bounds.permissions,
-            address: start.entry,
-        };
-        match start.data {
-            Some(data) => {
-                self.code.derive(start.code, &request)?;
-                self.data.copy_from(data);
-            }
-            None => self.code.derive_purecap(start.code, &request)?,
-        }
-        set(&self.stack, start.stack);
-        set(&self.thread_pointer, start.thread);
+        begin(start, &self.code, &self.data)?;
+        self.stack.assign(start.stack);
+        self.thread_pointer.assign(start.thread);
         Ok(())
     }
 
-    /// Forgets every register.
+    /// Prepares what a handler starts every call with.
+    ///
+    /// # Errors
+    /// When the entry is outside of the code's bounds.
+    pub fn prepare(&self, start: &Start<'_>, spare: Option<&Slot>) -> Result<(), DeriveError> {
+        self.clear();
+        let [code, data, stack, thread, prepared_spare] = &self.prepared;
+        begin(start, code, data)?;
+        stack.assign(start.stack);
+        thread.assign(start.thread);
+        if let Some(spare) = spare {
+            prepared_spare.copy_from(spare);
+        }
+        Ok(())
+    }
+
+    /// The handler begins with what was prepared and with the arguments that are set from now on.
+    pub fn renew(&self) {
+        self.forget();
+        let registers = [&self.code, &self.data, &self.stack, &self.thread_pointer, &self.spare];
+        for (register, prepared) in registers.into_iter().zip(&self.prepared) {
+            register.copy_from(prepared);
+        }
+    }
+
+    /// Prepares a thread that `creator` asks for with its hostcall arguments 0 to 3.
+    ///
+    /// # Errors
+    /// When the entry cannot be executed.
+    pub fn spawn(&self, creator: &Frame) -> Result<(), DeriveError> {
+        self.clear();
+        let [entry, stack, thread, argument] = [0, 1, 2, 3].map(|index| creator.argument_slot(index));
+        if entry.tag() {
+            self.code.copy_from(entry);
+        } else {
+            self.code.copy_from(&creator.code);
+            self.code.set_address(entry.integer());
+        }
+        let code = self.code.decoded();
+        let sealed = code.seal.is_sealed() && code.seal != Seal::Sentry;
+        if !code.tag || sealed || !code.permissions.contains(Permissions::EXECUTE) || !code.in_bounds(code.address, 2) {
+            self.code.clear();
+            return Err(DeriveError::Permissions);
+        }
+        self.data.copy_from(&creator.data);
+        self.stack.copy_from(stack);
+        self.thread_pointer.copy_from(thread);
+        self.arguments[0].copy_from(argument);
+        Ok(())
+    }
+
+    /// Forgets every register, and what was prepared.
     pub fn clear(&self) {
-        self.registers_iter().for_each(|(_, slot)| slot.clear());
+        self.forget();
+        self.prepared.iter().for_each(Slot::clear);
+    }
+
+    /// Forgets every register, but not what was prepared.
+    pub fn forget(&self) {
+        self.slots().for_each(Slot::clear);
+    }
+
+    /// Sets arguments 0 to 5 to those of another frame, as they are; whether a capability is among them.
+    pub fn pass(&self, from: &Frame) -> bool {
+        let pairs = self.arguments.iter().zip(&from.arguments).take(HOSTCALL_ARGUMENTS);
+        pairs.fold(false, |tagged, (to, from)| {
+            to.copy_from(from);
+            tagged | to.tag()
+        })
     }
 
     /// For a test: what the program asks for with its next hostcall.
@@ -119,17 +174,12 @@ impl Frame {
 
     /// Sets argument register 0 to 7.
     pub fn set_argument(&self, index: usize, value: Register<'_>) {
-        set(&self.arguments[index], value);
+        self.arguments[index].assign(value);
     }
 
     /// Sets the register with the hostcall number.
     pub fn set_number(&self, value: u64) {
         self.number.set_integer(value);
-    }
-
-    /// Sets the register in which a hybrid handler finds the capability over its service stack.
-    pub fn set_spare(&self, capability: &Slot) {
-        self.spare.copy_from(capability);
     }
 
     /// Sets the first result register.
@@ -180,15 +230,32 @@ impl Frame {
         others.chain(arguments)
     }
 
+    /// Every slot that holds a register of the program.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.registers_iter().map(|(_, slot)| slot)
+    }
+
     /// Name and contents of every register that can hold a capability.
     pub fn registers(&self) -> impl Iterator<Item = (&'static str, Decoded)> + '_ {
         self.registers_iter().map(|(name, slot)| (name, slot.decoded()))
     }
 }
 
-fn set(slot: &Slot, value: Register<'_>) {
-    match value {
-        Register::Integer(value) => slot.set_integer(value),
-        Register::Capability(capability) => slot.copy_from(capability),
+/// Makes the program counter, and the data capability where the program has one.
+fn begin(start: &Start<'_>, code: &Slot, data: &Slot) -> Result<(), DeriveError> {
+    let bounds = start.code.decoded();
+    let request = Derivation {
+        base: bounds.base,
+        length: (bounds.top - u128::from(bounds.base)) as u64,
+        permissions: bounds.permissions,
+        address: start.entry,
+    };
+    match start.data {
+        Some(from) => {
+            code.derive(start.code, &request)?;
+            data.copy_from(from);
+        }
+        None => code.derive_purecap(start.code, &request)?,
     }
+    Ok(())
 }

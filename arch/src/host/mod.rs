@@ -56,7 +56,7 @@ pub fn init(_bias: u64) -> Result<(), DeriveError> {
 }
 
 /// No trap ever comes on the host: a test calls the kernel's handler itself.
-pub fn install(_fatal: FatalHandler) {}
+pub fn install(_fatal: FatalHandler, _handler: Handler) {}
 
 /// There is nothing to run on the host.
 pub fn resume(_frame: &'static Frame) -> ! {

@@ -1,6 +1,6 @@
 //! Slots that hold a capability of `capability::riscv` as a plain value.
 
-use crate::types::{Derivation, DeriveError};
+use crate::types::{Derivation, DeriveError, Register};
 use capability::riscv::{Capability, permission_bits, representable_length, representable_mask};
 use capability::{Decoded, Permissions};
 use std::sync::Mutex;
@@ -45,6 +45,60 @@ impl Slot {
         self.set(Capability::from_integer(value));
     }
 
+    /// The address of a capability, or the integer.
+    pub fn integer(&self) -> u64 {
+        self.get().decode().address
+    }
+
+    /// Makes the slot hold an integer or what another slot holds.
+    pub(super) fn assign(&self, contents: Register<'_>) {
+        match contents {
+            Register::Integer(value) => self.set_integer(value),
+            Register::Capability(slot) => self.copy_from(slot),
+        }
+    }
+
+    pub(super) fn hold(&self, value: Option<Capability>) {
+        self.set(value.unwrap_or(Capability::NULL));
+    }
+
+    pub(super) fn set_address(&self, address: u64) {
+        self.set(self.get().set_address(address));
+    }
+
+    /// Base and length of what the slot holds; a length of 2^64 counts as one less.
+    pub fn extent(&self) -> (u64, u64, [bool; 2]) {
+        let what = self.decoded();
+        let length = u64::try_from(what.top - u128::from(what.base));
+        let held = [Permissions::LOAD, Permissions::STORE].map(|permission| what.permissions.contains(permission));
+        (what.base, length.unwrap_or(u64::MAX), held)
+    }
+
+    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False for what is no
+    /// capability or sealed.
+    pub fn narrow(&self, from: &Slot) -> bool {
+        let what = from.get();
+        let lent = what.tag() && !what.decode().seal.is_sealed();
+        if lent {
+            self.set(what.and_permissions(permission_bits(Permissions::LOAD | Permissions::STORE)));
+        }
+        lent
+    }
+
+    /// Makes the slot hold a capability over exactly `length` bytes at `base`, local, to store data or to load it.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn lend(&self, authority: &Slot, base: u64, length: u64, written: bool) -> Result<(), DeriveError> {
+        let request = Derivation {
+            base,
+            length,
+            permissions: if written { Permissions::STORE } else { Permissions::LOAD },
+            address: base,
+        };
+        self.derive(authority, &request)
+    }
+
     /// Makes the slot hold what `other` holds.
     pub fn copy_from(&self, other: &Slot) {
         self.set(other.get());
@@ -83,8 +137,19 @@ const CAPABILITY_MODE: u64 = 1;
 
 /// What [`Slot::derive`] makes: hybrid mode, exact bounds.
 fn derived(parent: &Slot, request: &Derivation) -> Result<Capability, DeriveError> {
-    let from = parent.get();
-    request.check(&from.decode())?;
+    let (from, what) = (parent.get(), parent.decoded());
+    if !what.tag {
+        return Err(DeriveError::Untagged);
+    }
+    if what.seal.is_sealed() {
+        return Err(DeriveError::Sealed);
+    }
+    if request.base < what.base || u128::from(request.base) + u128::from(request.length) > what.top {
+        return Err(DeriveError::OutOfBounds);
+    }
+    if !what.permissions.contains(request.permissions) {
+        return Err(DeriveError::Permissions);
+    }
     let (bounded, exact) = from.set_address(request.base).set_bounds(request.length);
     let derived = bounded
         .and_permissions(permission_bits(request.permissions))

@@ -116,3 +116,27 @@ pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Ref
     });
     Ok(())
 }
+
+/// Makes a slot hold what is in memory of a cVM, tag included.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the load, or `address` is no multiple of 16.
+pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), Refused> {
+    let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY;
+    if !address.is_multiple_of(GRANULE) || allowed(authority, address, GRANULE as usize, needed) < GRANULE as usize {
+        return Err(Refused { copied: 0 });
+    }
+    let found = WORLD.with_borrow(|world| world.capabilities.get(&address).copied());
+    to.hold(found);
+    Ok(())
+}
+
+/// The first 64 bytes of a range in which there is a tag; `address` and `length` are multiples of 64.
+pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+    let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY;
+    let end = address + allowed(authority, address, length as usize, needed) as u64;
+    WORLD.with_borrow(|world| {
+        let found = world.capabilities.range(address..end).next();
+        found.map(|(at, _)| at & !63)
+    })
+}

@@ -152,3 +152,39 @@ intravisor_clear_tags:
     GUARDED 9b
     STR_C 31, 48, 9
     b   2b
+
+// intravisor_next_tags: looks at tags; the bytes left begin with 64 in which there is one. LIVE as for the copies; x3 is a
+// multiple of 64, x0 not used.
+.globl intravisor_next_tags
+intravisor_next_tags:
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    cbz x3, 3f
+    BX_NEXT
+    // LIVE: C64, in which LDCT goes through c9 instead of DDC. x4 = four tags.
+1:  GUARDED 9f
+    LDCT 4, 9
+    cbnz x4, 9f
+    ADD_C_IMMEDIATE 9, 9, 64
+    subs x3, x3, #64
+    b.ne 1b
+9:  BX_NEXT
+    // LIVE: A64.
+3:  mov x0, x3
+    mov x9, xzr
+    ret
+
+// intravisor_load_capability(x0 = slot for what is loaded, x1 = slot of the authority, x2 = absolute address) -> bytes left
+.globl intravisor_load_capability
+intravisor_load_capability:
+    mov x3, #16
+    LDR_C 9, 0, 1
+    SCVALUE 9, 9, 2
+    GUARDED 9f
+    ALDR_C 10, 0, 9
+    STR_C 10, 0, 0
+    mov x3, xzr
+9:  mov x0, x3
+    mov x9, xzr
+    mov x10, xzr
+    ret

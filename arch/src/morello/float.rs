@@ -30,11 +30,18 @@ const WORDS: usize = 66;
 
 /// The registers of a thread that does not own them; zero at its start.
 #[repr(C, align(16))]
-pub(super) struct FloatState(UnsafeCell<[u64; WORDS]>);
+pub(super) struct FloatState {
+    words: UnsafeCell<[u64; WORDS]>,
+    /// Whether the thread has used the registers.
+    used: Cell<bool>,
+}
 
 impl FloatState {
     pub(super) const fn zero() -> FloatState {
-        FloatState(UnsafeCell::new([0; WORDS]))
+        FloatState {
+            words: UnsafeCell::new([0; WORDS]),
+            used: Cell::new(false),
+        }
     }
 }
 
@@ -64,25 +71,33 @@ pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
 /// The thread behind `frame` has tried to use the registers: they become its own. Returns the
 /// frame.
 pub(super) extern "C" fn claim(frame: &'static Frame) -> &'static Frame {
+    frame.float().used.set(true);
     let previous = OWNER.swap(ptr::from_ref(frame).cast_mut(), Ordering::Relaxed);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone.
     unsafe {
         if let Some(previous) = previous.as_ref() {
-            intravisor_float_save(previous.float().0.get().cast());
+            intravisor_float_save(previous.float().words.get().cast());
         }
-        intravisor_float_restore(frame.float().0.get().cast());
+        intravisor_float_restore(frame.float().words.get().cast());
     }
     set_open(true);
     frame
 }
 
 /// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.
+#[inline]
 pub(super) fn forget(frame: &Frame) {
+    if frame.float().used.replace(false) {
+        forget_used(frame);
+    }
+}
+
+fn forget_used(frame: &Frame) {
     let this = ptr::from_ref(frame).cast_mut();
     let owned = OWNER.compare_exchange(this, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
     if owned.is_ok() {
         set_open(false);
     }
     // SAFETY: the state is alive, and nobody else uses it now.
-    unsafe { frame.float().0.get().write([0; WORDS]) };
+    unsafe { frame.float().words.get().write([0; WORDS]) };
 }

@@ -3,10 +3,9 @@
 
 use super::float::{self, FloatState};
 use super::slot::Slot;
-use super::trap::Handler;
 use crate::types::{Derivation, DeriveError, Register, Start};
 use alloc::boxed::Box;
-use capability::Decoded;
+use capability::{Decoded, Permissions, Seal};
 use core::cell::Cell;
 use core::mem::offset_of;
 
@@ -18,23 +17,22 @@ pub(super) const STATUS_MASK: u64 = 0xf000_0000 | STATUS_C64;
 const ARGUMENTS: usize = 8;
 /// Number of the register with the hostcall number.
 const NUMBER: usize = 8;
-/// Number of the spare register.
-const SPARE: usize = 9;
 /// Number of the frame pointer.
 const FRAME: usize = 29;
 
 /// The whole register state of one thread. A cVM runs Restricted: its stack pointer, DDC and thread pointer are those of
-/// the Restricted bank. Those of the Executive bank are kept, too, and NULL: no cVM can reach them.
+/// the Restricted bank. Those of the Executive bank are NULL for ever: no cVM can reach them.
 #[repr(C, align(16))]
 pub struct Frame {
     /// SPSR_EL1.
     status: Cell<u64>,
+    /// 1 = begins with what is prepared, and the arguments, when it is resumed.
+    fresh: Cell<u64>,
     /// ESR_EL1, or what stands for it, and FAR_EL1.
     cause: Cell<u64>,
     address: Cell<u64>,
-    /// Top of the stack on which a trap out of this frame is handled, and what handles it.
-    stack: Cell<u64>,
-    handler: Cell<Option<Handler>>,
+    /// SPSR_EL1 of what is prepared.
+    prepared_status: Cell<u64>,
     /// The monitor's own frame: the stack pointer of what faulted.
     interrupted_sp: Cell<u64>,
     /// c0 to c30.
@@ -43,12 +41,11 @@ pub struct Frame {
     pcc: Slot,
     rcsp: Slot,
     rddc: Slot,
-    csp: Slot,
-    ddc: Slot,
-    ctpidr: Slot,
     rctpidr: Slot,
     ctpidrro: Slot,
     cid: Slot,
+    /// What a handler begins every call with: program counter, DDC, stack pointer, thread pointer, c9.
+    prepared: [Slot; 5],
     /// The code capability that the thread was started with, to look at.
     start_code: Cell<Option<Decoded>>,
     float: FloatState,
@@ -57,56 +54,51 @@ pub struct Frame {
 // SAFETY: frames are touched by one processor, with interrupts masked.
 unsafe impl Sync for Frame {}
 
+unsafe extern "C" {
+    fn intravisor_frame_pass(from: *const u64, to: *mut u64) -> u64;
+    fn intravisor_frame_forget(slots: *mut u64);
+}
+
 impl Frame {
     pub(super) const REGISTERS: usize = offset_of!(Frame, registers);
     pub(super) const RCSP: usize = offset_of!(Frame, rcsp);
     pub(super) const RDDC: usize = offset_of!(Frame, rddc);
-    pub(super) const CSP: usize = offset_of!(Frame, csp);
-    pub(super) const CTPIDR: usize = offset_of!(Frame, ctpidr);
-    pub(super) const CTPIDRRO: usize = offset_of!(Frame, ctpidrro);
+    pub(super) const RCTPIDR: usize = offset_of!(Frame, rctpidr);
+    pub(super) const CID: usize = offset_of!(Frame, cid);
+    pub(super) const PREPARED: usize = offset_of!(Frame, prepared);
+    pub(super) const PREPARED_STATUS: usize = offset_of!(Frame, prepared_status);
     pub(super) const STATUS: usize = offset_of!(Frame, status);
+    pub(super) const FRESH: usize = offset_of!(Frame, fresh);
     pub(super) const CAUSE: usize = offset_of!(Frame, cause);
-    pub(super) const STACK: usize = offset_of!(Frame, stack);
     pub(super) const INTERRUPTED_SP: usize = offset_of!(Frame, interrupted_sp);
 
     pub(super) const fn empty() -> Frame {
         Frame {
+            status: Cell::new(0),
+            fresh: Cell::new(0),
+            cause: Cell::new(0),
+            address: Cell::new(0),
+            prepared_status: Cell::new(0),
+            interrupted_sp: Cell::new(0),
             registers: [const { Slot::null() }; 31],
             pcc: Slot::null(),
             rcsp: Slot::null(),
             rddc: Slot::null(),
-            csp: Slot::null(),
-            ddc: Slot::null(),
-            ctpidr: Slot::null(),
             rctpidr: Slot::null(),
             ctpidrro: Slot::null(),
             cid: Slot::null(),
-            status: Cell::new(0),
-            cause: Cell::new(0),
-            address: Cell::new(0),
-            stack: Cell::new(0),
-            handler: Cell::new(None),
-            interrupted_sp: Cell::new(0),
+            prepared: [const { Slot::null() }; 5],
             start_code: Cell::new(None),
             float: FloatState::zero(),
         }
     }
 
-    /// A frame for a thread of a cVM, and what handles the traps out of it. The trap entry reaches it through the
-    /// monitor's DDC.
+    /// A frame for a thread of a cVM. The trap entry reaches it through the monitor's DDC.
     ///
     /// # Errors
     /// None on this architecture.
-    pub fn boxed(_monitor_data: &Slot, handler: Handler) -> Result<Box<Frame>, DeriveError> {
-        let frame = Box::new(Frame::empty());
-        frame.attach(super::stack_top(), handler);
-        Ok(frame)
-    }
-
-    /// Sets the stack that traps out of this frame are handled on, and what handles them.
-    pub(super) fn attach(&self, stack: u64, handler: Handler) {
-        self.stack.set(stack);
-        self.handler.set(Some(handler));
+    pub fn boxed(_monitor_data: &Slot) -> Result<Box<Frame>, DeriveError> {
+        Ok(Box::new(Frame::empty()))
     }
 
     /// Prepares the start of a program: every register NULL but the program counter, DDC, the stack pointer and the
@@ -116,8 +108,32 @@ impl Frame {
     /// When the entry is outside of the code.
     pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
         self.clear();
+        self.status.set(self.begin(start, &self.pcc, &self.rddc)?);
+        self.rcsp.set(start.stack);
+        self.rctpidr.set(start.thread);
+        Ok(())
+    }
+
+    /// Prepares what a handler starts every call with, `spare` in c9; see [`Frame::renew`].
+    ///
+    /// # Errors
+    /// When the entry is outside of the code.
+    pub fn prepare(&self, start: &Start<'_>, spare: Option<&Slot>) -> Result<(), DeriveError> {
+        self.clear();
+        let [pcc, ddc, stack, thread, prepared_spare] = &self.prepared;
+        self.prepared_status.set(self.begin(start, pcc, ddc)?);
+        stack.set(start.stack);
+        thread.set(start.thread);
+        if let Some(spare) = spare {
+            prepared_spare.copy_from(spare);
+        }
+        Ok(())
+    }
+
+    /// Makes program counter and DDC; returns SPSR_EL1.
+    fn begin(&self, start: &Start<'_>, pcc: &Slot, ddc: &Slot) -> Result<u64, DeriveError> {
         let bounds = start.code.decoded();
-        self.pcc.derive(
+        pcc.derive(
             start.code,
             &Derivation {
                 base: bounds.base,
@@ -126,15 +142,61 @@ impl Frame {
                 address: start.entry & !1,
             },
         )?;
-        self.start_code.set(Some(self.pcc.decoded()));
-        if start.data.is_none() || start.entry & 1 == 1 {
-            self.status.set(STATUS_C64);
-        }
+        self.start_code.set(Some(pcc.decoded()));
         if let Some(data) = start.data {
-            self.rddc.copy_from(data);
+            ddc.copy_from(data);
         }
-        self.rcsp.set(start.stack);
-        self.rctpidr.set(start.thread);
+        let c64 = start.data.is_none() || start.entry & 1 == 1;
+        Ok(if c64 { STATUS_C64 } else { 0 })
+    }
+
+    /// The next time that it is resumed, the handler begins with what was prepared and with the arguments that are set from
+    /// now on; all other registers are NULL, the vector registers 0.
+    #[inline]
+    pub fn renew(&self) {
+        self.fresh.set(1);
+        float::forget(self);
+    }
+
+    /// Prepares a thread that `creator` asks for: entry, stack pointer, thread pointer and argument are its hostcall arguments
+    /// 0 to 3, as they are. An integer entry is a jump of the creator's, a capability is what the thread executes with; a
+    /// sentry has to lie within the creator's PCC, as ERET does not unseal it. Bit 0 of the entry: C64.
+    ///
+    /// # Errors
+    /// When the entry cannot be executed.
+    pub fn spawn(&self, creator: &Frame) -> Result<(), DeriveError> {
+        self.clear();
+        let [entry, stack, thread, argument] = [0, 1, 2, 3].map(|index| creator.argument_slot(index));
+        let address = entry.integer();
+        let what = entry.decoded();
+        if !what.tag || what.seal == Seal::Sentry {
+            self.pcc.copy_from(creator.code());
+        } else {
+            self.pcc.copy_from(entry);
+        }
+        if what.tag && what.seal == Seal::Sentry {
+            let request = Derivation {
+                base: what.base,
+                length: (what.top - u128::from(what.base)) as u64,
+                permissions: what.permissions,
+                address: address & !1,
+            };
+            self.pcc.derive(creator.code(), &request)?;
+        } else {
+            self.pcc.set_address(address & !1);
+        }
+        let code = self.pcc.decoded();
+        let usable = code.tag && !code.seal.is_sealed() && code.permissions.contains(Permissions::EXECUTE);
+        if !usable || !code.in_bounds(code.address, 4) {
+            self.pcc.clear();
+            return Err(DeriveError::Permissions);
+        }
+        self.start_code.set(Some(code));
+        self.status.set(if address & 1 == 1 { STATUS_C64 } else { 0 });
+        self.rddc.copy_from(&creator.rddc);
+        self.rcsp.copy_from(stack);
+        self.rctpidr.copy_from(thread);
+        self.registers[0].copy_from(argument);
         Ok(())
     }
 
@@ -144,24 +206,39 @@ impl Frame {
         self.registers[index].set(value);
     }
 
+    /// Sets arguments 0 to 5 to those of another frame, as they are; whether a capability is among them.
+    #[inline]
+    pub fn pass(&self, from: &Frame) -> bool {
+        // SAFETY: copies six live, aligned slots.
+        unsafe { intravisor_frame_pass(from.registers[0].pointer(), self.registers[0].pointer()) != 0 }
+    }
+
     /// Sets the register that a hostcall's number is passed in.
     pub fn set_number(&self, number: u64) {
         self.registers[NUMBER].set_integer(number);
     }
 
-    /// Puts a capability into c9, which plays no role in a call.
-    pub fn set_spare(&self, capability: &Slot) {
-        self.registers[SPARE].copy_from(capability);
-    }
-
-    /// Forgets every register, so that no authority and no data stay behind.
+    /// Forgets every register, and what was prepared, so that no authority and no data stay behind.
     pub fn clear(&self) {
-        self.slots().for_each(|(_, slot)| slot.clear());
-        self.status.set(0);
-        self.cause.set(0);
-        self.address.set(0);
+        self.forget();
+        self.prepared.iter().for_each(Slot::clear);
+        for word in [
+            &self.status,
+            &self.fresh,
+            &self.cause,
+            &self.address,
+            &self.prepared_status,
+        ] {
+            word.set(0);
+        }
         self.start_code.set(None);
         float::forget(self);
+    }
+
+    /// Forgets every register, but not what was prepared, and no vector register.
+    pub fn forget(&self) {
+        // SAFETY: the slots from c0 to CID_EL0 follow each other, alive and aligned.
+        unsafe { intravisor_frame_forget(self.registers[0].pointer()) }
     }
 
     /// Number of the hostcall.
@@ -276,25 +353,27 @@ impl Frame {
         }
     }
 
-    fn slots(&self) -> impl Iterator<Item = (&'static str, &Slot)> {
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Slot)> {
         let special = [
             ("csp", &self.rcsp),
             ("ddc", &self.rddc),
             ("ctpidr", &self.rctpidr),
             ("ctpidrro", &self.ctpidrro),
             ("cid", &self.cid),
-            ("executive csp", &self.csp),
-            ("executive ddc", &self.ddc),
-            ("executive ctpidr", &self.ctpidr),
         ];
         core::iter::once(("pcc", &self.pcc))
             .chain(REGISTER_NAMES.into_iter().zip(&self.registers))
             .chain(special)
     }
 
-    /// Name and contents of every register that can hold a capability, for reports and sweeps.
+    /// Every slot that holds a register of the program.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.named().map(|(_, slot)| slot)
+    }
+
+    /// Name and contents of every register that can hold a capability, for reports.
     pub fn registers(&self) -> impl Iterator<Item = (&'static str, Decoded)> + '_ {
-        self.slots().map(|(name, slot)| (name, slot.decoded()))
+        self.named().map(|(name, slot)| (name, slot.decoded()))
     }
 }
 

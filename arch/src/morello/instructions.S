@@ -66,6 +66,9 @@
 .macro ASTR_X xt, offset, cn
     .inst 0x82400c00 | (\offset) / 8 << 12 | \cn << 5 | \xt
 .endm
+.macro ALDR_C ct, offset, cn
+    .inst 0x82600000 | (\offset) / 16 << 12 | \cn << 5 | \ct
+.endm
 .macro ASTR_C ct, offset, cn
     .inst 0x82400000 | (\offset) / 16 << 12 | \cn << 5 | \ct
 .endm
@@ -77,6 +80,25 @@
 
 .macro GCTAG xd, cn
     .inst 0xc2c09000 | \cn << 5 | \xd
+.endm
+.macro GCSEAL xd, cn
+    .inst 0xc2c0b000 | \cn << 5 | \xd
+.endm
+.macro GCBASE xd, cn
+    .inst 0xc2c01000 | \cn << 5 | \xd
+.endm
+.macro GCLEN xd, cn
+    .inst 0xc2c03000 | \cn << 5 | \xd
+.endm
+.macro GCPERM xd, cn
+    .inst 0xc2c0d000 | \cn << 5 | \xd
+.endm
+// Length and alignment mask with which bounds of \xn bytes are representable.
+.macro RRLEN xd, xn
+    .inst 0xc2c71000 | \xn << 5 | \xd
+.endm
+.macro RRMASK xd, xn
+    .inst 0xc2c73000 | \xn << 5 | \xd
 .endm
 .macro SCVALUE cd, cn, xm
     .inst 0xc2c04000 | \xm << 16 | \cn << 5 | \cd

@@ -72,13 +72,11 @@ pub fn relocation(kind: u32) -> Option<Relocation> {
     }
 }
 
-/// First thing in Rust: prepares the monitor's own frame. `bias` is 0: the processor does not relocate.
+/// First thing in Rust: nothing is left to prepare. `bias` is 0: the processor does not relocate.
 ///
 /// # Errors
 /// None on this architecture.
 pub fn init(_bias: u64) -> Result<(), DeriveError> {
-    let stack = &raw const intravisor_emergency_stack_top as u64;
-    MONITOR_FRAME.attach(stack, trap::monitor_fault);
     Ok(())
 }
 
@@ -138,6 +136,10 @@ fn stack_top() -> u64 {
     &raw const intravisor_stack_top as u64
 }
 
+fn emergency_stack_top() -> u64 {
+    &raw const intravisor_emergency_stack_top as u64
+}
+
 /// The monitor's frame pointer, where a backtrace of the running code starts.
 #[inline(always)]
 pub fn frame_pointer() -> u64 {
@@ -150,7 +152,7 @@ pub fn frame_pointer() -> u64 {
 /// Return address and frame pointer of the caller of the monitor's function that has this frame pointer; `None` when it
 /// does not point into the monitor's stacks.
 pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
-    let stacks = stack_top() - STACK_SIZE..&raw const intravisor_emergency_stack_top as u64;
+    let stacks = stack_top() - STACK_SIZE..emergency_stack_top();
     let end = frame_pointer.checked_add(16)?;
     if !frame_pointer.is_multiple_of(8) || frame_pointer < stacks.start || end > stacks.end {
         return None;

@@ -34,6 +34,70 @@ intravisor_slot_derive:
 1:  mov x9, xzr
     ret
 
+// intravisor_slot_fields(x0 = slot, x1 = five words): tag, whether sealed, base, length, permissions.
+.globl intravisor_slot_fields
+intravisor_slot_fields:
+    LDR_C 9, 0, 0
+    GCTAG 2, 9
+    GCSEAL 3, 9
+    GCBASE 4, 9
+    GCLEN 5, 9
+    GCPERM 6, 9
+    stp x2, x3, [x1]
+    stp x4, x5, [x1, #16]
+    str x6, [x1, #32]
+    mov x9, xzr
+    ret
+
+// intravisor_slot_narrow(x0 = from, x1 = to, x2 = permissions to clear) -> 1; 0 and no store for what has no tag or is sealed
+.globl intravisor_slot_narrow
+intravisor_slot_narrow:
+    LDR_C 9, 0, 0
+    GCTAG 0, 9
+    cbz x0, 1f
+    GCSEAL 3, 9
+    eor x0, x3, #1
+    cbz x0, 1f
+    CLRPERM 9, 9, 2
+    STR_C 9, 0, 1
+1:  mov x9, xzr
+    ret
+
+// intravisor_representable(x0 = length, x1 = two words): rounded length, mask of the base
+.globl intravisor_representable
+intravisor_representable:
+    RRLEN 2, 0
+    RRMASK 3, 0
+    stp x2, x3, [x1]
+    ret
+
+// intravisor_frame_pass(x0 = from, x1 = to: c0 to c5 of two frames) -> whether a capability is among them
+.globl intravisor_frame_pass
+intravisor_frame_pass:
+    LDP_C 9, 10, 0, 0
+    LDP_C 11, 12, 32, 0
+    LDP_C 13, 14, 64, 0
+    STP_C 9, 10, 0, 1
+    STP_C 11, 12, 32, 1
+    STP_C 13, 14, 64, 1
+    GCTAG 0, 9
+    mov x9, xzr
+.irp register, 10, 11, 12, 13, 14
+    GCTAG 2, \register
+    orr x0, x0, x2
+    mov x\register, xzr
+.endr
+    ret
+
+// intravisor_frame_forget(x0 = the first of 37 slots): NULL to all of them
+.globl intravisor_frame_forget
+intravisor_frame_forget:
+.irp pair, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
+    STP_C 31, 31, (\pair * 32), 0
+.endr
+    STR_C 31, (36 * 16), 0
+    ret
+
 // intravisor_slot_set_address(x0 = slot, x1 = address)
 .globl intravisor_slot_set_address
 intravisor_slot_set_address:

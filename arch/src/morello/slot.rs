@@ -21,6 +21,9 @@ unsafe extern "C" {
         address: u64,
         sentry: u64,
     ) -> u64;
+    fn intravisor_slot_fields(slot: *const u64, fields: *mut [u64; 5]);
+    fn intravisor_slot_narrow(from: *const u64, to: *mut u64, cleared_permissions: u64) -> u64;
+    fn intravisor_representable(length: u64, rounded_and_mask: *mut [u64; 2]);
     fn intravisor_slot_set_address(slot: *mut u64, address: u64);
 }
 
@@ -90,9 +93,45 @@ impl Slot {
     }
 
     /// The low word: the value of a capability, or the integer.
-    pub(super) fn integer(&self) -> u64 {
+    #[inline]
+    pub fn integer(&self) -> u64 {
         // SAFETY: the slot is alive and aligned.
         unsafe { self.pointer().read() }
+    }
+
+    fn fields(&self) -> [u64; 5] {
+        let mut fields = [0; 5];
+        // SAFETY: reads a live, aligned slot and writes five words.
+        unsafe { intravisor_slot_fields(self.pointer(), &raw mut fields) };
+        fields
+    }
+
+    /// Base and length of what the slot holds, and whether it loads and stores, read by the processor; a length of 2^64 counts
+    /// as one less.
+    pub fn extent(&self) -> (u64, u64, [bool; 2]) {
+        let [_, _, base, length, held] = self.fields();
+        (base, length, [LOAD, STORE].map(|permission| held & permission != 0))
+    }
+
+    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False, and nothing changes, for
+    /// what is no capability or sealed.
+    pub fn narrow(&self, from: &Slot) -> bool {
+        // SAFETY: both are live, aligned slots.
+        unsafe { intravisor_slot_narrow(from.pointer(), self.pointer(), !(LOAD | STORE)) != 0 }
+    }
+
+    /// Makes the slot hold a capability over exactly `length` bytes at `base`, local, to store data or to load it, when
+    /// `authority` covers them and has the permission.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; the slot keeps what it held.
+    pub fn lend(&self, authority: &Slot, base: u64, length: u64, written: bool) -> Result<(), DeriveError> {
+        self.make(
+            authority,
+            [base, length, base],
+            if written { STORE } else { LOAD },
+            false,
+        )
     }
 
     /// Makes the slot hold what `other` holds, tag included.
@@ -126,17 +165,47 @@ impl Slot {
     }
 
     fn derive_from(&self, parent: &Slot, request: &Derivation, sentry: bool) -> Result<(), DeriveError> {
-        request.check(&parent.decoded())?;
-        let kept = capability::morello::permission_bits(request.permissions);
+        let Derivation {
+            base,
+            length,
+            permissions,
+            address,
+        } = *request;
+        let kept = u64::from(capability::morello::permission_bits(permissions));
+        self.make(parent, [base, length, address], kept, sentry)
+    }
+
+    /// Says beforehand, with the processor's own words for the parent, why there would be no tag.
+    fn make(
+        &self,
+        parent: &Slot,
+        [base, length, address]: [u64; 3],
+        permissions: u64,
+        sentry: bool,
+    ) -> Result<(), DeriveError> {
+        let [tag, sealed, lowest, size, held] = parent.fields();
+        if tag == 0 {
+            return Err(DeriveError::Untagged);
+        }
+        if sealed != 0 {
+            return Err(DeriveError::Sealed);
+        }
+        let offset = base.wrapping_sub(lowest);
+        if base < lowest || offset > size || length > size - offset {
+            return Err(DeriveError::OutOfBounds);
+        }
+        if permissions & !held != 0 {
+            return Err(DeriveError::Permissions);
+        }
         // SAFETY: both are live, aligned slots. A result without tag is not stored.
         let tag = unsafe {
             intravisor_slot_derive(
                 parent.pointer(),
                 self.pointer(),
-                request.base,
-                request.length,
-                u64::from(!kept),
-                request.address,
+                base,
+                length,
+                !permissions,
+                address,
                 sentry.into(),
             )
         };
@@ -147,6 +216,10 @@ impl Slot {
         }
     }
 }
+
+/// Permission bits as GCPERM numbers them.
+const LOAD: u64 = 1 << 17;
+const STORE: u64 = 1 << 16;
 
 /// Permissions of a cVM's code capability: never System, never Executive.
 pub fn code_permissions() -> Permissions {
@@ -198,8 +271,10 @@ pub fn device_permissions() -> Permissions {
 
 /// Rounds a region so that its bounds are representable: the length to use and the alignment that its base needs.
 pub fn representable(length: u64) -> (u64, u64) {
-    let mask = capability::morello::representable_mask(length);
-    (capability::morello::representable_length(length), mask.wrapping_neg())
+    let mut rounded_and_mask = [0; 2];
+    // SAFETY: writes two words.
+    unsafe { intravisor_representable(length, &raw mut rounded_and_mask) };
+    (rounded_and_mask[0], rounded_and_mask[1].wrapping_neg())
 }
 
 /// The base of the addresses that a hybrid cVM in a region at `base` sees: absolute ones.

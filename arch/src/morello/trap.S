@@ -7,6 +7,7 @@
 // switched to the banks of EL1:
 //   SP    FROM a cVM: the frame to fill. FROM the monitor: the monitor's stack, good or bad.
 //   DDC   the monitor's data capability
+//   TPIDR_EL1   the processor's structure, arch::morello::trap::Hart
 // All other registers are the interrupted program's.
 
 // c2 to c29 of the frame at x0. LIVE: x0 = frame.
@@ -69,10 +70,11 @@
     b   from_cvm
 .endm
 
-// A vector for faults of the monitor. LIVE at its end: CTPIDR_EL1 = the program's c0.
+// A vector for faults of the monitor, while which CTPIDRRO_EL0 is free: the cVM's own is in its frame. LIVE at its end:
+// CTPIDRRO_EL0 = the program's c0.
 .macro FROM_MONITOR
     .balign 128
-    MSR_C CTPIDR_EL1, 0
+    MSR_C CTPIDRRO_EL0, 0
     b   from_monitor
 .endm
 
@@ -105,19 +107,16 @@ from_cvm:
     SAVE_GENERAL
     MRS_C 2, RCSP_EL0
     MRS_C 3, RDDC_EL0
-    MRS_C 4, CSP_EL0
-    MRS_C 5, DDC_EL0
-    MRS_C 6, CTPIDR_EL0
-    MRS_C 7, RCTPIDR_EL0
-    MRS_C 8, CTPIDRRO_EL0
-    MRS_C 9, CID_EL0
+    MRS_C 4, RCTPIDR_EL0
+    MRS_C 5, CTPIDRRO_EL0
+    MRS_C 6, CID_EL0
     STP_C 2, 3, {rcsp}, 0
-    STP_C 4, 5, {csp}, 0
-    STP_C 6, 7, {ctpidr}, 0
-    STP_C 8, 9, {ctpidrro}, 0
+    STP_C 4, 5, {rctpidr}, 0
+    STR_C 6, {cid}, 0
     mrs x3, far_el1
+    mrs x5, tpidr_el1           // the processor's structure
     stp x1, x3, [x0, #{cause}]
-    ldp x2, x4, [x0, #{stack}]
+    ldp x2, x4, [x5, #{stack}]  // the stack, and what handles the trap
     mov sp, x2
     mov x29, xzr                // ends a backtrace of the monitor here
     mov x30, xzr
@@ -125,7 +124,7 @@ from_cvm:
     cmp x1, #{class_float}
     b.eq claim
     mov x19, x0
-    blr x4                      // the frame's handler
+    blr x4
     cmp x0, x19
     b.ne change
     // Falls through with x0 = frame to resume.
@@ -134,23 +133,48 @@ from_cvm:
 .globl intravisor_resume
 intravisor_resume:
     mov sp, x0
+    clrex                       // no reservation survives: a store of another thread must not succeed by it
+    ldr x2, [x0, #{fresh}]
+    cbnz x2, fresh
     LDP_C 2, 3, {rcsp}, 0
-    LDP_C 4, 5, {csp}, 0
-    LDP_C 6, 7, {ctpidr}, 0
-    LDP_C 8, 9, {ctpidrro}, 0
+    LDP_C 4, 5, {rctpidr}, 0
+    LDR_C 6, {cid}, 0
     MSR_C RCSP_EL0, 2
     MSR_C RDDC_EL0, 3
-    MSR_C CSP_EL0, 4
-    MSR_C DDC_EL0, 5
-    MSR_C CTPIDR_EL0, 6
-    MSR_C RCTPIDR_EL0, 7
-    MSR_C CTPIDRRO_EL0, 8
-    MSR_C CID_EL0, 9
+    MSR_C RCTPIDR_EL0, 4
+    MSR_C CTPIDRRO_EL0, 5
+    MSR_C CID_EL0, 6
     ldr x2, [x0, #{status}]
     mov w3, #{status_mask}      // whatever the frame says: EL0, interrupts on
     and x2, x2, x3
     msr spsr_el1, x2
     LEAVE
+
+// FROM above: a handler begins with a call. LIVE: x0 = frame. Of the frame's registers the arguments and the number count;
+// program counter, DDC, stack and thread pointer and c9 come from what was prepared; the others are null, whatever the last
+// call left in the frame.
+fresh:
+    str xzr, [x0, #{fresh}]
+    LDP_C 2, 3, {prepared}, 0
+    LDP_C 4, 5, ({prepared} + 32), 0
+    LDR_C 9, ({prepared} + 64), 0
+    MSR_C CELR_EL1, 2
+    MSR_C RDDC_EL0, 3
+    MSR_C RCSP_EL0, 4
+    MSR_C RCTPIDR_EL0, 5
+    MSR_C CTPIDRRO_EL0, 31
+    MSR_C CID_EL0, 31
+    ldr x2, [x0, #{prepared_status}]
+    msr spsr_el1, x2
+    LDR_C 8, ({registers} + 16 * 8), 0
+    LDP_C 6, 7, ({registers} + 16 * 6), 0
+    LDP_C 4, 5, ({registers} + 16 * 4), 0
+    LDP_C 2, 3, ({registers} + 16 * 2), 0
+.irp register, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30
+    mov x\register, xzr
+.endr
+    LDP_C 0, 1, {registers}, 0
+    eret
 
 // FROM above: the cVM used floating point without owning the registers. LIVE: x0 = frame.
 claim:
@@ -162,14 +186,14 @@ change:
     bl  {switch_float}
     b   intravisor_resume
 
-// FROM the vectors above. LIVE: CTPIDR_EL1 = the program's c0.
+// FROM the vectors above. LIVE: CTPIDRRO_EL0 = the program's c0.
 from_monitor:
     adrp x0, {monitor_frame}
     add x0, x0, :lo12:{monitor_frame}
     STR_C 1, ({registers} + 16), 0
-    MRS_C 1, CTPIDR_EL1
+    MRS_C 1, CTPIDRRO_EL0
     STR_C 1, {registers}, 0
-    MSR_C CTPIDR_EL1, 31
+    MSR_C CTPIDRRO_EL0, 31
     SAVE_GENERAL
     MRS_C 2, DDC
     STR_C 2, {rddc}, 0
@@ -178,11 +202,12 @@ from_monitor:
     mrs x1, esr_el1
     mrs x2, far_el1
     stp x1, x2, [x0, #{cause}]
-    ldp x2, x4, [x0, #{stack}]
+    mrs x5, tpidr_el1
+    ldr x2, [x5, #{fault_stack}]
     mov sp, x2
     mov x29, xzr
     mov x30, xzr
-    blr x4                      // the frame's handler
+    bl  {monitor_fault}
     // LIVE: x0 = the monitor's own frame, to go on at a fixup.
     ldr x2, [x0, #{interrupted_sp}]
     mov sp, x2
@@ -190,7 +215,7 @@ from_monitor:
     msr spsr_el1, x2
     LEAVE
 
-// intravisor_arm(): the vectors, and NULL to every register of a bank that a cVM, or a trap out of it, would find.
+// intravisor_arm(x0 = the processor's structure): the vectors, the structure, and NULL to every register of a bank that a cVM, or a trap out of it, would find.
 // FROM Rust. LIVE: the C convention.
 .globl intravisor_arm
 intravisor_arm:
@@ -207,6 +232,7 @@ intravisor_arm:
     MSR_C CTPIDRRO_EL0, 31
     MSR_C CID_EL0, 31
     MSR_C CTPIDR_EL1, 31
+    msr tpidr_el1, x0
     MSR_C CELR_EL1, 31
     mov x9, #{links_are_sentries}
     msr S3_3_C1_C2_2, x9        // CCTLR_EL0

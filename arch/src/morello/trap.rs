@@ -4,6 +4,8 @@ use super::frame::{Frame, STATUS_MASK};
 use super::{float, timer, user};
 use crate::types::Trap;
 use core::arch::global_asm;
+use core::cell::Cell;
+use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,16 +21,20 @@ global_asm!(
     registers = const Frame::REGISTERS,
     rcsp = const Frame::RCSP,
     rddc = const Frame::RDDC,
-    csp = const Frame::CSP,
-    ctpidr = const Frame::CTPIDR,
-    ctpidrro = const Frame::CTPIDRRO,
+    rctpidr = const Frame::RCTPIDR,
+    cid = const Frame::CID,
+    prepared = const Frame::PREPARED,
+    prepared_status = const Frame::PREPARED_STATUS,
+    fresh = const Frame::FRESH,
     status = const Frame::STATUS,
-    stack = const Frame::STACK,
+    stack = const offset_of!(Hart, stack),
+    fault_stack = const offset_of!(Hart, fault_stack),
     cause = const Frame::CAUSE,
     interrupted_sp = const Frame::INTERRUPTED_SP,
     status_mask = const STATUS_MASK,
     links_are_sentries = const CCTLR_SBL,
     monitor_frame = sym super::MONITOR_FRAME,
+    monitor_fault = sym monitor_fault,
     class_float = const CLASS_FLOAT,
     claim_float = sym float::claim,
     switch_float = sym float::switch_to,
@@ -36,8 +42,27 @@ global_asm!(
 
 unsafe extern "C" {
     fn intravisor_resume(frame: *const u8) -> !;
-    fn intravisor_arm();
+    fn intravisor_arm(hart: *const u8);
 }
+
+/// What the trap entry needs to know of a processor, reached by TPIDR_EL1.
+#[repr(C)]
+struct Hart {
+    /// Top of the stack on which traps out of cVMs are handled, and what handles them.
+    stack: Cell<u64>,
+    handler: Cell<Option<Handler>>,
+    /// Top of the stack on which faults of the monitor are handled.
+    fault_stack: Cell<u64>,
+}
+
+// SAFETY: touched by one processor, with interrupts masked.
+unsafe impl Sync for Hart {}
+
+static HART: Hart = Hart {
+    stack: Cell::new(0),
+    handler: Cell::new(None),
+    fault_stack: Cell::new(0),
+};
 
 /// Causes of traps that ESR_EL1 says nothing about, in its place: IRQ; FIQ and SError.
 const INTERRUPT: u64 = 1 << 63;
@@ -58,12 +83,15 @@ pub type FatalHandler = fn(&'static Frame) -> !;
 
 static FATAL: AtomicUsize = AtomicUsize::new(0);
 
-/// Registers what the kernel does with a fault of the monitor and arms the trap entry. From here on no register that a
-/// cVM can name holds what reset left there.
-pub fn install(fatal: FatalHandler) {
+/// Registers what handles the traps out of cVMs, and what the kernel does with a fault of the monitor, and arms the trap
+/// entry. From here on no register that a cVM can name holds what reset left there.
+pub fn install(fatal: FatalHandler, handler: Handler) {
     FATAL.store(fatal as usize, Ordering::Relaxed);
-    // SAFETY: the monitor's own frame has its stack and handler (`init` attached it).
-    unsafe { intravisor_arm() }
+    HART.stack.set(super::stack_top());
+    HART.fault_stack.set(super::emergency_stack_top());
+    HART.handler.set(Some(handler));
+    // SAFETY: the structure is complete and lives in a static.
+    unsafe { intravisor_arm((&raw const HART).cast()) }
 }
 
 /// Leaves the monitor for good: runs the thread behind `frame`.
@@ -88,7 +116,7 @@ impl Frame {
 
 /// The handler of the monitor's own frame: refused by a cVM's capability in a copy routine, a way to power off that does
 /// not exist, or a bug of the monitor.
-pub(super) extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
+extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
     if let Some(fixup) = user::fixup(frame.pc()) {
         frame.set_pc(fixup);
         frame.forget_capabilities();

@@ -157,6 +157,8 @@ pub(crate) enum LoadError {
     Derive { relocation: usize, error: DeriveError },
     /// The entry point cannot be represented.
     Entry(DeriveError),
+    /// The handler's address cannot be represented.
+    Handler(DeriveError),
 }
 
 impl fmt::Display for LoadError {
@@ -166,6 +168,7 @@ impl fmt::Display for LoadError {
             LoadError::Relocation(error) => write!(f, "{error}"),
             LoadError::Derive { relocation, error } => write!(f, "relocation {relocation}: {error}"),
             LoadError::Entry(error) => write!(f, "entry point: {error}"),
+            LoadError::Handler(error) => write!(f, "{}: {error}", abi::hostcall::HANDLER),
         }
     }
 }

@@ -1,21 +1,31 @@
 //! One cVM: its memory, its capabilities, its life from start to end and over again.
 
+pub(crate) mod id;
 pub(crate) mod loader;
+pub(crate) mod queue;
+pub(crate) mod service;
+pub(crate) mod short;
+pub(crate) mod thread;
 
 use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
 use crate::elf::Program;
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use crate::report::console::Lines;
-use abi::{Errno, FaultKind, Hostcall};
+use abi::{Errno, FaultKind};
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Derivation, Frame, Register, Slot, user};
+use arch::{Derivation, DeriveError, Frame, Register, Slot};
 use capability::Permissions;
 use core::ops::Range;
+use id::{CvmId, ThreadId};
 use loader::{Home, Load, LoadError, Place, Source};
+use service::Service;
+use short::{Line, NOBODY, Short};
+
+/// Bytes at the top of the stack of a hybrid handler that take local capabilities.
+const LOCAL_AREA: u64 = 1024;
 
 /// How a life of a cVM ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +64,7 @@ pub(crate) struct Authority {
     /// Thread-local storage; purecap.
     tls: Slot,
     /// Stack of the handler, its address at the end: the only memory that takes local capabilities.
-    service_stack: Slot,
+    pub(crate) service_stack: Slot,
     /// Where the loader makes a capability before it stores it.
     pub(crate) made: Slot,
 }
@@ -102,7 +112,6 @@ struct Part<'a> {
 
 /// A cVM.
 pub(crate) struct Cvm {
-    pub(crate) id: usize,
     pub(crate) spec: CvmSpec,
     pub(crate) elf: &'static [u8],
     pub(crate) program: &'static Program,
@@ -119,10 +128,15 @@ pub(crate) struct Cvm {
     pub(crate) life: Life,
     pub(crate) lines: Lines,
     pub(crate) restarts: u32,
-    pub(crate) hostcalls: u64,
-    /// The hostcalls that the monitor serves it without more ado, bit n = number n: its manifest allows them, and no
-    /// other cVM serves it.
-    pub(crate) direct: u64,
+    pub(crate) short: &'static Short,
+    /// The cVM that serves its hostcalls.
+    pub(crate) server: Option<CvmId>,
+    /// Its threads follow each other: the main thread, workers, handlers.
+    pub(crate) first_thread: ThreadId,
+    pub(crate) threads: u16,
+    /// What it does for others, and the short way to it.
+    pub(crate) service: Option<Box<Service>>,
+    pub(crate) line: Option<&'static Line>,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -149,12 +163,13 @@ impl Cvm {
             arch::address_base(base)
         };
         let place = Place { base, seen };
-        let direct = Hostcall::ALL
-            .iter()
-            .filter(|hostcall| spec.server.is_none() && spec.allows(**hostcall));
         Cvm {
-            direct: direct.map(|hostcall| 1 << *hostcall as u64).sum(),
-            id,
+            short: &NOBODY,
+            server: spec.server.map(CvmId::new),
+            first_thread: ThreadId::NONE,
+            threads: 0,
+            service: None,
+            line: None,
             block: loader::start_block(id, &spec, &layout, place),
             spec,
             elf,
@@ -168,11 +183,33 @@ impl Cvm {
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
-            hostcalls: 0,
             loading: None,
             first_started: None,
             last_fault: None,
         }
+    }
+
+    /// The thread that it starts with.
+    #[inline]
+    pub(crate) fn main(&self) -> ThreadId {
+        self.first_thread
+    }
+
+    /// All threads that it can have, in order.
+    pub(crate) fn all_threads(&self) -> impl Iterator<Item = ThreadId> + use<> {
+        let first = self.first_thread.index();
+        (first..first + self.threads as usize).map(ThreadId::new)
+    }
+
+    /// The threads of its handlers, in order.
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = ThreadId> + use<> {
+        let handlers = self.service.as_ref().map_or(0, |service| service.handlers.len());
+        self.all_threads().skip(self.threads as usize - handlers)
+    }
+
+    /// Hostcalls that it has made, restarts included.
+    pub(crate) fn hostcalls(&self) -> u64 {
+        self.short.hostcalls()
     }
 
     /// The cVM's own memory, physical.
@@ -351,7 +388,8 @@ impl Cvm {
         }
         self.loading = None;
         let Authority { stack, block, .. } = &*self.authority;
-        self.start(frame, self.program.entry, (&self.layout.stack, stack))
+        frame
+            .start(&self.first(self.program.entry, (&self.layout.stack, stack)))
             .map_err(LoadError::Entry)?;
         let start_block = if self.program.purecap {
             Register::Capability(block)
@@ -363,13 +401,8 @@ impl Cvm {
         Ok(())
     }
 
-    /// Prepares the registers of a thread that starts at a linked address.
-    fn start(
-        &self,
-        frame: &Frame,
-        entry: u64,
-        (stack, capability): (&Range<u64>, &Slot),
-    ) -> Result<(), arch::DeriveError> {
+    /// The registers of a thread that starts at a linked address.
+    fn first<'a>(&'a self, entry: u64, (stack, capability): (&Range<u64>, &'a Slot)) -> arch::Start<'a> {
         let Authority { code, data, tls, .. } = &*self.authority;
         let seen = |offset: u64| self.place.seen + offset;
         let (data, stack, thread) = if self.program.purecap {
@@ -378,46 +411,58 @@ impl Cvm {
             let stack = Register::Integer(seen(stack.end) & !15);
             (Some(data), stack, Register::Integer(seen(self.layout.tls.start)))
         };
-        frame.start(&arch::Start {
+        arch::Start {
             code,
             entry: self.place.base.wrapping_add(self.layout.bias).wrapping_add(entry),
             data,
             stack,
             thread,
-        })
+        }
     }
 
-    /// Prepares a frame for a call of the handler, on its empty stack.
+    /// The stack of a handler, physical.
+    fn service_stack(&self, handler: usize) -> Range<u64> {
+        let Range { start, end } = self.physical(&self.layout.service_stack);
+        let handlers = self.service.as_ref().map_or(1, |service| service.handlers.len());
+        let size = (end - start) / handlers as u64;
+        start + handler as u64 * size..start + (handler as u64 + 1) * size
+    }
+
+    /// The part of a handler's stack that takes local capabilities: all of it where the stack pointer is a capability,
+    /// otherwise its top.
+    pub(crate) fn local_area(&self, handler: usize) -> Range<u64> {
+        let Range { start, end } = self.service_stack(handler);
+        if self.program.purecap {
+            start..end
+        } else {
+            start.max(end.saturating_sub(LOCAL_AREA))..end
+        }
+    }
+
+    /// Prepares what a handler starts every call with: its function, on its empty stack.
     ///
     /// # Errors
-    /// A message, when the program has no handler or its address cannot be represented.
-    pub(crate) fn start_handler(&self, frame: &Frame) -> Result<(), String> {
-        let Some(handler) = self.program.handler else {
-            return Err(format!("no function {}", abi::hostcall::HANDLER));
+    /// When the function's address cannot be represented.
+    pub(crate) fn prepare_handler(&self, handler: usize, frame: &Frame) -> Result<(), DeriveError> {
+        let Some(entry) = self.program.handler else {
+            return Ok(());
         };
-        let stack = &self.authority.service_stack;
-        self.start(frame, handler, (&self.layout.service_stack, stack))
-            .map_err(|error| format!("{}: {error}", abi::hostcall::HANDLER))?;
-        if !self.program.purecap {
-            frame.set_spare(stack);
-        }
-        Ok(())
-    }
-
-    /// Clears every tag in the stack of the handler: what was lent to it is gone. Nothing can have been lent to a cVM
-    /// without authority.
-    pub(crate) fn clear_service_stack(&self) {
-        let stack = &self.authority.service_stack;
-        if !stack.decoded().tag {
-            return;
-        }
-        let Range { start, end } = self.physical(&self.layout.service_stack);
-        let cleared = user::clear_tags(stack, start, end - start);
-        assert!(
-            cleared.is_ok(),
-            "{}: its service stack cannot be cleared",
-            self.spec.name
-        );
+        let Range { start, end } = self.service_stack(handler);
+        let area = self.local_area(handler);
+        let request = Derivation {
+            base: area.start,
+            length: area.end - area.start,
+            permissions: arch::service_stack_permissions(),
+            address: end,
+        };
+        let made = &self.authority.made;
+        let offsets = start - self.place.base..end - self.place.base;
+        let prepared = made.derive(&self.authority.service_stack, &request).and_then(|()| {
+            let start = self.first(entry, (&offsets, made));
+            frame.prepare(&start, (!self.program.purecap).then_some(made))
+        });
+        made.clear();
+        prepared
     }
 
     /// Makes `slot` hold the capability over the heap; returns its bytes.

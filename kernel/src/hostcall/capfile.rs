@@ -1,7 +1,7 @@
 //! Capfiles: the capability over one, by its name.
 
-use super::{Outcome, length};
-use crate::run::monitor::Monitor;
+use super::length;
+use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use abi::manifest::NAME_LIMIT;
 use arch::{Frame, user};

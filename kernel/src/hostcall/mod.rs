@@ -4,73 +4,83 @@ mod capfile;
 mod console;
 mod memory;
 mod process;
+mod sync;
 mod time;
 pub(crate) mod trap;
 
-use crate::run::monitor::Monitor;
-use crate::run::thread::ThreadId;
-use abi::hostcall::Family;
+use crate::cvm::id::ThreadId;
+use crate::cvm::short::Short;
+use crate::run::monitor::{Monitor, Outcome};
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
-pub(crate) use console::serve_readers;
+pub(crate) use crate::run::length;
 
 /// How the trap handler goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Back to the caller.
     Return,
-    /// The caller waits or is gone: somebody else runs.
+    /// The caller waits or is gone, or somebody more urgent has woken up: somebody else runs.
     Switch,
 }
 
-/// What a hostcall did.
-pub(crate) enum Outcome {
-    /// It returns this value.
-    Value(u64),
-    /// Its results are in the frame already.
-    Set,
-    /// The caller goes on later; its result is in its frame already, or will be.
-    Switch,
+/// The usual served call, there and back, on its short way; who runs afterwards.
+#[inline]
+pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
+    let number = frame.number();
+    if short.is_served(number) {
+        return monitor.usual_call(frame, short);
+    }
+    if number == Hostcall::Reply as u64 {
+        let (to, line) = monitor.usual_end()?;
+        to.set_result(frame.argument(0));
+        if frame.argument(2) == 1 {
+            to.set_second(frame.argument(1));
+        }
+        return Some(monitor.usual_recall(to, line));
+    }
+    if number == Hostcall::Delegate as u64 && monitor.usual.is_some_and(|line| line.last) {
+        let (to, line) = monitor.usual_end()?;
+        monitor.usual_recall(to, line);
+        if to.number() == Hostcall::Null as u64 {
+            to.set_result(0);
+            return Some(to);
+        }
+        return Some(delegated(monitor, to));
+    }
+    None
+}
+
+/// Serves what the server of the running thread has passed on.
+#[inline(never)]
+fn delegated(monitor: &mut Monitor, frame: &'static Frame) -> &'static Frame {
+    match monitor.scheduler.current() {
+        Some(caller) if finish(monitor, frame, Ok(Outcome::Delegated(caller))) == Next::Return => frame,
+        _ => monitor.next(),
+    }
 }
 
 /// Finds out who serves the hostcall that `frame` holds, made by this thread, and lets it be served.
-#[inline]
-pub(crate) fn dispatch(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Next {
-    let id = monitor.scheduler.threads[thread].cvm;
-    let cvm = &mut monitor.cvms[id];
-    cvm.hostcalls += 1;
-    let number = frame.number();
-    // One look at who serves it, for the shortest way; everything else is found out behind.
-    let direct = number < 64 && cvm.direct >> number & 1 == 1;
-    if direct && number == Hostcall::Null as u64 {
-        frame.set_result(0);
-        return Next::Return;
-    }
-    finish(frame, route(monitor, thread, frame, direct))
-}
-
-/// Finds out who serves a hostcall other than the null one of a cVM that the monitor serves.
 #[inline(never)]
-fn route(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, direct: bool) -> Result<Outcome, Errno> {
-    let hostcall = Hostcall::from_number(frame.number());
-    let spec = &monitor.cvms[monitor.scheduler.threads[thread].cvm].spec;
-    match hostcall {
-        Some(hostcall) if direct => serve(monitor, thread, frame, hostcall),
-        Some(hostcall) if !spec.allows(hostcall) => Err(Errno::EPERM),
-        // What concerns a cVM's own role as a server stays with the monitor.
-        Some(hostcall) if hostcall.family() == Family::Service => serve(monitor, thread, frame, hostcall),
-        _ => match spec.server {
-            Some(server) => monitor.call(thread, server),
+pub(crate) fn dispatch(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -> Next {
+    let number = frame.number();
+    let cvm = &monitor.cvms[monitor.scheduler[thread].cvm.index()];
+    let outcome = match cvm.server {
+        Some(server) if cvm.short.is_served(number) => Ok(monitor.call(thread, server)),
+        _ => match Hostcall::from_number(number) {
+            Some(hostcall) if cvm.spec.allows(hostcall) => serve(monitor, thread, frame, hostcall),
+            Some(_) => Err(Errno::EPERM),
             None => Err(Errno::ENOSYS),
         },
-    }
+    };
+    finish(monitor, frame, outcome)
 }
 
 /// Serves a hostcall, as the monitor.
-#[inline(never)]
+#[inline]
 fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostcall) -> Result<Outcome, Errno> {
-    let id = monitor.scheduler.threads[thread].cvm;
+    let id = monitor.scheduler[thread].cvm;
     match hostcall {
         Hostcall::Null => Ok(Outcome::Value(0)),
         Hostcall::Exit => process::exit(monitor, id, frame.argument(0)),
@@ -86,35 +96,40 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Serve => monitor.serve(thread),
         Hostcall::Reply => monitor.reply(thread, frame),
         Hostcall::Delegate => monitor.delegate(thread),
-        _ => Err(Errno::ENOSYS),
+        Hostcall::ThreadCreate => monitor.create_thread(thread, frame),
+        Hostcall::ThreadExit => monitor.exit_thread(thread, frame),
+        Hostcall::ThreadSelf => Ok(Outcome::Value(monitor.scheduler[thread].number())),
+        Hostcall::ThreadPriority => monitor.set_thread_priority(thread, frame),
+        Hostcall::ThreadEnd => monitor.end_thread(thread, frame),
+        Hostcall::Wait => sync::wait(monitor, frame),
+        Hostcall::Wake => sync::wake(monitor, frame),
+        Hostcall::Defer => monitor.defer(thread),
+        Hostcall::Answer => monitor.answer_deferred(thread, frame),
     }
 }
 
-/// Serves a hostcall that all its caller's servers have passed on; the caller is the running thread.
-pub(crate) fn serve_delegated(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) {
-    let outcome = match Hostcall::from_number(frame.number()) {
-        Some(hostcall) => serve(monitor, thread, frame, hostcall),
-        None => Err(Errno::ENOSYS),
-    };
-    finish(frame, outcome);
-}
-
 /// Puts the result of a hostcall into its caller's frame.
-fn finish(frame: &Frame, outcome: Result<Outcome, Errno>) -> Next {
+fn finish(monitor: &mut Monitor, frame: &Frame, outcome: Result<Outcome, Errno>) -> Next {
     match outcome {
         Ok(Outcome::Value(value)) => frame.set_result(value),
         Ok(Outcome::Set) => {}
         Err(errno) => frame.set_result(errno.to_result()),
         Ok(Outcome::Switch) => return Next::Switch,
+        Ok(Outcome::Delegated(caller)) => {
+            let frame = monitor.scheduler[caller].frame;
+            let outcome = match Hostcall::from_number(frame.number()) {
+                Some(hostcall) => serve(monitor, caller, frame, hostcall),
+                None => Err(Errno::ENOSYS),
+            };
+            // The monitor passes nothing on.
+            finish(monitor, frame, outcome);
+            return Next::Switch;
+        }
+    }
+    if monitor.scheduler.outranked() {
+        return Next::Switch;
     }
     Next::Return
-}
-
-/// A length argument: `EINVAL` for what cannot be the size of an object.
-pub(crate) fn length(argument: u64) -> Result<usize, Errno> {
-    isize::try_from(argument)
-        .map(|length| length as usize)
-        .map_err(|_| Errno::EINVAL)
 }
 
 /// Copies the first `length` bytes of `record` to the caller and returns the record's whole size.

@@ -1,42 +1,43 @@
 //! The cVM itself: exit, start block, information.
 
-use super::{Outcome, copy_record};
+use super::copy_record;
 use crate::cvm::End;
+use crate::cvm::id::CvmId;
 use crate::report::console::say;
-use crate::run::monitor::Monitor;
+use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use abi::hostcall::CvmInfo;
 use arch::Frame;
 
 /// `exit(code)`.
 #[inline(never)]
-pub(super) fn exit(monitor: &mut Monitor, id: usize, code: u64) -> Result<Outcome, Errno> {
+pub(super) fn exit(monitor: &mut Monitor, id: CvmId, code: u64) -> Result<Outcome, Errno> {
     let code = code as i32;
-    say!(Debug, "{}: exit {code}", monitor.cvms[id].spec.name);
+    say!(Debug, "{}: exit {code}", monitor.cvms[id.index()].spec.name);
     monitor.end(id, End::Exited(code), arch::timer::now());
     Ok(Outcome::Switch)
 }
 
 /// `arguments(pointer, length)`.
 #[inline(never)]
-pub(super) fn arguments(monitor: &Monitor, id: usize, frame: &Frame) -> Result<Outcome, Errno> {
-    copy_record(frame, &monitor.cvms[id].block)
+pub(super) fn arguments(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    copy_record(frame, &monitor.cvms[id.index()].block)
 }
 
 /// `info(pointer, length)`.
 #[inline(never)]
-pub(super) fn info(monitor: &Monitor, id: usize, frame: &Frame) -> Result<Outcome, Errno> {
-    let cvm = &monitor.cvms[id];
-    let run_time = monitor.scheduler.run_time(id, arch::timer::now());
+pub(super) fn info(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    let cvm = &monitor.cvms[id.index()];
+    let run_time = monitor.run_time(cvm, arch::timer::now());
     let info = CvmInfo {
-        id: id as u32,
+        id: id.index() as u32,
         restarts: cvm.restarts,
         priority: cvm.spec.priority,
         last_fault: cvm.last_fault.map_or(0, |kind| kind as u32),
         base: cvm.place.seen,
         size: cvm.layout.size,
         run_time: monitor.nanoseconds(run_time),
-        hostcalls: cvm.hostcalls,
+        hostcalls: cvm.hostcalls(),
     };
     copy_record(frame, &info.to_bytes())
 }

@@ -1,8 +1,6 @@
 //! Time: yield, sleep, clock.
 
-use super::Outcome;
-use crate::run::monitor::Monitor;
-use crate::run::thread::State;
+use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use abi::hostcall::SLEEP_LIMIT;
 use arch::Frame;
@@ -24,10 +22,9 @@ pub(super) fn nanosleep(monitor: &mut Monitor, frame: &Frame) -> Result<Outcome,
     }
     frame.set_result(0);
     // The current tick has begun already: one more makes it at least the time asked for.
-    let until = arch::timer::now()
-        .saturating_add(monitor.ticks(nanoseconds))
-        .saturating_add(1);
-    monitor.block(State::Sleeping(until));
+    let now = arch::timer::now();
+    let until = now.saturating_add(monitor.ticks(nanoseconds)).saturating_add(1);
+    monitor.scheduler.sleep(until, now);
     Ok(Outcome::Switch)
 }
 

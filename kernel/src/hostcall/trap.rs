@@ -1,65 +1,86 @@
 //! Out of a cVM: a hostcall, the timer, a device or a fault. Whatever it was, somebody runs afterwards.
 
 use crate::cvm::End;
+use crate::cvm::id::ThreadId;
 use crate::hostcall;
 use crate::report::console::say;
 use crate::report::fault;
+use crate::run::hart;
 use crate::run::monitor::{MONITOR, Monitor};
-use crate::run::thread::ThreadId;
+use abi::Hostcall;
 use arch::{Frame, Trap};
 
 /// Handles a trap out of the running thread, whose registers are in `frame`; returns the frame to resume.
 ///
-/// The way of a hostcall that returns to its caller is short on purpose: everything else is out of line.
+/// The way of a null hostcall that the monitor serves is short on purpose: everything else is out of line.
 pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
+    let trap = frame.trap();
+    if trap == Trap::Hostcall {
+        let (number, cvm) = (frame.number(), hart::running());
+        cvm.count();
+        if number == Hostcall::Null as u64 && cvm.is_direct(number) {
+            frame.set_result(0);
+            return frame;
+        }
+    }
+    leave(frame, trap)
+}
+
+/// Anything but a null hostcall of a cVM that the monitor serves.
+#[inline(never)]
+fn leave(frame: &'static Frame, trap: Trap) -> &'static Frame {
     let mut guard = MONITOR.lock();
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
+    if trap == Trap::Hostcall
+        && let Some(next) = hostcall::usual(monitor, frame, hart::running())
+    {
+        return next;
+    }
+    otherwise(monitor, frame, trap)
+}
+
+/// Anything that is not usual.
+#[inline(never)]
+fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'static Frame {
+    monitor.write_down();
     let Some(thread) = monitor.scheduler.current() else {
         return frame;
     };
-    let trap = frame.trap();
-    if trap == Trap::Hostcall && hostcall::dispatch(monitor, thread, frame) == hostcall::Next::Return {
-        return frame;
-    }
-    leave(monitor, thread, frame, trap)
-}
-
-/// Whoever was running may not go on: finds out who does.
-#[inline(never)]
-fn leave(monitor: &mut Monitor, thread: ThreadId, frame: &'static Frame, trap: Trap) -> &'static Frame {
     match trap {
-        Trap::Hostcall => monitor.next(),
-        Trap::Timer => tick(monitor),
+        Trap::Hostcall => {
+            if hostcall::dispatch(monitor, thread, frame) == hostcall::Next::Return {
+                return frame;
+            }
+        }
+        Trap::Timer => {
+            let now = arch::timer::now();
+            monitor.due(now);
+            monitor.reschedule(now);
+        }
         Trap::Interrupt => {
             monitor.service_devices();
-            reschedule(monitor)
+            monitor.reschedule(arch::timer::now());
         }
-        Trap::Fault => {
-            let now = arch::timer::now();
-            let description = arch::describe(frame);
-            let id = monitor.scheduler.threads[thread].cvm;
-            fault::report(&monitor.cvms[id], frame, &description);
-            if let Some(caller) = monitor.served_by(thread) {
-                say!(Info, "  in its handler, serving {}", monitor.cvms[caller].spec.name);
-            }
-            monitor.end(id, End::Faulted(description.kind), now);
-            monitor.next()
-        }
-    }
-}
-
-fn tick(monitor: &mut Monitor) -> &'static Frame {
-    monitor.due(arch::timer::now());
-    reschedule(monitor)
-}
-
-/// Goes on with the current thread, or with another one when its slice is over or a more urgent one woke up.
-fn reschedule(monitor: &mut Monitor) -> &'static Frame {
-    let now = arch::timer::now();
-    if monitor.scheduler.preempted(now) {
-        monitor.scheduler.release(now);
+        Trap::Fault => fault(monitor, thread, frame),
     }
     monitor.next()
+}
+
+/// A thread did what it may not: the life of its cVM is over.
+#[inline(never)]
+fn fault(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) {
+    let now = arch::timer::now();
+    let description = arch::describe(frame);
+    let id = monitor.scheduler[thread].cvm;
+    let place = monitor.scheduler[thread].place;
+    fault::report(&monitor.cvms[id.index()], frame, &description);
+    if let Some(caller) = monitor.served_by(thread) {
+        let client = &monitor.cvms[caller.index()].spec.name;
+        say!(Info, "  in its handler, serving {client}");
+    } else if place > 0 {
+        say!(Info, "  in its thread {}", monitor.scheduler[thread].number());
+    }
+    monitor.end(id, End::Faulted(description.kind), now);
 }

@@ -1,353 +1,508 @@
-//! cVMs that serve the hostcalls of others. A call goes from the caller's frame to the server's handler, which runs on a
-//! thread, a frame and a stack of its own, with the authority of the server; the answer comes back by `reply`, or the
-//! call goes on by `delegate`. One call at a time, and only while the server's main thread rests in `serve`.
+//! cVMs that serve the hostcalls of others. A call goes from the caller's frame to a handler of the server, which runs on a
+//! thread, a frame and a stack of its own, with the authority of the server, in its caller's time; the answer comes back by
+//! `reply`, or later by `answer`, or the call goes on by `delegate`. Calls are served as many at a time as the server has
+//! handlers, and only while its main thread rests in `serve`.
 //!
-//! What a caller passes is lent: a capability for data only, and local, so that it can be nowhere but in the registers of
-//! the handler and on its stack, the only memory that the server may store local capabilities to. Both are cleared when
-//! the call ends, however it ends.
+//! What a caller passes is lent; what becomes of it at the end is in [`recall`](crate::run::recall).
 
-use crate::cvm::Life;
-use crate::hostcall::{self, Outcome};
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::service::{ARGUMENTS, Lent, Service};
+use crate::cvm::thread::{Role, Stage, State};
+use crate::cvm::{End, Life};
 use crate::report::console::say;
-use crate::run::monitor::Monitor;
-use crate::run::thread::{State, Thread, ThreadId};
+use crate::run::monitor::{Monitor, Outcome};
 use abi::hostcall::TRANSFER_LIMIT;
 use abi::{Errno, Hostcall};
-use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::String;
-use arch::{Derivation, Frame, Register, Slot, user};
-use capability::Permissions;
-
-/// What a cVM that serves others is doing.
-pub(crate) struct Service {
-    /// The thread that runs its handler.
-    pub(crate) thread: ThreadId,
-    /// Threads whose calls wait to be served, in order.
-    queue: VecDeque<ThreadId>,
-    /// The thread whose call the handler serves.
-    caller: Option<ThreadId>,
-    /// Whether that call lent a capability.
-    lent: bool,
-    /// Where a capability is made that is lent.
-    slot: Slot,
-}
-
-/// Gives every cVM that serves others its handler's thread.
-///
-/// # Errors
-/// A message that names the cVM that cannot serve.
-pub(crate) fn prepare(monitor: &mut Monitor, boxed: impl Fn() -> Result<Box<Frame>, String>) -> Result<(), String> {
-    let budgets = monitor.cvms.iter().map(|cvm| monitor.ticks(cvm.spec.call_budget));
-    monitor.budgets = budgets.collect();
-    for id in 0..monitor.cvms.len() {
-        let clients = monitor.cvms.iter().filter(|cvm| cvm.spec.server == Some(id));
-        let Some(client) = clients.clone().next() else {
-            monitor.services.push(None);
-            continue;
-        };
-        let spec = &monitor.cvms[id].spec;
-        if monitor.cvms[id].program.handler.is_none() {
-            return Err(format!(
-                "cVM {}: callback-out = \"{}\": its program {} exports no function {}",
-                client.spec.name,
-                spec.name,
-                spec.runtime,
-                abi::hostcall::HANDLER
-            ));
-        }
-        // A client calls from its main thread, and from its handler while it serves.
-        let callers = 2 * clients.count();
-        let frame = boxed().map_err(|error| format!("cVM {}: register frame of its handler: {error}", spec.name))?;
-        let thread = monitor.scheduler.add_handler(id, Box::leak(frame));
-        monitor.services.push(Some(Box::new(Service {
-            thread,
-            queue: VecDeque::with_capacity(callers),
-            caller: None,
-            lent: false,
-            slot: Slot::null(),
-        })));
-    }
-    Ok(())
-}
+use arch::{Frame, Register, Slot, user};
 
 impl Monitor {
     /// The cVM whose call the handler on this thread serves, if it is one.
-    pub(crate) fn served_by(&self, thread: ThreadId) -> Option<usize> {
-        let service = self.services[self.scheduler.threads[thread].cvm].as_ref()?;
-        let caller = service.caller.filter(|_| service.thread == thread)?;
-        Some(self.scheduler.threads[caller].cvm)
+    pub(crate) fn served_by(&self, thread: ThreadId) -> Option<CvmId> {
+        self.scheduler[thread].serving.map(|caller| self.scheduler[caller].cvm)
+    }
+
+    #[inline]
+    fn service(&mut self, server: CvmId) -> Option<&mut Service> {
+        self.cvms[server.index()].service.as_deref_mut()
     }
 
     /// A hostcall of the running thread goes to the cVM that serves it.
-    pub(crate) fn call(&mut self, caller: ThreadId, server: usize) -> Result<Outcome, Errno> {
+    pub(crate) fn call(&mut self, caller: ThreadId, server: CvmId) -> Outcome {
         let now = arch::timer::now();
-        let budget = self.budgets[self.scheduler.threads[caller].cvm];
-        self.scheduler.block(State::Calling(now.saturating_add(budget)), now);
+        let budget = self.cvms[self.scheduler[caller].cvm.index()].short.budget;
+        let call = &mut self.scheduler[caller].call;
+        call.number = call.number.wrapping_add(1);
+        call.until = now.saturating_add(budget);
+        self.scheduler.block(State::Calling, now);
         self.send(caller, server, now);
-        Ok(Outcome::Switch)
+        Outcome::Switch
     }
 
-    /// Puts the call of a thread that waits for its answer before a server.
-    fn send(&mut self, caller: ThreadId, server: usize, now: u64) {
-        if matches!(self.cvms[server].life, Life::Ended(_)) {
-            return self.answer(caller, Errno::ECONNREFUSED.to_result());
-        }
-        if let Some(service) = &mut self.services[server] {
-            service.queue.push_back(caller);
-        }
-        self.deliver(server, now);
-    }
-
-    /// Lets the handler of a server begin with the next call, when it can.
-    fn deliver(&mut self, server: usize, now: u64) {
-        while self.scheduler.threads[server].state == State::Serving {
-            let Some(service) = &mut self.services[server] else {
-                return;
-            };
-            if service.caller.is_some() {
-                return;
-            }
-            let Some(caller) = service.queue.pop_front() else {
-                return;
-            };
-            match self.lend(caller, server) {
-                Ok(thread) => {
-                    let priority = self.scheduler.threads[caller].priority;
-                    if self.scheduler.current().is_none() {
-                        self.scheduler.hand_over(thread, priority, now);
-                    } else {
-                        self.scheduler.threads[thread].priority = priority;
-                        self.scheduler.wake(thread);
-                    }
+    /// Puts the call of a thread that waits for its answer before a server. Nobody runs, or somebody else.
+    fn send(&mut self, caller: ThreadId, server: CvmId, now: u64) {
+        let cvm = &mut self.cvms[server.index()];
+        let main = cvm.main();
+        let Some(service) = cvm
+            .service
+            .as_deref_mut()
+            .filter(|_| !matches!(cvm.life, Life::Ended(_)))
+        else {
+            return self.answer(caller, Errno::ECONNREFUSED.to_result(), now);
+        };
+        let priority = self.scheduler[caller].priority;
+        service.enter(priority);
+        let free = service.free != 0 && service.queue.is_empty() && self.scheduler[main].state == State::Serving;
+        let call = &mut self.scheduler[caller].call;
+        call.server = server;
+        call.stage = Stage::Queued;
+        if free {
+            let handler = service.free.trailing_zeros() as usize;
+            match self.begin(caller, server, handler) {
+                Ok(thread) => self.scheduler.hand_over(thread, now),
+                Err(errno) => {
+                    self.leave_service(caller);
+                    return self.answer(caller, errno.to_result(), now);
                 }
-                Err(errno) => self.answer(caller, errno.to_result()),
+            }
+            if self.cvms[server.index()].threads > 2 {
+                self.reorder(server);
+            }
+        } else {
+            service.queue.push(&mut self.scheduler.threads, caller, priority);
+            self.scheduler.limit(caller);
+            self.reorder(server);
+        }
+        self.refresh(server);
+    }
+
+    /// Lets free handlers of a server begin with the calls that wait.
+    fn deliver(&mut self, server: CvmId) {
+        loop {
+            let cvm = &mut self.cvms[server.index()];
+            let main = cvm.main();
+            let Some(service) = cvm.service.as_deref_mut() else {
+                return;
+            };
+            if service.free == 0 || service.queue.is_empty() || self.scheduler[main].state != State::Serving {
+                return;
+            }
+            let handler = service.free.trailing_zeros() as usize;
+            let Some(caller) = service.queue.pop(&mut self.scheduler.threads) else {
+                return;
+            };
+            match self.begin(caller, server, handler) {
+                Ok(thread) => self.scheduler.wake(thread),
+                Err(errno) => {
+                    self.scheduler.deadlines.remove(caller.index());
+                    self.leave_service(caller);
+                    self.set_answer(caller, errno.to_result());
+                    self.scheduler.wake(caller);
+                }
             }
         }
     }
 
-    /// Prepares the handler's registers for a call.
-    fn lend(&mut self, caller: ThreadId, server: usize) -> Result<ThreadId, Errno> {
-        let Some(service) = &mut self.services[server] else {
+    /// Prepares a free handler's registers for a call, and makes the call its own.
+    fn begin(&mut self, caller: ThreadId, server: CvmId, index: usize) -> Result<ThreadId, Errno> {
+        let Some(service) = self.cvms[server.index()].service.as_deref_mut() else {
             return Err(Errno::ECONNREFUSED);
         };
-        let to = self.scheduler.threads[service.thread].frame;
-        if let Err(error) = self.cvms[server].start_handler(to) {
-            say!(
-                Error,
-                "{}: cannot run its handler: {error}",
-                self.cvms[server].spec.name
-            );
-            return Err(Errno::EIO);
+        let greatest = service.greatest();
+        let handler = &mut service.handlers[index];
+        let (client, thread) = (&self.scheduler[caller], handler.thread);
+        let (from, to) = (client.frame, self.scheduler[thread].frame);
+        to.renew();
+        if let Err(errno) = pass(from, to, &service.slot, &mut handler.lent) {
+            to.forget();
+            handler.lent.clear();
+            service.slot.clear();
+            return Err(errno);
         }
-        let client = &self.scheduler.threads[caller];
-        match pass(client.frame, to, &service.slot) {
-            Ok(lent) => service.lent = lent,
-            Err(errno) => {
-                to.clear();
-                service.slot.clear();
-                return Err(errno);
-            }
-        }
-        service.slot.clear();
-        to.set_argument(6, Register::Integer(client.cvm as u64));
-        to.set_argument(7, Register::Integer(client.frame.number()));
-        to.set_number(client.frame.number());
-        service.caller = Some(caller);
-        Ok(service.thread)
+        let number = from.number();
+        to.set_argument(6, Register::Integer(client.cvm.index() as u64));
+        to.set_argument(7, Register::Integer(number));
+        to.set_number(number);
+        handler.began = self.scheduler.runs + 1;
+        service.free &= !(1 << index);
+        let priority = greatest.unwrap_or(client.priority);
+        self.scheduler[caller].call.stage = Stage::Served(thread);
+        let thread = &mut self.scheduler[thread];
+        thread.serving = Some(caller);
+        thread.priority = priority;
+        Ok(handler.thread)
     }
 
-    /// The call that a server's handler is busy with is over: its thread stops, and what was lent is gone. Returns the
-    /// caller, if there was one.
-    pub(crate) fn finish_call(&mut self, server: usize, now: u64) -> Option<ThreadId> {
-        let service = self.services[server].as_mut()?;
-        let caller = service.caller.take()?;
-        let (thread, lent) = (service.thread, core::mem::take(&mut service.lent));
-        self.withdraw(thread, now);
-        self.scheduler.stop(thread, now);
-        self.scheduler.threads[thread].frame.clear();
-        if lent {
-            self.cvms[server].clear_service_stack();
+    /// A caller does not wait for its server any more.
+    fn leave_service(&mut self, caller: ThreadId) {
+        let thread = &self.scheduler[caller];
+        let (server, priority) = (thread.call.server, thread.priority);
+        if let Some(service) = self.service(server) {
+            service.leave(priority);
         }
-        Some(caller)
     }
 
-    /// Gives a caller its result and lets it go on.
-    fn answer(&mut self, caller: ThreadId, result: u64) {
+    /// Gives a caller its result and lets it go on, at once when nobody runs.
+    fn answer(&mut self, caller: ThreadId, result: u64, now: u64) {
         self.set_answer(caller, result);
-        self.scheduler.wake(caller);
+        self.scheduler.hand_over(caller, now);
     }
 
     /// Gives a caller its result. Whatever a server says to an exit, the caller ends.
+    #[inline]
     fn set_answer(&mut self, caller: ThreadId, result: u64) {
-        let caller = &mut self.scheduler.threads[caller];
+        let caller = &mut self.scheduler[caller];
         if caller.frame.number() == Hostcall::Exit as u64 {
             caller.exiting = Some(caller.frame.argument(0) as i32);
+            caller.pending = true;
         }
         caller.frame.set_result(result);
     }
 
-    /// The server whose handler this thread is.
-    fn handler(&self, thread: ThreadId) -> Result<usize, Errno> {
-        let server = self.scheduler.threads[thread].cvm;
-        if server == thread {
-            Err(Errno::EPERM)
-        } else {
-            Ok(server)
+    /// The handler's part in a call is over: it is free, and what was lent is gone. It runs no more.
+    fn park(&mut self, handler: ThreadId, index: u8, now: u64) {
+        self.scheduler.stop(handler, now);
+        let server = self.scheduler[handler].cvm;
+        let Some(service) = self.service(server) else { return };
+        service.free |= 1 << index;
+        let lent = !service.handlers[index as usize].lent.is_empty();
+        if lent {
+            self.recall(handler, index, true);
+        }
+        self.refresh(server);
+    }
+
+    /// The server whose handler this thread is, and the handler's place.
+    #[inline]
+    fn handler(&self, thread: ThreadId) -> Result<(CvmId, u8), Errno> {
+        match self.scheduler[thread].role {
+            Role::Handler(index) => Ok((self.scheduler[thread].cvm, index)),
+            _ => Err(Errno::EPERM),
         }
     }
 
     /// `serve()`.
     pub(crate) fn serve(&mut self, thread: ThreadId) -> Result<Outcome, Errno> {
-        let id = self.scheduler.threads[thread].cvm;
-        if thread != id {
+        let server = self.scheduler[thread].cvm;
+        if self.scheduler[thread].role != Role::Main {
             return Err(Errno::EPERM);
         }
-        if self.services[id].is_none() || self.clients_have_ended(id) {
+        if self.service(server).is_none_or(|service| service.clients == 0) {
             return Ok(Outcome::Value(0));
         }
-        let now = arch::timer::now();
-        self.scheduler.block(State::Serving, now);
-        self.deliver(id, now);
+        self.scheduler.block(State::Serving, arch::timer::now());
+        self.deliver(server);
+        self.refresh(server);
         Ok(Outcome::Switch)
     }
 
     /// `reply(value, second, with_second)`.
     pub(crate) fn reply(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
-        let server = self.handler(thread)?;
+        let (server, index) = self.handler(thread)?;
         let (value, second, with_second) = (frame.argument(0), frame.argument(1), frame.argument(2) == 1);
         let now = arch::timer::now();
-        if let Some(caller) = self.finish_call(server, now) {
-            self.set_answer(caller, value);
-            let answered = &self.scheduler.threads[caller];
+        let caller = self.scheduler[thread].serving.take();
+        self.park(thread, index, now);
+        if let Some(caller) = caller {
+            self.settle(caller);
+            self.answer(caller, value, now);
             if with_second {
-                answered.frame.set_second(second);
+                self.scheduler[caller].frame.set_second(second);
             }
-            let priority = answered.priority;
-            self.scheduler.hand_over(caller, priority, now);
         }
-        self.deliver(server, now);
+        self.settled(server);
         Ok(Outcome::Switch)
     }
 
-    /// `delegate()`.
+    /// `delegate()`. Without a next server, the caller runs again, and its hostcall is the monitor's to serve.
     pub(crate) fn delegate(&mut self, thread: ThreadId) -> Result<Outcome, Errno> {
-        let server = self.handler(thread)?;
+        let (server, index) = self.handler(thread)?;
         let now = arch::timer::now();
-        let Some(caller) = self.finish_call(server, now) else {
-            return Ok(Outcome::Switch);
-        };
-        match self.cvms[server].spec.server {
-            Some(next) => self.send(caller, next, now),
-            None => {
-                let Thread { frame, priority, .. } = self.scheduler.threads[caller];
-                self.scheduler.hand_over(caller, priority, now);
-                hostcall::serve_delegated(self, caller, frame);
+        let caller = self.scheduler[thread].serving.take();
+        self.park(thread, index, now);
+        let mut outcome = Outcome::Switch;
+        if let Some(caller) = caller {
+            self.settle(caller);
+            match self.cvms[server.index()].server {
+                Some(next) => self.send(caller, next, now),
+                None => {
+                    self.scheduler.hand_over(caller, now);
+                    outcome = Outcome::Delegated(caller);
+                }
             }
         }
-        self.deliver(server, now);
-        Ok(Outcome::Switch)
+        self.settled(server);
+        Ok(outcome)
+    }
+
+    /// `defer()`.
+    pub(crate) fn defer(&mut self, thread: ThreadId) -> Result<Outcome, Errno> {
+        let (server, index) = self.handler(thread)?;
+        let caller = self.scheduler[thread].serving.take().ok_or(Errno::EPERM)?;
+        self.scheduler.limit(caller);
+        let priority = self.scheduler[caller].priority;
+        if let Some(service) = self.cvms[server.index()].service.as_deref_mut() {
+            service.deferred.push(&mut self.scheduler.threads, caller, priority);
+        }
+        self.recall(thread, index, false);
+        let call = &mut self.scheduler[caller].call;
+        call.stage = Stage::Deferred;
+        Ok(Outcome::Value(u64::from(call.number) << 16 | caller.index() as u64))
+    }
+
+    /// `answer(token, value, second, with_second)`.
+    pub(crate) fn answer_deferred(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        let (server, token) = (self.scheduler[thread].cvm, frame.argument(0));
+        let caller = ThreadId::new((token & 0xffff) as usize);
+        let waiting = self.scheduler.threads.get(caller.index()).is_some_and(|caller| {
+            caller.state == State::Calling
+                && caller.call.server == server
+                && caller.call.stage == Stage::Deferred
+                && u64::from(caller.call.number) == token >> 16
+        });
+        if !waiting {
+            return Err(Errno::ENOENT);
+        }
+        self.undo(caller, arch::timer::now());
+        self.set_answer(caller, frame.argument(1));
+        if frame.argument(3) == 1 {
+            self.scheduler[caller].frame.set_second(frame.argument(2));
+        }
+        self.scheduler.wake(caller);
+        self.settled(server);
+        Ok(Outcome::Value(0))
+    }
+
+    /// A call has left its server: its budget does not count any more, nor does its caller's priority.
+    #[inline]
+    fn settle(&mut self, caller: ThreadId) {
+        self.scheduler.deadlines.remove(caller.index());
+        self.leave_service(caller);
+    }
+
+    /// A call has left this server: the next ones can begin, and who worked for it has the priority of who is left.
+    #[inline]
+    fn settled(&mut self, server: CvmId) {
+        let cvm = &self.cvms[server.index()];
+        let queued = cvm.service.as_ref().is_some_and(|service| !service.queue.is_empty());
+        if queued || cvm.threads > 2 {
+            self.deliver(server);
+            self.reorder(server);
+            self.refresh(server);
+        }
+    }
+
+    /// Nobody works on a thread's call any more; the thread still waits for an answer.
+    fn undo(&mut self, caller: ThreadId, now: u64) {
+        let call = self.scheduler[caller].call;
+        self.settle(caller);
+        match call.stage {
+            Stage::Served(handler) => self.abandon(handler, now),
+            stage => {
+                if let Some(service) = self.cvms[call.server.index()].service.as_deref_mut() {
+                    let list = match stage {
+                        Stage::Deferred => &mut service.deferred,
+                        _ => &mut service.queue,
+                    };
+                    list.remove(&mut self.scheduler.threads, caller);
+                }
+            }
+        }
+    }
+
+    /// A handler stops in the middle of its work; so does whoever works for it.
+    pub(crate) fn abandon(&mut self, handler: ThreadId, now: u64) {
+        self.scheduler[handler].serving = None;
+        self.withdraw(handler, now);
+        if let Role::Handler(index) = self.scheduler[handler].role {
+            self.park(handler, index, now);
+        }
+        self.scheduler[handler].frame.forget();
     }
 
     /// A thread is about to stop: if it waits for the answer to a call, nobody works on that call any more.
     pub(crate) fn withdraw(&mut self, caller: ThreadId, now: u64) {
-        if !matches!(self.scheduler.threads[caller].state, State::Calling(_)) {
-            return;
+        if self.scheduler[caller].state == State::Calling {
+            let server = self.scheduler[caller].call.server;
+            self.undo(caller, now);
+            self.scheduler[caller].state = State::Stopped;
+            self.settled(server);
         }
-        for server in 0..self.services.len() {
-            let Some(service) = &mut self.services[server] else {
-                continue;
+    }
+
+    /// A call that is not answered ends with an error.
+    pub(crate) fn fail(&mut self, caller: ThreadId, errno: Errno, now: u64) {
+        self.withdraw(caller, now);
+        self.set_answer(caller, errno.to_result());
+        self.scheduler.wake(caller);
+    }
+
+    /// The budget of a call is used up: the caller gets an error, the handler is stopped.
+    pub(crate) fn end_late(&mut self, caller: ThreadId, now: u64) {
+        let client = self.scheduler[caller].cvm;
+        say!(
+            Debug,
+            "{}: a hostcall was not served in time",
+            self.cvms[client.index()].spec.name
+        );
+        self.fail(caller, Errno::ETIMEDOUT, now);
+    }
+
+    /// A life of a cVM is over: whom it was serving gets an error.
+    pub(crate) fn calls_ended(&mut self, server: CvmId, now: u64) {
+        for handler in self.cvms[server.index()].handlers() {
+            if let Some(caller) = self.scheduler[handler].serving {
+                self.fail(caller, Errno::ECONNRESET, now);
+            } else {
+                self.abandon(handler, now);
+            }
+        }
+        while let Some(caller) = self.service(server).and_then(|service| service.deferred.first()) {
+            self.fail(caller, Errno::ECONNRESET, now);
+        }
+    }
+
+    /// A cVM has ended for good: who waits for it in vain gets an error.
+    pub(crate) fn queue_ended(&mut self, server: CvmId, now: u64) {
+        while let Some(caller) = self.service(server).and_then(|service| service.queue.first()) {
+            self.fail(caller, Errno::ECONNREFUSED, now);
+        }
+    }
+
+    /// A cVM has ended for good: when it was the last one that its server had to serve, the server goes on.
+    pub(crate) fn client_ended(&mut self, client: CvmId) {
+        let Some(server) = self.cvms[client.index()].server else {
+            return;
+        };
+        let main = self.cvms[server.index()].main();
+        let Some(service) = self.service(server) else { return };
+        service.clients -= 1;
+        if service.clients == 0 && self.scheduler[main].state == State::Serving {
+            self.scheduler[main].frame.set_result(0);
+            self.scheduler.wake(main);
+            self.refresh(server);
+        }
+    }
+
+    /// Gives the threads of a server the priority of the greatest among those that wait for it, where it is greater than their
+    /// own; a handler has no other. What they call themselves follows.
+    pub(crate) fn reorder(&mut self, server: CvmId) {
+        let cvm = &self.cvms[server.index()];
+        let greatest = cvm.service.as_ref().and_then(|service| service.greatest());
+        for id in cvm.all_threads() {
+            let thread = &self.scheduler[id];
+            let priority = match thread.role {
+                Role::Handler(_) => greatest.unwrap_or(thread.base),
+                _ => greatest.unwrap_or(0).max(thread.base),
             };
-            service.queue.retain(|other| *other != caller);
-            if service.caller == Some(caller) {
-                self.finish_call(server, now);
-                self.deliver(server, now);
-            }
-        }
-    }
-
-    /// Calls whose budget is used up: the caller gets an error, the handler is stopped.
-    pub(crate) fn end_late_calls(&mut self, now: u64) {
-        for caller in 0..self.scheduler.threads.len() {
-            let thread = &self.scheduler.threads[caller];
-            if !matches!(thread.state, State::Calling(until) if until <= now) {
+            let (was, calls) = (thread.priority, thread.state == State::Calling);
+            let call = thread.call;
+            if priority == was || thread.state == State::Stopped {
                 continue;
             }
-            say!(
-                Debug,
-                "{}: a hostcall was not served in time",
-                self.cvms[thread.cvm].spec.name
-            );
-            self.withdraw(caller, now);
-            self.answer(caller, Errno::ETIMEDOUT.to_result());
+            self.scheduler.set_priority(id, priority);
+            if !calls {
+                continue;
+            }
+            if let Some(service) = self.cvms[call.server.index()].service.as_deref_mut() {
+                service.leave(was);
+                service.enter(priority);
+                let list = match call.stage {
+                    Stage::Queued => Some(&mut service.queue),
+                    Stage::Deferred => Some(&mut service.deferred),
+                    Stage::Served(_) => None,
+                };
+                if let Some(list) = list {
+                    list.remove(&mut self.scheduler.threads, id);
+                    list.push(&mut self.scheduler.threads, id, priority);
+                }
+            }
+            // A chain of servers has an end: `abi::manifest::SERVER_LIMIT`.
+            self.reorder(call.server);
         }
-    }
-
-    /// A cVM has ended, for good or to be started again: whom it served, and who waits for it in vain, gets an error.
-    pub(crate) fn server_ended(&mut self, server: usize, caller: Option<ThreadId>) {
-        if let Some(caller) = caller {
-            self.answer(caller, Errno::ECONNRESET.to_result());
-        }
-        if !matches!(self.cvms[server].life, Life::Ended(_)) {
-            return;
-        }
-        let Some(service) = &mut self.services[server] else {
-            return;
-        };
-        let mut queue = core::mem::take(&mut service.queue);
-        while let Some(caller) = queue.pop_front() {
-            self.answer(caller, Errno::ECONNREFUSED.to_result());
-        }
-    }
-
-    /// A cVM has ended: when it was the last one that its server had to serve, the server goes on.
-    pub(crate) fn client_ended(&mut self, client: usize) {
-        let Some(server) = self.cvms[client].spec.server else {
-            return;
-        };
-        if self.scheduler.threads[server].state == State::Serving && self.clients_have_ended(server) {
-            self.answer(server, 0);
-        }
-    }
-
-    fn clients_have_ended(&self, server: usize) -> bool {
-        let mut clients = self.cvms.iter().filter(|cvm| cvm.spec.server == Some(server));
-        clients.all(|cvm| matches!(cvm.life, Life::Ended(_)))
     }
 }
 
-/// Puts a caller's arguments into the registers of the handler; whether a capability is among them. `slot` is where each
-/// is made.
-fn pass(from: &Frame, to: &Frame, slot: &Slot) -> Result<bool, Errno> {
-    let hostcall = Hostcall::from_number(from.number());
-    let buffer = hostcall.and_then(Hostcall::buffer);
-    // The buffer of a caller without capabilities is a pointer and a length.
-    let buffer = buffer.filter(|buffer| !from.argument_slot(buffer.pointer).tag());
-    let (mut lent, mut length) = (false, 0);
-    for index in 0..6 {
-        let capability = match buffer {
-            Some(buffer) if buffer.pointer == index => {
-                length = mint(slot, from, index, buffer.written)?;
-                length > 0
-            }
-            _ => narrow(slot, from.argument_slot(index)),
-        };
-        let value = match buffer {
-            _ if capability => Register::Capability(slot),
-            Some(buffer) if buffer.pointer + 1 == index => Register::Integer(length),
-            _ => Register::Integer(from.argument(index)),
-        };
-        lent |= capability;
-        to.set_argument(index, value);
+/// Puts a caller's arguments into the registers of the handler, and notes what is lent. `slot` is where a capability is
+/// made.
+fn pass(from: &Frame, to: &Frame, slot: &Slot, lent: &mut heapless::Vec<Lent, ARGUMENTS>) -> Result<(), Errno> {
+    let capabilities = to.pass(from);
+    if !capabilities && !names_buffer(from.number()) {
+        return Ok(());
     }
-    Ok(lent)
+    lend(from, to, slot, lent, capabilities)
+}
+
+/// Whether the arguments of a hostcall name a buffer.
+#[inline]
+pub(super) fn names_buffer(number: u64) -> bool {
+    number < 64 && BUFFERS >> number & 1 == 1
+}
+
+/// The hostcalls whose arguments name a buffer, bit n = number n.
+const BUFFERS: u64 = {
+    let (mut bits, mut index) = (0, 0);
+    while index < Hostcall::ALL.len() {
+        let hostcall = Hostcall::ALL[index];
+        if hostcall.buffer().is_some() {
+            bits |= 1 << hostcall as u64;
+        }
+        index += 1;
+    }
+    bits
+};
+
+/// Makes what is lent of arguments that have been passed as they are.
+#[inline(never)]
+pub(super) fn lend(
+    from: &Frame,
+    to: &Frame,
+    slot: &Slot,
+    lent: &mut heapless::Vec<Lent, ARGUMENTS>,
+    capabilities: bool,
+) -> Result<(), Errno> {
+    let buffer = Hostcall::from_number(from.number()).and_then(Hostcall::buffer);
+    if capabilities {
+        for index in 0..ARGUMENTS {
+            let argument = from.argument_slot(index);
+            if !argument.tag() {
+                continue;
+            }
+            if slot.narrow(argument) {
+                to.set_argument(index, Register::Capability(slot));
+                let (base, length, use_of) = slot.extent();
+                note(lent, base, length, use_of);
+            } else {
+                to.set_argument(index, Register::Integer(argument.integer()));
+            }
+        }
+    }
+    // The buffer of a caller without capabilities is a pointer and a length.
+    if let Some(buffer) = buffer.filter(|buffer| !from.argument_slot(buffer.pointer).tag()) {
+        let length = mint(slot, from, buffer.pointer, buffer.written)?;
+        to.set_argument(buffer.pointer + 1, Register::Integer(length));
+        if length > 0 {
+            to.set_argument(buffer.pointer, Register::Capability(slot));
+            let base = user::absolute(from.data(), from.argument(buffer.pointer));
+            note(lent, base, length, [!buffer.written, buffer.written]);
+        }
+    }
+    slot.clear();
+    Ok(())
+}
+
+fn note(lent: &mut heapless::Vec<Lent, ARGUMENTS>, base: u64, length: u64, [load, store]: [bool; 2]) {
+    // There is room for every argument.
+    let _ = lent.push(Lent {
+        range: base..base.saturating_add(length),
+        load,
+        store,
+    });
 }
 
 /// Makes a capability over exactly the buffer that an integer pointer and the length behind it name; returns the length,
 /// which is what one hostcall transfers at most. Nothing is made for a buffer of length 0.
 fn mint(slot: &Slot, from: &Frame, pointer: usize, written: bool) -> Result<u64, Errno> {
-    let asked = hostcall::length(from.argument(pointer + 1))?;
+    let asked = super::length(from.argument(pointer + 1))?;
     let mut length = asked.min(TRANSFER_LIMIT) as u64;
     if length == 0 {
         return Ok(0);
@@ -356,37 +511,20 @@ fn mint(slot: &Slot, from: &Frame, pointer: usize, written: bool) -> Result<u64,
     // The last bytes of a long buffer that begins at an odd place are left for another call.
     loop {
         let (bounds, alignment) = arch::representable(length);
-        if bounds == length && base.is_multiple_of(alignment) {
+        if bounds == length && base & (alignment - 1) == 0 {
             break;
         }
         length -= 1;
     }
-    let permissions = if written { Permissions::STORE } else { Permissions::LOAD };
-    let request = Derivation {
-        base,
-        length,
-        permissions,
-        address: base,
-    };
-    slot.derive(from.data(), &request).map_err(|_| Errno::EFAULT)?;
+    slot.lend(from.data(), base, length, written)
+        .map_err(|_| Errno::EFAULT)?;
     Ok(length)
 }
 
-/// Makes what is lent of a capability argument: its bounds, for loads and stores of data. Whether there is anything to
-/// lend: a sealed capability is not.
-fn narrow(slot: &Slot, argument: &Slot) -> bool {
-    if !argument.tag() {
-        return false;
+impl Monitor {
+    /// A cVM that could not be started again has ended for good.
+    pub(crate) fn refuse(&mut self, id: CvmId, now: u64) {
+        self.close(id, End::Failed);
+        self.queue_ended(id, now);
     }
-    let what = argument.decoded();
-    if what.seal.is_sealed() {
-        return false;
-    }
-    let request = Derivation {
-        base: what.base,
-        length: (what.top - u128::from(what.base)) as u64,
-        permissions: what.permissions & (Permissions::LOAD | Permissions::STORE),
-        address: what.address,
-    };
-    slot.derive(argument, &request).is_ok()
 }

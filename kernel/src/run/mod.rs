@@ -1,5 +1,21 @@
-//! Who runs: the monitor's state, threads and time, calls between cVMs.
+//! Who runs, whom they wait for, and whom they work for.
 
 pub(crate) mod call;
+pub(crate) mod hart;
+mod input;
+pub(crate) mod life;
 pub(crate) mod monitor;
+mod recall;
+mod shortcut;
 pub(crate) mod thread;
+mod tree;
+mod wait;
+
+use abi::Errno;
+
+/// A length argument: `EINVAL` for what cannot be the size of an object.
+pub(crate) fn length(argument: u64) -> Result<usize, Errno> {
+    isize::try_from(argument)
+        .map(|length| length as usize)
+        .map_err(|_| Errno::EINVAL)
+}

@@ -2,14 +2,19 @@
 
 use crate::authority::capfile::Capfile;
 use crate::authority::ledger::Ledger;
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::loader::LoadError;
+use crate::cvm::short::Line;
+use crate::cvm::thread::State;
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
-use crate::run::call::Service;
-use crate::run::thread::{Scheduler, State};
+use crate::run::hart;
+use crate::run::thread::Scheduler;
 use abi::manifest::RestartPolicy;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch::Frame;
+use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 /// Nanoseconds in a second.
@@ -28,12 +33,9 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 /// The running monitor.
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
-    /// cVM n has thread n as its main thread.
     pub(crate) cvms: Vec<Cvm>,
-    /// What the cVMs that serve others are doing, by the number of the cVM.
-    pub(crate) services: Vec<Option<Box<Service>>>,
-    /// Ticks that a served hostcall may take, by the number of the cVM that makes it.
-    pub(crate) budgets: Vec<u64>,
+    /// The cVMs that serve others, by their family's outermost cVM.
+    pub(crate) servers: Vec<Vec<CvmId>>,
     pub(crate) capfiles: Vec<Capfile>,
     pub(crate) ledger: Ledger,
     /// Ticks of the timer in a second.
@@ -44,6 +46,24 @@ pub(crate) struct Monitor {
     pub(crate) input: heapless::Deque<u8, 1024>,
     /// The first cVM that still waits for an earlier one; all before it have been started.
     pub(crate) next_start: usize,
+    /// cVMs that have not ended for good.
+    pub(crate) left: usize,
+    /// The call that is usual so far, while its handler runs.
+    pub(crate) usual: Option<&'static Line>,
+    /// When the timer is to interrupt, as it was told last.
+    pub(crate) programmed: u64,
+}
+
+/// What a hostcall did.
+pub(crate) enum Outcome {
+    /// It returns this value.
+    Value(u64),
+    /// Its results are in the frame already.
+    Set,
+    /// The caller goes on later; its result is in its frame already, or will be.
+    Switch,
+    /// The servers of this thread, which runs now, have passed its hostcall on: it is the monitor's to serve.
+    Delegated(ThreadId),
 }
 
 impl Monitor {
@@ -62,20 +82,25 @@ impl Monitor {
 
     /// Starts the cVMs whose turn has come: those before the first one that others wait for.
     pub(crate) fn start_waiting(&mut self, now: u64) {
+        let node = self.scheduler.threads.len() + self.cvms.len();
+        self.scheduler.deadlines.remove(node);
         while self.next_start < self.cvms.len() {
             if let Some(before) = self.next_start.checked_sub(1) {
                 let previous = &self.cvms[before];
                 let ended = matches!(previous.life, Life::Ended(_));
-                let waited = match previous.spec.wait {
-                    ..=-1 => true,
-                    0 => ended,
-                    seconds => ended || now >= self.wait_end(before, seconds),
+                let end = match previous.spec.wait {
+                    ..=-1 => now,
+                    0 => u64::MAX,
+                    seconds => self.wait_end(before, seconds),
                 };
-                if !waited {
+                if !ended && now < end {
+                    if end != u64::MAX {
+                        self.scheduler.deadlines.insert(node, (end, node as u64));
+                    }
                     return;
                 }
             }
-            let id = self.next_start;
+            let id = CvmId::new(self.next_start);
             self.next_start += 1;
             self.start(id, now);
         }
@@ -86,28 +111,40 @@ impl Monitor {
         started.saturating_add(self.ticks(SECOND.saturating_mul(seconds.unsigned_abs().into())))
     }
 
-    fn start(&mut self, id: usize, now: u64) {
-        let cvm = &mut self.cvms[id];
+    fn start(&mut self, id: CvmId, now: u64) {
+        let cvm = &mut self.cvms[id.index()];
+        let main = cvm.main();
         match cvm.begin(&self.ledger, now) {
-            Ok(()) => self.scheduler.wake(id),
+            Ok(()) => {
+                self.scheduler[main].pending = true;
+                self.scheduler.wake(main);
+            }
             Err(error) => {
                 say!(Error, "{}: cannot start: {error}", cvm.spec.name);
-                cvm.life = Life::Ended(End::Failed);
-                self.server_ended(id, None);
-                self.client_ended(id);
+                self.refuse(id, now);
             }
         }
     }
 
+    /// A cVM has ended for good.
+    pub(crate) fn close(&mut self, id: CvmId, end: End) {
+        self.cvms[id.index()].life = Life::Ended(end);
+        self.left -= 1;
+        self.client_ended(id);
+    }
+
     /// A cVM's life is over: its threads stop, their registers are forgotten, calls that it made or served are undone, its
     /// restart policy decides what follows. `now` is when the monitor began to deal with it.
-    pub(crate) fn end(&mut self, id: usize, end: End, now: u64) {
-        let served = self.finish_call(id, now);
-        self.withdraw(id, now);
-        self.scheduler.stop(id, now);
-        self.scheduler.threads[id].frame.clear();
-        let delay = self.ticks(self.cvms[id].spec.restart_delay);
-        let cvm = &mut self.cvms[id];
+    pub(crate) fn end(&mut self, id: CvmId, end: End, now: u64) {
+        for thread in self.cvms[id.index()].all_threads() {
+            self.cease(thread, now);
+        }
+        self.calls_ended(id, now);
+        for thread in self.cvms[id.index()].all_threads() {
+            self.scheduler[thread].frame.clear();
+        }
+        let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
+        let cvm = &mut self.cvms[id.index()];
         cvm.leave();
         cvm.lines.finish(&cvm.spec.name);
         if let End::Faulted(kind) = end {
@@ -121,10 +158,8 @@ impl Monitor {
         if wanted && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
             let spent = arch::timer::now().saturating_sub(now);
-            cvm.life = Life::Restarting {
-                at: now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST))),
-                ended: end,
-            };
+            let at = now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST)));
+            cvm.life = Life::Restarting { at, ended: end };
             say!(
                 Info,
                 "{}: restart {} of {}",
@@ -132,125 +167,131 @@ impl Monitor {
                 cvm.restarts,
                 cvm.spec.restart_limit
             );
+            let node = self.scheduler.threads.len() + id.index();
+            self.scheduler.deadlines.insert(node, (at, node as u64));
         } else {
-            cvm.life = Life::Ended(end);
             cvm.authority.clear();
+            self.close(id, end);
+            self.queue_ended(id, now);
         }
-        self.server_ended(id, served);
-        self.client_ended(id);
         self.due(now);
     }
 
-    /// Does what the time has come for: sleepers wake, cVMs start and start again.
-    pub(crate) fn due(&mut self, now: u64) {
-        self.scheduler.wake_sleepers(now);
-        self.end_late_calls(now);
-        for id in 0..self.cvms.len() {
-            if matches!(self.cvms[id].life, Life::Restarting { at, .. } if at <= now) {
-                self.start(id, now);
-            }
-        }
-        self.start_waiting(now);
+    /// A thread's life is over, whatever it is doing.
+    pub(crate) fn cease(&mut self, id: ThreadId, now: u64) {
+        self.withdraw(id, now);
+        self.scheduler.stop(id, now);
+        let thread = &mut self.scheduler[id];
+        thread.lives = thread.lives.wrapping_add(1);
+        thread.base = self.cvms[thread.cvm.index()].spec.priority as u8;
+        thread.priority = thread.base;
+        let cvm = thread.cvm;
+        self.refresh(cvm);
     }
 
-    /// The next tick at which [`Monitor::due`] has something to do or the slice ends.
-    fn deadline(&self) -> Option<u64> {
-        let restarts = self.cvms.iter().filter_map(|cvm| match cvm.life {
-            Life::Restarting { at, .. } => Some(at),
-            _ => None,
-        });
-        let waiting = self
-            .next_start
-            .checked_sub(1)
-            .filter(|_| self.next_start < self.cvms.len());
-        let waiting = waiting.and_then(|before| match self.cvms[before].spec.wait {
-            ..=0 => None,
-            seconds => Some(self.wait_end(before, seconds)),
-        });
-        self.scheduler
-            .deadline()
-            .into_iter()
-            .chain(restarts)
-            .chain(waiting)
-            .min()
+    /// Does what the time has come for: sleepers wake, cVMs start and start again, calls end that took too long.
+    pub(crate) fn due(&mut self, now: u64) {
+        let served = self.scheduler.current().and_then(|id| self.scheduler[id].serving);
+        if let Some(caller) = served.filter(|caller| self.scheduler[*caller].call.until <= now) {
+            self.end_late(caller, now);
+        }
+        let threads = self.scheduler.threads.len();
+        while let Some((number, _)) = self.scheduler.deadlines.first().filter(|(_, (at, _))| *at <= now) {
+            self.scheduler.deadlines.remove(number);
+            if number < threads {
+                let id = ThreadId::new(number);
+                match self.scheduler[id].state {
+                    State::Calling => self.end_late(id, now),
+                    State::Waiting => self.end_wait(id),
+                    _ => self.scheduler.wake(id),
+                }
+            } else if number < threads + self.cvms.len() {
+                self.start(CvmId::new(number - threads), now);
+            }
+        }
+        if self.next_start < self.cvms.len() {
+            self.start_waiting(now);
+        }
     }
 
     /// Chooses who runs next, waiting for something to happen when nobody can. Ends the run when no cVM is left.
     pub(crate) fn next(&mut self) -> &'static Frame {
         loop {
             let now = arch::timer::now();
-            if let Some(frame) = self.scheduler.dispatch(now) {
-                if self.prepare(frame) {
+            if self.scheduler.outranked() {
+                self.scheduler.release(now);
+            }
+            if let Some(id) = self.scheduler.dispatch(now) {
+                if self.scheduler[id].pending {
+                    self.prepare(id);
                     continue;
                 }
-                arch::timer::set_deadline(self.deadline());
-                return frame;
+                self.program();
+                let thread = &self.scheduler[id];
+                hart::enter(self.cvms[thread.cvm.index()].short);
+                return thread.frame;
             }
-            if self.cvms.iter().all(|cvm| matches!(cvm.life, Life::Ended(_))) {
+            if self.left == 0 {
                 self.finish(now);
             }
-            arch::timer::set_deadline(self.deadline());
+            self.program();
             arch::interrupts::wait();
             self.service_devices();
             self.due(arch::timer::now());
         }
     }
 
-    /// What comes before the current thread runs: the end of its cVM, when a server has answered its exit; a step of its
-    /// load in its time, when it is not loaded yet, then what has become due meanwhile.
-    fn prepare(&mut self, frame: &'static Frame) -> bool {
-        let (Some(thread), Some(id)) = (self.scheduler.current(), self.current()) else {
-            return false;
-        };
-        if let Some(code) = self.scheduler.threads[thread].exiting.take() {
-            self.end(id, End::Exited(code), arch::timer::now());
-            return true;
+    /// Tells the timer when to interrupt, when that has changed.
+    #[inline(never)]
+    pub(super) fn program(&mut self) {
+        let deadline = self.scheduler.deadline();
+        if deadline != self.programmed {
+            self.programmed = deadline;
+            arch::timer::set_deadline((deadline != u64::MAX).then_some(deadline));
         }
-        if self.cvms[id].loading.is_none() {
-            return false;
+    }
+
+    /// What comes before a thread runs: the end of its cVM, when a server has answered its exit; a step of its load in its
+    /// time, when it is not loaded yet, then what has become due meanwhile.
+    #[inline(never)]
+    fn prepare(&mut self, thread: ThreadId) {
+        let id = self.scheduler[thread].cvm;
+        if let Some(code) = self.scheduler[thread].exiting.take() {
+            return self.end(id, End::Exited(code), arch::timer::now());
         }
-        if let Err(error) = self.cvms[id].load(frame) {
-            say!(Error, "{}: cannot start: {error}", self.cvms[id].spec.name);
-            self.cvms[id].loading = None;
+        if let Err(error) = self.load_step(id) {
+            say!(Error, "{}: cannot start: {error}", self.cvms[id.index()].spec.name);
+            self.cvms[id.index()].loading = None;
             self.end(id, End::Failed, arch::timer::now());
         }
         self.service_devices();
         let now = arch::timer::now();
         self.due(now);
+        self.reschedule(now);
+    }
+
+    /// The next step of a cVM's load; after the last one its main thread and its handlers are ready.
+    pub(crate) fn load_step(&mut self, id: CvmId) -> Result<(), LoadError> {
+        let cvm = &mut self.cvms[id.index()];
+        let main = &mut self.scheduler[cvm.main()];
+        cvm.load(main.frame)?;
+        if cvm.loading.is_none() {
+            main.pending = false;
+            for (index, handler) in cvm.handlers().enumerate() {
+                cvm.prepare_handler(index, self.scheduler[handler].frame)
+                    .map_err(LoadError::Handler)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets another thread run when the current one's slice is over or a more urgent one woke up.
+    pub(crate) fn reschedule(&mut self, now: u64) {
         if self.scheduler.preempted(now) {
             self.scheduler.release(now);
+        } else {
+            self.scheduler.renew(now);
         }
-        true
-    }
-
-    /// Takes what devices have to say: console input, which wakes who waits for it.
-    pub(crate) fn service_devices(&mut self) {
-        let input = &mut self.input;
-        arch::interrupts::service(|| {
-            while !input.is_full() {
-                match arch::console::get() {
-                    // There is room: this cannot fail.
-                    Some(byte) => drop(input.push_back(byte)),
-                    None => return,
-                }
-            }
-            // What does not fit stays in the device until somebody has read: `take_input` lets it interrupt again.
-            arch::console::set_interrupt(false);
-        });
-        crate::hostcall::serve_readers(self);
-    }
-
-    /// The next byte of console input, without taking it.
-    pub(crate) fn peek_input(&self) -> Option<u8> {
-        self.input.front().copied()
-    }
-
-    /// Takes a byte of console input.
-    pub(crate) fn take_input(&mut self) {
-        if self.input.is_full() {
-            arch::console::set_interrupt(true);
-        }
-        self.input.pop_front();
     }
 
     /// Prints what became of every cVM and powers off.
@@ -271,13 +312,13 @@ impl Monitor {
                 Life::Ended(End::Faulted(kind)) => alloc::format!("killed: {}", kind.name()),
                 _ => alloc::string::String::from("not started"),
             };
-            let time = self.nanoseconds(self.scheduler.run_time(cvm.id, now)) / 1000;
+            let time = self.nanoseconds(self.run_time(cvm, now)) / 1000;
             say!(
                 Info,
                 "{:<16} {state:<28} {:>8} {time:>12} {:>9}",
                 cvm.spec.name,
                 cvm.restarts,
-                cvm.hostcalls
+                cvm.hostcalls()
             );
         }
         let success = self.cvms.iter().all(|cvm| cvm.life == Life::Ended(End::Exited(0)));
@@ -285,16 +326,9 @@ impl Monitor {
         arch::power_off(success)
     }
 
-    /// The running cVM. The identity of a caller is this record of the monitor, nothing that the caller holds.
-    #[inline]
-    pub(crate) fn current(&self) -> Option<usize> {
-        self.scheduler
-            .current()
-            .map(|thread| self.scheduler.threads[thread].cvm)
-    }
-
-    /// Blocks the running thread.
-    pub(crate) fn block(&mut self, state: State) {
-        self.scheduler.block(state, arch::timer::now());
+    /// Ticks that the threads of a cVM have run.
+    pub(crate) fn run_time(&self, cvm: &Cvm, now: u64) -> u64 {
+        let threads: u64 = cvm.all_threads().map(|id| self.scheduler.run_time(id, now)).sum();
+        threads + cvm.line.map_or(0, |line| line.spent.load(Ordering::Relaxed))
     }
 }

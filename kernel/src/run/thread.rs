@@ -1,59 +1,51 @@
-//! Threads: register frames, run queues, time slices, blocking and waking. Preemptive round robin within a priority; a
-//! greater priority runs first.
+//! Who runs: ready threads by priority, time slices, blocking and waking. Preemptive round robin within a priority; a
+//! greater priority runs first. Nothing here looks at every thread, and nothing allocates.
 
-use abi::manifest::PRIORITY_LIMIT;
-use alloc::collections::VecDeque;
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::queue::Queues;
+use crate::cvm::thread::{Link, State, Thread};
+use crate::run::tree::Tree;
 use alloc::vec::Vec;
-use arch::Frame;
+use core::ops::{Index, IndexMut};
 
 /// Length of a time slice in microseconds.
 const SLICE_MICROSECONDS: u64 = 2000;
-/// Number of priorities.
-const PRIORITIES: usize = PRIORITY_LIMIT as usize + 1;
-
-/// Index of a thread. Thread n is the main thread of cVM n; those that run the handlers of servers follow.
-pub(crate) type ThreadId = usize;
-
-/// What a thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// In a run queue, or running.
-    Ready,
-    /// Asleep until this tick.
-    Sleeping(u64),
-    /// Waiting for console input since this tick.
-    Reading(u64),
-    /// Waiting for the cVM that serves its hostcall, until this tick at the latest.
-    Calling(u64),
-    /// Resting: its handler serves the hostcalls of others.
-    Serving,
-    /// Not started yet, or ended.
-    Stopped,
-}
-
-/// One thread.
-pub(crate) struct Thread {
-    /// Its cVM.
-    pub(crate) cvm: usize,
-    pub(crate) frame: &'static Frame,
-    pub(crate) state: State,
-    pub(crate) priority: u32,
-    /// Ticks that it has run.
-    pub(crate) run_time: u64,
-    /// Exit code of its cVM, when its exit hostcall has come back from a server: exit never returns, whoever serves it.
-    pub(crate) exiting: Option<i32>,
-}
 
 /// Who runs, who could, who waits. Times are ticks of the timer.
 pub(crate) struct Scheduler {
     pub(crate) threads: Vec<Thread>,
-    queues: [VecDeque<ThreadId>; PRIORITIES],
+    pub(super) ready: Queues,
+    /// Who waits for console input, in one list.
+    readers: Queues,
+    /// By time: threads, then cVMs that start again, then the next cVM of the list.
+    pub(crate) deadlines: Tree,
+    /// By address of what is waited for, priority, and time.
+    pub(crate) waiters: Tree,
     current: Option<ThreadId>,
     /// When the current thread started to run.
-    since: u64,
-    /// When the current thread's time slice ends.
+    pub(super) since: u64,
+    /// When the current time slice ends, whoever works in it.
     slice_end: u64,
     slice: u64,
+    /// Counts the runs.
+    pub(crate) runs: u64,
+    /// Who of each family has run last, by the outermost cVM.
+    recent: Vec<ThreadId>,
+}
+
+impl Index<ThreadId> for Scheduler {
+    type Output = Thread;
+    #[inline]
+    fn index(&self, id: ThreadId) -> &Thread {
+        &self.threads[id.index()]
+    }
+}
+
+impl IndexMut<ThreadId> for Scheduler {
+    #[inline]
+    fn index_mut(&mut self, id: ThreadId) -> &mut Thread {
+        &mut self.threads[id.index()]
+    }
 }
 
 impl Scheduler {
@@ -61,50 +53,31 @@ impl Scheduler {
     pub(crate) fn new(frequency: u64) -> Scheduler {
         Scheduler {
             threads: Vec::new(),
-            queues: [const { VecDeque::new() }; PRIORITIES],
+            ready: Queues::new(),
+            readers: Queues::new(),
+            deadlines: Tree::new(),
+            waiters: Tree::new(),
             current: None,
             since: 0,
             slice_end: 0,
             slice: (frequency * SLICE_MICROSECONDS / 1_000_000).max(1),
+            runs: 0,
+            recent: Vec::new(),
         }
     }
 
-    /// Adds a stopped main thread, that of the next cVM. Room for it in its queue is made now, so that scheduling never
-    /// allocates.
-    pub(crate) fn add(&mut self, frame: &'static Frame, priority: u32) -> ThreadId {
-        let id = self.threads.len();
-        self.push(id, frame, priority);
-        self.reserve(priority, 0);
-        id
+    /// Adds a stopped thread, the next one of its cVM.
+    pub(crate) fn add(&mut self, thread: Thread) -> ThreadId {
+        self.threads.push(thread);
+        ThreadId::new(self.threads.len() - 1)
     }
 
-    /// Adds a stopped thread for the handler of a cVM. It runs with the priority of whom it serves: room is made in every
-    /// queue.
-    pub(crate) fn add_handler(&mut self, cvm: usize, frame: &'static Frame) -> ThreadId {
-        self.push(cvm, frame, 0);
-        let handlers = self.threads.iter().enumerate().filter(|(id, thread)| *id != thread.cvm);
-        let handlers = handlers.count();
-        for priority in 0..PRIORITIES as u32 {
-            self.reserve(priority, handlers);
-        }
-        self.threads.len() - 1
-    }
-
-    fn push(&mut self, cvm: usize, frame: &'static Frame, priority: u32) {
-        self.threads.push(Thread {
-            cvm,
-            frame,
-            state: State::Stopped,
-            priority,
-            run_time: 0,
-            exiting: None,
-        });
-    }
-
-    fn reserve(&mut self, priority: u32, handlers: usize) {
-        let threads = self.threads.iter().filter(|thread| thread.priority == priority);
-        let room = 1 + threads.count() + handlers;
-        self.queues[priority as usize].reserve(room);
+    /// Makes room for the deadlines of all threads and of this many cVMs, and for every thread's wait. None is added
+    /// afterwards.
+    pub(crate) fn complete(&mut self, cvms: usize) {
+        self.deadlines.grow(self.threads.len() + cvms + 1);
+        self.waiters.grow(self.threads.len());
+        self.recent.resize(cvms, ThreadId::NONE);
     }
 
     /// The running thread, when one runs.
@@ -115,114 +88,216 @@ impl Scheduler {
 
     /// Makes a thread that waits or is stopped ready to run.
     pub(crate) fn wake(&mut self, id: ThreadId) {
-        let thread = &mut self.threads[id];
+        let thread = &mut self[id];
         if thread.state != State::Ready {
             thread.state = State::Ready;
-            self.queues[thread.priority as usize].push_back(id);
+            let priority = thread.priority;
+            self.ready.push(&mut self.threads, id, priority);
         }
     }
 
-    /// Lets a thread that waits or is stopped run at once for the rest of the slice, with this priority; nobody runs now.
-    pub(crate) fn hand_over(&mut self, id: ThreadId, priority: u32, now: u64) {
-        let thread = &mut self.threads[id];
-        thread.state = State::Ready;
-        thread.priority = priority;
+    /// Wakes a thread; it runs at once, for the rest of the slice, when nobody runs now.
+    #[inline]
+    pub(crate) fn hand_over(&mut self, id: ThreadId, now: u64) {
+        if self.current.is_some() {
+            return self.wake(id);
+        }
+        self[id].state = State::Ready;
+        self.run(id, now);
+    }
+
+    #[inline]
+    pub(super) fn run(&mut self, id: ThreadId, now: u64) {
         self.current = Some(id);
         self.since = now;
+        self.touch(id);
     }
 
-    /// Takes the processor from the current thread, which goes on later if it is still ready.
-    pub(crate) fn release(&mut self, now: u64) {
-        if let Some(id) = self.current.take() {
-            let thread = &mut self.threads[id];
-            thread.run_time += now.saturating_sub(self.since);
-            if thread.state == State::Ready {
-                self.queues[thread.priority as usize].push_back(id);
+    /// Notes that a thread's registers may hold something new.
+    #[inline]
+    pub(crate) fn touch(&mut self, id: ThreadId) {
+        self.runs += 1;
+        let runs = self.runs;
+        let thread = &mut self[id];
+        let family = thread.family.index();
+        let listed = core::mem::replace(&mut thread.ran, runs) != 0;
+        if self.recent[family] != id {
+            self.list_recent(id, family, listed);
+        }
+    }
+
+    #[inline(never)]
+    fn list_recent(&mut self, id: ThreadId, family: usize, listed: bool) {
+        let Link { previous, next } = self[id].recent;
+        if listed {
+            // It is not the first one.
+            self[previous].recent.next = next;
+            if next != ThreadId::NONE {
+                self[next].recent.previous = previous;
             }
         }
+        let first = core::mem::replace(&mut self.recent[family], id);
+        self[id].recent = Link {
+            previous: ThreadId::NONE,
+            next: first,
+        };
+        if first != ThreadId::NONE {
+            self[first].recent.previous = id;
+        }
     }
 
-    /// Stops the current thread or one that waits; it is in no queue afterwards.
-    pub(crate) fn stop(&mut self, id: ThreadId, now: u64) {
-        self.threads[id].exiting = None;
-        if self.current == Some(id) {
-            self.threads[id].state = State::Stopped;
-            self.release(now);
-        } else {
-            let priority = self.threads[id].priority as usize;
-            self.queues[priority].retain(|other| *other != id);
-            self.threads[id].state = State::Stopped;
+    /// Who of a family has run last.
+    pub(crate) fn recent(&self, family: CvmId) -> ThreadId {
+        self.recent[family.index()]
+    }
+
+    /// Takes the processor from the current thread, which goes on later if it is still ready. The call that it serves is
+    /// from now on ended by its deadline.
+    pub(crate) fn release(&mut self, now: u64) {
+        let Some(id) = self.current.take() else { return };
+        let since = self.since;
+        let thread = &mut self[id];
+        thread.run_time += now.saturating_sub(since);
+        let Thread {
+            state,
+            priority,
+            serving,
+            ..
+        } = *thread;
+        if state == State::Ready {
+            self.ready.push(&mut self.threads, id, priority);
         }
+        if let Some(caller) = serving {
+            self.limit(caller);
+        }
+    }
+
+    /// Lets the budget of a thread's call end it.
+    pub(crate) fn limit(&mut self, caller: ThreadId) {
+        if !self.deadlines.contains(caller.index()) {
+            let until = self[caller].call.until;
+            self.set_deadline(caller, until);
+        }
+    }
+
+    pub(crate) fn set_deadline(&mut self, id: ThreadId, at: u64) {
+        self.deadlines.insert(id.index(), (at, id.index() as u64));
     }
 
     /// Puts the current thread to sleep or to wait.
+    #[inline]
     pub(crate) fn block(&mut self, state: State, now: u64) {
         if let Some(id) = self.current {
-            self.threads[id].state = state;
+            self[id].state = state;
         }
         self.release(now);
     }
 
-    /// Wakes the sleepers whose time has come.
-    pub(crate) fn wake_sleepers(&mut self, now: u64) {
-        for id in 0..self.threads.len() {
-            if matches!(self.threads[id].state, State::Sleeping(until) if until <= now) {
-                self.wake(id);
-            }
+    /// Puts the current thread to sleep, until this tick.
+    pub(crate) fn sleep(&mut self, until: u64, now: u64) {
+        if let Some(id) = self.current {
+            self.set_deadline(id, until);
         }
+        self.block(State::Sleeping, now);
+    }
+
+    /// Lets the current thread wait for console input.
+    pub(crate) fn read(&mut self, now: u64) {
+        if let Some(id) = self.current {
+            self.readers.push(&mut self.threads, id, 0);
+        }
+        self.block(State::Reading, now);
+    }
+
+    /// The thread that waits longest for input.
+    pub(crate) fn reader(&self) -> Option<ThreadId> {
+        self.readers.first()
+    }
+
+    /// The wait of the thread that waits longest for input is over.
+    pub(crate) fn wake_reader(&mut self) {
+        if let Some(id) = self.readers.pop(&mut self.threads) {
+            self.wake(id);
+        }
+    }
+
+    /// Stops the current thread or one that waits; it is in no list afterwards. It has no call any more.
+    pub(crate) fn stop(&mut self, id: ThreadId, now: u64) {
+        let was = core::mem::replace(&mut self[id].state, State::Stopped);
+        match was {
+            State::Ready if self.current == Some(id) => self.release(now),
+            State::Ready => self.ready.remove(&mut self.threads, id),
+            State::Reading => self.readers.remove(&mut self.threads, id),
+            State::Waiting => self.waiters.remove(id.index()),
+            State::Sleeping | State::Calling | State::Serving | State::Stopped => {}
+        }
+        self.deadlines.remove(id.index());
+        let thread = &mut self[id];
+        thread.exiting = None;
+        thread.pending = false;
+    }
+
+    /// Gives a thread another priority, where it stands.
+    pub(crate) fn set_priority(&mut self, id: ThreadId, priority: u8) {
+        self[id].priority = priority;
+        match self[id].state {
+            State::Ready if self.current != Some(id) => {
+                self.ready.remove(&mut self.threads, id);
+                self.ready.push(&mut self.threads, id, priority);
+            }
+            State::Waiting => self.move_waiter(id),
+            _ => {}
+        }
+    }
+
+    /// Whether somebody of a greater priority than the current thread's is ready.
+    #[inline]
+    pub(crate) fn outranked(&self) -> bool {
+        self.current
+            .is_some_and(|id| self.ready.reaches(self[id].priority as usize + 1))
     }
 
     /// Whether the current thread has to let another one run: its slice is over, or a greater priority is ready.
     pub(crate) fn preempted(&self, now: u64) -> bool {
         let Some(id) = self.current else { return true };
-        let priority = self.threads[id].priority as usize;
-        let greater = self.queues[priority + 1..].iter().any(|queue| !queue.is_empty());
-        greater || (now >= self.slice_end && !self.queues[priority].is_empty())
+        self.outranked() || (now >= self.slice_end && self.ready.holds(self[id].priority as usize))
+    }
+
+    /// After the timer: the current thread goes on with a new slice, when its slice is over and nobody wants to run.
+    pub(crate) fn renew(&mut self, now: u64) {
+        if now >= self.slice_end {
+            self.slice_end = now + self.slice;
+        }
     }
 
     /// Chooses the next thread when none runs; `None` = nobody is ready.
-    pub(crate) fn dispatch(&mut self, now: u64) -> Option<&'static Frame> {
+    #[inline]
+    pub(crate) fn dispatch(&mut self, now: u64) -> Option<ThreadId> {
         if self.current.is_none() {
-            let id = self.queues.iter_mut().rev().find_map(VecDeque::pop_front)?;
-            self.current = Some(id);
-            self.since = now;
+            let id = self.ready.pop(&mut self.threads)?;
             self.slice_end = now + self.slice;
-        } else if now >= self.slice_end {
-            self.slice_end = now + self.slice;
+            self.run(id, now);
         }
-        self.current.map(|id| self.threads[id].frame)
+        self.current
     }
 
-    /// When the timer has to interrupt: the end of the slice if somebody runs, the next sleeper's time, or the end of
-    /// a call's budget.
-    pub(crate) fn deadline(&self) -> Option<u64> {
-        let sleepers = self.threads.iter().filter_map(|thread| match thread.state {
-            State::Sleeping(until) | State::Calling(until) => Some(until),
-            _ => None,
-        });
-        sleepers.chain(self.current.map(|_| self.slice_end)).min()
+    /// When the timer has to interrupt: the end of the slice and of the budget of the call that is being served, if somebody
+    /// runs; the next deadline.
+    #[inline]
+    pub(crate) fn deadline(&self) -> u64 {
+        let mut at = self.deadlines.first().map_or(u64::MAX, |(_, (at, _))| at);
+        if let Some(id) = self.current {
+            at = at.min(self.slice_end);
+            if let Some(caller) = self[id].serving {
+                at = at.min(self[caller].call.until);
+            }
+        }
+        at
     }
 
-    /// The thread that waits longest for input.
-    pub(crate) fn reader(&self) -> Option<ThreadId> {
-        let readers = self
-            .threads
-            .iter()
-            .enumerate()
-            .filter_map(|(id, thread)| match thread.state {
-                State::Reading(since) => Some((since, id)),
-                _ => None,
-            });
-        readers.min().map(|(_, id)| id)
-    }
-
-    /// Ticks the threads of a cVM have run, the current slice included.
-    pub(crate) fn run_time(&self, cvm: usize, now: u64) -> u64 {
-        let threads = self.threads.iter().enumerate().filter(|(_, thread)| thread.cvm == cvm);
-        let times = threads.map(|(id, thread)| {
-            let running = self.current == Some(id);
-            thread.run_time + if running { now.saturating_sub(self.since) } else { 0 }
-        });
-        times.sum()
+    /// Ticks a thread has run, the current slice included.
+    pub(crate) fn run_time(&self, id: ThreadId, now: u64) -> u64 {
+        let running = self.current == Some(id);
+        self[id].run_time + if running { now.saturating_sub(self.since) } else { 0 }
     }
 }

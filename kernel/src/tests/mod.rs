@@ -16,3 +16,60 @@ mod start;
 mod symbols;
 mod thread;
 mod tree;
+
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::hostcall::{self, Next};
+use crate::run::monitor::Monitor;
+use arch::Frame;
+
+/// The thread with this number: main threads have that of their cVM, handlers follow.
+fn thread(monitor: &Monitor, number: usize) -> ThreadId {
+    let mains = monitor.cvms.iter().map(|cvm| cvm.main());
+    let handlers = monitor.cvms.iter().flat_map(|cvm| cvm.handlers());
+    mains.chain(handlers).nth(number).unwrap()
+}
+
+fn number(monitor: &Monitor, id: ThreadId) -> usize {
+    (0..).find(|number| thread(monitor, *number) == id).unwrap()
+}
+
+/// The number of the running thread.
+fn running(monitor: &Monitor) -> usize {
+    number(monitor, monitor.scheduler.current().unwrap())
+}
+
+/// The cVM of the running thread.
+fn running_cvm(monitor: &Monitor) -> usize {
+    monitor.scheduler[monitor.scheduler.current().unwrap()].cvm.index()
+}
+
+/// The cVM that a thread serves.
+fn served_by(monitor: &Monitor, number: usize) -> Option<usize> {
+    monitor.served_by(thread(monitor, number)).map(CvmId::index)
+}
+
+fn frame(monitor: &Monitor, number: usize) -> &'static Frame {
+    monitor.scheduler[thread(monitor, number)].frame
+}
+
+/// The running thread's hostcall.
+fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
+    let thread = monitor.scheduler.current().unwrap();
+    let cvm = monitor.scheduler[thread].cvm.index();
+    let short = monitor.cvms[cvm].short;
+    short.count();
+    if hostcall::usual(monitor, frame, short).is_some() {
+        monitor.write_down();
+        return Next::Switch;
+    }
+    hostcall::dispatch(monitor, thread, frame)
+}
+
+/// Carries out every load that has begun; nobody runs meanwhile.
+fn finish_loading(monitor: &mut Monitor) {
+    for index in 0..monitor.cvms.len() {
+        while monitor.cvms[index].loading.is_some() {
+            monitor.load_step(CvmId::new(index)).unwrap();
+        }
+    }
+}

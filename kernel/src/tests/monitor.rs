@@ -1,16 +1,18 @@
 //! The life of cVMs: starting, hostcalls, ending, restarting.
 
 use super::build::{Value, Value::*, archive, manifest, program};
+use super::{dispatch, finish_loading, frame, running_cvm, thread};
 use crate::authority::ledger::{Ledger, POOL};
+use crate::cvm::id::CvmId;
+use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
-use crate::hostcall::{Next, dispatch};
+use crate::hostcall::Next;
 use crate::run::monitor::Monitor;
-use crate::run::thread::State;
 use crate::start::load;
 use abi::hostcall::{CvmInfo, READ_NONBLOCKING, SLEEP_LIMIT};
 use abi::start::StartHeader;
 use abi::{Errno, FaultKind, Hostcall};
-use arch::{Frame, stand_in};
+use arch::stand_in;
 
 const POOL_START: u64 = 0x8040_0000;
 const POOL_END: u64 = 0x8080_0000;
@@ -50,15 +52,6 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
     monitor
 }
 
-/// Carries out every load that has begun; nobody runs meanwhile.
-fn finish_loading(monitor: &mut Monitor) {
-    for (cvm, thread) in monitor.cvms.iter_mut().zip(&monitor.scheduler.threads) {
-        while cvm.loading.is_some() {
-            cvm.load(thread.frame).unwrap();
-        }
-    }
-}
-
 fn copy<'a>(value: &Value<'a>) -> Value<'a> {
     match value {
         Text(text) => Text(text),
@@ -72,17 +65,13 @@ fn copy<'a>(value: &Value<'a>) -> Value<'a> {
 /// Lets the next thread run and make a hostcall; returns its cVM, what the monitor does next, and the result register.
 fn call(monitor: &mut Monitor, hostcall: Hostcall, arguments: [u64; 6]) -> (usize, Next, u64) {
     let frame = monitor.next();
-    let id = monitor.current().unwrap();
+    let id = running_cvm(monitor);
     frame.set_hostcall(hostcall as u64, arguments);
-    (id, dispatch(monitor, id, frame), frame.argument(0))
+    (id, dispatch(monitor, frame), frame.argument(0))
 }
 
 fn errno(result: u64) -> Option<Errno> {
     Errno::from_result(result)
-}
-
-fn frame(monitor: &Monitor, id: usize) -> &'static Frame {
-    monitor.scheduler.threads[id].frame
 }
 
 #[test]
@@ -132,7 +121,7 @@ fn unknown_hostcalls_have_no_effect() {
     for number in [Hostcall::ALL.len() as u64, 100, u64::from(u32::MAX) + 1, u64::MAX] {
         let frame = monitor.next();
         frame.set_hostcall(number, [1; 6]);
-        assert!(dispatch(&mut monitor, 0, frame) == Next::Return);
+        assert!(dispatch(&mut monitor, frame) == Next::Return);
         assert_eq!(errno(frame.argument(0)), Some(Errno::ENOSYS));
     }
 }
@@ -225,8 +214,8 @@ fn input_wakes_the_first_reader_and_ctrl_d_ends_it() {
     }
     stand_in::type_input(b"hi\n");
     monitor.service_devices();
-    assert_eq!(monitor.scheduler.threads[0].state, State::Ready);
-    assert_eq!(monitor.scheduler.threads[1].state, State::Reading(arch::timer::now()));
+    assert_eq!(monitor.scheduler[thread(&monitor, 0)].state, State::Ready);
+    assert_eq!(monitor.scheduler[thread(&monitor, 1)].state, State::Reading);
     assert_eq!(frame(&monitor, 0).argument(0), 3);
     assert_eq!(stand_in::memory(buffers[0], 3), b"hi\n");
     stand_in::type_input(b"\x04");
@@ -243,7 +232,7 @@ fn an_ended_cvm_leaves_no_authority_in_its_registers() {
     assert_eq!(monitor.cvms[0].life, Life::Ended(End::Exited(7)));
     assert!(frame(&monitor, 0).registers().all(|(_, what)| !what.tag));
     monitor.next();
-    assert_eq!(monitor.current(), Some(1), "the other goes on");
+    assert_eq!(running_cvm(&monitor), 1, "the other goes on");
 }
 
 #[test]
@@ -266,7 +255,7 @@ fn policies_restart_within_limit_and_after_delay() {
         for restart in 1..=restarts {
             arch::user::copy_out(b"left over", &monitor.cvms[0].authority.data, memory.start).unwrap();
             let now = arch::timer::now();
-            monitor.end(0, end, now);
+            monitor.end(CvmId::new(0), end, now);
             assert_eq!(
                 monitor.cvms[0].life,
                 Life::Restarting {
@@ -289,7 +278,7 @@ fn policies_restart_within_limit_and_after_delay() {
             );
             assert_eq!(stand_in::memory(memory.start, 9), [0; 9], "fresh memory");
         }
-        monitor.end(0, end, arch::timer::now());
+        monitor.end(CvmId::new(0), end, arch::timer::now());
         assert_eq!(monitor.cvms[0].life, Life::Ended(end), "{policy}");
     }
 }
@@ -306,7 +295,7 @@ fn wait_holds_back_those_behind() {
     };
     assert_eq!(alive(&monitor), [true, false, false]);
     let now = arch::timer::now();
-    monitor.end(0, End::Exited(0), now);
+    monitor.end(CvmId::new(0), End::Exited(0), now);
     assert_eq!(alive(&monitor), [false, true, false]);
     monitor.due(now + 1000 * TICKS_A_MILLISECOND - 1);
     assert_eq!(alive(&monitor), [false, true, false]);
@@ -355,13 +344,13 @@ fn a_load_gives_way_to_a_greater_priority() {
     let mut monitor = monitor(&[&large, &[("priority", Cell(7))]]);
     assert!(call(&mut monitor, Hostcall::Nanosleep, [100, 0, 0, 0, 0, 0]) == (1, Next::Switch, 0));
     let now = arch::timer::now();
-    monitor.end(0, End::Faulted(FaultKind::Bounds), now);
+    monitor.end(CvmId::new(0), End::Faulted(FaultKind::Bounds), now);
     monitor.due(now);
     assert!(monitor.cvms[0].loading.is_some());
     // The sleeper wakes in the middle of the load, which then has not come to its end.
     stand_in::advance(10);
     monitor.next();
-    assert_eq!(monitor.current(), Some(1));
+    assert_eq!(running_cvm(&monitor), 1);
     assert!(monitor.cvms[0].loading.is_some());
 }
 
@@ -376,7 +365,7 @@ fn a_restarting_cvm_does_not_postpone_who_waits_for_it() {
     let begun = arch::timer::now();
     for part in 1..4 {
         let now = begun + part * 250 * TICKS_A_MILLISECOND;
-        monitor.end(0, End::Exited(0), now);
+        monitor.end(CvmId::new(0), End::Exited(0), now);
         monitor.due(now + 1);
         assert_eq!(monitor.cvms[1].life, Life::Waiting);
     }

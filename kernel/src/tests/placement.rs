@@ -69,7 +69,7 @@ fn apart(one: &Range<u64>, other: &Range<u64>) -> bool {
 fn assert_sound(cvms: &[Cvm]) {
     for (id, cvm) in cvms.iter().enumerate() {
         let (bounds, memory) = (&cvm.bounds, cvm.memory());
-        assert_eq!((cvm.id, bounds.start), (id, memory.start), "its own memory is first");
+        assert_eq!(bounds.start, memory.start, "{id}: its own memory is first");
         assert!(contains(&(POOL_START..POOL_END), bounds) && contains(bounds, &memory));
         let (length, alignment) = arch::representable(bounds.end - bounds.start);
         assert!(length == bounds.end - bounds.start && bounds.start.is_multiple_of(alignment.max(4096)));

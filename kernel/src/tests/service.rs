@@ -1,11 +1,12 @@
 //! cVMs that serve the hostcalls of others.
 
 use super::build::{Value, Value::*, archive, manifest_with_capfiles, program, server};
+use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
 use crate::authority::ledger::{Ledger, POOL};
+use crate::cvm::id::CvmId;
+use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
-use crate::hostcall::dispatch;
 use crate::run::monitor::Monitor;
-use crate::run::thread::{State, ThreadId};
 use crate::start::load;
 use abi::{Errno, Hostcall};
 use arch::{Derivation, Frame, Register, Slot, stand_in};
@@ -51,11 +52,7 @@ fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
     let pool = (pool.unwrap(), POOL_START..POOL_END);
     let mut monitor = load(bytes.leak(), ledger, pool, TICKS_A_SECOND).unwrap();
     monitor.start_waiting(arch::timer::now());
-    for (cvm, thread) in monitor.cvms.iter_mut().zip(&monitor.scheduler.threads) {
-        while cvm.loading.is_some() {
-            cvm.load(thread.frame).unwrap();
-        }
-    }
+    finish_loading(&mut monitor);
     monitor
 }
 
@@ -66,20 +63,12 @@ fn pair() -> Box<Monitor> {
     monitor
 }
 
-fn running(monitor: &Monitor) -> ThreadId {
-    monitor.scheduler.current().unwrap()
-}
-
-fn frame(monitor: &Monitor, thread: ThreadId) -> &'static Frame {
-    monitor.scheduler.threads[thread].frame
-}
-
 /// Lets the next thread make this hostcall; returns the thread and its first result register.
-fn call(monitor: &mut Monitor, hostcall: Hostcall, arguments: [u64; 6]) -> (ThreadId, u64) {
+fn call(monitor: &mut Monitor, hostcall: Hostcall, arguments: [u64; 6]) -> (usize, u64) {
     let frame = monitor.next();
     let thread = running(monitor);
     frame.set_hostcall(hostcall as u64, arguments);
-    dispatch(monitor, thread, frame);
+    dispatch(monitor, frame);
     (thread, frame.argument(0))
 }
 
@@ -99,7 +88,7 @@ fn a_call_reaches_the_handler_with_its_number_its_arguments_and_its_caller() {
     assert_eq!(client, 1);
     let handler = monitor.next();
     assert_eq!(running(&monitor), 2, "the handler's own thread");
-    assert_eq!(monitor.current(), Some(0), "with the server's identity");
+    assert_eq!(running_cvm(&monitor), 0, "with the server's identity");
     assert_eq!(
         [0, 1, 2, 3, 4, 5].map(|index| handler.argument(index)),
         [10, 11, 12, 13, 14, 15]
@@ -113,7 +102,7 @@ fn a_call_reaches_the_handler_with_its_number_its_arguments_and_its_caller() {
         server.memory().start,
         "under the server's authority"
     );
-    assert_eq!(monitor.served_by(2), Some(1));
+    assert_eq!(served_by(&monitor, 2), Some(1));
 }
 
 #[test]
@@ -127,13 +116,11 @@ fn a_reply_comes_back_and_changes_nothing_else() {
         [0, 1, 2, 3, 4, 5].map(|index| client.argument(index)),
         [77, 11, 12, 13, 14, 15]
     );
-    assert_eq!(monitor.scheduler.threads[2].state, State::Stopped);
-    assert!(
-        frame(&monitor, 2)
-            .registers()
-            .all(|(_, what)| what.address == 0 && !what.tag)
-    );
+    assert_eq!(monitor.scheduler[thread(&monitor, 2)].state, State::Stopped);
     call(&mut monitor, Hostcall::Clock, [10, 11, 0, 0, 0, 0]);
+    let handler = monitor.next();
+    let others = [2, 3, 4, 5].map(|index| handler.argument(index));
+    assert_eq!(others, [0; 4], "nothing is left of the last call");
     call(&mut monitor, Hostcall::Reply, [1, 99, 1, 0, 0, 0]);
     let client = monitor.next();
     assert_eq!(
@@ -212,7 +199,7 @@ fn a_capability_argument_is_lent_without_its_power_over_capabilities_and_a_seale
     client.set_hostcall(Hostcall::Null as u64, [0; 6]);
     client.set_argument(0, Register::Capability(&slot));
     client.set_argument(3, Register::Capability(&sentry));
-    dispatch(&mut monitor, 1, client);
+    dispatch(&mut monitor, client);
     let handler = monitor.next();
     let lent = argument(handler, 0);
     assert!(lent.tag);
@@ -233,13 +220,13 @@ fn calls_wait_for_the_server_to_rest_and_are_served_in_order() {
     assert_eq!(call(&mut monitor, Hostcall::Serve, [0; 6]).0, 0);
     let handler = monitor.next();
     assert_eq!(
-        (running(&monitor), handler.argument(0), monitor.served_by(3)),
+        (running(&monitor), handler.argument(0), served_by(&monitor, 3)),
         (3, 1, Some(1))
     );
     call(&mut monitor, Hostcall::Reply, [10, 0, 0, 0, 0, 0]);
     assert_eq!(monitor.next().argument(0), 10);
     assert_eq!(call(&mut monitor, Hostcall::Yield, [0; 6]).0, 1);
-    assert_eq!((monitor.next().argument(0), monitor.served_by(3)), (2, Some(2)));
+    assert_eq!((monitor.next().argument(0), served_by(&monitor, 3)), (2, Some(2)));
 }
 
 #[test]
@@ -266,10 +253,10 @@ fn in_a_chain_a_delegated_call_goes_to_the_next_server() {
     assert_eq!(call(&mut monitor, Hostcall::Delegate, [0; 6]).0, 4);
     let handler = monitor.next();
     assert_eq!(
-        (running(&monitor), handler.argument(0), monitor.served_by(3)),
+        (running(&monitor), handler.argument(0), served_by(&monitor, 3)),
         (3, 5, Some(2))
     );
-    assert_eq!(monitor.served_by(4), None);
+    assert_eq!(served_by(&monitor, 4), None);
     call(&mut monitor, Hostcall::Reply, [9, 0, 0, 0, 0, 0]);
     assert_eq!((monitor.next().argument(0), running(&monitor)), (9, 2));
 }
@@ -280,7 +267,7 @@ fn a_server_that_faults_or_has_ended_gives_its_caller_an_error() {
     call(&mut monitor, Hostcall::Clock, [0; 6]);
     monitor.next();
     let now = arch::timer::now();
-    monitor.end(0, End::Faulted(abi::FaultKind::Tag), now);
+    monitor.end(CvmId::new(0), End::Faulted(abi::FaultKind::Tag), now);
     let client = monitor.next();
     assert_eq!(Errno::from_result(client.argument(0)), Some(Errno::ECONNRESET));
     assert_eq!(running(&monitor), 1);
@@ -305,8 +292,8 @@ fn a_call_over_its_budget_is_ended_and_the_server_goes_on_with_the_next() {
         Errno::from_result(frame(&monitor, 1).argument(0)),
         Some(Errno::ETIMEDOUT)
     );
-    assert_eq!(monitor.scheduler.threads[1].state, State::Ready);
-    assert_eq!((monitor.served_by(3), frame(&monitor, 3).argument(0)), (Some(2), 2));
+    assert_eq!(monitor.scheduler[thread(&monitor, 1)].state, State::Ready);
+    assert_eq!((served_by(&monitor, 3), frame(&monitor, 3).argument(0)), (Some(2), 2));
 }
 
 #[test]
@@ -319,11 +306,11 @@ fn a_caller_that_is_stopped_takes_its_own_call_back() {
     call(&mut monitor, Hostcall::Clock, [0; 6]);
     assert_eq!(call(&mut monitor, Hostcall::Clock, [0; 6]).0, 4, "s2's handler asks s1");
     monitor.next();
-    assert_eq!((running(&monitor), monitor.served_by(3)), (3, Some(1)));
+    assert_eq!((running(&monitor), served_by(&monitor, 3)), (3, Some(1)));
     stand_in::advance(10_000);
     monitor.due(arch::timer::now());
     for handler in [3, 4] {
-        assert_eq!(monitor.scheduler.threads[handler].state, State::Stopped);
+        assert_eq!(monitor.scheduler[thread(&monitor, handler)].state, State::Stopped);
         assert!(frame(&monitor, handler).registers().all(|(_, what)| !what.tag));
     }
     let client = monitor.next();
@@ -417,7 +404,7 @@ fn an_exit_never_returns_whatever_the_server_says() {
     call(&mut monitor, Hostcall::Exit, [8, 0, 0, 0, 0, 0]);
     monitor.next();
     let now = arch::timer::now();
-    monitor.end(0, End::Exited(1), now);
+    monitor.end(CvmId::new(0), End::Exited(1), now);
     // No frame is left to run: the run ends, which is a panic on the host.
     let ended = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| monitor.next()));
     assert!(ended.is_err());

@@ -1,27 +1,49 @@
 //! The scheduler.
 
 use crate::authority::ledger::MONITOR_DATA;
-use crate::run::thread::{Scheduler, State};
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::thread::{Role, State, Thread};
+use crate::run::thread::Scheduler;
 use arch::Frame;
-
-extern "C" fn never(_: &'static Frame) -> &'static Frame {
-    unreachable!("no trap comes on the host")
-}
 
 /// A scheduler at 10 MHz (a slice is 20,000 ticks) with threads of these priorities, all ready.
 fn scheduler(priorities: &[u32]) -> Scheduler {
     let mut scheduler = Scheduler::new(10_000_000);
     for priority in priorities {
-        let frame = Frame::boxed(&MONITOR_DATA, never).unwrap();
-        let id = scheduler.add(Box::leak(frame), *priority);
-        scheduler.wake(id);
+        let frame = Box::leak(Frame::boxed(&MONITOR_DATA).unwrap());
+        let cvm = CvmId::new(scheduler.threads.len());
+        scheduler.add(Thread::new((cvm, cvm), (Role::Main, 0), frame, *priority as u8));
+    }
+    scheduler.complete(priorities.len());
+    for index in 0..priorities.len() {
+        scheduler.wake(id(index));
     }
     scheduler
 }
 
+fn id(number: usize) -> ThreadId {
+    ThreadId::new(number)
+}
+
 fn run(scheduler: &mut Scheduler, now: u64) -> Option<usize> {
     scheduler.dispatch(now);
-    scheduler.current()
+    if scheduler.preempted(now) {
+        scheduler.release(now);
+        scheduler.dispatch(now);
+    }
+    scheduler.renew(now);
+    scheduler.current().map(ThreadId::index)
+}
+
+/// Wakes the sleepers whose time has come.
+fn wake_sleepers(scheduler: &mut Scheduler, now: u64) {
+    while let Some((number, (at, _))) = scheduler.deadlines.first() {
+        if at > now {
+            return;
+        }
+        scheduler.deadlines.remove(number);
+        scheduler.wake(id(number));
+    }
 }
 
 #[test]
@@ -35,18 +57,21 @@ fn threads_of_one_priority_take_turns() {
         scheduler.release((slice + 1) * 20_000);
     }
     assert_eq!(order, [0, 1, 2, 0, 1, 2].map(Some));
-    assert_eq!([0, 1, 2].map(|id| scheduler.run_time(id, 120_000)), [40_000; 3]);
+    assert_eq!(
+        [0, 1, 2].map(|id| scheduler.run_time(ThreadId::new(id), 120_000)),
+        [40_000; 3]
+    );
 }
 
 #[test]
 fn a_greater_priority_runs_first_and_preempts() {
     let mut scheduler = scheduler(&[1, 5]);
     assert_eq!(run(&mut scheduler, 0), Some(1));
-    scheduler.block(State::Sleeping(100), 10);
+    scheduler.sleep(100, 10);
     assert_eq!(run(&mut scheduler, 10), Some(0));
-    scheduler.wake_sleepers(99);
+    wake_sleepers(&mut scheduler, 99);
     assert!(!scheduler.preempted(99));
-    scheduler.wake_sleepers(100);
+    wake_sleepers(&mut scheduler, 100);
     assert!(scheduler.preempted(100));
     scheduler.release(100);
     assert_eq!(run(&mut scheduler, 100), Some(1));
@@ -58,50 +83,54 @@ fn a_thread_alone_goes_on_after_its_slice() {
     assert_eq!(run(&mut scheduler, 0), Some(0));
     assert!(!scheduler.preempted(50_000));
     assert_eq!(run(&mut scheduler, 50_000), Some(0));
-    assert_eq!(scheduler.deadline(), Some(70_000));
+    assert_eq!(scheduler.deadline(), 70_000);
 }
 
 #[test]
 fn the_deadline_is_the_earlier_of_slice_and_sleeper() {
     let mut scheduler = scheduler(&[3, 3]);
     run(&mut scheduler, 0);
-    scheduler.block(State::Sleeping(500), 0);
-    assert_eq!(scheduler.deadline(), Some(500), "nobody runs");
+    scheduler.sleep(500, 0);
+    assert_eq!(scheduler.deadline(), 500, "nobody runs");
     run(&mut scheduler, 0);
-    assert_eq!(scheduler.deadline(), Some(500));
-    scheduler.wake_sleepers(500);
-    assert_eq!(scheduler.deadline(), Some(20_000));
+    assert_eq!(scheduler.deadline(), 500);
+    wake_sleepers(&mut scheduler, 500);
+    assert_eq!(scheduler.deadline(), 20_000);
 }
 
 #[test]
 fn a_stopped_thread_never_runs_again_until_woken() {
     let mut scheduler = scheduler(&[3, 3]);
     run(&mut scheduler, 0);
-    scheduler.stop(1, 0);
-    scheduler.stop(0, 7);
+    scheduler.stop(id(1), 0);
+    scheduler.stop(id(0), 7);
     assert_eq!(run(&mut scheduler, 10), None);
-    assert_eq!(scheduler.run_time(0, 10), 7);
-    scheduler.wake(1);
+    assert_eq!(scheduler.run_time(id(0), 10), 7);
+    scheduler.wake(id(1));
     assert_eq!(run(&mut scheduler, 10), Some(1));
 }
 
 #[test]
 fn who_waits_longest_is_the_first_reader() {
     let mut scheduler = scheduler(&[3, 3]);
-    for (id, since) in [(0, 20), (1, 10)] {
-        assert_eq!(run(&mut scheduler, 0), Some(id));
-        scheduler.block(State::Reading(since), 0);
+    for number in [0, 1] {
+        assert_eq!(run(&mut scheduler, 0), Some(number));
+        scheduler.read(0);
     }
-    assert_eq!(scheduler.reader(), Some(1));
-    scheduler.wake(1);
-    assert_eq!(scheduler.reader(), Some(0));
+    assert_eq!(scheduler.reader(), Some(id(0)));
+    scheduler.wake_reader();
+    assert_eq!(scheduler.reader(), Some(id(1)));
+    assert_eq!(
+        [0, 1].map(|number| scheduler[id(number)].state),
+        [State::Ready, State::Reading]
+    );
 }
 
 #[test]
 fn waking_twice_queues_once() {
     let mut scheduler = scheduler(&[3]);
-    scheduler.wake(0);
+    scheduler.wake(id(0));
     run(&mut scheduler, 0);
-    scheduler.stop(0, 0);
+    scheduler.stop(id(0), 0);
     assert_eq!(run(&mut scheduler, 0), None);
 }

@@ -35,6 +35,9 @@ struct Options {
     /// Leave out what depends on the host's clock.
     #[arg(long)]
     counts: bool,
+    /// Only the ways through the monitor.
+    #[arg(long)]
+    ways: bool,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,9 @@ fn measure(options: &Options) -> Result<Report> {
 }
 
 fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<measurement::Measurement>> {
+    if options.ways {
+        return counts::measure(platform);
+    }
     let mut measured = image::measure(platform)?;
     measured.extend(lines::measure(platform)?);
     measured.extend(dependencies::measure(platform)?);

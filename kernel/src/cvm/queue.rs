@@ -1,0 +1,104 @@
+//! Lists of threads by priority, first come first served within one. The links are in the threads: nothing is allocated, and
+//! joining, leaving and finding the first take the same time however many there are.
+
+use crate::cvm::id::ThreadId;
+use crate::cvm::thread::{Link, Thread};
+use abi::manifest::PRIORITY_LIMIT;
+
+/// Number of priorities.
+pub(crate) const PRIORITIES: usize = PRIORITY_LIMIT as usize + 1;
+
+/// Number of the greatest bit that is set. A table: not every processor has an instruction for it.
+#[inline]
+pub(crate) fn greatest(bits: u32) -> Option<usize> {
+    static GREATEST: [u8; 1 << PRIORITIES] = {
+        let mut table = [0; 1 << PRIORITIES];
+        let mut index: usize = 1;
+        while index < table.len() {
+            table[index] = index.ilog2() as u8;
+            index += 1;
+        }
+        table
+    };
+    (bits != 0).then(|| GREATEST[bits as usize & (GREATEST.len() - 1)] as usize & (PRIORITIES - 1))
+}
+
+/// A list for each priority.
+pub(crate) struct Queues {
+    /// First and last.
+    ends: [(ThreadId, ThreadId); PRIORITIES],
+    /// Bit n: somebody is in list n.
+    filled: u32,
+}
+
+impl Queues {
+    pub(crate) const fn new() -> Queues {
+        Queues {
+            ends: [(ThreadId::NONE, ThreadId::NONE); PRIORITIES],
+            filled: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Whether somebody is in this list or in one above it.
+    #[inline]
+    pub(crate) fn reaches(&self, level: usize) -> bool {
+        self.filled >> level != 0
+    }
+
+    /// Whether somebody is in this list.
+    pub(crate) fn holds(&self, level: usize) -> bool {
+        self.filled >> level & 1 == 1
+    }
+
+    /// Puts a thread at the end of a list.
+    pub(crate) fn push(&mut self, threads: &mut [Thread], id: ThreadId, level: u8) {
+        let (first, last) = &mut self.ends[level as usize];
+        let thread = &mut threads[id.index()];
+        thread.level = level;
+        thread.link = Link {
+            previous: *last,
+            next: ThreadId::NONE,
+        };
+        match threads.get_mut(last.index()) {
+            Some(last) => last.link.next = id,
+            None => *first = id,
+        }
+        *last = id;
+        self.filled |= 1 << level;
+    }
+
+    /// Takes a thread out of its list.
+    pub(crate) fn remove(&mut self, threads: &mut [Thread], id: ThreadId) {
+        let Thread { link, level, .. } = threads[id.index()];
+        let (first, last) = &mut self.ends[level as usize];
+        match threads.get_mut(link.previous.index()) {
+            Some(previous) => previous.link.next = link.next,
+            None => *first = link.next,
+        }
+        match threads.get_mut(link.next.index()) {
+            Some(next) => next.link.previous = link.previous,
+            None => *last = link.previous,
+        }
+        if *first == ThreadId::NONE {
+            self.filled &= !(1 << level);
+        }
+    }
+
+    /// The first of the greatest priority.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<ThreadId> {
+        greatest(self.filled).map(|level| self.ends[level].0)
+    }
+
+    /// Takes the first of the greatest priority.
+    pub(crate) fn pop(&mut self, threads: &mut [Thread]) -> Option<ThreadId> {
+        let first = self.first()?;
+        self.remove(threads, first);
+        Some(first)
+    }
+}

@@ -1,0 +1,163 @@
+//! A cVM's part in the shortest way through the monitor: what a hostcall looks at before anything is locked.
+
+use crate::plan::manifest::CvmSpec;
+use abi::Hostcall;
+use abi::hostcall::Family;
+use arch::Frame;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+/// See above.
+pub(crate) struct Short {
+    /// The hostcalls that the monitor serves it without more ado, bit n = number n: its manifest allows them, and no other
+    /// cVM serves it.
+    direct: u64,
+    /// The hostcalls that its server serves, and the short way there, when there is one.
+    served: u64,
+    pub(crate) line: Option<&'static Line>,
+    /// Whether it serves others itself: its handlers' calls are not usual.
+    pub(crate) serves: bool,
+    /// Its number.
+    pub(crate) id: u64,
+    /// Ticks that a served hostcall may take.
+    pub(crate) budget: u64,
+    /// Hostcalls that it has made.
+    hostcalls: AtomicU64,
+}
+
+/// What is short for nobody.
+pub(crate) static NOBODY: Short = Short {
+    direct: 0,
+    served: 0,
+    line: None,
+    serves: false,
+    id: 0,
+    budget: 0,
+    hostcalls: AtomicU64::new(0),
+};
+
+impl Short {
+    /// For a cVM whose served hostcalls may take so many ticks.
+    pub(crate) fn new((id, spec): (usize, &CvmSpec), serves: bool, budget: u64, line: Option<&'static Line>) -> Short {
+        let of = |wanted: &dyn Fn(&Hostcall) -> bool| {
+            let numbers = Hostcall::ALL.into_iter().filter(wanted);
+            numbers.map(|hostcall| 1 << hostcall as u64).sum::<u64>()
+        };
+        let direct = of(&|hostcall| spec.server.is_none() && spec.allows(*hostcall));
+        // What concerns a cVM's own role as a server stays with the monitor; what is no hostcall goes to the server.
+        let kept = of(&|hostcall| hostcall.family() == Family::Service || !spec.allows(*hostcall));
+        Short {
+            direct,
+            served: if spec.server.is_some() { !kept } else { 0 },
+            line,
+            serves,
+            id: id as u64,
+            budget,
+            hostcalls: AtomicU64::new(0),
+        }
+    }
+
+    /// Hostcalls so far.
+    pub(crate) fn hostcalls(&self) -> u64 {
+        self.hostcalls.load(Ordering::Relaxed)
+    }
+
+    /// One more hostcall.
+    #[inline]
+    pub(crate) fn count(&self) {
+        // One hart, with interrupts off.
+        let hostcalls = self.hostcalls.load(Ordering::Relaxed) + 1;
+        self.hostcalls.store(hostcalls, Ordering::Relaxed);
+    }
+
+    /// Whether the monitor serves this number without more ado.
+    #[inline]
+    pub(crate) fn is_direct(&self, number: u64) -> bool {
+        number < 64 && self.direct >> number & 1 == 1
+    }
+
+    /// Whether its server serves this number.
+    #[inline]
+    pub(crate) fn is_served(&self, number: u64) -> bool {
+        self.served >> number.min(63) & 1 == 1
+    }
+}
+
+/// The short way to a server with one handler and no other thread besides its main one. What is in it of a call is true while
+/// the monitor has it for the usual call.
+pub(crate) struct Line {
+    /// Whether the handler is free, and nobody waits.
+    pub(crate) open: AtomicBool,
+    /// The server's number.
+    pub(crate) server: usize,
+    /// The server has no server.
+    pub(crate) last: bool,
+    /// The handler's registers.
+    pub(crate) handler: &'static Frame,
+    /// The server's own part.
+    short: AtomicPtr<Short>,
+    /// Who calls.
+    caller: AtomicPtr<Frame>,
+    client: AtomicPtr<Short>,
+    /// Since when.
+    pub(crate) called: AtomicU64,
+    /// Whether something is lent.
+    pub(crate) lent: AtomicBool,
+    /// Ticks that the handler has spent for calls that were usual to their end.
+    pub(crate) spent: AtomicU64,
+}
+
+impl Line {
+    pub(crate) fn new(server: usize, last: bool, handler: &'static Frame) -> Line {
+        let nobody = ptr::from_ref(&NOBODY).cast_mut();
+        Line {
+            open: AtomicBool::new(false),
+            server,
+            last,
+            handler,
+            short: AtomicPtr::new(nobody),
+            caller: AtomicPtr::new(ptr::from_ref(handler).cast_mut()),
+            client: AtomicPtr::new(nobody),
+            called: AtomicU64::new(0),
+            lent: AtomicBool::new(false),
+            spent: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn set_short(&self, short: &'static Short) {
+        self.short.store(ptr::from_ref(short).cast_mut(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn begin(&self, caller: &'static Frame, client: &'static Short, now: u64) {
+        self.open.store(false, Ordering::Relaxed);
+        self.caller.store(ptr::from_ref(caller).cast_mut(), Ordering::Relaxed);
+        self.client.store(ptr::from_ref(client).cast_mut(), Ordering::Relaxed);
+        self.called.store(now, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn end(&self, spent: u64) {
+        self.open.store(true, Ordering::Relaxed);
+        let before = self.spent.load(Ordering::Relaxed);
+        self.spent.store(before + spent, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn short(&self) -> &'static Short {
+        // SAFETY: what is stored is a reference to what lives for ever.
+        unsafe { &*self.short.load(Ordering::Relaxed) }
+    }
+
+    #[inline]
+    pub(crate) fn client(&self) -> &'static Short {
+        // SAFETY: what is stored is a reference to what lives for ever.
+        unsafe { &*self.client.load(Ordering::Relaxed) }
+    }
+
+    #[inline]
+    pub(crate) fn caller(&self) -> &'static Frame {
+        // SAFETY: what is stored is a reference to what lives for ever.
+        unsafe { &*self.caller.load(Ordering::Relaxed) }
+    }
+}

@@ -1,0 +1,145 @@
+//! One thread: whose it is, what it does, whom it works for, and its links in the lists that it stands in.
+
+use crate::cvm::id::{CvmId, ThreadId};
+use arch::Frame;
+
+/// What a thread is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The one that a cVM starts with.
+    Main,
+    /// One that the cVM has made.
+    Worker,
+    /// It runs the handler of a server; this is its place among the server's handlers.
+    Handler(u8),
+}
+
+/// What a thread is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// In a run queue, or running.
+    Ready,
+    /// Asleep until its deadline.
+    Sleeping,
+    /// Waiting for console input.
+    Reading,
+    /// Waiting for somebody to wake it by an address.
+    Waiting,
+    /// Waiting for the cVM that serves its hostcall.
+    Calling,
+    /// Resting: its cVM serves the hostcalls of others.
+    Serving,
+    /// Not started yet, or ended; a handler: free.
+    Stopped,
+}
+
+/// Where a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// In the queue of its server.
+    Queued,
+    /// A handler works on it.
+    Served(ThreadId),
+    /// It will be answered later.
+    Deferred,
+}
+
+/// The call that a thread waits for, in [`State::Calling`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) server: CvmId,
+    pub(crate) stage: Stage,
+    /// Tick at which its budget is used up.
+    pub(crate) until: u64,
+    /// Counts the calls of this thread: what a token says of it is true once.
+    pub(crate) number: u32,
+}
+
+/// Neighbours in a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) previous: ThreadId,
+    pub(crate) next: ThreadId,
+}
+
+impl Link {
+    pub(crate) const NONE: Link = Link {
+        previous: ThreadId::NONE,
+        next: ThreadId::NONE,
+    };
+}
+
+/// One thread.
+pub(crate) struct Thread {
+    /// Its cVM.
+    pub(crate) cvm: CvmId,
+    /// The family of its cVM, by the outermost cVM.
+    pub(crate) family: CvmId,
+    pub(crate) role: Role,
+    pub(crate) frame: &'static Frame,
+    pub(crate) state: State,
+    /// The priority that it has of its own.
+    pub(crate) base: u8,
+    /// The one that it runs and waits with: greater, while somebody waits for its work.
+    pub(crate) priority: u8,
+    /// There is something to do before it runs: its cVM is loaded, or ends.
+    pub(crate) pending: bool,
+    /// Exit code of its cVM, when its exit hostcall has come back from a server: exit never returns, whoever serves it.
+    pub(crate) exiting: Option<i32>,
+    /// Place among the threads of its cVM, and how many threads have been there before.
+    pub(crate) place: u16,
+    pub(crate) lives: u32,
+    /// Ticks that it has run.
+    pub(crate) run_time: u64,
+    /// The run of the scheduler in which it has run last, 0 = never.
+    pub(crate) ran: u64,
+    /// In the list that its state calls for, and the level there.
+    pub(crate) link: Link,
+    pub(crate) level: u8,
+    /// In the list of its family's threads, who has run last first.
+    pub(crate) recent: Link,
+    pub(crate) call: Call,
+    /// A handler: whose call it serves.
+    pub(crate) serving: Option<ThreadId>,
+}
+
+impl Thread {
+    /// A stopped thread.
+    pub(crate) fn new(
+        (cvm, family): (CvmId, CvmId),
+        (role, place): (Role, u16),
+        frame: &'static Frame,
+        priority: u8,
+    ) -> Thread {
+        Thread {
+            cvm,
+            family,
+            role,
+            frame,
+            state: State::Stopped,
+            base: priority,
+            priority,
+            pending: false,
+            exiting: None,
+            place,
+            lives: 0,
+            run_time: 0,
+            ran: 0,
+            link: Link::NONE,
+            level: 0,
+            recent: Link::NONE,
+            call: Call {
+                server: cvm,
+                stage: Stage::Queued,
+                until: 0,
+                number: 0,
+            },
+            serving: None,
+        }
+    }
+
+    /// Its number as its cVM knows it.
+    pub(crate) fn number(&self) -> u64 {
+        u64::from(self.lives & 0x7fff_ffff) << 16 | u64::from(self.place)
+    }
+}

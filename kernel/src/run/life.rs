@@ -1,0 +1,179 @@
+//! Threads of a cVM: made at boot, begun and ended by hostcalls.
+
+use crate::authority::ledger::MONITOR_DATA;
+use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::service::{Handler, Service};
+use crate::cvm::short::{Line, Short};
+use crate::cvm::thread::{Role, State, Thread};
+use crate::run::monitor::{Monitor, Outcome};
+use abi::Errno;
+use abi::hostcall::WAKE_LIMIT;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use arch::Frame;
+
+impl Monitor {
+    /// Makes every thread that a cVM can ever have, and the services. Nothing is added afterwards.
+    ///
+    /// # Errors
+    /// A message that names the cVM and what it lacks.
+    pub(crate) fn make_threads(&mut self) -> Result<(), String> {
+        let count = self.cvms.len();
+        self.left = count;
+        self.servers.resize_with(count, Vec::new);
+        let mut budgets = Vec::new();
+        for index in 0..count {
+            let mut family = index;
+            while let Some(outer) = self.cvms[family].spec.within {
+                family = outer;
+            }
+            let (id, family) = (CvmId::new(index), CvmId::new(family));
+            let budget = self.ticks(self.cvms[index].spec.call_budget);
+            let mut clients = self.cvms.iter().filter(|cvm| cvm.server == Some(id));
+            let first_client = clients.next().map(|cvm| cvm.spec.name.clone());
+            let clients = first_client.iter().count() + clients.count();
+            let spec = &self.cvms[index].spec;
+            if let Some(client) = first_client.filter(|_| self.cvms[index].program.handler.is_none()) {
+                return Err(format!(
+                    "cVM {client}: callback-out = \"{}\": its program {} exports no function {}",
+                    spec.name,
+                    spec.runtime,
+                    abi::hostcall::HANDLER
+                ));
+            }
+            let handlers = if clients > 0 { spec.handlers } else { 0 };
+            let (threads, priority) = (spec.threads, spec.priority as u8);
+            let first = ThreadId::new(self.scheduler.threads.len());
+            let mut records = Vec::new();
+            for place in 0..threads + handlers {
+                let role = match place.checked_sub(threads) {
+                    Some(handler) => Role::Handler(handler as u8),
+                    None if place == 0 => Role::Main,
+                    None => Role::Worker,
+                };
+                let frame = Frame::boxed(&MONITOR_DATA)
+                    .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
+                let thread = Thread::new((id, family), (role, place as u16), Box::leak(frame), priority);
+                let thread = self.scheduler.add(thread);
+                if let Role::Handler(_) = role {
+                    records.push(Handler {
+                        thread,
+                        began: 0,
+                        lent: heapless::Vec::new(),
+                    });
+                }
+            }
+            let cvm = &mut self.cvms[index];
+            budgets.push(budget);
+            cvm.first_thread = first;
+            cvm.threads = (threads + handlers) as u16;
+            if handlers > 0 {
+                if cvm.threads == 2 {
+                    let frame = self.scheduler[records[0].thread].frame;
+                    cvm.line = Some(Box::leak(Box::new(Line::new(index, cvm.server.is_none(), frame))));
+                }
+                cvm.service = Some(Box::new(Service::new(records, clients as u32)));
+                self.servers[family.index()].push(id);
+            }
+        }
+        for (index, budget) in budgets.into_iter().enumerate() {
+            let line = self.cvms[index]
+                .server
+                .and_then(|server| self.cvms[server.index()].line);
+            let cvm = &mut self.cvms[index];
+            let short = &*Box::leak(Box::new(Short::new(
+                (index, &cvm.spec),
+                cvm.service.is_some(),
+                budget,
+                line,
+            )));
+            cvm.short = short;
+            if let Some(line) = cvm.line {
+                line.set_short(short);
+            }
+        }
+        self.scheduler.complete(count);
+        Ok(())
+    }
+
+    /// A thread of a cVM by its number, when it lives; no handler.
+    fn find_thread(&self, cvm: CvmId, number: u64) -> Result<ThreadId, Errno> {
+        let place = (number & 0xffff) as usize;
+        let id = self.cvms[cvm.index()].all_threads().nth(place).ok_or(Errno::ESRCH)?;
+        let thread = &self.scheduler[id];
+        let handler = matches!(thread.role, Role::Handler(_));
+        if thread.number() != number || (thread.state == State::Stopped && !handler) {
+            return Err(Errno::ESRCH);
+        }
+        if handler { Err(Errno::EPERM) } else { Ok(id) }
+    }
+
+    fn allowed_priority(&self, cvm: CvmId, priority: u64) -> Result<u8, Errno> {
+        if priority > u64::from(self.cvms[cvm.index()].spec.priority) {
+            return Err(Errno::EPERM);
+        }
+        Ok(priority as u8)
+    }
+
+    /// `thread_create(entry, stack, thread_pointer, argument, priority)`.
+    pub(crate) fn create_thread(&mut self, creator: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        let cvm = self.scheduler[creator].cvm;
+        let priority = self.allowed_priority(cvm, frame.argument(4))?;
+        let mut threads = self.cvms[cvm.index()].all_threads();
+        let free = threads.find(|id| {
+            let thread = &self.scheduler[*id];
+            thread.role == Role::Worker && thread.state == State::Stopped
+        });
+        let id = free.ok_or(Errno::EAGAIN)?;
+        let thread = &mut self.scheduler[id];
+        thread.frame.spawn(frame).map_err(|_| Errno::EFAULT)?;
+        (thread.base, thread.priority) = (priority, priority);
+        let number = thread.number();
+        self.scheduler.touch(id);
+        self.scheduler.wake(id);
+        if self.cvms[cvm.index()].service.is_some() {
+            self.reorder(cvm);
+        }
+        Ok(Outcome::Value(number))
+    }
+
+    /// `thread_exit(word, with_word)`.
+    pub(crate) fn exit_thread(&mut self, id: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        if self.scheduler[id].role != Role::Worker {
+            return Err(Errno::EPERM);
+        }
+        let (authority, address) = frame.pointer(0);
+        let stored = frame.argument(1) == 1
+            && address.is_multiple_of(4)
+            && arch::user::copy_out(&[0; 4], authority, address).is_ok();
+        self.cease(id, arch::timer::now());
+        self.scheduler[id].frame.clear();
+        if stored {
+            self.scheduler.wake_waiters(address, WAKE_LIMIT);
+        }
+        Ok(Outcome::Switch)
+    }
+
+    /// `thread_priority(id, priority)`.
+    pub(crate) fn set_thread_priority(&mut self, caller: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        let cvm = self.scheduler[caller].cvm;
+        let id = self.find_thread(cvm, frame.argument(0))?;
+        let priority = self.allowed_priority(cvm, frame.argument(1))?;
+        self.scheduler[id].base = priority;
+        self.reorder(cvm);
+        Ok(Outcome::Value(0))
+    }
+
+    /// `thread_end(id)`.
+    pub(crate) fn end_thread(&mut self, caller: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        let id = self.find_thread(self.scheduler[caller].cvm, frame.argument(0))?;
+        if id == caller || self.scheduler[id].role == Role::Main {
+            return Err(Errno::EPERM);
+        }
+        self.cease(id, arch::timer::now());
+        self.scheduler[id].frame.clear();
+        Ok(Outcome::Value(0))
+    }
+}

@@ -1,0 +1,152 @@
+//! The usual served call, there and back: one handler, free while its server rests, and nobody else waits. The handler begins
+//! and the caller goes on before anything is written down of it but a few words in the server's [`Line`]; when something
+//! else happens meanwhile, [`Monitor::write_down`] makes of these what the long way would have made. Whatever is not usual
+//! goes the long way: nothing has been changed when these return `None`.
+
+use crate::cvm::id::CvmId;
+use crate::cvm::short::{Line, Short};
+use crate::cvm::thread::{Call, Stage, State};
+use crate::run::monitor::Monitor;
+use crate::run::{call, hart};
+use abi::Hostcall;
+use arch::{Frame, Register};
+use core::sync::atomic::Ordering::Relaxed;
+
+impl Monitor {
+    /// A hostcall of the running thread goes to its server's handler, which runs next.
+    #[inline]
+    pub(crate) fn usual_call(&mut self, from: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
+        let line = short.line?;
+        if self.usual.is_some() || short.serves || !line.open.load(Relaxed) {
+            return None;
+        }
+        let now = arch::timer::now();
+        // The timer ends a call whose deadline comes first.
+        if now.saturating_add(short.budget) < self.programmed {
+            return None;
+        }
+        let (to, number) = (line.handler, from.number());
+        to.renew();
+        let capabilities = to.pass(from);
+        to.set_argument(6, Register::Integer(short.id));
+        to.set_argument(7, Register::Integer(number));
+        to.set_number(number);
+        line.begin(from, short, now);
+        self.usual = Some(line);
+        hart::enter(line.short());
+        if capabilities || call::names_buffer(number) {
+            return self.lend_usually(line, capabilities);
+        }
+        Some(to)
+    }
+
+    /// The usual call lends something: the handler's registers, or nothing has happened.
+    #[inline(never)]
+    fn lend_usually(&mut self, line: &'static Line, capabilities: bool) -> Option<&'static Frame> {
+        let service = self.cvms[line.server].service.as_deref_mut()?;
+        let handler = &mut service.handlers[0];
+        handler.began = self.scheduler.runs + 1;
+        let lent = call::lend(
+            line.caller(),
+            line.handler,
+            &service.slot,
+            &mut handler.lent,
+            capabilities,
+        );
+        if lent.is_err() {
+            handler.lent.clear();
+            service.slot.clear();
+            line.open.store(true, Relaxed);
+            self.usual = None;
+            hart::enter(line.client());
+            return None;
+        }
+        line.lent.store(true, Relaxed);
+        Some(line.handler)
+    }
+
+    /// The handler's part in the usual call is over: its caller, who runs next. What was lent is to be recalled.
+    #[inline]
+    pub(crate) fn usual_end(&mut self) -> Option<(&'static Frame, &'static Line)> {
+        let line = self.usual?;
+        let to = line.caller();
+        if to.number() == Hostcall::Exit as u64 {
+            return None;
+        }
+        // The handler's time is not its caller's.
+        let spent = arch::timer::now().saturating_sub(line.called.load(Relaxed));
+        self.scheduler.since += spent;
+        line.end(spent);
+        self.usual = None;
+        hart::enter(line.client());
+        Some((to, line))
+    }
+
+    /// What the usual call lent is gone; returns who runs next.
+    #[inline]
+    pub(crate) fn usual_recall(&mut self, to: &'static Frame, line: &Line) -> &'static Frame {
+        if line.lent.load(Relaxed) {
+            return self.recall_usually(line);
+        }
+        to
+    }
+
+    #[inline(never)]
+    fn recall_usually(&mut self, line: &Line) -> &'static Frame {
+        line.lent.store(false, Relaxed);
+        if let Some(service) = self.cvms[line.server].service.as_deref() {
+            let handler = service.handlers[0].thread;
+            self.recall(handler, 0, true);
+        }
+        line.caller()
+    }
+
+    /// Makes of the usual call what the long way would have made: its handler runs.
+    #[inline]
+    pub(crate) fn write_down(&mut self) {
+        if let Some(line) = self.usual.take() {
+            self.write_down_call(line);
+        }
+    }
+
+    #[inline(never)]
+    fn write_down_call(&mut self, line: &'static Line) {
+        let Some(id) = self.scheduler.current() else { return };
+        let client = line.client();
+        let Some(service) = self.cvms[line.server].service.as_deref_mut() else {
+            return;
+        };
+        let handler = &mut service.handlers[0];
+        handler.began = self.scheduler.runs + 1;
+        let (thread, called) = (handler.thread, line.called.load(Relaxed));
+        line.lent.store(false, Relaxed);
+        let since = self.scheduler.since;
+        let caller = &mut self.scheduler[id];
+        caller.state = State::Calling;
+        caller.call = Call {
+            server: CvmId::new(line.server),
+            stage: Stage::Served(thread),
+            until: called.saturating_add(client.budget),
+            number: caller.call.number.wrapping_add(1),
+        };
+        caller.run_time += called.saturating_sub(since);
+        let priority = caller.priority;
+        service.enter(priority);
+        service.free = 0;
+        let serving = &mut self.scheduler[thread];
+        serving.state = State::Ready;
+        serving.priority = priority;
+        serving.serving = Some(id);
+        self.scheduler.run(thread, called);
+    }
+
+    /// Whether the next call to a server can be a usual one.
+    pub(crate) fn refresh(&mut self, server: CvmId) {
+        let cvm = &self.cvms[server.index()];
+        if let (Some(line), Some(service)) = (cvm.line, cvm.service.as_deref()) {
+            let rests = self.scheduler[cvm.main()].state == State::Serving;
+            line.open
+                .store(rests && service.free != 0 && service.queue.is_empty(), Relaxed);
+        }
+    }
+}
