@@ -29,7 +29,12 @@ _start:
     .dword 0, 0, 0, 0
 
 .balign 4
-1:  csrw mie, zero
+    # Firmware below enters in S-mode, with its entry as the trap vector: the first register of M-mode leads back here.
+1:  li  t0, 0x4d2d6f6e                          # no register holds this by chance
+    beq t6, t0, supervisor
+    mv  t6, t0
+    csrw mie, zero
+    li  t6, 0
     csrw mstatus, zero
     # On a processor without CHERI the next instruction traps: say so.
     lla t0, no_cheri
@@ -150,6 +155,20 @@ park:
 10: wfi
     j   10b
 8:
+
+# FROM the start, after the trap of the first register of M-mode. LIVE: nothing. Prints and powers off by the legacy
+# extension of SBI, which every firmware has.
+supervisor:
+    lla t0, supervisor_text
+15: lbu a0, 0(t0)
+    addi t0, t0, 1
+    li  a7, 8                                   # shutdown
+    beqz a0, 16f
+    li  a7, 1                                   # console putchar
+16: ecall
+    j   15b
+supervisor_text:
+    .asciz "intravisor: started in S-mode by SBI firmware; the monitor needs M-mode and no firmware: -bios none\r\n"
 
 # FROM the trap of the first capability instruction. Prints through the UART of the virt board and powers off.
 .balign 4

@@ -29,7 +29,7 @@ const MAP_SIZE: usize = 256 << 10;
 /// Free memory; the types 1 to 4 are code and data of loaders and boot services, free when the firmware has been left.
 const CONVENTIONAL: u32 = 7;
 const LOADER_DATA: u32 = 2;
-const ALLOCATE_ANY_PAGES: u32 = 0;
+const ALLOCATE_MAX_ADDRESS: u32 = 1;
 const ALLOCATE_ADDRESS: u32 = 2;
 
 const fn guid(first: u32, second: u16, third: u16, rest: u64) -> u128 {
@@ -205,7 +205,7 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     if features >> 20 & 0xf == 0 {
         return Err(b"this processor has no capabilities; a Morello processor is needed");
     }
-    let tree = device_tree(system)?;
+    let tree = device_tree(boot, system)?;
     print(system, b"d");
     let initrd = initrd(boot)?;
     print(system, b"i");
@@ -243,8 +243,8 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     unsafe { enter(target, tree, early_console) }
 }
 
-/// The device tree's address.
-fn device_tree(system: &SystemTable) -> Result<u64> {
+/// Copies the device tree to where the reset code's map reaches; its address.
+fn device_tree(boot: &BootServices, system: &SystemTable) -> Result<u64> {
     for index in 0..system.table_count {
         // SAFETY: one of the firmware's tables.
         let ConfigurationTable {
@@ -252,7 +252,12 @@ fn device_tree(system: &SystemTable) -> Result<u64> {
             table,
         } = unsafe { &*system.tables.add(index) };
         if u128::from(*low) | u128::from(*high) << 64 == DEVICE_TREE {
-            return Ok(*table);
+            // SAFETY: a device tree, which has its size in the second word of its header.
+            let size = unsafe { u32::from_be(((table + 4) as *const u32).read()) } as usize;
+            let copy = allocate(boot, size)?;
+            // SAFETY: just allocated, for these bytes.
+            unsafe { ptr::copy_nonoverlapping(*table as *const u8, copy as *mut u8, size) };
+            return Ok(copy);
         }
     }
     Err(b"the firmware has no device tree, perhaps ACPI only; its set-up may offer one")
@@ -266,11 +271,11 @@ fn protocol<T>(boot: &BootServices, handle: usize, protocol: &u128) -> Result<*c
     Ok(interface as *const T)
 }
 
-/// Takes memory wherever it is.
+/// Takes memory where the reset code's map reaches.
 fn allocate(boot: &BootServices, bytes: usize) -> Result<u64> {
-    let mut address = 0;
+    let mut address = LIMIT - 1;
     let pages = bytes.div_ceil(PAGE as usize);
-    let status = (boot.allocate_pages)(ALLOCATE_ANY_PAGES, LOADER_DATA, pages, &mut address);
+    let status = (boot.allocate_pages)(ALLOCATE_MAX_ADDRESS, LOADER_DATA, pages, &mut address);
     check(status, b"no memory")?;
     Ok(address)
 }

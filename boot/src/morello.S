@@ -163,6 +163,9 @@ from_el2:
     isb
     mov x0, #0x31ff             // CPTR_EL2: no traps of capabilities (TC) and floating point (TFP)
     msr cptr_el2, x0
+    mrs x0, mdcr_el2
+    and x0, x0, #0x1f           // debug and performance monitors are not trapped, their number is left
+    msr mdcr_el2, x0
     mov x0, #3                  // counter and timer are EL1's
     msr cnthctl_el2, x0
     msr cntvoff_el2, xzr

@@ -76,6 +76,10 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let archive = archive(&boot, &header, initrd, heap_end);
     read_symbols(&boot, &header);
     let pool = carve_memory(&mut ledger, &boot, heap_end, &memory);
+    if let Some(kept) = arch::keep_for_firmware() {
+        let reason = "sealed, for the firmware to power off";
+        ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
+    }
     arch::root().clear();
     say!(
         Info,

@@ -33,6 +33,8 @@ pub enum Stop {
     Quit,
     /// Every core waits for an interrupt, no timer is set, and the console's input is at its end.
     Idle,
+    /// The firmware cannot go on: what the guest did to it, in words.
+    Firmware(String),
     /// The guest did something that the architecture allows and this emulator does not implement.
     Unsupported(Unsupported),
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Stop {
             Stop::Idle => f.write_str(
                 "every core waits for an interrupt, but no timer is set and the console's input is at its end",
             ),
+            Stop::Firmware(what) => f.write_str(what),
             Stop::Unsupported(what) => what.fmt(f),
         }
     }

@@ -59,6 +59,11 @@ unsafe extern "C" {
     fn intravisor_set_data(slot: *const u64);
 }
 
+/// There is no firmware.
+pub fn keep_for_firmware() -> Option<Decoded> {
+    None
+}
+
 /// First thing in Rust: takes note of what the reset code did. `bias` = what to add to a pointer for a physical
 /// address.
 ///

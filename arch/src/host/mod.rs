@@ -137,6 +137,11 @@ pub fn platform(_tree: &Fdt<'_>) -> Platform {
     Platform::default()
 }
 
+/// The host has no firmware.
+pub fn keep_for_firmware() -> Option<Decoded> {
+    None
+}
+
 /// Ends the test by a panic that tells the status.
 pub fn power_off(success: bool) -> ! {
     panic!("power off, {}", if success { "success" } else { "failure" })

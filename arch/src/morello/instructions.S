@@ -113,6 +113,14 @@
 .macro SEAL_RB cd, cn
     .inst 0xc2c33000 | \cn << 5 | \cd
 .endm
+// \cn sealed with the object type that \cm has as its address.
+.macro SEAL cd, cn, cm
+    .inst 0xc2c00800 | \cm << 16 | \cn << 5 | \cd
+.endm
+// Branches to sealed code \cn, with data \cm, sealed with the same type, unsealed in C29.
+.macro BRS cn, cm
+    .inst 0xc2c08400 | \cm << 16 | \cn << 5
+.endm
 .macro ADD_C_IMMEDIATE cd, cn, immediate
     .inst 0x02000000 | (\immediate) << 10 | \cn << 5 | \cd
 .endm

@@ -15,7 +15,7 @@ pub use device::{USUAL_WINDOWS, console, platform, timer, window};
 pub use fault::describe;
 pub use frame::Frame;
 pub use gic::interrupts;
-pub use power::power_off;
+pub use power::{keep_for_firmware, power_off};
 pub use slot::{
     Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
     monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,

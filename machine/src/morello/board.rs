@@ -1,12 +1,14 @@
 //! The boards: cores, bus and virtual time, and the ways to run them and to look inside.
 
-use super::bus::{Bus, Devices, ExceptionRecord, TUBE, Tube, Virt, map};
+use super::bus::{Bus, Devices, ExceptionRecord, TUBE, Tube, Virt, map, soc};
 use super::core::{Activity, Code, Core, Levels};
+use super::efi::{Efi, Setup};
 use super::gic::{Gic, Version};
 use super::image::ImageHeader;
 use super::psci::Conduit;
 use super::rtc::Rtc;
-use super::timer::{INSTRUCTIONS_PER_TICK, Timer};
+use super::soc_tree::soc_tree;
+use super::timer::{Timer, Timers};
 use super::tree::{TreeInput, device_tree};
 use super::uart::Uart;
 use crate::clock;
@@ -34,6 +36,20 @@ pub enum Kind {
     Virt,
     /// RAM up to 1 GiB, a byte tube at 0x13000000, start at EL3
     Bare,
+    /// Memory and devices of the Morello SoC, start at EL2 below firmware that answers PSCI
+    MorelloSoc,
+}
+
+/// What starts the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Firmware {
+    /// The board itself, as a boot loader starts an arm64 Image
+    #[default]
+    None,
+    /// EFI firmware that has the device tree
+    Efi,
+    /// EFI firmware that has no device tree
+    EfiAcpi,
 }
 
 /// What a board is built from.
@@ -53,6 +69,8 @@ pub struct Config {
     pub secure: bool,
     /// HLT #0xf000 ends the run.
     pub semihosting: bool,
+    /// What starts the kernel.
+    pub firmware: Firmware,
     /// What messages call the kernel.
     pub kernel_name: String,
     /// The kernel: an arm64 Image, raw bytes, or an ELF file.
@@ -78,6 +96,7 @@ impl Config {
             virtualization: false,
             secure: false,
             semihosting: true,
+            firmware: Firmware::None,
             kernel_name: "kernel".to_owned(),
             kernel,
             initrd: None,
@@ -103,6 +122,18 @@ pub enum BuildError {
     /// With EL3, an Image would be entered at EL1 with capabilities switched off by EL3, where nobody is.
     #[error("{0}: a board with EL3 takes an ELF file; capabilities would be disabled under a raw image")]
     SecureImage(String),
+    /// More cores than the Morello SoC has.
+    #[error("{0} cores asked for; the Morello SoC has 1 to {count}", count = soc::CORES)]
+    SocCores(usize),
+    /// EL3 is the firmware's on the Morello SoC.
+    #[error("the Morello SoC starts below EL3, which is its firmware's; expected no --secure")]
+    SocSecure,
+    /// The bare board has no firmware.
+    #[error("the bare board has no firmware; expected --board virt or morello-soc")]
+    BareFirmware,
+    /// The firmware does not start this kernel.
+    #[error("firmware: {0}")]
+    Firmware(String),
     /// The bare board knows where to start from an ELF file only.
     #[error("{0}: the bare board takes an ELF file")]
     NotElf(String),
@@ -152,6 +183,18 @@ impl<'a> Until<'a> {
     }
 }
 
+/// A core of a board in its reset state.
+fn new_core(kind: Kind, number: usize, levels: Levels, entry: u64) -> Core {
+    let mut core = Core::new(number, levels, entry);
+    if kind == Kind::MorelloSoc {
+        /// MPIDR_EL1.MT: the lowest level of affinity is threads.
+        const THREADS: u64 = 1 << 24;
+        core.registers.mpidr = 1 << 31 | THREADS | soc::affinity(number);
+        core.timers = Timers::new(soc::FREQUENCY);
+    }
+    core
+}
+
 /// Called before every instruction with the number of the core, the address and the instruction.
 type TraceHook = Box<dyn FnMut(usize, u64, u32)>;
 
@@ -190,6 +233,13 @@ impl Board {
             return Err(BuildError::Memory(config.memory));
         }
         let program = Program::parse(&config.kernel_name, &config.kernel, ElfMachine::Aarch64)?;
+        let on_soc = config.kind == Kind::MorelloSoc;
+        if on_soc && config.cores > soc::CORES {
+            return Err(BuildError::SocCores(config.cores));
+        }
+        if on_soc && config.secure {
+            return Err(BuildError::SocSecure);
+        }
         let (ram, devices, levels, conduit) = match config.kind {
             Kind::Bare => {
                 /// RAM of the bare board, except for the page of the tube.
@@ -206,6 +256,7 @@ impl Board {
                     uart: Uart::new(console),
                     rtc: Rtc::new(config.time),
                     virtio: Slots::new(map::VIRTIO_SLOTS, map::VIRTIO_SIZE, config.virtio),
+                    soc: false,
                 };
                 let levels = Levels {
                     el2: config.virtualization,
@@ -218,7 +269,29 @@ impl Board {
                 };
                 (vec![ram], Devices::Virt(Box::new(virt)), levels, Some(conduit))
             }
+            Kind::MorelloSoc => {
+                let first = config.memory.min(soc::FIRST_RAM);
+                let regions = soc::RAM.into_iter().zip([first, config.memory - first]);
+                let ram = regions
+                    .filter(|(_, size)| *size > 0)
+                    .map(|(base, size)| TaggedMemory::new(base, size as usize));
+                let virt = Virt {
+                    gic: Gic::new(Version::V3, config.cores),
+                    uart: Uart::new(console),
+                    rtc: Rtc::new(config.time),
+                    virtio: Slots::new(0, map::VIRTIO_SIZE, config.virtio),
+                    soc: true,
+                };
+                let levels = Levels { el2: true, el3: false };
+                (
+                    ram.collect(),
+                    Devices::Virt(Box::new(virt)),
+                    levels,
+                    Some(Conduit::Monitor),
+                )
+            }
         };
+        let affinity = |core| if on_soc { soc::affinity(core) } else { core as u64 };
         let mut board = Self {
             bus: Bus {
                 ram,
@@ -227,6 +300,9 @@ impl Board {
                 stop: None,
                 semihosting: config.semihosting,
                 conduit,
+                firmware_uses_ddc: on_soc,
+                efi: None,
+                affinities: (0..config.cores).map(affinity).collect(),
                 starts: Vec::new(),
                 powered: (0..config.cores).map(|core| core == 0).collect(),
                 broadcast_flush: false,
@@ -234,7 +310,9 @@ impl Board {
                 last_exception: vec![None; config.cores],
             },
             code: Code::default(),
-            cores: (0..config.cores).map(|core| Core::new(core, levels, 0)).collect(),
+            cores: (0..config.cores)
+                .map(|core| new_core(config.kind, core, levels, 0))
+                .collect(),
             current: 0,
             turn: 0,
             trace: None,
@@ -252,12 +330,54 @@ impl Board {
         }
         match board.config.kind {
             Kind::Bare => board.load_bare()?,
-            Kind::Virt => board.load_virt()?,
+            Kind::Virt | Kind::MorelloSoc if board.config.firmware == Firmware::None => board.load_virt()?,
+            Kind::Virt | Kind::MorelloSoc => board.load_firmware()?,
         }
         Ok(board)
     }
 
+    /// The device tree of the board.
+    fn tree(&self, initrd: Option<(u32, u32)>, bootargs: &str) -> Result<Vec<u8>, BuildError> {
+        let tree = match self.config.kind {
+            Kind::MorelloSoc => {
+                let ram: Vec<u64> = (self.bus.ram.iter())
+                    .flat_map(|ram| [ram.base(), ram.size() as u64])
+                    .collect();
+                soc_tree(&self.bus.affinities, &ram, bootargs, initrd)?
+            }
+            Kind::Virt | Kind::Bare => device_tree(&TreeInput {
+                cores: self.config.cores,
+                memory: self.config.memory,
+                gic: self.config.gic,
+                virtualization: self.config.virtualization,
+                bootargs,
+                initrd,
+            })?,
+        };
+        Ok(tree)
+    }
+
+    /// Lets firmware start the kernel.
+    fn load_firmware(&mut self) -> Result<(), BuildError> {
+        let with_tree = self.config.firmware == Firmware::Efi;
+        let setup = Setup {
+            file: &self.config.kernel,
+            name: &self.config.kernel_name,
+            tree: with_tree.then(|| self.tree(None, "")).transpose()?,
+            options: &self.config.append,
+            initrd: self.config.initrd.clone(),
+        };
+        let uart = match self.config.kind {
+            Kind::MorelloSoc => soc::UART,
+            Kind::Virt | Kind::Bare => map::UART,
+        };
+        Efi::start(&mut self.cores[0], &mut self.bus, setup, &[uart]).map_err(BuildError::Firmware)
+    }
+
     fn load_bare(&mut self) -> Result<(), BuildError> {
+        if self.config.firmware != Firmware::None {
+            return Err(BuildError::BareFirmware);
+        }
         let Some(entry) = self.program.entry() else {
             return Err(BuildError::NotElf(self.config.kernel_name.clone()));
         };
@@ -278,16 +398,17 @@ impl Board {
         const PLAIN_OFFSET: u64 = 0x8_0000;
         const ALIGNMENT: u64 = 2 << 20;
         let memory = &mut self.bus.ram[0];
+        let base = memory.base();
         let is_elf = !self.program.is_raw();
         let image = self.program.raw_bytes().and_then(ImageHeader::read);
         let start = match image {
-            Some(header) if header.offset < 0x1000 => map::RAM + header.offset + ALIGNMENT,
-            Some(header) => map::RAM + header.offset,
-            None => map::RAM + PLAIN_OFFSET,
+            Some(header) if header.offset < 0x1000 => base + header.offset + ALIGNMENT,
+            Some(header) => base + header.offset,
+            None => base + PLAIN_OFFSET,
         };
         let end = self.program.load(memory, start)?;
         let end = image.map_or(end, |header| end.max(start + header.size));
-        let after = map::RAM + (self.config.memory / 2).min(128 << 20);
+        let after = base + (memory.size() as u64 / 2).min(128 << 20);
         let initrd_start = after.max(end).next_multiple_of(4096);
         let initrd = match &self.config.initrd {
             Some(bytes) if !is_elf => {
@@ -296,22 +417,16 @@ impl Board {
             }
             _ => None,
         };
-        let tree = device_tree(&TreeInput {
-            cores: self.config.cores,
-            memory: self.config.memory,
-            gic: self.config.gic,
-            virtualization: self.config.virtualization,
-            bootargs: &self.config.append,
-            initrd,
-        })?;
+        let tree = self.tree(initrd, &self.config.append)?;
+        let memory = &mut self.bus.ram[0];
         if is_elf {
             let first = self.program.entry().unwrap_or(start);
             if self
                 .program
                 .lowest_address()
-                .is_none_or(|lowest| lowest >= map::RAM + tree.len() as u64)
+                .is_none_or(|lowest| lowest >= base + tree.len() as u64)
             {
-                load_bytes(memory, "device tree", map::RAM, &tree)?;
+                load_bytes(memory, "device tree", base, &tree)?;
             }
             self.start_at(first, 0);
         } else {
@@ -401,7 +516,7 @@ impl Board {
     fn settle(&mut self) {
         for start in std::mem::take(&mut self.bus.starts) {
             let levels = self.cores[start.core].levels;
-            let mut core = Core::new(start.core, levels, start.entry);
+            let mut core = new_core(self.config.kind, start.core, levels, start.entry);
             core.el = start.el;
             core.select_bank();
             core.update_enables();
@@ -622,7 +737,7 @@ impl Board {
 
     /// Ticks of the generic timer's counter.
     pub fn ticks(&self) -> u64 {
-        self.bus.now / INSTRUCTIONS_PER_TICK
+        self.cores[0].timers.physical_count(self.bus.now)
     }
 
     /// The exception that a core took last.

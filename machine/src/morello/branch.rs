@@ -23,6 +23,7 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     row!("1101 0100 000. .... .... .... ...0 0011", monitor_call),
     row!("1101 0100 001. .... .... .... ...0 0000", breakpoint),
     row!("1101 0100 0101 1110 0000 0000 0000 0000", semihosting),
+    row!("1101 0100 0101 1100 000. .... ...0 0000", firmware_call),
 ];
 
 impl Core {
@@ -152,6 +153,18 @@ fn monitor_call(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
 
 fn breakpoint(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     core.raise(class::BREAKPOINT, bits(word, 5, 16))
+}
+
+/// The instruction that calls the firmware: HLT #0xe000 and the number of the service.
+pub(super) const fn efi_call(number: u32) -> u32 {
+    0xd45c_0000 | number << 5
+}
+
+fn firmware_call(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    if core.el == 0 || !super::efi::call(core, bus, bits(word, 5, 8)) {
+        return core.undefined();
+    }
+    Ok(())
 }
 
 /// HLT #0xf000: SYS_EXIT and SYS_EXIT_EXTENDED with an exit code end the run.

@@ -1,6 +1,7 @@
 //! What the cores share: RAM, devices, the clock, and the requests that only the board can serve.
 
 use super::core::Core;
+use super::efi::Efi;
 use super::gic::{Gic, Version};
 use super::gic_registers::Register;
 use super::psci::Conduit;
@@ -52,6 +53,8 @@ pub(super) struct Virt {
     pub(super) uart: Uart,
     pub(super) rtc: Rtc,
     pub(super) virtio: Slots,
+    /// They are where the Morello SoC has them.
+    pub(super) soc: bool,
 }
 
 /// Places of the `virt` board, as QEMU has them.
@@ -75,11 +78,49 @@ pub(super) mod map {
     pub(crate) const VIRTIO_INTERRUPT: usize = 48;
 }
 
+/// Places of the Morello SoC: Linux, arch/arm64/boot/dts/arm/morello.dtsi, and Trusted Firmware-A, fdts/morello-soc.dts.
+pub(super) mod soc {
+    use super::map;
+
+    pub(crate) const DISTRIBUTOR: u64 = 0x3000_0000;
+    pub(crate) const REDISTRIBUTORS: u64 = 0x300c_0000;
+    pub(crate) const UART: u64 = 0x2a40_0000;
+    /// First address of each region of RAM, and the most bytes of the first; its last 16 MiB are the secure firmware's.
+    pub(crate) const RAM: [u64; 2] = [0x8000_0000, 0x80_8000_0000];
+    pub(crate) const FIRST_RAM: u64 = 0x7f00_0000;
+    /// Interrupt of the UART, counted from 32.
+    pub(crate) const UART_INTERRUPT: usize = 32 + 63;
+    /// Two clusters of two.
+    pub(crate) const CORES: usize = 4;
+    /// Of the generic timer, in Hz.
+    pub(crate) const FREQUENCY: u64 = 50_000_000;
+
+    /// Affinity of a core.
+    pub(crate) fn affinity(core: usize) -> u64 {
+        (core as u64 >> 1) << 16 | (core as u64 & 1) << 8
+    }
+
+    /// Where the `virt` board has what this board has at `address`.
+    pub(super) fn usual_place(address: u64) -> Option<u64> {
+        match address {
+            DISTRIBUTOR..0x3001_0000 => Some(address - DISTRIBUTOR + map::DISTRIBUTOR),
+            REDISTRIBUTORS..0x3014_0000 => Some(address - REDISTRIBUTORS + map::REDISTRIBUTORS),
+            UART..0x2a40_1000 => Some(address - UART + map::UART),
+            _ => None,
+        }
+    }
+}
+
 impl Virt {
     /// Brings the interrupt lines of the devices up to date.
     pub(super) fn update(&mut self, now: u64) {
         let level = self.uart.interrupt();
-        self.gic.set_shared(map::UART_INTERRUPT, level);
+        let number = if self.soc {
+            soc::UART_INTERRUPT
+        } else {
+            map::UART_INTERRUPT
+        };
+        self.gic.set_shared(number, level);
         let level = self.rtc.interrupt(now);
         self.gic.set_shared(map::RTC_INTERRUPT, level);
         for (slot, level) in self.virtio.lines() {
@@ -96,7 +137,17 @@ impl Virt {
             .min()
     }
 
+    /// Where the `virt` board has what is at this address.
+    fn usual_place(&self, address: u64) -> Option<u64> {
+        if self.soc {
+            soc::usual_place(address)
+        } else {
+            Some(address)
+        }
+    }
+
     fn read(&mut self, core: usize, address: u64, size: usize, now: u64) -> Option<u64> {
+        let address = self.usual_place(address)?;
         let v3 = self.gic.version() == Version::V3;
         Some(match address {
             ..map::FLASH_END => 0,
@@ -114,6 +165,9 @@ impl Virt {
     }
 
     fn write(&mut self, core: usize, address: u64, size: usize, value: u64, now: u64) -> bool {
+        let Some(address) = self.usual_place(address) else {
+            return false;
+        };
         let v3 = self.gic.version() == Version::V3;
         match address {
             ..map::FLASH_END => (),
@@ -199,6 +253,12 @@ pub(super) struct Bus {
     pub(super) semihosting: bool,
     /// How PSCI is called, if the machine answers it.
     pub(super) conduit: Option<Conduit>,
+    /// The firmware at EL3 uses DDC_EL0, as the caller left it.
+    pub(super) firmware_uses_ddc: bool,
+    /// EFI firmware, until it is left.
+    pub(super) efi: Option<Box<Efi>>,
+    /// Affinity of each core, as MPIDR_EL1 and PSCI number it.
+    pub(super) affinities: Vec<u64>,
     /// Cores that PSCI has started, to be served by the board.
     pub(super) starts: Vec<Start>,
     /// State of each core as PSCI sees it.
@@ -221,7 +281,7 @@ impl Bus {
 
     /// The instruction at a physical address, which is watched for changes from now on.
     pub(super) fn fetch(&mut self, physical: u64) -> Option<u32> {
-        if matches!(self.devices, Devices::Virt(_)) && physical < map::FLASH_END {
+        if matches!(&self.devices, Devices::Virt(virt) if !virt.soc) && physical < map::FLASH_END {
             return Some(0);
         }
         self.ram.iter_mut().find_map(|ram| {

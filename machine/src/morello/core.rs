@@ -11,7 +11,7 @@ use super::coverage::Coverage;
 use super::decode;
 use super::exception::Pending;
 use super::registers::SystemRegisters;
-use super::timer::Timers;
+use super::timer::{FREQUENCY, Timers};
 use crate::stays::Stays;
 use capability::morello::Capability;
 use std::collections::HashMap;
@@ -229,7 +229,7 @@ impl Core {
             fpsr: 0,
             levels,
             registers: SystemRegisters::new(number),
-            timers: Timers::default(),
+            timers: Timers::new(FREQUENCY),
             tlb: Tlb::default(),
             pending: None,
             exclusive: None,

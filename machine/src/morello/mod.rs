@@ -26,6 +26,7 @@ mod capability_operations;
 mod core;
 mod coverage;
 mod decode;
+mod efi;
 mod exception;
 mod float;
 mod fp;
@@ -46,13 +47,14 @@ mod simd_move;
 mod simd_shift;
 mod simd_unary;
 mod snapshot;
+mod soc_tree;
 mod system;
 mod system_instructions;
 mod timer;
 mod tree;
 mod uart;
 
-pub use board::{Board, BuildError, Config, Kind, Until};
+pub use board::{Board, BuildError, Config, Firmware, Kind, Until};
 pub use bus::ExceptionRecord;
 pub use core::Levels;
 pub use decode::{Encoding, encodings, name};
@@ -81,6 +83,12 @@ pub struct MorelloOptions {
     /// Morello: have EL3 and start there; takes an ELF kernel
     #[arg(long)]
     pub secure: bool,
+    /// Morello: nobody answers semihosting, as on a board without a debugger
+    #[arg(long)]
+    pub no_semihosting: bool,
+    /// Morello: what starts the kernel; EFI hands `--append` and `--initrd` over as firmware does
+    #[arg(long, value_enum, default_value = "none")]
+    pub firmware: Firmware,
 }
 
 /// Runs the program `cheri-machine` for these boards.
@@ -100,7 +108,8 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         },
         virtualization: options.morello.virtualization,
         secure: options.morello.secure,
-        semihosting: true,
+        firmware: options.morello.firmware,
+        semihosting: !options.morello.no_semihosting,
         kernel_name: options.kernel.display().to_string(),
         kernel: read(&options.kernel)?,
         initrd: options.initrd.as_deref().map(read).transpose()?,

@@ -1,8 +1,9 @@
 //! PSCI 0.2 (DEN 0022), answered by the machine itself before a call reaches any exception level.
 
 use super::bus::{Bus, Start};
-use super::core::{Activity, Core};
+use super::core::{Activity, Core, permission};
 use crate::Stop;
+use capability::morello::Capability;
 
 /// The instruction that calls PSCI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,15 @@ const ALREADY_ON: i64 = -4;
 pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
     if bus.conduit != Some(conduit) {
         return false;
+    }
+    if bus.firmware_uses_ddc && !suits_firmware(&core.ddc[0]) {
+        bus.stop = Some(Stop::Firmware(format!(
+            "the firmware at EL3 works with DDC_EL0, which was {} when it was called from {:#x}",
+            core.ddc[0].decode(),
+            core.pc
+        )));
+        core.look = true;
+        return true;
     }
     let function = core.x(0) as u32;
     let wide = function & WIDE != 0;
@@ -63,10 +73,9 @@ pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
             start(core, bus, target, entry, context)
         }
         AFFINITY_INFO => {
-            let target = argument(1) as usize;
-            bus.powered
-                .get(target)
-                .map_or(INVALID_PARAMETERS, |powered| i64::from(!powered))
+            let target = argument(1);
+            let found = bus.affinities.iter().position(|affinity| *affinity == target);
+            found.map_or(INVALID_PARAMETERS, |core| i64::from(!bus.powered[core]))
         }
         // There is no trusted OS that would have to migrate.
         MIGRATE_INFO_TYPE => 2,
@@ -77,16 +86,23 @@ pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
     true
 }
 
+/// Whether Trusted Firmware-A can work with this DDC: its stack is addressed by SP_EL0, so all its loads and stores go
+/// through DDC_EL0, which it leaves as the caller had it (CheriBSD, sys/dev/psci/smccc_arm64.S).
+fn suits_firmware(ddc: &Capability) -> bool {
+    let needed = permission::LOAD | permission::STORE;
+    let all = ddc.base() == 0 && ddc.top() > u128::from(u64::MAX);
+    ddc.tag() && !ddc.is_sealed() && all && ddc.has_permission_bits(needed)
+}
+
 fn start(core: &mut Core, bus: &mut Bus, target: u64, entry: u64, context: u64) -> i64 {
-    let Some(powered) = bus.powered.get_mut(target as usize) else {
+    let Some(target) = bus.affinities.iter().position(|affinity| *affinity == target) else {
         return INVALID_PARAMETERS;
     };
-    if *powered {
+    if std::mem::replace(&mut bus.powered[target], true) {
         return ALREADY_ON;
     }
-    *powered = true;
     bus.starts.push(Start {
-        core: target as usize,
+        core: target,
         entry,
         context,
         el: core.el.max(1),

@@ -339,7 +339,7 @@ impl Core {
             DCZID_EL0 => 4 | u64::from(self.el == 0 && self.registers.sctlr[1] >> 14 & 1 == 0) << 4,
             CURRENT_EL => u64::from(self.el) << 2,
             ISR_EL1 => bus.interrupt_status(self.number),
-            CNTFRQ_EL0 => super::timer::FREQUENCY,
+            CNTFRQ_EL0 => self.timers.frequency(),
             _ if encoding >> 14 == 3 && encoding >> 7 & 0x7f == 0 && (1..8).contains(&(encoding >> 3 & 15)) => 0,
             _ => return None,
         })

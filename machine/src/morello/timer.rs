@@ -1,9 +1,9 @@
 //! The generic timer (DDI 0487 D11): five timers against one counter. Time is counted in executed instructions.
 
-/// Counter frequency in Hz.
+/// Counter frequency of QEMU's `virt` in Hz.
 pub(super) const FREQUENCY: u64 = 62_500_000;
-/// Instructions to a tick of the counter: an instruction takes a nanosecond.
-pub(super) const INSTRUCTIONS_PER_TICK: u64 = 1_000_000_000 / FREQUENCY;
+/// Instructions a second: each takes a nanosecond.
+const INSTRUCTIONS: u64 = 1_000_000_000;
 
 /// One of the timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,10 @@ impl Timer {
 }
 
 /// The timers of one core.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Timers {
+    /// Instructions to a tick of the counter.
+    instructions_per_tick: u64,
     compare: [u64; 5],
     control: [u64; 5],
     /// CNTKCTL_EL1.
@@ -80,9 +82,28 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    /// Timers in their reset state; the counter's frequency in Hz divides a thousand million.
+    pub(super) fn new(frequency: u64) -> Self {
+        Timers {
+            instructions_per_tick: INSTRUCTIONS / frequency,
+            compare: [0; 5],
+            control: [0; 5],
+            kernel_control: 0,
+            hypervisor_control: 0,
+            virtual_offset: 0,
+            lost: [false; 5],
+            held_until: 0,
+        }
+    }
+
+    /// The counter's frequency in Hz.
+    pub(super) fn frequency(&self) -> u64 {
+        INSTRUCTIONS / self.instructions_per_tick
+    }
+
     /// The physical count at `now`.
     pub(super) fn physical_count(&self, now: u64) -> u64 {
-        now / INSTRUCTIONS_PER_TICK
+        now / self.instructions_per_tick
     }
 
     /// The virtual count at `now`.
@@ -159,9 +180,9 @@ impl Timers {
             })
             .filter_map(|(timer, _)| {
                 let remaining = self.compare[*timer as usize].saturating_sub(self.count(*timer, now));
-                let event = (now / INSTRUCTIONS_PER_TICK)
+                let event = (self.physical_count(now))
                     .checked_add(remaining)?
-                    .checked_mul(INSTRUCTIONS_PER_TICK)?;
+                    .checked_mul(self.instructions_per_tick)?;
                 Some(event.max(self.held_until))
             })
             .min()
@@ -174,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_timer_expires_at_its_compare_value_and_not_before() {
-        let mut timers = Timers::default();
+        let mut timers = Timers::new(FREQUENCY);
         timers.write(Timer::Virtual, View::Value, 10, 160);
         timers.write(Timer::Virtual, View::Control, 1, 160);
         assert_eq!(timers.read(Timer::Virtual, View::Compare, 160), 20);
@@ -188,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_compare_value_at_the_end_of_time_never_fires() {
-        let mut timers = Timers::default();
+        let mut timers = Timers::new(FREQUENCY);
         timers.write(Timer::Physical, View::Compare, u64::MAX, 0);
         timers.write(Timer::Physical, View::Control, 1, 0);
         assert_eq!(timers.next_event(1000), None);
@@ -199,7 +220,7 @@ mod tests {
     fn the_virtual_count_lags_by_its_offset() {
         let timers = Timers {
             virtual_offset: 3,
-            ..Timers::default()
+            ..Timers::new(FREQUENCY)
         };
         assert_eq!((timers.physical_count(160), timers.virtual_count(160)), (10, 7));
     }

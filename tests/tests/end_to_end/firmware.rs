@@ -1,5 +1,8 @@
 //! The image as firmware sees it.
 
+use capability::{Decoded, Permissions, Seal};
+use machine::Stop;
+use machine::morello::{Board, Config, Firmware, Kind, Until};
 use object::pe::{IMAGE_FILE_MACHINE_ARM64, IMAGE_SUBSYSTEM_EFI_APPLICATION, ImageNtHeaders64};
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile64};
 use object::{LittleEndian, Object, ObjectSection, SectionKind};
@@ -149,4 +152,208 @@ fn edk2_without_a_device_tree_is_told_so_and_goes_on() {
         console[message.len()..].starts_with("BdsDxe: failed to load"),
         "{console}"
     );
+}
+
+/// The embedded machine's Morello SoC, without semihosting: what powers it off is its firmware.
+fn soc(image: Vec<u8>, firmware: Firmware) -> Config {
+    Config {
+        kind: Kind::MorelloSoc,
+        firmware,
+        semihosting: false,
+        ..Config::new(image)
+    }
+}
+
+/// Runs a board to its end; the console.
+fn end_of(board: &mut Board) -> String {
+    let stop = board.run(Until::exit(1_000_000_000));
+    let console = board.console().text();
+    assert_eq!(stop, Stop::Exit(0), "{stop}\n{console}");
+    console
+}
+
+#[test]
+fn the_morello_soc_runs_the_demo_started_by_a_boot_loader() {
+    let image = Scenario::example(Platform::MachineMorello, "demo").image(Platform::MachineMorello);
+    let console = end_of(&mut Board::new(soc(image, Firmware::None)).unwrap());
+    for line in [
+        " console: 0x2a400000 [0x2a400000-0x2a401000) rwG (device window, from 0)\r\n",
+        " interrupt controller: 0x30000000 [0x30000000-0x30010000) rwG (device window, from 0)\r\n",
+        " interrupt interface: 0x300c0000 [0x300c0000-0x300e0000) rwG (device window, from 0)\r\n",
+        "[hello] argument 2: two\r\n",
+        "[monitor] rogue: restart 1 of 1\r\n",
+        "[clock] tick 5 of 5\r\n",
+        "[spinner] spun for 150 ms\r\n",
+        "[monitor] power off, status 0\r\n",
+    ] {
+        assert!(console.contains(line), "{line:?}\n{console}");
+    }
+}
+
+#[test]
+fn firmware_starts_the_image_and_hands_over() {
+    let platform = Platform::MachineMorello;
+    let image = Scenario::new([cvm("from-image", "hello", &[])]).image(platform);
+    let initrd = Scenario::new([cvm("from-initrd", "hello", &[])]).member("filler", vec![0; 8 << 20]);
+    // At EL2 on the SoC, at EL1 and EL2 on the other board.
+    for (kind, virtualization, uart, letters) in [
+        (Kind::MorelloSoc, false, 0x2a40_0000, "dip21mzrnt"),
+        (Kind::Virt, false, 0x0900_0000, "dip1mzrnt"),
+        (Kind::Virt, true, 0x0900_0000, "dip21mzrnt"),
+    ] {
+        let config = Config {
+            kind,
+            virtualization,
+            initrd: Some(initrd.archive(platform)),
+            append: format!("log=debug earlycon=pl011,{uart:#x}"),
+            ..soc(image.clone(), Firmware::Efi)
+        };
+        let console = end_of(&mut Board::new(config).unwrap());
+        let start = format!("intravisor: {letters}\r\n[monitor] Intravisor on bare metal, Morello, ");
+        assert!(console.starts_with(&start), "{console}");
+        assert!(
+            console.contains("[from-initrd] hello from from-initrd\r\n"),
+            "{console}"
+        );
+        assert!(!console.contains("[from-image]"), "{console}");
+        assert!(
+            console.contains(" bytes of the monitor's heap in use\r\n"),
+            "log=debug\n{console}"
+        );
+    }
+}
+
+#[test]
+fn what_firmware_has_beyond_the_first_map_is_within_reach() {
+    // Firmware hands memory out from above, here from beyond 512 GiB.
+    let platform = Platform::MachineMorello;
+    let image = Scenario::new([cvm("from-image", "hello", &[])]).image(platform);
+    let initrd = Scenario::new([cvm("from-initrd", "hello", &[])]);
+    let config = Config {
+        memory: 3 << 30,
+        initrd: Some(initrd.archive(platform)),
+        ..soc(image, Firmware::Efi)
+    };
+    let mut board = Board::new(config).unwrap();
+    assert!(
+        board.pc(0) > 1 << 39,
+        "the firmware has loaded the image at {:#x}",
+        board.pc(0)
+    );
+    let console = end_of(&mut board);
+    assert!(
+        console.contains("[from-initrd] hello from from-initrd\r\n"),
+        "{console}"
+    );
+}
+
+#[test]
+fn memory_that_firmware_keeps_is_nobodys() {
+    let image = Scenario::example(Platform::MachineMorello, "demo").image(Platform::MachineMorello);
+    let mut board = Board::new(soc(image, Firmware::Efi)).unwrap();
+    let (base, size) = (board.memory().base(), board.memory().size() as u64);
+    // The machine's firmware keeps these; it has filled them.
+    let kept = [base, base + size / 2, base + size - 0x1_0000].map(|start| start..start + 0x1_0000);
+    let stop = board.run(Until::exit(1_000_000_000).or_pattern("tick 3 of 5"));
+    assert_eq!(stop, Stop::Pattern, "{}", board.console().text());
+    let held = (board.tagged_capabilities().map(|(_, what)| what))
+        .chain(board.tagged_registers(0).map(|(_, what)| what))
+        .map(|what| what.decode())
+        .filter(|what| !what.seal.is_sealed());
+    for what in held {
+        for range in &kept {
+            assert!(
+                what.top <= u128::from(range.start) || what.base >= range.end,
+                "{what} reaches {range:x?}\n{}",
+                board.console().text()
+            );
+        }
+    }
+    let console = end_of(&mut board);
+    for range in kept {
+        let bytes = board.read_memory(range.start, 0x1_0000).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0x5a), "{range:x?}\n{console}");
+    }
+}
+
+#[test]
+fn all_memory_is_within_reach_of_the_call_that_powers_off_alone() {
+    let image = Scenario::example(Platform::MachineMorello, "demo").image(Platform::MachineMorello);
+    let mut board = Board::new(soc(image, Firmware::None)).unwrap();
+    let stop = board.run(Until::exit(1_000_000_000).or_pattern("tick 3 of 5"));
+    assert_eq!(stop, Stop::Pattern, "{}", board.console().text());
+    let memory: Vec<_> = board.tagged_capabilities().map(|(_, what)| what.decode()).collect();
+    let registers: Vec<_> = board.tagged_registers(0).map(|(_, what)| what.decode()).collect();
+    let reaches_all = |what: &&Decoded| what.top > u128::from(u64::MAX);
+    let found: Vec<_> = memory.iter().chain(&registers).filter(reaches_all).collect();
+    let [data] = found[..] else {
+        panic!("one capability reaches all memory: {found:?}")
+    };
+    assert_eq!(
+        data.permissions,
+        Permissions::LOAD | Permissions::STORE | Permissions::INVOKE | Permissions::GLOBAL
+    );
+    let console = board.console().text();
+    let entry = format!("firmware: {data} (sealed, for the firmware to power off, from 0)");
+    assert!(console.contains(&entry), "{entry}\n{console}");
+    // Its like alone can use it, which is code of a few instructions; nobody can unseal either.
+    let Seal::Otype(otype) = data.seal else {
+        panic!("{data} is not sealed")
+    };
+    let same = |what: &&Decoded| matches!(what.seal, Seal::Otype(other) if other == otype);
+    let code: Vec<_> = memory
+        .iter()
+        .chain(&registers)
+        .filter(same)
+        .filter(|what| *what != data)
+        .collect();
+    let [code] = code[..] else {
+        panic!("one capability has the type of {data}: {code:?}")
+    };
+    assert!(
+        code.permissions.contains(Permissions::EXECUTE) && code.length() < 64,
+        "{code}"
+    );
+    for what in memory.iter().chain(&registers) {
+        assert!(
+            !what.permissions.contains(Permissions::UNSEAL) || what.seal.is_sealed(),
+            "{what}"
+        );
+    }
+    end_of(&mut board);
+}
+
+#[test]
+fn firmware_without_a_device_tree_is_told_so() {
+    let image = Scenario::new([cvm("hello", "hello", &[])]).image(Platform::MachineMorello);
+    let mut board = Board::new(soc(image, Firmware::EfiAcpi)).unwrap();
+    let stop = board.run(Until::exit(100_000_000));
+    let message = "the application returned to the firmware with status 0x8000000000000001, a load error";
+    assert_eq!(stop, Stop::Firmware(message.into()));
+    let message =
+        "intravisor:  error: the firmware has no device tree, perhaps ACPI only; its set-up may offer one\r\n";
+    assert_eq!(board.console().text(), message);
+}
+
+#[test]
+#[cfg_attr(
+    not(qemu_riscv64cheri),
+    ignore = "qemu-system-riscv64cheri is not on PATH and INTRAVISOR_QEMU_RISCV64CHERI is not set"
+)]
+fn firmware_in_machine_mode_is_refused_on_the_console() {
+    for platform in [Platform::QemuV9, Platform::QemuV8] {
+        let image = Scenario::new([cvm("hello", "hello", &[])]).image(platform);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
+        std::fs::write(&path, image).unwrap();
+        // OpenSBI, which comes with the emulator.
+        let extra = ["-bios", "opensbi-riscv64-generic-fw_dynamic.bin"].map(Into::into);
+        let (ending, console) = qemu::run(platform, &path, &extra, &[]);
+        assert_eq!(ending, Ending::Exit(0), "{console}");
+        assert!(console.contains("OpenSBI"), "{console}");
+        let message =
+            "intravisor: started in S-mode by SBI firmware; the monitor needs M-mode and no firmware: -bios none";
+        assert_eq!(console.matches(message).count(), 1, "{console}");
+        assert!(!console.contains("[monitor]"), "{console}");
+    }
 }
