@@ -53,4 +53,10 @@ fn main() {
             println!("cargo::rustc-env={variable}={}", path.display());
         }
     }
+    // A compiler for the C programs of the documentation.
+    println!("cargo::rustc-check-cfg=cfg(clang)");
+    let is_there = |program: &str| env::split_paths(&search_path).any(|directory| directory.join(program).is_file());
+    if is_there("clang") && is_there("ld.lld") {
+        println!("cargo::rustc-cfg=clang");
+    }
 }
