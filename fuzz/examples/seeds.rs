@@ -176,6 +176,19 @@ fn trees() -> Vec<Vec<u8>> {
     all
 }
 
+/// A driver that sets a disk with 16 descriptors up and reads a sector, with a transport of this version.
+fn disk_request(version: u8) -> Vec<u8> {
+    let mut bytes = vec![version, 0x16, 4, 0];
+    for (number, address, length, flags) in [(0u16, 0x6000u16, 16u16, 1u16), (1, 0x6800, 512, 3), (2, 0x6100, 1, 2)] {
+        bytes.push(0x12);
+        for half in [number, address, length, flags, number + 1] {
+            bytes.extend(half.to_le_bytes());
+        }
+    }
+    bytes.extend([0x14, 0, 0, 7, 0xff, 0]);
+    bytes
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let corpus = env::args().nth(1).ok_or("usage: seeds CORPUS")?;
     let manifest = manifests().remove(0);
@@ -210,6 +223,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // A plain archive; one archive with a twist behind another.
         ("image", vec![vec![0; 200], (0..=255).cycle().take(1500).collect()]),
         ("capability", vec![vec![0; 64], vec![1; 64], (0..128).collect()]),
+        ("virtio", vec![disk_request(0), disk_request(1)]),
     ];
     for (target, inputs) in targets {
         let directory = Path::new(&corpus).join(target);

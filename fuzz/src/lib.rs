@@ -8,6 +8,7 @@ mod hostcalls;
 mod image;
 mod manifest;
 mod source;
+mod virtio;
 
 pub use crate::archive::{archive, tree};
 pub use crate::capability::capability;
@@ -15,3 +16,4 @@ pub use crate::elf::{elf, loader, program};
 pub use crate::hostcalls::hostcalls;
 pub use crate::image::image;
 pub use crate::manifest::{manifest, yaml};
+pub use crate::virtio::virtio;

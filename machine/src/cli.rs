@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use crate::options::DeviceOptions;
 use crate::stop::Stop;
 
 /// Exit status of the program when the instruction limit ended the run (as `timeout` uses it).
@@ -74,6 +75,9 @@ pub struct Options {
     /// After the run, print the number of instructions and the speed on standard error
     #[arg(long)]
     pub statistics: bool,
+    /// The devices
+    #[command(flatten)]
+    pub devices: DeviceOptions,
     /// Options of the Morello boards
     #[command(flatten)]
     pub morello: crate::morello::MorelloOptions,

@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufReader, IsTerminal, PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionbio;
 use rustix::termios::{self, OptionalActions, Termios};
+
+use crate::net::Interest;
 
 /// Ctrl-A, as in QEMU: the next key is for the machine, not for the guest.
 const ESCAPE: u8 = 1;
@@ -26,6 +30,8 @@ enum Key {
 pub struct Console {
     input: VecDeque<u8>,
     source: Option<Receiver<Key>>,
+    /// Can be read when a key has come since it was emptied.
+    wake: Option<PipeReader>,
     quit: bool,
     host_output: Option<HostOutput>,
     output: Vec<u8>,
@@ -47,6 +53,7 @@ impl Console {
         Console {
             input: VecDeque::new(),
             source: None,
+            wake: None,
             quit: false,
             host_output: None,
             output: Vec::new(),
@@ -93,6 +100,10 @@ impl Console {
         }
         let (sender, receiver) = channel();
         console.source = Some(receiver);
+        let (wake, mut waker) = io::pipe()?;
+        ioctl_fionbio(&wake, true)?;
+        ioctl_fionbio(&waker, true)?;
+        console.wake = Some(wake);
         thread::spawn(move || {
             let mut escaped = false;
             for byte in BufReader::new(file).bytes().map_while(Result::ok) {
@@ -108,6 +119,8 @@ impl Console {
                 if sender.send(key).is_err() {
                     return;
                 }
+                // A full pipe wakes as well as one with a byte more.
+                let _ = waker.write(&[0]);
             }
         });
         Ok(console)
@@ -173,6 +186,35 @@ impl Console {
             }
         }
         start.elapsed().min(time)
+    }
+
+    /// Waits at most `time`, or for ever, for a new character or for one of the descriptors, and returns how long that took.
+    pub fn wait_for_key_or(&mut self, interests: &[Interest<'_>], time: Option<Duration>) -> Duration {
+        self.flush();
+        let start = Instant::now();
+        let mut descriptors = Vec::new();
+        for interest in interests {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, interest.read);
+            flags.set(PollFlags::OUT, interest.write);
+            descriptors.push(PollFd::from_borrowed_fd(interest.descriptor, flags));
+        }
+        // The end of the input, which closes the pipe, is nothing to wait for.
+        if self.source.is_some()
+            && let Some(wake) = &self.wake
+        {
+            descriptors.push(PollFd::new(wake, PollFlags::IN));
+        }
+        let timeout = time.and_then(|time| Timespec::try_from(time).ok());
+        // Interrupted by a signal, it comes back early, which its callers take as having waited less.
+        let _ = poll(&mut descriptors, timeout.as_ref());
+        if let Some(wake) = &mut self.wake {
+            let mut bytes = [0; 64];
+            while wake.read(&mut bytes).is_ok_and(|length| length > 0) {}
+        }
+        self.poll();
+        let waited = start.elapsed();
+        time.map_or(waited, |time| time.min(waited))
     }
 
     /// Whether the person asked to end the run (Ctrl-A x).

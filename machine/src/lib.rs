@@ -5,20 +5,25 @@
 //! reproducible to the instruction. The program `cheri-machine` is the same behind a command line.
 //!
 //! What both boards share is here: [`memory`] (bytes and tags), [`console`], [`program`] (kernel, ELF, symbols, initrd),
-//! [`stop`] (how a run ended), [`gdb`] (a debugger's view) and [`cli`]. Each board is one module: [`riscv`] and, beside it, Morello.
+//! [`stop`] (how a run ended), [`virtio`] and [`net`] (devices), [`clock`] (wall time), [`gdb`] (a debugger's view), [`options`]
+//! and [`cli`]. Each board is one module: [`riscv`] and, beside it, Morello.
 //!
 //! Capability arithmetic is not here: it is the crate `capability`, which the machine, the tools and the tests share.
 
 pub mod cli;
+pub mod clock;
 pub mod console;
 mod float;
 pub mod gdb;
 pub mod memory;
 pub mod morello;
+pub mod net;
+pub mod options;
 pub mod program;
 pub mod riscv;
 mod stays;
 pub mod stop;
+pub mod virtio;
 
 pub use console::Console;
 pub use memory::TaggedMemory;

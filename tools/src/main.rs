@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::run::{Host, Isa};
+use tools::run::{DeviceArguments, Host, Isa};
 use tools::workspace::{Step, Workspace};
 use tools::{Architecture, audit, esp, image, inspect, pack, run};
 
@@ -135,6 +135,8 @@ struct Run {
     /// Version of the CHERI-RISC-V architecture [default: v9]
     #[arg(long)]
     isa: Option<Isa>,
+    #[command(flatten)]
+    devices: DeviceArguments,
     /// Further arguments for the emulator
     #[arg(last = true)]
     extra: Vec<OsString>,
@@ -147,6 +149,7 @@ fn main() -> ExitCode {
         programs: Vec::new(),
         on: Host::Machine,
         isa: None,
+        devices: DeviceArguments::default(),
         extra: Vec::new(),
     };
     let arguments = Arguments::parse();
@@ -324,17 +327,23 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
         programs,
         on,
         isa,
+        devices,
         extra,
     } = arguments;
     let isa = run::isa_for(*arch, *isa)?;
+    let mut arguments = match on {
+        Host::Machine => devices.for_machine(),
+        Host::Qemu => devices.for_qemu()?,
+    };
+    arguments.extend_from_slice(extra);
     let steps = if *on == Host::Machine { 2 } else { 1 };
     let (workspace, image) = build_command(example, *arch, programs, steps)?;
     let command = match on {
         Host::Machine => {
             let machine = workspace.build_machine(Some(Step { number: 2, of: steps }))?;
-            run::machine_command(&machine, &image, *arch, isa, extra)
+            run::machine_command(&machine, &image, *arch, isa, &arguments)
         }
-        Host::Qemu => run::qemu_command(&image, *arch, isa, extra, &|name| std::env::var_os(name))?,
+        Host::Qemu => run::qemu_command(&image, *arch, isa, &arguments, &|name| std::env::var_os(name))?,
     };
     Ok(ExitCode::from(run::boot(command)?))
 }

@@ -10,6 +10,10 @@ use clap::ValueEnum;
 
 use crate::Architecture;
 
+mod devices;
+
+pub use devices::DeviceArguments;
+
 /// What an image is booted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Host {
@@ -80,6 +84,9 @@ pub enum RunError {
         /// The architecture.
         arch: Architecture,
     },
+    /// A device that cannot be had.
+    #[error("{0}")]
+    Device(String),
     /// The emulator cannot be started.
     #[error("{program}: {source}")]
     Start {

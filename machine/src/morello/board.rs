@@ -5,14 +5,18 @@ use super::core::{Activity, Code, Core, Levels};
 use super::gic::{Gic, Version};
 use super::image::ImageHeader;
 use super::psci::Conduit;
+use super::rtc::Rtc;
 use super::timer::{INSTRUCTIONS_PER_TICK, Timer};
 use super::tree::{TreeInput, device_tree};
 use super::uart::Uart;
+use crate::clock;
 use crate::console::Console;
 use crate::memory::TaggedMemory;
 use crate::program::{ElfMachine, LoadError, Program, Symbols, load_bytes};
 use crate::stop::Stop;
+use crate::virtio::{self, Slots};
 use capability::morello::Capability;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Instructions after which another core has its turn, when several are awake.
@@ -57,6 +61,10 @@ pub struct Config {
     pub initrd: Option<Vec<u8>>,
     /// Text for `/chosen/bootargs`.
     pub append: String,
+    /// Version of the virtio-mmio slots of the `virt` board.
+    pub virtio: virtio::Version,
+    /// What the real-time clock of the `virt` board shows at reset, in nanoseconds of Unix time.
+    pub time: u64,
 }
 
 impl Config {
@@ -74,6 +82,8 @@ impl Config {
             kernel,
             initrd: None,
             append: String::new(),
+            virtio: virtio::Version::Legacy,
+            time: clock::DEFAULT,
         }
     }
 }
@@ -194,6 +204,8 @@ impl Board {
                 let virt = Virt {
                     gic: Gic::new(config.gic, config.cores),
                     uart: Uart::new(console),
+                    rtc: Rtc::new(config.time),
+                    virtio: Slots::new(map::VIRTIO_SLOTS, map::VIRTIO_SIZE, config.virtio),
                 };
                 let levels = Levels {
                     el2: config.virtualization,
@@ -312,15 +324,19 @@ impl Board {
     }
 
     /// Resets the whole board as PSCI's SYSTEM_RESET does: RAM is loaded anew, time and counts begin again. The console and
-    /// what it printed stay.
+    /// what it printed stay, and so do the devices in the virtio slots.
     ///
     /// # Errors
     /// None that did not occur when the board was built.
     pub fn reset(&mut self) -> Result<(), BuildError> {
         let console = std::mem::replace(self.bus.console_mut(), Console::buffer());
         let (trace, hook) = (self.trace.take(), self.bus.exception_hook.take());
+        let devices = self.bus.virtio_mut().map(Slots::detach).unwrap_or_default();
         *self = Self::with_console(self.config.clone(), console)?;
         (self.trace, self.bus.exception_hook) = (trace, hook);
+        if let Some(virtio) = self.bus.virtio_mut() {
+            virtio.attach_again(devices);
+        }
         Ok(())
     }
 
@@ -401,7 +417,8 @@ impl Board {
         }
         let now = self.bus.now;
         if let Devices::Virt(virt) = &mut self.bus.devices {
-            virt.update();
+            virt.virtio.advance(now, &mut self.bus.ram[0]);
+            virt.update(now);
             for core in &self.cores {
                 for (timer, interrupt) in Timer::ALL {
                     virt.gic
@@ -441,11 +458,32 @@ impl Board {
         }
     }
 
-    /// All cores wait: jumps to the next timer, else waits for the console.
+    /// All cores wait: jumps to the next timer or event of a device, else waits for the console. As long as something can come
+    /// from a network, the jump takes as long as it says.
     fn pass_time(&mut self) -> Result<(), Stop> {
         let now = self.bus.now;
+        if self.bus.next_look().is_some_and(|look| look <= now) {
+            return Ok(());
+        }
+        let event = self.bus.next_event();
         let waiting = self.cores.iter().filter(|core| core.activity == Activity::Waiting);
-        if let Some(deadline) = waiting.filter_map(|core| core.timers.next_event(now)).min() {
+        let timers = waiting.filter_map(|core| core.timers.next_event(now));
+        let deadline = timers.chain(event).min();
+        if let Devices::Virt(virt) = &mut self.bus.devices {
+            let interests = virt.virtio.interests();
+            if !interests.is_empty() {
+                let time = deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
+                let waited = virt.uart.console.wait_for_key_or(&interests, time);
+                self.bus.now += waited.as_nanos() as u64;
+                virt.virtio.look();
+                return if virt.uart.console.quit_requested() {
+                    Err(Stop::Quit)
+                } else {
+                    Ok(())
+                };
+            }
+        }
+        if let Some(deadline) = deadline {
             self.bus.now = now.max(deadline);
             return Ok(());
         }
@@ -463,7 +501,7 @@ impl Board {
     }
 
     /// Instructions that can be executed before a timer fires, the console is polled or another core has its turn.
-    fn budget(&self) -> u64 {
+    fn budget(&mut self) -> u64 {
         let awake = self
             .cores
             .iter()
@@ -471,8 +509,10 @@ impl Board {
             .count();
         let turn = if awake > 1 { self.turn } else { POLL };
         let now = self.bus.now;
-        let next = self.cores.iter().filter_map(|core| core.timers.next_event(now)).min();
-        next.map_or(turn, |deadline| turn.min((deadline - now).max(1)))
+        let (event, look) = (self.bus.next_event(), self.bus.next_look());
+        let timers = self.cores.iter().filter_map(|core| core.timers.next_event(now));
+        let next = timers.chain(event).chain(look).min();
+        next.map_or(turn, |deadline| turn.min(deadline.saturating_sub(now).max(1)))
     }
 
     fn run_slice(&mut self, budget: u64, until: &mut Until, first: bool) -> Option<Stop> {

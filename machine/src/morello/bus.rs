@@ -4,7 +4,9 @@ use super::core::Core;
 use super::gic::{Gic, Version};
 use super::gic_registers::Register;
 use super::psci::Conduit;
+use super::rtc::Rtc;
 use super::uart::Uart;
+use crate::virtio::Slots;
 use crate::{Console, Stop, TaggedMemory};
 
 /// The devices of a board.
@@ -48,6 +50,8 @@ impl Tube {
 pub(super) struct Virt {
     pub(super) gic: Gic,
     pub(super) uart: Uart,
+    pub(super) rtc: Rtc,
+    pub(super) virtio: Slots,
 }
 
 /// Places of the `virt` board, as QEMU has them.
@@ -59,22 +63,40 @@ pub(super) mod map {
     pub(crate) const REDISTRIBUTORS: u64 = 0x080a_0000;
     pub(crate) const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
     pub(crate) const UART: u64 = 0x0900_0000;
+    pub(crate) const RTC: u64 = 0x0901_0000;
     pub(crate) const VIRTIO: u64 = 0x0a00_0000;
     pub(crate) const VIRTIO_SIZE: u64 = 0x200;
     pub(crate) const VIRTIO_SLOTS: u64 = 32;
     pub(crate) const RAM: u64 = 0x4000_0000;
     /// Interrupt of the UART, counted from 32.
     pub(crate) const UART_INTERRUPT: usize = 33;
+    /// Interrupts of the real-time clock and of the first virtio slot, counted like that.
+    pub(crate) const RTC_INTERRUPT: usize = 34;
+    pub(crate) const VIRTIO_INTERRUPT: usize = 48;
 }
 
 impl Virt {
     /// Brings the interrupt lines of the devices up to date.
-    pub(super) fn update(&mut self) {
+    pub(super) fn update(&mut self, now: u64) {
         let level = self.uart.interrupt();
         self.gic.set_shared(map::UART_INTERRUPT, level);
+        let level = self.rtc.interrupt(now);
+        self.gic.set_shared(map::RTC_INTERRUPT, level);
+        for (slot, level) in self.virtio.lines() {
+            self.gic.set_shared(map::VIRTIO_INTERRUPT + slot, level);
+        }
     }
 
-    fn read(&mut self, core: usize, address: u64, size: usize) -> Option<u64> {
+    /// When a device other than the timers does something of itself.
+    pub(super) fn next_event(&mut self, now: u64) -> Option<u64> {
+        self.rtc
+            .next_event()
+            .into_iter()
+            .chain(self.virtio.next_event(now))
+            .min()
+    }
+
+    fn read(&mut self, core: usize, address: u64, size: usize, now: u64) -> Option<u64> {
         let v3 = self.gic.version() == Version::V3;
         Some(match address {
             ..map::FLASH_END => 0,
@@ -85,17 +107,13 @@ impl Virt {
                 self.gic.redistributor_read(frame, offset, size)
             }
             map::UART..0x0900_1000 => self.uart.read(address - map::UART),
-            map::VIRTIO..0x0a00_4000 => match address % map::VIRTIO_SIZE {
-                // An empty slot: magic and version, no device.
-                0 => 0x7472_6976,
-                4 => 1,
-                _ => 0,
-            },
+            map::RTC..0x0901_1000 => self.rtc.read(address - map::RTC, now),
+            map::VIRTIO..0x0a00_4000 => self.virtio.read(address - map::VIRTIO, size),
             _ => return None,
         })
     }
 
-    fn write(&mut self, core: usize, address: u64, size: usize, value: u64) -> bool {
+    fn write(&mut self, core: usize, address: u64, size: usize, value: u64, now: u64) -> bool {
         let v3 = self.gic.version() == Version::V3;
         match address {
             ..map::FLASH_END => (),
@@ -111,7 +129,8 @@ impl Virt {
                 None => return false,
             },
             map::UART..0x0900_1000 => self.uart.write(address - map::UART, value),
-            map::VIRTIO..0x0a00_4000 => (),
+            map::RTC..0x0901_1000 => self.rtc.write(address - map::RTC, value, now),
+            map::VIRTIO..0x0a00_4000 => self.virtio.write(address - map::VIRTIO, size, value, now),
             _ => return false,
         }
         true
@@ -236,7 +255,7 @@ impl Bus {
     pub(super) fn device_read(&mut self, core: usize, address: u64, size: usize) -> Option<u64> {
         match &mut self.devices {
             Devices::Tube(_) => (address & !0xfff == TUBE).then_some(0),
-            Devices::Virt(virt) => virt.read(core, address, size),
+            Devices::Virt(virt) => virt.read(core, address, size, self.now),
         }
     }
 
@@ -249,7 +268,7 @@ impl Bus {
                 }
                 address & !0xfff == TUBE
             }
-            Devices::Virt(virt) => virt.write(core, address, size, value),
+            Devices::Virt(virt) => virt.write(core, address, size, value, self.now),
         }
     }
 
@@ -267,6 +286,36 @@ impl Bus {
             Devices::Tube(tube) => &mut tube.console,
             Devices::Virt(virt) => &mut virt.uart.console,
         }
+    }
+
+    /// The virtio slots, where there are any.
+    pub(super) fn virtio(&self) -> Option<&Slots> {
+        match &self.devices {
+            Devices::Tube(_) => None,
+            Devices::Virt(virt) => Some(&virt.virtio),
+        }
+    }
+
+    /// The virtio slots, to change them.
+    pub(super) fn virtio_mut(&mut self) -> Option<&mut Slots> {
+        match &mut self.devices {
+            Devices::Tube(_) => None,
+            Devices::Virt(virt) => Some(&mut virt.virtio),
+        }
+    }
+
+    /// When a device other than the timers does something of itself.
+    pub(super) fn next_event(&mut self) -> Option<u64> {
+        let now = self.now;
+        match &mut self.devices {
+            Devices::Tube(_) => None,
+            Devices::Virt(virt) => virt.next_event(now),
+        }
+    }
+
+    /// When to ask the host at the latest whether there is something for a device.
+    pub(super) fn next_look(&self) -> Option<u64> {
+        self.virtio()?.next_look()
     }
 
     /// The interrupt controller, where there is one.

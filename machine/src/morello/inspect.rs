@@ -4,6 +4,8 @@ use super::board::Board;
 use super::bus::ExceptionRecord;
 use super::core::Activity;
 use crate::stays::Stay;
+use crate::virtio::queue::Malformed;
+use crate::virtio::{Device, NoSlot};
 use capability::morello::Capability;
 
 /// Registers that can hold a capability beside C0 to C30.
@@ -64,6 +66,19 @@ impl Special {
 }
 
 impl Board {
+    /// Puts a device into the highest empty virtio slot, as QEMU does, and tells which that was.
+    ///
+    /// # Errors
+    /// There is no empty slot.
+    pub fn attach(&mut self, device: impl Into<Device>) -> Result<usize, NoSlot> {
+        self.bus.virtio_mut().ok_or(NoSlot(0))?.attach(device.into())
+    }
+
+    /// What the driver of the device in a virtio slot did wrong, if the device needs a reset for it.
+    pub fn device_problem(&self, slot: usize) -> Option<&Malformed> {
+        self.bus.virtio()?.problem(slot)
+    }
+
     /// C`number`, 0 to 30.
     pub fn register(&self, core: usize, number: u8) -> Capability {
         self.cores[core].c(number.into())

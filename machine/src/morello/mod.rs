@@ -1,5 +1,5 @@
-//! The Morello boards: A64 and C64 with EL0 to EL3, stage 1 translation, generic timer, GICv2 or v3, PL011, PSCI and empty
-//! virtio-mmio slots at the places of QEMU's `virt`; and a bare one with a byte tube for the architecture's test programs.
+//! The Morello boards: A64 and C64 with EL0 to EL3, stage 1 translation, generic timer, GICv2 or v3, PL011, PL031, PSCI
+//! and virtio-mmio slots at the places of QEMU's `virt`; and a bare one with a byte tube for the architecture's test programs.
 //!
 //! ```
 //! use machine::Stop;
@@ -39,6 +39,7 @@ mod memory;
 mod mmu;
 mod psci;
 mod registers;
+mod rtc;
 mod simd;
 mod simd_memory;
 mod simd_move;
@@ -104,9 +105,14 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         kernel: read(&options.kernel)?,
         initrd: options.initrd.as_deref().map(read).transpose()?,
         append: options.append.clone().unwrap_or_default(),
+        virtio: options.devices.virtio,
+        time: options.devices.start()?,
     };
     let console = Console::host().map_err(|error| format!("console: {error}"))?;
     let mut board = Board::with_console(config, console).map_err(|error| error.to_string())?;
+    for device in options.devices.open()? {
+        board.attach(device).map_err(|error| error.to_string())?;
+    }
     if options.trace {
         board.set_trace(|core, address, word| eprintln!("core {core}: {address:#x}: {word:08x}"));
     }

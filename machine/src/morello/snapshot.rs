@@ -4,13 +4,23 @@ use super::board::Board;
 use super::bus::{Devices, ExceptionRecord};
 use super::core::Core;
 use super::gic::Gic;
+use super::rtc::Rtc;
 use super::uart;
 use crate::console::Mark;
+use crate::virtio::Saved;
+
+/// What the devices of a `virt` board were.
+struct Virt {
+    gic: Gic,
+    uart: uart::Registers,
+    rtc: Rtc,
+    virtio: Saved,
+}
 
 /// What a board was at a moment, but for the RAM, whose journal began then.
 pub struct Snapshot {
     cores: Vec<Core>,
-    virt: Option<(Gic, uart::Registers)>,
+    virt: Option<Virt>,
     console: Mark,
     powered: Vec<bool>,
     last_exception: Vec<Option<ExceptionRecord>>,
@@ -33,7 +43,12 @@ impl Board {
             cores: self.cores.clone(),
             virt: match &self.bus.devices {
                 Devices::Tube(_) => None,
-                Devices::Virt(virt) => Some((virt.gic.clone(), virt.uart.registers())),
+                Devices::Virt(virt) => Some(Virt {
+                    gic: virt.gic.clone(),
+                    uart: virt.uart.registers(),
+                    rtc: virt.rtc.clone(),
+                    virtio: virt.virtio.save(),
+                }),
             },
             console: self.bus.console().mark(),
             powered: self.bus.powered.clone(),
@@ -44,15 +59,17 @@ impl Board {
         }
     }
 
-    /// Puts the board back to its latest snapshot. Hooks and coverage stay as they are.
+    /// Puts the board back to its latest snapshot. Hooks and coverage stay as they are, and so does what a disk holds.
     pub fn restore(&mut self, snapshot: &Snapshot) {
         for ram in &mut self.bus.ram {
             ram.rewind();
         }
         self.cores.clone_from(&snapshot.cores);
-        if let (Devices::Virt(virt), Some((gic, registers))) = (&mut self.bus.devices, &snapshot.virt) {
-            virt.gic.clone_from(gic);
-            virt.uart.set_registers(registers);
+        if let (Devices::Virt(virt), Some(old)) = (&mut self.bus.devices, &snapshot.virt) {
+            virt.gic.clone_from(&old.gic);
+            virt.uart.set_registers(&old.uart);
+            virt.rtc.clone_from(&old.rtc);
+            virt.virtio.restore(&old.virtio);
         }
         self.bus.console_mut().rewind(&snapshot.console);
         self.bus.powered.clone_from(&snapshot.powered);
@@ -102,12 +119,16 @@ impl Board {
             );
             check(core.ddc[1..4] == old.ddc[1..4], "DDC above EL0");
         }
-        if let (Devices::Virt(virt), Some((gic, registers))) = (&self.bus.devices, &snapshot.virt) {
-            if !virt.gic.same_settings(gic) {
-                changed.push("settings of the interrupt controller".to_owned());
-            }
-            if !virt.uart.registers().same_settings(registers) {
-                changed.push("settings of the UART".to_owned());
+        if let (Devices::Virt(virt), Some(old)) = (&self.bus.devices, &snapshot.virt) {
+            for (same, what) in [
+                (virt.gic.same_settings(&old.gic), "interrupt controller"),
+                (virt.uart.registers().same_settings(&old.uart), "UART"),
+                (virt.rtc.same_settings(&old.rtc), "real-time clock"),
+                (virt.virtio.same_settings(&old.virtio), "virtio devices"),
+            ] {
+                if !same {
+                    changed.push(format!("settings of the {what}"));
+                }
             }
         }
         if self.bus.powered != snapshot.powered {

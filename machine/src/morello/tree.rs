@@ -65,6 +65,14 @@ pub(super) fn device_tree(input: &TreeInput) -> Result<Vec<u8>, Error> {
     fdt.property_string_list("compatible", vec!["arm,pl011".into(), "arm,primecell".into()])?;
     fdt.end_node(uart)?;
 
+    let rtc = fdt.begin_node(&format!("pl031@{:x}", map::RTC))?;
+    fdt.property_string("clock-names", "apb_pclk")?;
+    fdt.property_u32("clocks", CLOCK)?;
+    fdt.property_array_u32("interrupts", &[SHARED, 2, LEVEL])?;
+    fdt.property_array_u64("reg", &[map::RTC, 0x1000])?;
+    fdt.property_string_list("compatible", vec!["arm,pl031".into(), "arm,primecell".into()])?;
+    fdt.end_node(rtc)?;
+
     interrupt_controller(&mut fdt, input)?;
     processors(&mut fdt, input)?;
 

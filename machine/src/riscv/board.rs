@@ -5,16 +5,19 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::cli::Isa;
+use crate::clock;
 use crate::console::Console;
 use crate::memory::TaggedMemory;
 use crate::program::{ElfMachine, LoadError, Program, load_bytes};
 use crate::stop::{Stop, Unsupported};
+use crate::virtio::{self, Slots};
 
 use super::bus::Bus;
 use super::code::Code;
 use super::devices::Devices;
 use super::hart::{EXTERNAL_INTERRUPT, Hart, SOFTWARE_INTERRUPT, TIMER_INTERRUPT};
 use super::map;
+use super::rtc::Rtc;
 use super::trace::{Step, Tracer, TrapRecord};
 use super::trap::Trap;
 use super::tree::{TreeInput, device_tree, reset_rom};
@@ -43,6 +46,10 @@ pub struct Config {
     pub initrd: Option<Vec<u8>>,
     /// Text for `/chosen/bootargs`.
     pub append: String,
+    /// Version of the virtio-mmio slots.
+    pub virtio: virtio::Version,
+    /// What the real-time clock shows at reset, in nanoseconds of Unix time.
+    pub time: u64,
 }
 
 impl Config {
@@ -57,6 +64,8 @@ impl Config {
             keep_reservations: false,
             initrd: None,
             append: String::new(),
+            virtio: virtio::Version::Legacy,
+            time: clock::DEFAULT,
         }
     }
 }
@@ -158,11 +167,12 @@ impl Board {
             return Err(BuildError::Memory(config.memory));
         }
         let program = Program::parse(&config.kernel_name, &config.kernel, ElfMachine::RiscV)?;
+        let virtio = Slots::new(map::VIRTIO_SLOTS, map::VIRTIO_SIZE, config.virtio);
         let mut board = Board {
             bus: Bus {
                 memory: TaggedMemory::new(map::RAM, config.memory as usize),
                 rom: Vec::new(),
-                devices: Devices::new(config.harts, console),
+                devices: Devices::new(config.harts, console, Rtc::new(config.time), virtio),
                 time_base: 0,
             },
             code: Code::new(config.memory as usize),
@@ -209,15 +219,17 @@ impl Board {
     }
 
     /// Resets the whole board as its reset button does: RAM is loaded anew, time and counts begin again. The console and
-    /// what it printed stay.
+    /// what it printed stay, and so do the devices in the virtio slots.
     ///
     /// # Errors
     /// None that did not occur when the board was built.
     pub fn reset(&mut self) -> Result<(), BuildError> {
         let console = std::mem::replace(&mut self.bus.devices.uart.console, Console::buffer());
         let tracer = std::mem::take(&mut self.tracer);
+        let devices = self.bus.devices.virtio.detach();
         *self = Board::with_console(self.config.clone(), console)?;
         self.tracer = tracer;
+        self.bus.devices.virtio.attach_again(devices);
         Ok(())
     }
 
@@ -307,13 +319,26 @@ impl Board {
         }
     }
 
-    /// All harts wait: jumps to the next timer that can wake one, else waits for the console. Only for a person does the
-    /// jump take as long as it says.
+    /// All harts wait: jumps to the next timer that can wake one or event of a device, else waits for the console. For a
+    /// person, and as long as something can come from a network, the jump takes as long as it says.
     fn pass_time(&mut self) -> Result<(), Stop> {
+        let devices = &mut self.bus.devices;
+        if devices.virtio.next_look().is_some_and(|look| look <= self.now) {
+            return Ok(());
+        }
+        let event = devices.next_event(self.now);
         let timers = self.harts.iter().filter(|hart| hart.mie >> TIMER_INTERRUPT & 1 == 1);
-        let deadline = timers.filter_map(|hart| self.bus.devices.clint.deadline(hart.id)).min();
-        let uart = &mut self.bus.devices.uart;
+        let timers = timers.filter_map(|hart| self.bus.devices.clint.deadline(hart.id));
+        let deadline = timers.chain(event).min();
+        let Devices { virtio, uart, .. } = &mut self.bus.devices;
+        let interests = virtio.interests();
         match deadline {
+            _ if !interests.is_empty() => {
+                let time = deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.now)));
+                let waited = uart.console.wait_for_key_or(&interests, time);
+                self.now += waited.as_nanos() as u64;
+                virtio.look();
+            }
             Some(deadline) if uart.console.is_interactive() => {
                 let time = Duration::from_nanos(deadline.saturating_sub(self.now));
                 let waited = uart.console.wait_for_key(time);
@@ -331,7 +356,8 @@ impl Board {
 
     fn update_interrupts(&mut self) {
         let devices = &mut self.bus.devices;
-        devices.update();
+        devices.virtio.advance(self.now, &mut self.bus.memory);
+        devices.update(self.now);
         for hart in &mut self.harts {
             let timer = devices
                 .clint
@@ -344,10 +370,14 @@ impl Board {
     }
 
     /// Instructions that can be executed before a timer fires, the console is polled or another hart has its turn.
-    fn budget(&self) -> u64 {
+    fn budget(&mut self) -> u64 {
         let awake = self.harts.iter().filter(|hart| !hart.waiting).count();
         let turn = if awake > 1 { self.turn } else { POLL };
-        let deadlines = (0..self.harts.len()).filter_map(|hart| self.bus.devices.clint.deadline(hart));
+        let devices = &mut self.bus.devices;
+        let event = devices.next_event(self.now);
+        let look = devices.virtio.next_look().map(|look| look.max(self.now + 1));
+        let deadlines = (0..self.harts.len()).filter_map(|hart| devices.clint.deadline(hart));
+        let deadlines = deadlines.chain(event).chain(look);
         let next = deadlines.filter(|deadline| *deadline > self.now).min();
         next.map_or(turn, |deadline| turn.min(deadline - self.now))
     }

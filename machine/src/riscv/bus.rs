@@ -16,21 +16,17 @@ pub(super) struct Bus {
 
 /// The window that holds `address`, and the offset in it.
 fn window(address: u64) -> Option<(Window, u64)> {
-    const WINDOWS: [(Window, u64, u64); 5] = [
+    const WINDOWS: [(Window, u64, u64); 6] = [
         (Window::Uart, map::UART, map::UART_SIZE),
         (Window::Clint, map::CLINT, map::CLINT_SIZE),
         (Window::Plic, map::PLIC, map::PLIC_SIZE),
         (Window::Test, map::TEST, map::TEST_SIZE),
+        (Window::Rtc, map::RTC, map::RTC_SIZE),
         (Window::Virtio, map::VIRTIO, map::VIRTIO_SIZE * map::VIRTIO_SLOTS),
     ];
     WINDOWS.iter().find_map(|(window, start, size)| {
         let offset = address.wrapping_sub(*start);
-        let offset_in_slot = if *window == Window::Virtio {
-            offset % map::VIRTIO_SIZE
-        } else {
-            offset
-        };
-        (offset < *size).then_some((*window, offset_in_slot))
+        (offset < *size).then_some((*window, offset))
     })
 }
 

@@ -1,4 +1,4 @@
-//! The devices of the board beside RAM: CLINT, PLIC, UART and the test finisher.
+//! The devices of the board beside RAM: CLINT, PLIC, UART, real-time clock, virtio slots and the test finisher.
 
 use std::convert::Infallible;
 
@@ -7,9 +7,11 @@ use vm_superio::{Serial, Trigger};
 
 use crate::console::Console;
 use crate::stop::Stop;
+use crate::virtio::Slots;
 
 use super::injection::TimerFault;
-use super::map::{MAX_HARTS, NANOSECONDS_PER_TICK, PLIC_SOURCES, UART_INTERRUPT};
+use super::map::{MAX_HARTS, NANOSECONDS_PER_TICK, PLIC_SOURCES, RTC_INTERRUPT, UART_INTERRUPT};
+use super::rtc::Rtc;
 
 /// Timers and software interrupts of all harts (SiFive CLINT).
 #[derive(Clone, PartialEq, Eq)]
@@ -320,6 +322,8 @@ pub(super) struct Devices {
     pub(super) clint: Clint,
     pub(super) plic: Plic,
     pub(super) uart: Uart,
+    pub(super) rtc: Rtc,
+    pub(super) virtio: Slots,
     /// What the test finisher was told.
     pub(super) stop: Option<Stop>,
 }
@@ -331,26 +335,47 @@ pub(super) enum Window {
     Clint,
     Plic,
     Uart,
-    /// An empty virtio-mmio slot.
+    Rtc,
+    /// All virtio-mmio slots.
     Virtio,
 }
 
 impl Devices {
-    pub(super) fn new(harts: usize, console: Console) -> Self {
+    pub(super) fn new(harts: usize, console: Console, rtc: Rtc, virtio: Slots) -> Self {
         debug_assert!(harts <= MAX_HARTS);
         Devices {
             clint: Clint::new(harts),
             plic: Plic::new(harts),
             uart: Uart::new(console),
+            rtc,
+            virtio,
             stop: None,
         }
     }
 
     /// Takes waiting console input and updates the interrupt lines.
-    pub(super) fn update(&mut self) {
+    pub(super) fn update(&mut self, now: u64) {
+        self.update_uart();
+        let line = self.rtc.line(now);
+        self.plic.set_level(RTC_INTERRUPT, line);
+        for (slot, line) in self.virtio.lines() {
+            self.plic.set_level(slot as u32 + 1, line);
+        }
+    }
+
+    fn update_uart(&mut self) {
         self.uart.receive();
         let line = self.uart.line();
         self.plic.set_level(UART_INTERRUPT, line);
+    }
+
+    /// When a device other than the timers does something of itself.
+    pub(super) fn next_event(&mut self, now: u64) -> Option<u64> {
+        self.rtc
+            .next_event()
+            .into_iter()
+            .chain(self.virtio.next_event(now))
+            .min()
     }
 
     /// Reads `size` bytes; `None` is an access fault.
@@ -363,10 +388,12 @@ impl Devices {
             Window::Uart if offset >= 8 => 0,
             Window::Uart => {
                 let value = u64::from(self.uart.read(offset as u8));
-                self.update();
+                self.update_uart();
                 value
             }
-            Window::Virtio => virtio_register(offset),
+            Window::Rtc if size == 4 => self.rtc.read(offset, now).into(),
+            Window::Rtc => 0,
+            Window::Virtio => self.virtio.read(offset, size),
         };
         Some(value)
     }
@@ -384,10 +411,15 @@ impl Devices {
             Window::Uart => {
                 if offset < 8 {
                     self.uart.write(offset as u8, value as u8);
-                    self.update();
+                    self.update_uart();
                 }
             }
-            Window::Virtio => {}
+            Window::Rtc => {
+                if size == 4 {
+                    self.rtc.write(offset, value as u32, now);
+                }
+            }
+            Window::Virtio => self.virtio.write(offset, size, value, now),
         }
         Some(())
     }
@@ -402,24 +434,15 @@ impl Devices {
     }
 }
 
-/// A virtio-mmio transport without a device: magic, legacy version, device id 0.
-fn virtio_register(offset: u64) -> u64 {
-    match offset {
-        0x00 => 0x7472_6976,
-        0x04 => 1,
-        0x0c => 0x554d_4551,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtio::Version;
 
     fn devices(input: &[u8]) -> Devices {
         let mut console = Console::buffer();
         console.push_input(input);
-        Devices::new(2, console)
+        Devices::new(2, console, Rtc::new(0), Slots::new(8, 0x1000, Version::Legacy))
     }
 
     #[test]

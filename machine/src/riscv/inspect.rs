@@ -6,6 +6,8 @@ use crate::console::Console;
 use crate::memory::{GRANULE, TaggedMemory};
 use crate::program::Symbols;
 use crate::stays::Stay;
+use crate::virtio::queue::Malformed;
+use crate::virtio::{Device, NoSlot};
 
 use super::board::{Board, Config};
 use super::hart::{Hart, Privilege, special};
@@ -31,6 +33,19 @@ impl Board {
     /// Types characters at the console.
     pub fn inject_input(&mut self, bytes: &[u8]) {
         self.bus.devices.uart.console.push_input(bytes);
+    }
+
+    /// Puts a device into the highest empty virtio slot, as QEMU does, and tells which that was.
+    ///
+    /// # Errors
+    /// There is no empty slot.
+    pub fn attach(&mut self, device: impl Into<Device>) -> Result<usize, NoSlot> {
+        self.bus.devices.virtio.attach(device.into())
+    }
+
+    /// What the driver of the device in a virtio slot did wrong, if the device needs a reset for it.
+    pub fn device_problem(&self, slot: usize) -> Option<&Malformed> {
+        self.bus.devices.virtio.problem(slot)
     }
 
     /// Raises a PLIC source (1 to 53) once, as a device would.

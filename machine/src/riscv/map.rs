@@ -8,6 +8,12 @@ pub const ROM_SIZE: u64 = 0xf000;
 pub const TEST: u64 = 0x10_0000;
 /// Size of the test finisher's window.
 pub const TEST_SIZE: u64 = 0x1000;
+/// The Goldfish real-time clock.
+pub const RTC: u64 = 0x10_1000;
+/// Size of the real-time clock's window.
+pub const RTC_SIZE: u64 = 0x1000;
+/// The real-time clock's PLIC source.
+pub const RTC_INTERRUPT: u32 = 11;
 /// Timers and software interrupts.
 pub const CLINT: u64 = 0x200_0000;
 /// Size of the CLINT's window.

@@ -1,5 +1,5 @@
 //! The CHERI-RISC-V board: RV64GC with CHERI ISAv9 or v8, M and U mode, PMP, and of QEMU's `virt` the reset ROM, CLINT,
-//! PLIC, 16550 UART, test finisher and empty virtio-mmio slots.
+//! PLIC, 16550 UART, Goldfish RTC, test finisher and virtio-mmio slots.
 //!
 //! ```
 //! use machine::Stop;
@@ -39,6 +39,7 @@ pub mod map;
 mod operation;
 mod pmp;
 mod registers;
+mod rtc;
 mod snapshot;
 mod trace;
 mod trap;
@@ -75,9 +76,14 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         kernel: read(&options.kernel)?,
         initrd: options.initrd.as_deref().map(read).transpose()?,
         append: options.append.clone().unwrap_or_default(),
+        virtio: options.devices.virtio,
+        time: options.devices.start()?,
     };
     let console = Console::host().map_err(|error| format!("console: {error}"))?;
     let mut board = Board::with_console(config, console).map_err(|error| error.to_string())?;
+    for device in options.devices.open()? {
+        board.attach(device).map_err(|error| error.to_string())?;
+    }
     if options.trace {
         board.set_trace(|step| eprintln!("{step}"));
     }

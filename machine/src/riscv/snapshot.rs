@@ -5,7 +5,9 @@ use vm_superio::serial::SerialState;
 use super::board::Board;
 use super::devices::{Clint, Plic};
 use super::hart::{Hart, special};
+use super::rtc::Rtc;
 use crate::console::Mark;
+use crate::virtio::Saved;
 
 /// What a board was at a moment, but for the RAM, whose journal began then.
 pub struct Snapshot {
@@ -13,6 +15,8 @@ pub struct Snapshot {
     clint: Clint,
     plic: Plic,
     uart: SerialState,
+    rtc: Rtc,
+    virtio: Saved,
     console: Mark,
     current: usize,
     turn: u64,
@@ -30,6 +34,8 @@ impl Board {
             clint: devices.clint.clone(),
             plic: devices.plic.clone(),
             uart: devices.uart.state(),
+            rtc: devices.rtc.clone(),
+            virtio: devices.virtio.save(),
             console: devices.uart.console.mark(),
             current: self.current,
             turn: self.turn,
@@ -38,7 +44,7 @@ impl Board {
         }
     }
 
-    /// Puts the board back to its latest snapshot. Hooks and coverage stay as they are.
+    /// Puts the board back to its latest snapshot. Hooks and coverage stay as they are, and so does what a disk holds.
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.bus.memory.rewind();
         let devices = &mut self.bus.devices;
@@ -46,6 +52,8 @@ impl Board {
         devices.clint.clone_from(&snapshot.clint);
         devices.plic.clone_from(&snapshot.plic);
         devices.uart.set_state(&snapshot.uart);
+        devices.rtc.clone_from(&snapshot.rtc);
+        devices.virtio.restore(&snapshot.virtio);
         devices.uart.console.rewind(&snapshot.console);
         devices.stop = None;
         (self.current, self.turn) = (snapshot.current, snapshot.turn);
@@ -98,6 +106,14 @@ impl Board {
                 "settings of the interrupt controller",
             ),
             (same_uart, "settings of the UART"),
+            (
+                self.bus.devices.rtc.same_settings(&snapshot.rtc),
+                "settings of the real-time clock",
+            ),
+            (
+                self.bus.devices.virtio.same_settings(&snapshot.virtio),
+                "settings of the virtio devices",
+            ),
         ] {
             if !same {
                 changed.push(what.to_owned());

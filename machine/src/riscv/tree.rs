@@ -115,6 +115,13 @@ fn devices(fdt: &mut FdtWriter, input: &TreeInput, plic: u32, test: u32) -> Resu
     fdt.property_u32("interrupt-parent", plic)?;
     fdt.end_node(uart)?;
 
+    let rtc = fdt.begin_node(&format!("rtc@{:x}", map::RTC))?;
+    fdt.property_string("compatible", "google,goldfish-rtc")?;
+    fdt.property_array_u64("reg", &region(map::RTC, map::RTC_SIZE))?;
+    fdt.property_u32("interrupts", map::RTC_INTERRUPT)?;
+    fdt.property_u32("interrupt-parent", plic)?;
+    fdt.end_node(rtc)?;
+
     let finisher = fdt.begin_node(&format!("test@{:x}", map::TEST))?;
     fdt.property_string_list(
         "compatible",

@@ -1,0 +1,10 @@
+//! Virtio devices and clocks of both boards, through a driver that lives in the test: registers are reached by loads and
+//! stores that the board executes, rings are written as a driver would.
+
+mod block;
+mod boards;
+mod clocks;
+mod driver;
+mod entropy;
+mod queues;
+mod transport;
