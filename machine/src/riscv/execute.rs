@@ -18,6 +18,8 @@ pub(super) enum Flow {
     Leave,
     /// To `self.pc`, which has been set.
     Jump,
+    /// Nowhere: the operation has to be decoded first.
+    Decode,
 }
 
 impl Hart {
@@ -59,6 +61,7 @@ impl Hart {
         match self.execute_one(bus, operation, &mut pc, next)? {
             Flow::Jump => {}
             Flow::Next | Flow::Leave => self.pc = pc,
+            Flow::Decode => unreachable!("the decoder returns no undecoded operation"),
         }
         Ok(())
     }
@@ -72,12 +75,12 @@ impl Hart {
         let page = code.pages.page(pc.wrapping_sub(ram) as usize, capability_mode);
         while self.steps < self.end && window.contains(pc) {
             let slot = pc as usize % code::PAGE / 2;
-            if page[slot].kind == Kind::Undecoded {
-                code::fill(page, &mut bus.memory, pc.wrapping_sub(ram) as usize, capability_mode);
-            }
             let operation = &page[slot];
             self.steps += 1;
-            if COUNTED && let Some(coverage) = &mut code.coverage {
+            if COUNTED
+                && operation.kind != Kind::Undecoded
+                && let Some(coverage) = &mut code.coverage
+            {
                 coverage.count(operation.kind);
             }
             let next = pc.wrapping_add(u64::from(operation.length));
@@ -89,6 +92,10 @@ impl Hart {
                     return;
                 }
                 Ok(Flow::Jump) => return,
+                Ok(Flow::Decode) => {
+                    self.steps -= 1;
+                    code::fill(page, &mut bus.memory, pc.wrapping_sub(ram) as usize, capability_mode);
+                }
                 Err(trap) => {
                     self.pc = at;
                     self.trap(trap, bus);
@@ -268,6 +275,7 @@ impl Hart {
             | Kind::Remw
             | Kind::Remuw => write!(arithmetic::multiply_divide(op.kind, a!(), b!())),
             Kind::Fence | Kind::Nop => {}
+            Kind::Undecoded => return Ok(Flow::Decode),
             Kind::CIncOffsetImm => {
                 let source = self.registers.capability(op.rs1);
                 self.increment(op.rd, op.rs1, source, imm)?;
@@ -333,7 +341,7 @@ impl Hart {
                 Ok(Flow::Leave)
             }
             Kind::SfenceVma if self.privilege == super::hart::Privilege::Machine => Ok(Flow::Next),
-            Kind::SfenceVma | Kind::Illegal | Kind::Undecoded => Err(Trap::illegal()),
+            Kind::SfenceVma | Kind::Illegal => Err(Trap::illegal()),
             Kind::CLoadTags => self.load_tags(bus, op).map(|()| Flow::Next),
             Kind::FldDdc | Kind::FlwDdc => self.load_float_by_ddc(bus, op).map(|()| Flow::Next),
             Kind::FsdDdc | Kind::FswDdc => self.store_float_by_ddc(bus, op).map(|()| Flow::Next),

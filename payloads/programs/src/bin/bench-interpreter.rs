@@ -1,10 +1,14 @@
 //! Interprets bytecode in the manner of a scripting language, for measuring the machine: typed values in memory, a jump through a
-//! table for each bytecode, calls with frames, a table of values, and a hostcall every few thousand instructions.
+//! table for each bytecode, calls with frames, a table of values, a library that it calls to format text, and a hostcall every
+//! few thousand instructions.
 //!
-//! Argument: rounds (default 100). Each computes a Fibonacci number by recursion, goes through the table, and makes a hostcall.
+//! Argument: rounds (default 100). Each computes a Fibonacci number by recursion, goes through the table, asks for the time by
+//! a hostcall, and formats it.
 
 #![no_std]
 #![no_main]
+
+use core::fmt::Write;
 
 use rt::{Errno, Instant};
 
@@ -29,19 +33,23 @@ const CALL: u8 = 9;
 const RETURN: u8 = 10;
 /// Loads the time.
 const TIME: u8 = 11;
-const END: u8 = 12;
+/// Writes a value as text to the buffer.
+const FORMAT: u8 = 12;
+const END: u8 = 13;
 
 const fn word(operation: u8, a: u8, b: u8, c: u8) -> Word {
     u32::from_le_bytes([operation, a, b, c])
 }
 
-const FIBONACCI: u8 = 20;
+const FIBONACCI: u8 = 21;
 const ARGUMENT: u8 = 6;
 const RESULT: i64 = 8;
 const TABLE: usize = 32;
+/// Characters of a time: `{:>20} ns, {:#018x}`.
+const TEXT: usize = 43;
 
 /// r0: rounds, r1: where calls put their result.
-const PROGRAM: [Word; 31] = [
+const PROGRAM: [Word; 32] = [
     // Each round:
     word(LOAD, 1, ARGUMENT, 0),
     word(CALL, 1, FIBONACCI, 0),
@@ -58,6 +66,7 @@ const PROGRAM: [Word; 31] = [
     word(LESS, 2, 3, 0),
     word(JUMP, 6, 0, 0),
     word(TIME, 7, 0, 0),
+    word(FORMAT, 7, 0, 0),
     word(SUBTRACT, 0, 0, 4),
     word(MOVE, 8, 0, 0),
     word(LESS, 8, 4, 0),
@@ -94,6 +103,21 @@ impl Value {
     }
 }
 
+/// Text of a fixed length; what comes afterwards is lost.
+struct Text {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let room = self.bytes.get_mut(self.length..self.length + text.len());
+        room.ok_or(core::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
 /// The state of the language.
 struct Interpreter {
     registers: [Value; 64],
@@ -102,6 +126,7 @@ struct Interpreter {
     frames: [(usize, usize); 16],
     depth: usize,
     table: [Value; TABLE],
+    text: Text,
 }
 
 impl Interpreter {
@@ -142,6 +167,11 @@ impl Interpreter {
                     (self.base, next) = self.frames[self.depth];
                 }
                 TIME => self.set(a, Instant::now().since_start().as_nanos() as i64),
+                FORMAT => {
+                    let value = self.get(a)?;
+                    self.text.length = 0;
+                    write!(self.text, "{value:>20} ns, {value:#018x}").map_err(|_| Errno::ENOMEM)?;
+                }
                 END => return Ok(()),
                 _ => return Err(Errno::ENOSYS),
             }
@@ -159,10 +189,17 @@ fn main() -> Result<(), Errno> {
         frames: [(0, 0); 16],
         depth: 0,
         table: [Value::Integer(1); TABLE],
+        text: Text {
+            bytes: [0; 64],
+            length: 0,
+        },
     };
     interpreter.set(0, rounds);
     interpreter.run(&PROGRAM)?;
     if interpreter.get(1)? != RESULT {
+        return Err(Errno::EIO);
+    }
+    if interpreter.text.length != TEXT {
         return Err(Errno::EIO);
     }
     rt::println!("{rounds} rounds");
