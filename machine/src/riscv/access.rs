@@ -104,7 +104,7 @@ impl Hart {
     /// Loads `N` bytes from an address that the caller has checked against a capability.
     #[inline(always)]
     pub(super) fn load<const N: usize>(&mut self, bus: &mut Bus, address: u64) -> Result<[u8; N], Trap> {
-        if self.any_load.contains(address) {
+        if self.admitted.load.contains(address) {
             return Ok(bus.memory.read(address.wrapping_sub(bus.memory.base()) as usize));
         }
         self.load_slowly(bus, address)
@@ -116,7 +116,7 @@ impl Hart {
         self.check_pmp(address, N as u64, pmp::READ)
             .map_err(|()| Trap::load_access(address))?;
         if let Some(offset) = bus.memory.offset(address, N) {
-            self.any_load = self.window_around(bus, address);
+            self.admitted.load = self.window_around(bus, address, WIDEST);
             return Ok(bus.memory.read(offset));
         }
         self.pause();
@@ -132,7 +132,7 @@ impl Hart {
     /// Stores `N` bytes at an address that the caller has checked against a capability.
     #[inline(always)]
     pub(super) fn store<const N: usize>(&mut self, bus: &mut Bus, address: u64, value: [u8; N]) -> Result<(), Trap> {
-        if self.any_store.contains(address) {
+        if self.admitted.store.contains(address) {
             bus.memory
                 .write(address.wrapping_sub(bus.memory.base()) as usize, value);
             return Ok(());
@@ -146,7 +146,7 @@ impl Hart {
         self.check_pmp(address, N as u64, pmp::WRITE)
             .map_err(|()| Trap::store_access(address))?;
         if let Some(offset) = bus.memory.offset(address, N) {
-            self.any_store = self.window_around(bus, address);
+            self.admitted.store = self.window_around(bus, address, WIDEST);
             bus.memory.write(offset, value);
             return Ok(());
         }
@@ -160,7 +160,7 @@ impl Hart {
 
     /// Loads an aligned granule from an address that the caller has checked; outside RAM there are no tags.
     pub(super) fn load_granule(&mut self, bus: &mut Bus, address: u64) -> Result<(u64, u64, bool), Trap> {
-        if self.any_load.contains(address) {
+        if self.admitted.load.contains(address) {
             return Ok(bus
                 .memory
                 .read_granule(address.wrapping_sub(bus.memory.base()) as usize));
@@ -168,7 +168,7 @@ impl Hart {
         self.check_pmp(address, WIDEST, pmp::READ)
             .map_err(|()| Trap::load_access(address))?;
         if let Some(offset) = bus.memory.offset(address, GRANULE) {
-            self.any_load = self.window_around(bus, address);
+            self.admitted.load = self.window_around(bus, address, WIDEST);
             return Ok(bus.memory.read_granule(offset));
         }
         let low = u64::from_le_bytes(self.load_slowly(bus, address)?);
@@ -179,7 +179,7 @@ impl Hart {
     /// Stores an aligned granule at an address that the caller has checked; outside RAM the tag is lost.
     pub(super) fn store_granule(&mut self, bus: &mut Bus, address: u64, value: &Capability) -> Result<(), Trap> {
         let (low, high) = value.to_memory();
-        if self.any_store.contains(address) {
+        if self.admitted.store.contains(address) {
             let offset = address.wrapping_sub(bus.memory.base()) as usize;
             bus.memory.write_granule(offset, low, high, value.tag());
             return Ok(());
@@ -187,7 +187,7 @@ impl Hart {
         self.check_pmp(address, WIDEST, pmp::WRITE)
             .map_err(|()| Trap::store_access(address))?;
         if let Some(offset) = bus.memory.offset(address, GRANULE) {
-            self.any_store = self.window_around(bus, address);
+            self.admitted.store = self.window_around(bus, address, WIDEST);
             bus.memory.write_granule(offset, low, high, value.tag());
             return Ok(());
         }
@@ -209,14 +209,14 @@ impl Hart {
         }
     }
 
-    /// The part of RAM around `address` in which PMP answers as it does for `address`.
-    fn window_around(&self, bus: &Bus, address: u64) -> Window {
+    /// The part of RAM around `address` in which PMP answers as it does for `address`, for accesses of up to `size` bytes.
+    fn window_around(&self, bus: &Bus, address: u64, size: u64) -> Window {
         let (start, last) = self.pmp.uniform_around(
             address,
             bus.memory.base(),
             bus.memory.base() + (bus.memory.size() - 1) as u64,
         );
-        Window::new(start, last + 1, WIDEST)
+        Window::new(start, last + 1, size)
     }
 
     /// Loads `N` bytes through DDC. The caller has relocated `address`.
@@ -239,7 +239,7 @@ impl Hart {
             Alignment::Any,
         )?;
         let value = self.load(bus, address)?;
-        self.ddc_load = self.narrow_to_ddc(self.any_load);
+        self.ddc_load = self.narrow_to_ddc(self.admitted.load);
         Ok(value)
     }
 
@@ -270,7 +270,7 @@ impl Hart {
             Alignment::Any,
         )?;
         self.store(bus, address, value)?;
-        self.ddc_store = self.narrow_to_ddc(self.any_store);
+        self.ddc_store = self.narrow_to_ddc(self.admitted.store);
         Ok(())
     }
 
@@ -368,14 +368,18 @@ impl Hart {
         if !executable || bus.memory.offset(self.pc, 4).is_none() {
             return false;
         }
-        let page = self.pc & !(PAGE - 1);
-        let machine = self.privilege == Privilege::Machine;
-        let (start, last) = self.pmp.uniform_around(self.pc, page, page + (PAGE - 1));
-        let start = start.max(pcc.base());
-        let end = u128::from(last + 1).min(pcc.top()) as u64;
-        if !self.pmp.allows(self.pc, self.pc + 1, pmp::EXECUTE, machine) {
-            return false;
+        if !self.admitted.fetch.contains(self.pc) {
+            let machine = self.privilege == Privilege::Machine;
+            if !self.pmp.allows(self.pc, self.pc + 1, pmp::EXECUTE, machine) {
+                return false;
+            }
+            self.admitted.fetch = self.window_around(bus, self.pc, 1);
         }
+        let page = self.pc & !(PAGE - 1);
+        let admitted = self.admitted.fetch;
+        let start = page.max(admitted.start).max(pcc.base());
+        let end = (page + PAGE).min(admitted.start + admitted.span);
+        let end = u128::from(end).min(pcc.top()) as u64;
         self.fetch_window = Window::new(start, end, 4);
         self.fetch_window.contains(self.pc)
     }

@@ -68,14 +68,13 @@ impl Pages {
 }
 
 /// Decodes the instruction at `offset` in RAM into its slot. The instruction does not cross the page's end.
-pub(super) fn fill(page: &mut Page, memory: &mut TaggedMemory, offset: usize, capability_mode: bool) -> Operation {
+pub(super) fn fill(page: &mut Page, memory: &mut TaggedMemory, offset: usize, capability_mode: bool) {
     let word = u32::from_le_bytes(memory.read(offset));
     let operation = decode(word, capability_mode);
     debug_assert!(operation.kind != Kind::Undecoded);
     page[offset % PAGE / 2] = operation;
     memory.watch(offset);
     memory.watch(offset + usize::from(operation.length) - 1);
-    operation
 }
 
 #[cfg(test)]

@@ -174,8 +174,7 @@ impl Hart {
                 } else {
                     0
                 };
-                self.mstatus = self.mstatus & !(writable | status::MPP) | value & writable | privilege;
-                self.forget_windows();
+                self.set_status(self.mstatus & !(writable | status::MPP) | value & writable | privilege);
             }
             MIE => self.mie = value & INTERRUPTS,
             MTVEC if value & 3 > 1 => {}

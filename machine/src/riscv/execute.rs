@@ -18,6 +18,8 @@ pub(super) enum Flow {
     Leave,
     /// To `self.pc`, which has been set.
     Jump,
+    /// Nowhere: the operation has to be decoded first.
+    Decode,
 }
 
 impl Hart {
@@ -46,7 +48,7 @@ impl Hart {
                 coverage.count(operation.kind);
             }
             let next = self.pc.wrapping_add(u64::from(operation.length));
-            self.execute_any(bus, operation, next)
+            self.execute_any(bus, &operation, next)
         });
         if let Err(trap) = executed {
             self.trap(trap, bus);
@@ -54,11 +56,12 @@ impl Hart {
     }
 
     /// Executes one instruction of any kind, by way of a page that holds nothing else.
-    fn execute_any(&mut self, bus: &mut Bus, operation: Operation, next: u64) -> Result<(), Trap> {
+    fn execute_any(&mut self, bus: &mut Bus, operation: &Operation, next: u64) -> Result<(), Trap> {
         let mut pc = self.pc;
         match self.execute_one(bus, operation, &mut pc, next)? {
             Flow::Jump => {}
             Flow::Next | Flow::Leave => self.pc = pc,
+            Flow::Decode => unreachable!("the decoder returns no undecoded operation"),
         }
         Ok(())
     }
@@ -71,12 +74,13 @@ impl Hart {
         let capability_mode = self.capability_mode();
         let page = code.pages.page(pc.wrapping_sub(ram) as usize, capability_mode);
         while self.steps < self.end && window.contains(pc) {
-            let mut operation = page[pc as usize % code::PAGE / 2];
-            if operation.kind == Kind::Undecoded {
-                operation = code::fill(page, &mut bus.memory, pc.wrapping_sub(ram) as usize, capability_mode);
-            }
+            let slot = pc as usize % code::PAGE / 2;
+            let operation = &page[slot];
             self.steps += 1;
-            if COUNTED && let Some(coverage) = &mut code.coverage {
+            if COUNTED
+                && operation.kind != Kind::Undecoded
+                && let Some(coverage) = &mut code.coverage
+            {
                 coverage.count(operation.kind);
             }
             let next = pc.wrapping_add(u64::from(operation.length));
@@ -88,6 +92,10 @@ impl Hart {
                     return;
                 }
                 Ok(Flow::Jump) => return,
+                Ok(Flow::Decode) => {
+                    self.steps -= 1;
+                    code::fill(page, &mut bus.memory, pc.wrapping_sub(ram) as usize, capability_mode);
+                }
                 Err(trap) => {
                     self.pc = at;
                     self.trap(trap, bus);
@@ -118,7 +126,7 @@ impl Hart {
     }
 
     #[inline(always)]
-    fn execute_one(&mut self, bus: &mut Bus, op: Operation, pc: &mut u64, next: u64) -> Result<Flow, Trap> {
+    fn execute_one(&mut self, bus: &mut Bus, op: &Operation, pc: &mut u64, next: u64) -> Result<Flow, Trap> {
         macro_rules! a {
             () => {
                 self.registers.integer(op.rs1)
@@ -267,6 +275,7 @@ impl Hart {
             | Kind::Remw
             | Kind::Remuw => write!(arithmetic::multiply_divide(op.kind, a!(), b!())),
             Kind::Fence | Kind::Nop => {}
+            Kind::Undecoded => return Ok(Flow::Decode),
             Kind::CIncOffsetImm => {
                 let source = self.registers.capability(op.rs1);
                 self.increment(op.rd, op.rs1, source, imm)?;
@@ -279,14 +288,9 @@ impl Hart {
                 let source = self.registers.capability(op.rs1);
                 self.registers.set_capability(op.rd, source);
             }
-            Kind::FldDdc | Kind::FlwDdc => self.load_float_by_ddc(bus, op)?,
-            Kind::FsdDdc | Kind::FswDdc => self.store_float_by_ddc(bus, op)?,
-            Kind::FldCap | Kind::FlwCap => self.load_float_by_register(bus, op)?,
-            Kind::FsdCap | Kind::FswCap => self.store_float_by_register(bus, op)?,
-            kind if kind.is_float() => self.float(op)?,
             _ => {
                 self.pc = *pc;
-                let flow = self.execute_rare(bus, op, next)?;
+                let flow = self.execute_rare(bus, *op, next)?;
                 if flow != Flow::Jump {
                     *pc = next;
                 }
@@ -340,8 +344,13 @@ impl Hart {
                 Ok(Flow::Leave)
             }
             Kind::SfenceVma if self.privilege == super::hart::Privilege::Machine => Ok(Flow::Next),
-            Kind::SfenceVma | Kind::Illegal | Kind::Undecoded => Err(Trap::illegal()),
+            Kind::SfenceVma | Kind::Illegal => Err(Trap::illegal()),
             Kind::CLoadTags => self.load_tags(bus, op).map(|()| Flow::Next),
+            Kind::FldDdc | Kind::FlwDdc => self.load_float_by_ddc(bus, op).map(|()| Flow::Next),
+            Kind::FsdDdc | Kind::FswDdc => self.store_float_by_ddc(bus, op).map(|()| Flow::Next),
+            Kind::FldCap | Kind::FlwCap => self.load_float_by_register(bus, op).map(|()| Flow::Next),
+            Kind::FsdCap | Kind::FswCap => self.store_float_by_register(bus, op).map(|()| Flow::Next),
+            kind if kind.is_float() => self.float(op).map(|()| Flow::Next),
             _ => self.derive(op).map(|()| Flow::Next),
         }
     }

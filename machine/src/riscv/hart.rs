@@ -119,6 +119,14 @@ impl Window {
     }
 }
 
+/// Parts of RAM in which PMP is known to allow everything of a kind, at a privilege.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Admitted {
+    pub(super) fetch: Window,
+    pub(super) load: Window,
+    pub(super) store: Window,
+}
+
 /// What LR saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reservation {
@@ -181,8 +189,10 @@ pub(super) struct Hart {
     pub(super) fetch_window: Window,
     pub(super) ddc_load: Window,
     pub(super) ddc_store: Window,
-    pub(super) any_load: Window,
-    pub(super) any_store: Window,
+    /// For the present privilege.
+    pub(super) admitted: Admitted,
+    /// For the other privilege, while `mstatus.MPRV` is clear.
+    parked: Admitted,
     /// Added to an integer address: DDC's address in v8, nothing in v9.
     pub(super) ddc_relocation: u64,
 }
@@ -236,8 +246,8 @@ impl Hart {
             fetch_window: Window::EMPTY,
             ddc_load: Window::EMPTY,
             ddc_store: Window::EMPTY,
-            any_load: Window::EMPTY,
-            any_store: Window::EMPTY,
+            admitted: Admitted::default(),
+            parked: Admitted::default(),
             ddc_relocation: 0,
         }
     }
@@ -292,13 +302,22 @@ impl Hart {
         };
     }
 
-    /// To be called after every change of privilege, PMP or the fields of `mstatus` that matter for memory.
+    /// To be called after every change of PMP or of the fields of `mstatus` that matter for memory.
     pub(super) fn forget_windows(&mut self) {
         self.fetch_window = Window::EMPTY;
         self.ddc_load = Window::EMPTY;
         self.ddc_store = Window::EMPTY;
-        self.any_load = Window::EMPTY;
-        self.any_store = Window::EMPTY;
+        self.admitted = Admitted::default();
+        self.parked = Admitted::default();
+    }
+
+    /// Sets `mstatus` and forgets what relied on its old value.
+    pub(super) fn set_status(&mut self, value: u64) {
+        let changed = self.mstatus ^ value;
+        self.mstatus = value;
+        if changed & status::MPRV != 0 || value & status::MPRV != 0 && changed & status::MPP != 0 {
+            self.forget_windows();
+        }
     }
 
     /// The privilege that loads and stores have: `mstatus.MPRV` lends machine mode that of `mstatus.MPP`.
@@ -312,11 +331,19 @@ impl Hart {
     }
 
     fn set_privilege(&mut self, privilege: Privilege) {
-        self.privilege = privilege;
         if !self.keeps_reservations {
             self.reservation = None;
         }
-        self.forget_windows();
+        if self.mstatus & status::MPRV != 0 {
+            // Loads and stores may have had another privilege than fetches, and may now.
+            self.forget_windows();
+        } else if privilege != self.privilege {
+            self.fetch_window = Window::EMPTY;
+            self.ddc_load = Window::EMPTY;
+            self.ddc_store = Window::EMPTY;
+            std::mem::swap(&mut self.admitted, &mut self.parked);
+        }
+        self.privilege = privilege;
     }
 
     pub(super) fn has_system_registers(&self) -> bool {

@@ -5,45 +5,46 @@ use capability::riscv::Capability;
 /// Where an instruction with destination `x0` writes: a register that nobody reads.
 pub(super) const DISCARD: u8 = 32;
 
-/// Room for 32 registers and [`DISCARD`]; a power of two so that an index can be masked instead of checked.
-const SLOTS: usize = 64;
+/// Room for 32 registers and [`DISCARD`], and for every other number of eight bits, so that no index has to be checked.
+const SLOTS: usize = 256;
+/// The same for capabilities, where an index is masked: a power of two.
+const CAPABILITIES: usize = 64;
 
-/// The register file. An integer write costs one store and clears one bit; the capability beside it goes stale.
+/// The register file. An integer write costs two stores; the capability beside it goes stale.
 #[derive(Clone)]
 pub(super) struct Registers {
     integers: [u64; SLOTS],
-    capabilities: Box<[Capability; SLOTS]>,
-    /// Bit `n`: register `n` was last written as a capability.
-    written_as_capability: u64,
+    capabilities: Box<[Capability; CAPABILITIES]>,
+    /// Whether a register was last written as a capability.
+    written_as_capability: [bool; SLOTS],
 }
 
 impl Registers {
     pub(super) fn new() -> Self {
         Registers {
             integers: [0; SLOTS],
-            capabilities: Box::new([Capability::NULL; SLOTS]),
-            written_as_capability: 0,
+            capabilities: Box::new([Capability::NULL; CAPABILITIES]),
+            written_as_capability: [false; SLOTS],
         }
     }
 
     /// The address of the capability, which is the integer value.
     #[inline(always)]
     pub(super) fn integer(&self, number: u8) -> u64 {
-        self.integers[usize::from(number) % SLOTS]
+        self.integers[usize::from(number)]
     }
 
     #[inline(always)]
     pub(super) fn set_integer(&mut self, number: u8, value: u64) {
-        let number = usize::from(number) % SLOTS;
-        self.integers[number] = value;
-        self.written_as_capability &= !(1 << number);
+        self.integers[usize::from(number)] = value;
+        self.written_as_capability[usize::from(number)] = false;
     }
 
     #[inline(always)]
     pub(super) fn capability(&self, number: u8) -> Capability {
-        let number = usize::from(number) % SLOTS;
-        if self.written_as_capability >> number & 1 == 1 {
-            self.capabilities[number]
+        let number = usize::from(number);
+        if self.written_as_capability[number] {
+            self.capabilities[number % CAPABILITIES]
         } else {
             Capability::from_integer(self.integers[number])
         }
@@ -51,17 +52,17 @@ impl Registers {
 
     #[inline(always)]
     pub(super) fn set_capability(&mut self, number: u8, value: Capability) {
-        let number = usize::from(number) % SLOTS;
+        let number = usize::from(number);
         self.integers[number] = value.address();
-        self.capabilities[number] = value;
-        self.written_as_capability |= 1 << number;
+        self.capabilities[number % CAPABILITIES] = value;
+        self.written_as_capability[number] = true;
     }
 
     /// The capability if the register was written as one: what can possibly authorise an access.
     #[inline(always)]
     pub(super) fn authority(&self, number: u8) -> Option<&Capability> {
-        let number = usize::from(number) % SLOTS;
-        (self.written_as_capability >> number & 1 == 1).then(|| &self.capabilities[number])
+        let number = usize::from(number);
+        self.written_as_capability[number].then(|| &self.capabilities[number % CAPABILITIES])
     }
 }
 
