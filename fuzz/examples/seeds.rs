@@ -195,7 +195,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .flat_map(|number| [*number, 1, 128, 0, 64, 16, 0, 0, 0])
             .collect()
     };
-    let targets: [(&str, Vec<Vec<u8>>); 9] = [
+    let targets: [(&str, Vec<Vec<u8>>); 10] = [
         ("elf", programs()),
         ("loader", programs()),
         ("program", programs()),
@@ -207,6 +207,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "hostcalls",
             vec![calls(&[0, 1, 2, 3]), calls(&[4, 5, 6, 7, 8]), calls(&[2, 2, 230, 10])],
         ),
+        // A plain archive; one archive with a twist behind another.
+        ("image", vec![vec![0; 200], (0..=255).cycle().take(1500).collect()]),
         ("capability", vec![vec![0; 64], vec![1; 64], (0..128).collect()]),
     ];
     for (target, inputs) in targets {

@@ -1,36 +1,12 @@
 //! The capability formats. Capabilities with a tag are made as a program makes them, from the root by operations.
 
-/// Takes numbers from the fuzzer's bytes; zeros when they are used up.
-struct Source<'a>(&'a [u8]);
-
-impl Source<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else {
-            return 0;
-        };
-        self.0 = rest;
-        *first
-    }
-
-    fn word(&mut self) -> u64 {
-        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
-    }
-
-    /// A number near a power of two, or any.
-    fn number(&mut self) -> u64 {
-        match self.byte() {
-            shift @ 0..=63 => (1 << shift) + u64::from(self.byte()),
-            shift @ 64..=127 => (1_u64 << (shift - 64)).wrapping_sub(u64::from(self.byte())),
-            _ => self.word(),
-        }
-    }
-}
+use crate::source::Source;
 
 /// Makes the checks for one format; what differs between the two are the bounds that a move may have.
 macro_rules! format {
     ($format:ident) => {
         mod $format {
-            use super::Source;
+            use crate::source::Source;
             use capability::$format::{Capability, representable_length, representable_mask};
 
             /// Sixteen bytes mean the same after any number of ways through memory.
@@ -94,7 +70,7 @@ macro_rules! format {
                 representable(source.number(), source.number());
                 let mut held = Capability::ROOT;
                 let mut others = vec![held];
-                while !source.0.is_empty() {
+                while !source.is_empty() {
                     let from = held;
                     let operation = source.byte() % 9;
                     let (to, what) = match operation {
@@ -176,7 +152,7 @@ format!(morello);
 
 /// Both formats, one after the other.
 pub fn capability(bytes: &[u8]) {
-    let mut source = Source(bytes);
+    let mut source = Source::new(bytes);
     match source.byte() & 1 {
         0 => riscv::run(&mut source),
         _ => morello::run(&mut source),

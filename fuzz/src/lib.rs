@@ -5,10 +5,13 @@ mod archive;
 mod capability;
 mod elf;
 mod hostcalls;
+mod image;
 mod manifest;
+mod source;
 
 pub use crate::archive::{archive, tree};
 pub use crate::capability::capability;
 pub use crate::elf::{elf, loader, program};
 pub use crate::hostcalls::hostcalls;
+pub use crate::image::image;
 pub use crate::manifest::{manifest, yaml};

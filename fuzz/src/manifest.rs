@@ -2,28 +2,69 @@
 
 use std::path::Path;
 
+use abi::Hostcall;
 use abi::manifest::MEMBER;
 use tools::archive::Member;
-use tools::manifest::{DecodeError, Manifest};
+use tools::manifest::{CapfileSpec, Manifest, Plan};
 
-/// What the monitor accepts, the tools can read, and show as the monitor understands it.
+/// The monitor and the tools make the same of a manifest, or both refuse it.
 pub fn manifest(bytes: &[u8]) {
     let members = [
         Member::new(MEMBER, bytes),
         Member::new("program", *b"p"),
         Member::new("a", *b"a"),
     ];
-    let archive = tools::archive::write(&members).expect("a plain archive");
-    let read = tools::manifest::decode(bytes);
-    if let Ok((cvms, capfiles)) = kernel::fuzz::manifest(&archive) {
-        let read = match read {
-            // Their parser is stricter with the shape of a tree, the sizes in its header above all.
-            Err(DecodeError::Tree(_)) => return,
-            read => read.unwrap_or_else(|error| panic!("the tools cannot read what the monitor accepts: {error}")),
-        };
-        assert!(cvms.iter().eq(read.cvms.iter().map(|cvm| &cvm.name)));
-        assert!(capfiles.iter().eq(read.capfiles.iter().map(|capfile| &capfile.name)));
+    plans(&tools::archive::write(&members).expect("a plain archive"));
+}
+
+/// The monitor and the tools make the same plan of an archive, with the same programs, or both refuse it. Whether they
+/// accept it.
+pub(crate) fn plans(archive: &[u8]) -> bool {
+    let monitor = kernel::fuzz::plan(archive);
+    let members = tools::archive::read(archive).map_err(|error| error.to_string());
+    let tools = members.and_then(|members| {
+        let plan = tools::manifest::plan_of(&members).map_err(|error| error.to_string())?;
+        Ok((members, plan))
+    });
+    match (monitor, tools) {
+        (Ok(monitor), Ok((members, plan))) => {
+            assert_eq!(monitor, lines(&members, &plan));
+            true
+        }
+        (Err(_), Err(_)) => false,
+        (Ok(plan), Err(error)) => panic!("the tools refuse what the monitor accepts: {error}: {plan:?}"),
+        (Err(error), Ok((_, plan))) => panic!("the monitor refuses what the tools accept: {error}: {plan:?}"),
     }
+}
+
+/// A plan as [`kernel::fuzz::plan`] shows it.
+fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
+    let cvms = plan.cvms.iter().map(|cvm| {
+        let strings = (&cvm.name, &cvm.runtime, &cvm.args, &cvm.env);
+        let memory = (cvm.isolation_base, cvm.isolation_size, cvm.numbers());
+        let restart = (
+            cvm.restart.policy.name(),
+            cvm.restart.limit,
+            cvm.restart.delay,
+            cvm.wait,
+        );
+        let server = cvm.is_served().then_some(cvm.callback_out.as_str());
+        let others = (server, cvm.within.as_deref());
+        let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall.family()));
+        let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
+        let program = members.iter().find(|member| member.name == cvm.runtime);
+        (line, program.map_or(&[][..], |member| &member.data))
+    });
+    let capfiles = plan.capfiles.iter().map(|capfile| {
+        let CapfileSpec {
+            name,
+            size,
+            data,
+            access,
+        } = capfile;
+        (format!("{name:?} {size} {data:?} {}", access.name()), &[][..])
+    });
+    cvms.chain(capfiles).collect()
 }
 
 /// What the tools make of a file that they accept, the monitor accepts.
@@ -46,11 +87,6 @@ pub fn yaml(bytes: &[u8]) {
     let read = tools::manifest::decode(&manifest).expect("what was encoded");
     assert_eq!((&read.cvms, &read.capfiles), (&cvms, &config.capfiles));
     let archive = tools::archive::write(&[Member::new(MEMBER, manifest), Member::new("program", *b"p")]);
-    match kernel::fuzz::manifest(&archive.expect("a plain archive")) {
-        Ok((names, capfiles)) => {
-            assert!(names.iter().eq(cvms.iter().map(|cvm| &cvm.name)));
-            assert!(capfiles.iter().eq(config.capfiles.iter().map(|capfile| &capfile.name)));
-        }
-        Err(error) => panic!("the monitor refuses what the tools accept: {error}"),
-    }
+    let accepted = plans(&archive.expect("a plain archive"));
+    assert!(accepted, "the monitor refuses what the tools accept");
 }

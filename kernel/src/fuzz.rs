@@ -10,7 +10,7 @@ use crate::plan::{manifest, tree};
 use crate::run::monitor::Monitor;
 use crate::run::thread::{State, ThreadId};
 use crate::start::load;
-use abi::Errno;
+use abi::{Errno, Hostcall};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -32,27 +32,46 @@ const GUARD: u64 = 256;
 /// The regular files of an archive, when the monitor reads it.
 pub fn archive(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let archive = Archive::check(bytes).ok()?;
-    let members: Vec<_> = archive.members().collect();
-    for member in &members {
-        assert!(archive.find(member.name).is_some(), "{:?} is not found", member.name);
+    for member in archive.members() {
+        assert_eq!(archive.find(member.name), Some(member.data), "{:?}", member.name);
     }
     Some(
-        members
+        archive
+            .members()
             .iter()
             .map(|member| (member.name.to_string(), member.data))
             .collect(),
     )
 }
 
-/// Names of the cVMs and of the capfiles of an archive's manifest.
+/// What the monitor makes of an archive's manifest: a line a cVM and capfile, with all that counts of it, and the bytes of
+/// the cVM's program.
 ///
 /// # Errors
 /// Why the monitor refuses archive or manifest.
-pub fn manifest(archive: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
+pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let plan = manifest::read(archive).map_err(|error| format!("{error}"))?;
-    let cvms = plan.cvms.into_iter().map(|cvm| cvm.name).collect();
-    Ok((cvms, plan.capfiles.into_iter().map(|capfile| capfile.name).collect()))
+    let plan = manifest::read(&archive).map_err(|error| format!("{error}"))?;
+    let name = |id: Option<usize>| id.map(|id| plan.cvms[id].name.as_str());
+    let cvms = plan.cvms.iter().map(|cvm| {
+        let strings = (&cvm.name, &cvm.runtime, &cvm.args, &cvm.env);
+        let memory = (cvm.isolation_base, cvm.isolation_size, cvm.numbers());
+        let restart = (cvm.restart.name(), cvm.restart_limit, cvm.restart_delay, cvm.wait);
+        let others = (name(cvm.server), name(cvm.within));
+        let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall));
+        let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
+        (line, archive.find(&cvm.runtime).unwrap_or(&[]))
+    });
+    let capfiles = plan.capfiles.iter().map(|capfile| {
+        let manifest::CapfileSpec {
+            name,
+            size,
+            data,
+            access,
+        } = capfile;
+        (format!("{name:?} {size} {data:?} {}", access.name()), &[][..])
+    });
+    Ok(cvms.chain(capfiles).collect())
 }
 
 /// Whether the monitor accepts a program.

@@ -121,7 +121,7 @@ pub(crate) fn load(
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan { cvms: specs, capfiles } = manifest::read(archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan { cvms: specs, capfiles } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
     arch::protection::open(pool.start, pool.end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
@@ -225,7 +225,7 @@ fn tree_initrd(chosen: FdtNode<'_, '_>, memory: &Range<u64>) -> Option<Range<u64
         range.start,
         range.end
     );
-    (range.start < range.end).then_some(range)
+    (range.start <= range.end).then_some(range)
 }
 
 /// Where the monitor's data, and its heap with it, ends: with `extra` bytes of heap beyond what the size of the memory

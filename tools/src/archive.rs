@@ -1,6 +1,8 @@
 //! The archive: a `newc` cpio file (SVR4, magic `070701`), the data of its members on 8-byte boundaries.
 
-use std::io::{Cursor, Write};
+mod reader;
+
+use std::io::Write;
 
 /// A file of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,24 +53,22 @@ pub enum ArchiveError {
         name: String,
     },
     /// The bytes are not an archive.
-    #[error("archive member {index}, after {position} bytes: {source}")]
+    #[error("at offset {offset:#x}: {problem}")]
     Malformed {
-        /// Number of the member, from 0.
-        index: usize,
-        /// Offset of its header in the archive.
-        position: u64,
-        /// What is wrong.
-        source: std::io::Error,
+        /// Where.
+        offset: usize,
+        /// What is wrong, and what was expected.
+        problem: String,
     },
-    /// A member is cut short.
-    #[error("archive member {name:?}: {found} of {expected} bytes are there")]
-    Truncated {
+    /// A member that has no meaning here, or more than one.
+    #[error("archive member {name:?}, at offset {offset:#x}: {problem}")]
+    Member {
         /// Its name.
         name: String,
-        /// Bytes that the header promises.
-        expected: u32,
-        /// Bytes that are there.
-        found: usize,
+        /// Offset of its header.
+        offset: usize,
+        /// What is wrong, and what was expected.
+        problem: String,
     },
     /// Writing failed.
     #[error("archive: {0}")]
@@ -110,38 +110,14 @@ pub fn write(members: &[Member]) -> Result<Vec<u8>, ArchiveError> {
     Ok(cpio::newc::trailer(archive)?)
 }
 
-/// The files of an archive.
+/// The files of the archives that these bytes are, in the order in which their names appear first. They are understood as the
+/// monitor understands them, and as Linux understands an initramfs: a file of a later archive takes the place of an earlier
+/// one's, all names of a file have its data, and names are paths from the root.
 ///
 /// # Errors
-/// The bytes are not a complete `newc` archive.
-pub fn read(archive: &[u8]) -> Result<Vec<Member>, ArchiveError> {
-    let mut cursor = Cursor::new(archive);
-    let mut members = Vec::new();
-    loop {
-        let (index, position) = (members.len(), cursor.position());
-        let malformed = |source| ArchiveError::Malformed {
-            index,
-            position,
-            source,
-        };
-        let reader = cpio::newc::Reader::new(cursor).map_err(malformed)?;
-        if reader.entry().is_trailer() {
-            return Ok(members);
-        }
-        let name = reader.entry().name().trim_end_matches('\0').to_owned();
-        let expected = reader.entry().file_size();
-        let mut data = Vec::new();
-        let result = reader.to_writer(&mut data);
-        if data.len() != expected as usize {
-            return Err(ArchiveError::Truncated {
-                name,
-                expected,
-                found: data.len(),
-            });
-        }
-        cursor = result.map_err(malformed)?;
-        members.push(Member { name, data });
-    }
+/// The bytes are not complete `newc` archives, or could be understood in two ways.
+pub fn read(bytes: &[u8]) -> Result<Vec<Member>, ArchiveError> {
+    reader::read(bytes)
 }
 
 #[cfg(test)]
@@ -209,6 +185,9 @@ mod tests {
         let mut archive = write(&sample()).unwrap();
         archive[0] = b'x';
         let error = read(&archive).unwrap_err().to_string();
-        assert_eq!(error, "archive member 0, after 0 bytes: Invalid magic number");
+        assert!(
+            error.starts_with("at offset 0x0: expected the magic number 070701"),
+            "{error}"
+        );
     }
 }

@@ -105,23 +105,14 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
     };
     let mut problems = Vec::new();
     let manifest = members.iter().find(|member| member.name == names::MEMBER);
-    if manifest.is_none() && !members.is_empty() {
-        problems.push(format!("{}: missing", names::MEMBER));
+    if !members.is_empty()
+        && let Err(error) = manifest::plan_of(&members)
+    {
+        problems.push(format!("{}: {error}", names::MEMBER));
     }
-    let plan = manifest.and_then(|member| {
-        manifest::decode(&member.data)
-            .map_err(|error| problems.push(format!("{}: {error}", names::MEMBER)))
-            .ok()
-    });
+    // What the monitor would refuse is shown all the same, as far as it can be read.
+    let plan = manifest.and_then(|member| manifest::decode(&member.data).ok());
     let (cvms, capfiles) = plan.map_or((None, Vec::new()), |plan| (Some(plan.cvms), plan.capfiles));
-    for cvm in cvms.iter().flatten() {
-        if !members.iter().any(|member| member.name == cvm.runtime) {
-            problems.push(format!(
-                "cVM {}: runtime {:?} is not in the archive",
-                cvm.name, cvm.runtime
-            ));
-        }
-    }
     let mut reports = Vec::new();
     for member in &members {
         let elf = match Facts::read(&member.data) {

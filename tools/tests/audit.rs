@@ -255,17 +255,51 @@ fn rules_about_families_and_sharing_name_what_is_too_much() {
 #[test]
 fn what_the_monitor_would_refuse_is_refused() {
     let message = |cvms: &[CvmSpec]| match audit(&archive_of(CheriRiscv, cvms, &[]), Isa::V9) {
-        Err(error @ AuditError::Cvm { .. }) => error.to_string(),
+        Err(error @ (AuditError::Cvm { .. } | AuditError::Manifest(_))) => error.to_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(
         message(&[served("a", "hybrid", "lost")]),
-        "cVM a: callback-out: there is no cVM lost"
+        "manifest.dtb: cVM a: callback-out \"lost\", expected the name of a cVM"
     );
     let circle = [served("a", "hybrid", "b"), served("b", "hybrid", "a")];
-    assert_eq!(message(&circle), "cVM a: callback-out leads back to itself");
+    let leads_back = "manifest.dtb: cVM a: callback-out leads back to cVMs on its own way";
+    assert_eq!(message(&circle), leads_back);
     let circle = [within("a", "b"), within("b", "a")];
-    assert_eq!(message(&circle), "cVM a: within leads back to itself");
+    assert_eq!(message(&circle), leads_back, "who lies within is served");
+    let plain = CvmSpec::new("a", "hybrid");
+    let refused: [(&dyn Fn(&mut CvmSpec), &str); 7] = [
+        (&|cvm| cvm.priority = 8, "cVM a: priority 8, expected 0 to 7"),
+        (
+            &|cvm| cvm.isolation_base = Some(0x8200_0010),
+            "cVM a: isolation-base 0x82000010, expected a multiple of 4096",
+        ),
+        (
+            &|cvm| cvm.env = vec!["=b".into()],
+            "cVM a: env \"=b\", expected KEY=value",
+        ),
+        (
+            &|cvm| cvm.args = vec!["x".repeat(16 * 1024)],
+            "cVM a: 16385 bytes of args and env, expected at most 16384",
+        ),
+        (
+            &|cvm| cvm.name = "monitor".into(),
+            "cVM: name \"monitor\", expected 1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
+        ),
+        (
+            &|cvm| cvm.within = Some("b".into()),
+            "cVM a: within b, expected a cVM that serves its hostcalls, directly or by others",
+        ),
+        (&|cvm| cvm.name = "b".into(), "cVM b: this name stands twice"),
+    ];
+    for (change, problem) in refused {
+        let mut changed = plain.clone();
+        change(&mut changed);
+        assert_eq!(
+            message(&[changed, CvmSpec::new("b", "hybrid")]),
+            format!("manifest.dtb: {problem}")
+        );
+    }
     let small = CvmSpec {
         isolation_size: Some(4096),
         ..CvmSpec::new("a", "hybrid")
@@ -274,7 +308,7 @@ fn what_the_monitor_would_refuse_is_refused() {
     let lost = audit(&archive_of(CheriRiscv, &[CvmSpec::new("a", "lost")], &[]), Isa::V9);
     assert_eq!(
         lost.unwrap_err().to_string(),
-        "cVM a: runtime \"lost\" is not in the archive"
+        "manifest.dtb: cVM a: runtime \"lost\" is not in the archive"
     );
     assert!(audit(b"nothing", Isa::V9).is_err());
 }

@@ -224,7 +224,7 @@ fn inspect_tells_what_is_wrong_inside() {
     assert_eq!(
         report.problems,
         [
-            "cVM a: runtime \"lost\" is not in the archive",
+            "manifest.dtb: cVM a: runtime \"lost\" is not in the archive",
             "odd: not an ELF file: it does not start with 7f 45 4c 46"
         ]
     );

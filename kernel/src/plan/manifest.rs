@@ -75,11 +75,11 @@ impl fmt::Display for ManifestError {
 ///
 /// # Errors
 /// [`ManifestError`] with cVM, key, value and what was expected.
-pub(crate) fn read(archive: Archive<'_>) -> Result<Plan, ManifestError> {
+pub(crate) fn read(archive: &Archive<'_>) -> Result<Plan, ManifestError> {
     plan(archive).map_err(ManifestError)
 }
 
-fn plan(archive: Archive<'_>) -> Result<Plan, String> {
+fn plan(archive: &Archive<'_>) -> Result<Plan, String> {
     let bytes = archive
         .find(names::MEMBER)
         .ok_or_else(|| String::from("not in the archive"))?;

@@ -1,6 +1,6 @@
 //! The archive.
 
-use super::build::archive;
+use super::build::{FILE, FileHeader, archive, entry};
 use crate::plan::archive::Archive;
 use proptest::prelude::*;
 
@@ -26,14 +26,128 @@ fn members_are_found_by_name() {
 fn directories_are_no_members() {
     let mut bytes = sample();
     bytes[14..22].copy_from_slice(b"000041ed");
+    let archive = Archive::check(&bytes).unwrap();
+    let names: Vec<&str> = archive.members().iter().map(|member| member.name).collect();
+    assert_eq!(names, ["empty", "two.elf"]);
+}
+
+/// These entries and a trailer.
+fn ended(entries: &[Vec<u8>]) -> Vec<u8> {
+    [entries.concat(), archive(&[])].concat()
+}
+
+#[test]
+fn links_devices_and_files_without_a_name_are_refused() {
+    let of = |mode, name| refusal(&ended(&[entry(FileHeader { mode, ..FILE }, name, b"one")]));
     assert_eq!(
-        Archive::check(&bytes)
-            .unwrap()
-            .members()
-            .next()
-            .map(|member| member.name),
-        Some("two.elf")
+        of(0o120_777, "manifest.dtb"),
+        "archive: at offset 0x0: manifest.dtb: expected files and directories, not a symbolic link"
     );
+    for mode in [0o020_644, 0o060_644, 0o010_644, 0o140_644, 0o644] {
+        assert_eq!(
+            of(mode, "a\u{202e}b"),
+            "archive: at offset 0x0: a?b: expected files and directories, not a device or another type"
+        );
+    }
+    assert!(of(0o100_644, "./").ends_with("./: expected a file with a name"));
+    assert!(
+        Archive::check(&ended(&[entry(
+            FileHeader {
+                mode: 0o040_755,
+                ..FILE
+            },
+            ".",
+            b""
+        )]))
+        .is_ok()
+    );
+}
+
+#[test]
+fn names_are_paths_from_the_root_as_linux_has_them() {
+    for name in ["one", "./one", "/one", ".//./one"] {
+        let bytes = archive(&[(name, b"1")]);
+        assert_eq!(Archive::check(&bytes).unwrap().find("one"), Some(&b"1"[..]), "{name}");
+    }
+    let twice = refusal(&archive(&[("one", b"1"), ("two", b"2"), ("./one", b"3")]));
+    assert_eq!(
+        twice,
+        "archive: at offset 0xf0: ./one: expected a name only once in an archive"
+    );
+}
+
+#[test]
+fn later_archives_override_earlier_ones_across_zeros() {
+    let first = archive(&[("one", b"old"), ("two", b"2")]);
+    let second = archive(&[("./one", b"new"), ("three", b"3")]);
+    for zeros in [0, 4, 512] {
+        let bytes = [&first[..], &vec![0; zeros], &second].concat();
+        let archive = Archive::check(&bytes).unwrap();
+        let found = ["one", "two", "three"].map(|name| archive.find(name));
+        assert_eq!(found, [Some(&b"new"[..]), Some(b"2"), Some(b"3")]);
+    }
+    let shifted = [&first[..], &[0; 2], &second].concat();
+    assert!(refusal(&shifted).ends_with("of a newc archive, at a multiple of 4"));
+    let junk = [&first[..], &[0; 4], &[b'x'; 200]].concat();
+    assert!(refusal(&junk).contains(&format!("at offset {:#x}: expected the magic number", first.len() + 4)));
+}
+
+#[test]
+fn all_names_of_a_file_have_its_data_wherever_it_stands() {
+    let linked = |inode| FileHeader {
+        inode,
+        links: 2,
+        ..FILE
+    };
+    let bytes = [
+        ended(&[
+            entry(linked(7), "a", b""),
+            entry(linked(8), "other", b"8"),
+            entry(FILE, "single", b"s"),
+            entry(linked(7), "b", b"data"),
+            entry(linked(7), "c", b""),
+        ]),
+        // The numbers of another archive mean other files.
+        ended(&[entry(linked(7), "d", b"")]),
+    ]
+    .concat();
+    let archive = Archive::check(&bytes).unwrap();
+    let found = ["a", "b", "c", "d", "other", "single"].map(|name| archive.find(name).unwrap());
+    assert_eq!(found, [&b"data"[..], b"data", b"data", b"", b"8", b"s"]);
+}
+
+#[test]
+fn checksums_are_looked_at_where_there_are_some() {
+    let checked = |sum| FileHeader {
+        magic: "070702",
+        sum,
+        ..FILE
+    };
+    let bytes = ended(&[entry(checked(0x194), "one", b"\xff\x95"), entry(FILE, "two", b"2")]);
+    assert_eq!(Archive::check(&bytes).unwrap().find("one"), Some(&b"\xff\x95"[..]));
+    let wrong = refusal(&ended(&[entry(checked(0x195), "one", b"\xff\x95")]));
+    assert_eq!(
+        wrong,
+        "archive: at offset 0x74: one: expected data whose bytes add up to the checksum"
+    );
+}
+
+#[test]
+fn a_compressed_archive_is_named() {
+    let starts: [(&[u8], &str); 6] = [
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x02\x21\x4c\x18", "lz4"),
+        (b"BZh9", "bzip2"),
+        (b"\x5d\0\0\x80", "lzma"),
+    ];
+    for (start, name) in starts {
+        let expected = format!("archive: at offset 0x0: expected an archive as it is, not one compressed by {name}");
+        assert_eq!(refusal(start), expected);
+        let behind = [&archive(&[])[..], start].concat();
+        assert!(refusal(&behind).ends_with(name), "behind another archive");
+    }
 }
 
 #[test]
@@ -53,8 +167,8 @@ fn what_is_wrong_is_told_with_its_offset() {
         refusal(&bytes)
     };
     assert_eq!(
-        change(0, b"070702"),
-        "archive: at offset 0x0: expected the magic number 070701"
+        change(0, b"070707"),
+        "archive: at offset 0x0: expected the magic number 070701 or 070702 of a newc archive, at a multiple of 4"
     );
     assert_eq!(
         change(54, b"0000+005"),
@@ -86,7 +200,8 @@ fn what_is_wrong_is_told_with_its_offset() {
 
 #[test]
 fn too_many_members_are_refused() {
-    let members = |count| vec![("x", &b""[..]); count];
+    let names: Vec<String> = (0..1025).map(|number| format!("{number}")).collect();
+    let members = |count| -> Vec<(&str, &[u8])> { names[..count].iter().map(|name| (&name[..], &b""[..])).collect() };
     assert!(Archive::check(&archive(&members(1024))).is_ok());
     let many = archive(&members(1025));
     assert!(refusal(&many).ends_with("expected the trailer after at most 1024 members"));
@@ -105,7 +220,7 @@ proptest! {
         }
         for bytes in [&bytes[..], &bytes[..length.index(bytes.len())]] {
             if let Ok(archive) = Archive::check(bytes) {
-                let total: usize = archive.members().map(|member| member.data.len()).sum();
+                let total: usize = archive.members().iter().map(|member| member.data.len()).sum();
                 prop_assert!(total <= bytes.len());
             }
         }

@@ -6,23 +6,52 @@ use std::string::String;
 use std::vec::Vec;
 use vm_fdt::FdtWriter;
 
+/// What an entry of a cpio archive says of its file beside name and data.
+#[derive(Clone, Copy)]
+pub(super) struct FileHeader {
+    pub(super) magic: &'static str,
+    pub(super) inode: usize,
+    pub(super) mode: usize,
+    pub(super) links: usize,
+    pub(super) sum: usize,
+}
+
+/// A regular file.
+pub(super) const FILE: FileHeader = FileHeader {
+    magic: "070701",
+    inode: 1,
+    mode: 0o100_644,
+    links: 1,
+    sum: 0,
+};
+
+/// An entry of a cpio archive.
+pub(super) fn entry(header: FileHeader, name: &str, data: &[u8]) -> Vec<u8> {
+    let FileHeader {
+        magic,
+        inode,
+        mode,
+        links,
+        sum,
+    } = header;
+    let fields = [inode, mode, 0, 0, links, 0, data.len(), 0, 0, 0, 0, name.len() + 1, sum];
+    let mut bytes = magic.as_bytes().to_vec();
+    for field in fields {
+        bytes.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend_from_slice(data);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 /// A cpio archive with these members.
 pub(super) fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
     let trailer: [(&str, &[u8]); 1] = [("TRAILER!!!", &[])];
-    for (name, data) in members.iter().chain(&trailer) {
-        let fields = [1, 0o100_644, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
-        bytes.extend_from_slice(b"070701");
-        for field in fields {
-            bytes.extend_from_slice(format!("{field:08x}").as_bytes());
-        }
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.push(0);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes.extend_from_slice(data);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-    }
-    bytes
+    let all = members.iter().chain(&trailer);
+    all.flat_map(|(name, data)| entry(FILE, name, data)).collect()
 }
 
 /// One property of a cVM's node.

@@ -9,6 +9,10 @@ on_every_platform!(
     an_archive_without_manifest_is_refused,
     no_archive_at_all_is_refused,
     what_is_no_regular_file_is_no_member,
+    a_link_for_a_manifest_is_refused_by_the_audit_too,
+    a_second_archive_overrides_the_first,
+    an_initrd_without_bytes_does_not_boot_the_image_s_own_archive,
+    a_compressed_initrd_is_named,
 );
 
 /// Bytes of a header.
@@ -86,11 +90,13 @@ fn a_damaged_header_is_refused(platform: Platform) {
         archive[offset..offset + bytes.len()].copy_from_slice(bytes);
         assert_refused(platform, &archive, &format!("archive: at offset {message}"));
     };
-    patched(0, b"070702", "0x0: expected the magic number 070701");
+    let magic = "expected the magic number 070701 or 070702 of a newc archive, at a multiple of 4";
+    patched(0, b"070707", &format!("0x0: {magic}"));
+    patched(program, b"X", &format!("{program:#x}: {magic}"));
     patched(
-        program,
-        b"X",
-        &format!("{program:#x}: expected the magic number 070701"),
+        0,
+        b"070702",
+        &format!("{manifest:#x}: manifest.dtb: expected data whose bytes add up to the checksum"),
     );
     patched(SIZE, b"0000000g", "0x36: expected eight hexadecimal digits");
     patched(SIZE, b"+0000001", "0x36: expected eight hexadecimal digits");
@@ -145,4 +151,47 @@ fn what_is_no_regular_file_is_no_member(platform: Platform) {
         &archive,
         "manifest.dtb: cVM hello: runtime \"hello\" is not in the archive",
     );
+}
+
+fn a_link_for_a_manifest_is_refused_by_the_audit_too(platform: Platform) {
+    // In front of the manifest that boots stands a harmless one that the monitor once skipped, and the audit did not.
+    let harmless = Scenario::new([cvm("harmless", "hello", &[])]).archive(platform);
+    let mut link = harmless[..header(&harmless, 1)].to_vec();
+    link[MODE..MODE + 8].copy_from_slice(b"0000a1ff");
+    let archive = [link, good(platform)].concat();
+    assert_refused(
+        platform,
+        &archive,
+        "archive: at offset 0x0: manifest.dtb: expected files and directories, not a symbolic link",
+    );
+    let audit = tools::audit::audit(&archive, tools::run::Isa::V9)
+        .unwrap_err()
+        .to_string();
+    assert!(audit.contains("a symbolic link, expected regular files"), "{audit}");
+}
+
+fn a_second_archive_overrides_the_first(platform: Platform) {
+    let first = Scenario::new([cvm("first", "hello", &[])]).archive(platform);
+    let second = Scenario::new([cvm("second", "hello", &[])]).archive(platform);
+    let archive = [first, vec![0; 512], second].concat();
+    let outcome = boot(platform, &archive);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("second").first(), Some(&"hello from second"), "{outcome}");
+    assert!(outcome.of("first").is_empty(), "{outcome}");
+    let audit = tools::audit::audit(&archive, tools::run::Isa::V9).unwrap();
+    assert_eq!(audit.cvms.iter().map(|cvm| &cvm.name).collect::<Vec<_>>(), ["second"]);
+}
+
+fn an_initrd_without_bytes_does_not_boot_the_image_s_own_archive(platform: Platform) {
+    let image = Scenario::new([cvm("hello", "hello", &[])]);
+    let empty = Scenario::with_archive([]);
+    let outcome = image.initrd(platform, &empty).boot(platform);
+    outcome.assert_status(1);
+    let message = "error: archive: at offset 0x0: expected a header of 110 bytes or the trailer";
+    assert_eq!(outcome.monitor().last(), Some(&message), "{outcome}");
+}
+
+fn a_compressed_initrd_is_named(platform: Platform) {
+    let message = "archive: at offset 0x0: expected an archive as it is, not one compressed by gzip";
+    assert_refused(platform, b"\x1f\x8b\x08\0\0\0\0\0", message);
 }

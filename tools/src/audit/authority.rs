@@ -87,12 +87,9 @@ fn rights(arch: Architecture) -> Rights {
 pub(super) fn place(machine: Machine, cvms: &mut [Planned<'_>]) -> Result<(), (usize, String)> {
     let depth = |index: usize| {
         let way = std::iter::successors(cvms[index].outer, |at| cvms[*at].outer);
-        way.take(cvms.len() + 1).count()
+        way.count()
     };
     let depths: Vec<usize> = (0..cvms.len()).map(depth).collect();
-    if let Some(index) = depths.iter().position(|depth| *depth > cvms.len()) {
-        return Err((index, "within leads back to itself".to_owned()));
-    }
     let mut order: Vec<usize> = (0..cvms.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(depths[*index]));
     for outer in order {
@@ -157,16 +154,8 @@ fn lowest(used: &[Range<u64>], origin: u64, size: u64, alignment: u64) -> u64 {
     candidates.into_iter().find(free).unwrap_or(0)
 }
 
-/// Describes cVM number `index`.
-///
-/// # Errors
-/// A circle of servers.
-pub(super) fn describe_cvm(
-    machine: Machine,
-    cvms: &[Planned<'_>],
-    index: usize,
-    capfiles: &[Capfile],
-) -> Result<Cvm, String> {
+/// Describes cVM number `index`. Its servers have an end: the plan was judged.
+pub(super) fn describe_cvm(machine: Machine, cvms: &[Planned<'_>], index: usize, capfiles: &[Capfile]) -> Cvm {
     let Planned {
         spec,
         facts,
@@ -179,9 +168,6 @@ pub(super) fn describe_cvm(
     let mut calls_through = Vec::new();
     let mut server = spec.callback_out.as_str();
     while server != CALLBACK_MONITOR {
-        if calls_through.len() > cvms.len() {
-            return Err("callback-out leads back to itself".to_owned());
-        }
         calls_through.push(server.to_owned());
         server = named(server).map_or(CALLBACK_MONITOR, |cvm| &cvm.spec.callback_out);
     }
@@ -195,7 +181,7 @@ pub(super) fn describe_cvm(
         .filter(|other| other.spec.callback_out == spec.name)
         .map(|other| other.spec.name.clone())
         .collect();
-    Ok(Cvm {
+    Cvm {
         name: spec.name.clone(),
         runtime: spec.runtime.clone(),
         purecap: facts.purecap(),
@@ -220,7 +206,7 @@ pub(super) fn describe_cvm(
             .map(Family::name)
             .collect(),
         within: spec.within.clone(),
-    })
+    }
 }
 
 /// Number of the outermost cVM around one, and the distance from its start.

@@ -17,7 +17,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError};
 use crate::elf::{ElfError, Facts};
 use crate::image::{Image, ImageError};
-use crate::manifest::{self, CapfileSpec, CvmSpec, DecodeError, Plan};
+use crate::manifest::{self, CapfileSpec, CvmSpec, Plan, PlanError};
 use crate::run::Isa;
 
 use authority::place;
@@ -161,20 +161,9 @@ pub enum AuditError {
     /// A damaged archive.
     #[error("archive: {0}")]
     Archive(#[from] ArchiveError),
-    /// No manifest.
-    #[error("{}: missing", names::MEMBER)]
-    NoManifest,
-    /// A manifest that cannot be read.
+    /// A manifest that is missing, or that the monitor would refuse.
     #[error("{member}: {0}", member = names::MEMBER)]
-    Manifest(#[from] DecodeError),
-    /// A program is missing.
-    #[error("cVM {cvm}: runtime {runtime:?} is not in the archive")]
-    NoProgram {
-        /// The cVM.
-        cvm: String,
-        /// Its program.
-        runtime: String,
-    },
+    Manifest(#[from] PlanError),
     /// A program cannot be read.
     #[error("{runtime}: {source}")]
     Elf {
@@ -225,18 +214,15 @@ pub fn audit(file: &[u8], isa: Isa) -> Result<Audit, AuditError> {
         Err(ImageError::NoHeader) => archive::read(file)?,
         Err(error) => return Err(AuditError::Image(error)),
     };
-    let manifest = members.iter().find(|member| member.name == names::MEMBER);
-    let plan = manifest::decode(&manifest.ok_or(AuditError::NoManifest)?.data)?;
+    let plan = manifest::plan_of(&members)?;
     let mut programs: Vec<(&str, Facts)> = Vec::new();
     for cvm in &plan.cvms {
         if programs.iter().any(|(name, _)| *name == cvm.runtime) {
             continue;
         }
-        let member = members.iter().find(|member| member.name == cvm.runtime);
-        let member = member.ok_or_else(|| AuditError::NoProgram {
-            cvm: cvm.name.clone(),
-            runtime: cvm.runtime.clone(),
-        })?;
+        let Some(member) = members.iter().find(|member| member.name == cvm.runtime) else {
+            continue;
+        };
         let facts = Facts::read(&member.data).map_err(|source| AuditError::Elf {
             runtime: cvm.runtime.clone(),
             source,
@@ -267,17 +253,8 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
     };
     let mut planned = Vec::new();
     for spec in &plan.cvms {
-        let Some((_, facts)) = programs.iter().find(|(name, _)| *name == spec.runtime) else {
-            continue;
-        };
-        for (key, other) in [
-            (names::CALLBACK_OUT, spec.is_served().then_some(&spec.callback_out)),
-            (names::WITHIN, spec.within.as_ref()),
-        ] {
-            if let Some(other) = other.filter(|other| position(other).is_none()) {
-                return Err(refused(spec, format!("{key}: there is no cVM {other}")));
-            }
-        }
+        let program = programs.iter().find(|(name, _)| *name == spec.runtime);
+        let (_, facts) = program.ok_or_else(|| refused(spec, "its program is not in the archive".to_owned()))?;
         let serves = plan.cvms.iter().any(|other| other.callback_out == spec.name);
         let outer = plan.cvms.iter().any(|other| other.within.as_ref() == Some(&spec.name));
         let layout = lay_out(machine, spec, facts, serves, outer).map_err(|problem| refused(spec, problem))?;
@@ -297,11 +274,9 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
         .iter()
         .map(|capfile| describe_capfile(machine, capfile, &plan.cvms))
         .collect();
-    let mut cvms = Vec::new();
-    for index in 0..planned.len() {
-        let cvm = authority::describe_cvm(machine, &planned, index, &capfiles);
-        cvms.push(cvm.map_err(|problem| refused(planned[index].spec, problem))?);
-    }
+    let cvms: Vec<Cvm> = (0..planned.len())
+        .map(|index| authority::describe_cvm(machine, &planned, index, &capfiles))
+        .collect();
     Ok(Audit {
         arch: machine.arch,
         isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),

@@ -2,16 +2,15 @@
 
 use abi::hostcall::Family;
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
-use dtoolkit::fdt::Fdt;
-use dtoolkit::{Node as _, Property as _};
 
+use super::tree::{self, Node};
 use super::{CapfileSpec, CvmNode, CvmSpec, Plan};
 
 /// Why a manifest cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Not a flattened device tree.
-    #[error("not a flattened device tree: {0}")]
+    #[error("not a flattened device tree as the monitor reads it: {0}")]
     Tree(String),
     /// Another `compatible`, or none.
     #[error("compatible is {found:?}, expected {:?}", names::COMPATIBLE)]
@@ -58,6 +57,22 @@ pub enum DecodeError {
         /// The property.
         property: String,
     },
+    /// A property that stands twice.
+    #[error("{node}: {property}: given twice")]
+    Twice {
+        /// Node of the cVM or capfile.
+        node: String,
+        /// The property.
+        property: String,
+    },
+    /// A node inside the node of a cVM or capfile.
+    #[error("{node}: {inner:?}: unknown node")]
+    Inner {
+        /// Node of the cVM or capfile.
+        node: String,
+        /// The node inside.
+        inner: String,
+    },
 }
 
 /// What a manifest says.
@@ -65,11 +80,8 @@ pub enum DecodeError {
 /// # Errors
 /// The bytes are not a manifest of this version: see [`DecodeError`]. Values are not judged beyond their type.
 pub fn decode(bytes: &[u8]) -> Result<Plan, DecodeError> {
-    let tree = Fdt::new(bytes).map_err(|error| DecodeError::Tree(error.to_string()))?;
-    let root = tree.root();
-    let compatible = root
-        .property("compatible")
-        .and_then(|property| text(property.value()).map(str::to_owned));
+    let root = tree::read(bytes).map_err(DecodeError::Tree)?;
+    let compatible = root.property("compatible").and_then(text).map(str::to_owned);
     if compatible.as_deref() != Some(names::COMPATIBLE) {
         return Err(DecodeError::Compatible { found: compatible });
     }
@@ -78,19 +90,13 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, DecodeError> {
             return Ok(None);
         };
         let mut nodes = Vec::new();
-        for (index, node) in list.children().enumerate() {
-            let found = node.name().to_owned();
+        for (index, node) in list.children.iter().enumerate() {
+            let found = node.name.to_owned();
             let expected = format!("{child}@{index}");
             if found != expected {
                 return Err(DecodeError::Node { found, expected });
             }
-            let properties = node
-                .properties()
-                .map(|property| (property.name().to_owned(), property.value().to_vec()));
-            nodes.push(CvmNode {
-                name: found,
-                properties: properties.collect(),
-            });
+            nodes.push(whole(node)?);
         }
         Ok(Some(nodes))
     };
@@ -100,6 +106,30 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, DecodeError> {
         cvms: cvms.iter().map(decode_cvm).collect::<Result<_, _>>()?,
         capfiles: capfiles.iter().map(decode_capfile).collect::<Result<_, _>>()?,
     })
+}
+
+/// A node with its properties, each of which stands once, and nothing else.
+fn whole(node: &Node<'_>) -> Result<CvmNode, DecodeError> {
+    let mut whole = CvmNode {
+        name: node.name.to_owned(),
+        properties: Vec::new(),
+    };
+    for (name, value) in &node.properties {
+        if whole.properties.iter().any(|(known, _)| known == name) {
+            return Err(DecodeError::Twice {
+                node: whole.name,
+                property: (*name).to_owned(),
+            });
+        }
+        whole.properties.push(((*name).to_owned(), value.to_vec()));
+    }
+    match node.children.first() {
+        Some(inner) => Err(DecodeError::Inner {
+            node: whole.name,
+            inner: inner.name.to_owned(),
+        }),
+        None => Ok(whole),
+    }
 }
 
 /// A property, with errors that name it.
@@ -239,7 +269,9 @@ fn text(value: &[u8]) -> Option<&str> {
 }
 
 fn texts(value: &[u8]) -> Option<Vec<String>> {
-    let (last, texts) = value.split_last()?;
+    let Some((last, texts)) = value.split_last() else {
+        return Some(Vec::new());
+    };
     if *last != 0 {
         return None;
     }

@@ -4,6 +4,8 @@
 //! can write a manifest that no [`CvmSpec`] can express. Nothing is judged here.
 
 mod decode;
+mod judge;
+mod tree;
 
 use abi::hostcall::Family;
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
@@ -11,6 +13,7 @@ use serde::{Serialize, Serializer};
 use vm_fdt::FdtWriter;
 
 pub use decode::{DecodeError, decode};
+pub use judge::{PlanError, plan_of};
 
 /// When and how often a cVM is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]

@@ -1,0 +1,180 @@
+//! What a manifest may say, judged as the monitor judges it: what one of the two refuses, the other refuses. The YAML reader
+//! judges the same of a file, with better words; here it is somebody else's `manifest.dtb`.
+
+use abi::manifest as names;
+
+use super::{CvmSpec, DecodeError, Plan, decode};
+use crate::archive::Member;
+use crate::elf::PAGE;
+
+/// Why an archive has no plan that the monitor would carry out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// There is no manifest.
+    #[error("not in the archive")]
+    Missing,
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+    /// It says something that the monitor refuses.
+    #[error("{what}: {problem}")]
+    Refused {
+        /// The cVM or capfile, or the list.
+        what: String,
+        /// Key, value and what was expected.
+        problem: String,
+    },
+}
+
+/// The plan of an archive, as the monitor would carry it out.
+///
+/// # Errors
+/// The monitor would refuse it.
+pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
+    let find = |name: &str| members.iter().find(|member| member.name == name);
+    let plan = decode(&find(names::MEMBER).ok_or(PlanError::Missing)?.data)?;
+    for (list, count, limit) in [
+        (names::CVMS, plan.cvms.len(), names::CVM_LIMIT),
+        (names::CAPFILES, plan.capfiles.len(), names::CAPFILE_LIMIT),
+    ] {
+        if count > limit {
+            return Err(refused(list, format!("{count} of them, expected at most {limit}")));
+        }
+    }
+    if plan.cvms.is_empty() {
+        return Err(refused(names::CVMS, "none, expected at least one"));
+    }
+    for (index, cvm) in plan.cvms.iter().enumerate() {
+        judge_name("cVM", &cvm.name, plan.cvms[..index].iter().map(|other| &other.name))?;
+        judge_cvm(cvm)?;
+        if find(&cvm.runtime).is_none() {
+            let problem = format!("runtime {:?} is not in the archive", cvm.runtime);
+            return Err(refused(format!("cVM {}", cvm.name), problem));
+        }
+    }
+    judge_relations(&plan.cvms)?;
+    for (index, capfile) in plan.capfiles.iter().enumerate() {
+        let others = plan.capfiles[..index].iter().map(|other| &other.name);
+        judge_name("capfile", &capfile.name, others)?;
+        let what = || format!("capfile {}", capfile.name);
+        let (size, limit) = (capfile.size, names::CAPFILE_SIZE_LIMIT);
+        if size == 0 || size > limit {
+            return Err(refused(what(), format!("size {size:#x}, expected 1 to {limit:#x}")));
+        }
+        let bytes = capfile.data.len();
+        if bytes as u64 > size {
+            return Err(refused(
+                what(),
+                format!("data of {bytes} bytes, expected at most {size}"),
+            ));
+        }
+    }
+    Ok(plan)
+}
+
+fn refused(what: impl Into<String>, problem: impl Into<String>) -> PlanError {
+    PlanError::Refused {
+        what: what.into(),
+        problem: problem.into(),
+    }
+}
+
+fn judge_name<'a>(kind: &str, name: &str, others: impl IntoIterator<Item = &'a String>) -> Result<(), PlanError> {
+    if !names::valid_name(name) {
+        let limit = names::NAME_LIMIT;
+        let problem = format!("name {name:?}, expected 1 to {limit} characters of A-Z a-z 0-9 . _ -, not \"monitor\"");
+        return Err(refused(kind, problem));
+    }
+    if others.into_iter().any(|other| other == name) {
+        return Err(refused(format!("{kind} {name}"), "this name stands twice"));
+    }
+    Ok(())
+}
+
+fn judge_cvm(cvm: &CvmSpec) -> Result<(), PlanError> {
+    let refuse = |problem: String| Err(refused(format!("cVM {}", cvm.name), problem));
+    let bytes: usize = cvm.args.iter().chain(&cvm.env).map(|text| text.len() + 1).sum();
+    if bytes > names::STRINGS_LIMIT {
+        return refuse(format!(
+            "{bytes} bytes of args and env, expected at most {}",
+            names::STRINGS_LIMIT
+        ));
+    }
+    let assigns = |entry: &&String| entry.split_once('=').is_some_and(|(key, _)| !key.is_empty());
+    if let Some(entry) = cvm.env.iter().find(|entry| !assigns(entry)) {
+        return refuse(format!("env {entry:?}, expected KEY=value"));
+    }
+    if let Some(base) = cvm.isolation_base.filter(|base| !base.is_multiple_of(PAGE)) {
+        return refuse(format!("isolation-base {base:#x}, expected a multiple of {PAGE}"));
+    }
+    for (value, number) in cvm.numbers().into_iter().zip(&names::NUMBERS) {
+        if !(number.least..=number.most).contains(&value) {
+            let (name, least, most) = (number.name, number.least, number.most);
+            return refuse(format!("{name} {value}, expected {least} to {most}"));
+        }
+    }
+    Ok(())
+}
+
+/// Who serves whom and who lies within whom: both have an end, an outer cVM is among the servers, and who reaches a server's
+/// memory reaches that of its clients.
+fn judge_relations(cvms: &[CvmSpec]) -> Result<(), PlanError> {
+    let look_up = |cvm: &CvmSpec, key: &str, name: &str| {
+        let found = cvms.iter().position(|other| other.name == name);
+        found.ok_or_else(|| {
+            let problem = format!("{key} {name:?}, expected the name of a cVM");
+            refused(format!("cVM {}", cvm.name), problem)
+        })
+    };
+    let mut servers = Vec::new();
+    let mut outers = Vec::new();
+    for cvm in cvms {
+        let server = cvm.is_served().then_some(&cvm.callback_out);
+        servers.push(server.map(|name| look_up(cvm, names::CALLBACK_OUT, name)).transpose()?);
+        let outer = cvm.within.as_ref();
+        outers.push(outer.map(|name| look_up(cvm, names::WITHIN, name)).transpose()?);
+    }
+    for (index, cvm) in cvms.iter().enumerate() {
+        let refuse = |problem: String| refused(format!("cVM {}", cvm.name), problem);
+        let circle = |key: &str| refuse(format!("{key} leads back to cVMs on its own way"));
+        let through = way(&servers, index).ok_or_else(|| circle(names::CALLBACK_OUT))?;
+        let around = way(&outers, index).ok_or_else(|| circle(names::WITHIN))?;
+        if through.len() > names::SERVER_LIMIT {
+            let (count, limit) = (through.len(), names::SERVER_LIMIT);
+            let problem = format!("callback-out leads through {count} cVMs, expected {limit} at most");
+            return Err(refuse(problem));
+        }
+        if let Some(outer) = outers[index].filter(|outer| !through.contains(outer)) {
+            let outer = &cvms[outer].name;
+            let problem = format!("within {outer}, expected a cVM that serves its hostcalls, directly or by others");
+            return Err(refuse(problem));
+        }
+        for server in through {
+            let reaching = way(&outers, server).ok_or_else(|| circle(names::WITHIN))?;
+            if let Some(stranger) = reaching
+                .iter()
+                .find(|outer| **outer != index && !around.contains(outer))
+            {
+                let (server, stranger) = (&cvms[server].name, &cvms[*stranger].name);
+                let problem =
+                    format!("callback-out leads to {server}, which lies within {stranger}: expected the same of it");
+                return Err(refuse(problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The cVMs on the way from one along a relation; `None` when the way has no end.
+fn way(next: &[Option<usize>], start: usize) -> Option<Vec<usize>> {
+    let mut way: Vec<usize> = Vec::new();
+    let mut at = next[start];
+    while let Some(step) = at {
+        if way.len() == next.len() {
+            return None;
+        }
+        way.push(step);
+        at = next[step];
+    }
+    Some(way)
+}
