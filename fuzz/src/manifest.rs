@@ -41,13 +41,7 @@ pub(crate) fn plans(archive: &[u8]) -> bool {
 fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
     let cvms = plan.cvms.iter().map(|cvm| {
         let strings = (&cvm.name, &cvm.runtime, &cvm.args, &cvm.env);
-        let memory = (
-            cvm.isolation_base,
-            cvm.isolation_size,
-            cvm.heap,
-            cvm.stack,
-            cvm.service_stack,
-        );
+        let memory = (cvm.isolation_base, cvm.isolation_size, cvm.numbers());
         let restart = (
             cvm.restart.policy.name(),
             cvm.restart.limit,
@@ -55,12 +49,9 @@ fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
             cvm.wait,
         );
         let server = cvm.is_served().then_some(cvm.callback_out.as_str());
-        let others = (server, cvm.within.as_deref(), cvm.call_budget);
+        let others = (server, cvm.within.as_deref());
         let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall.family()));
-        let line = format!(
-            "{strings:?} {memory:?} {} {restart:?} {others:?} {allowed:?}",
-            cvm.priority
-        );
+        let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
         let program = members.iter().find(|member| member.name == cvm.runtime);
         (line, program.map_or(&[][..], |member| &member.data))
     });

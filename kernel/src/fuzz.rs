@@ -56,20 +56,11 @@ pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
     let name = |id: Option<usize>| id.map(|id| plan.cvms[id].name.as_str());
     let cvms = plan.cvms.iter().map(|cvm| {
         let strings = (&cvm.name, &cvm.runtime, &cvm.args, &cvm.env);
-        let memory = (
-            cvm.isolation_base,
-            cvm.isolation_size,
-            cvm.heap,
-            cvm.stack,
-            cvm.service_stack,
-        );
+        let memory = (cvm.isolation_base, cvm.isolation_size, cvm.numbers());
         let restart = (cvm.restart.name(), cvm.restart_limit, cvm.restart_delay, cvm.wait);
-        let others = (name(cvm.server), name(cvm.within), cvm.call_budget);
+        let others = (name(cvm.server), name(cvm.within));
         let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall));
-        let line = format!(
-            "{strings:?} {memory:?} {} {restart:?} {others:?} {allowed:?}",
-            cvm.priority
-        );
+        let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
         (line, archive.find(&cvm.runtime).unwrap_or(&[]))
     });
     let capfiles = plan.capfiles.iter().map(|capfile| {

@@ -107,12 +107,11 @@ fn judge_cvm(cvm: &CvmSpec) -> Result<(), PlanError> {
     if let Some(base) = cvm.isolation_base.filter(|base| !base.is_multiple_of(PAGE)) {
         return refuse(format!("isolation-base {base:#x}, expected a multiple of {PAGE}"));
     }
-    if cvm.priority > names::PRIORITY_LIMIT {
-        return refuse(format!(
-            "priority {}, expected 0 to {}",
-            cvm.priority,
-            names::PRIORITY_LIMIT
-        ));
+    for (value, number) in cvm.numbers().into_iter().zip(&names::NUMBERS) {
+        if !(number.least..=number.most).contains(&value) {
+            let (name, least, most) = (number.name, number.least, number.most);
+            return refuse(format!("{name} {value}, expected {least} to {most}"));
+        }
     }
     Ok(())
 }
