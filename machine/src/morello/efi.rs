@@ -334,7 +334,7 @@ impl Efi {
         for (place, kind) in [
             (first, kind::RESERVED),
             (first + size - 16 * PAGE, kind::RUNTIME_DATA),
-            (first + (((size / 2) & !0xffff)), kind::RUNTIME_DATA),
+            (first + ((size / 2) & !0xffff), kind::RUNTIME_DATA),
         ] {
             efi.carve(place..place + 16 * PAGE, kind)?;
             write(memory, place, &[0x5a; 16 * PAGE as usize])?;
