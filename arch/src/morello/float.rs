@@ -2,10 +2,10 @@
 //! wants them: EL0 access is open to the owner of the registers only, and traps for everybody else.
 
 use super::frame::Frame;
+use super::trap::HART;
 use core::arch::{asm, global_asm};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 global_asm!(
     ".pushsection .text.intravisor_float, \"ax\"",
@@ -45,17 +45,26 @@ impl FloatState {
     }
 }
 
-/// The frame whose registers are in the processor; the address is only compared and saved to.
-static OWNER: AtomicPtr<Frame> = AtomicPtr::new(ptr::null_mut());
+/// The registers in the processor, as the trap exit looks at them.
+#[repr(C)]
+pub(super) struct Registers {
+    /// The frame whose they are; the address is only compared and saved to.
+    owner: Cell<*const Frame>,
+    /// 1 = EL0 may use them now.
+    open: Cell<u64>,
+}
 
-/// Whether EL0 may use the registers now.
-struct Open(Cell<bool>);
-// SAFETY: touched by one processor, with interrupts masked.
-unsafe impl Sync for Open {}
-static OPEN: Open = Open(Cell::new(false));
+impl Registers {
+    pub(super) const fn nobodys() -> Registers {
+        Registers {
+            owner: Cell::new(ptr::null()),
+            open: Cell::new(0),
+        }
+    }
+}
 
 fn set_open(open: bool) {
-    if OPEN.0.replace(open) != open {
+    if HART.float.open.replace(open.into()) != u64::from(open) {
         let value = CAPABILITIES | if open { FLOAT_OPEN } else { FLOAT_TRAPS };
         // SAFETY: EL1 may use capabilities and vector registers with either value; the change reaches EL0 by ERET.
         unsafe { asm!("msr cpacr_el1, {value}", "isb", value = in(reg) value, options(nostack)) };
@@ -64,7 +73,7 @@ fn set_open(open: bool) {
 
 /// Before `frame` runs instead of another one; returns it.
 pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
-    set_open(ptr::eq(OWNER.load(Ordering::Relaxed), frame));
+    set_open(ptr::eq(HART.float.owner.get(), frame));
     frame
 }
 
@@ -72,7 +81,7 @@ pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
 /// frame.
 pub(super) extern "C" fn claim(frame: &'static Frame) -> &'static Frame {
     frame.float().used.set(true);
-    let previous = OWNER.swap(ptr::from_ref(frame).cast_mut(), Ordering::Relaxed);
+    let previous = HART.float.owner.replace(frame);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone.
     unsafe {
         if let Some(previous) = previous.as_ref() {
@@ -93,9 +102,8 @@ pub(super) fn forget(frame: &Frame) {
 }
 
 fn forget_used(frame: &Frame) {
-    let this = ptr::from_ref(frame).cast_mut();
-    let owned = OWNER.compare_exchange(this, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
-    if owned.is_ok() {
+    if ptr::eq(HART.float.owner.get(), frame) {
+        HART.float.owner.set(ptr::null());
         set_open(false);
     }
     // SAFETY: the state is alive, and nobody else uses it now.

@@ -183,6 +183,12 @@ claim:
 
 // FROM above: another thread goes on. LIVE: x0 = its frame.
 change:
+    mrs x2, tpidr_el1
+    ldp x3, x4, [x2, #{float_owner}]  // whose registers they are, and whether EL0 may use them
+    cmp x3, x0
+    cset x3, eq
+    cmp x3, x4
+    b.eq intravisor_resume
     bl  {switch_float}
     b   intravisor_resume
 

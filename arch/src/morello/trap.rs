@@ -29,6 +29,7 @@ global_asm!(
     status = const Frame::STATUS,
     stack = const offset_of!(Hart, stack),
     fault_stack = const offset_of!(Hart, fault_stack),
+    float_owner = const offset_of!(Hart, float),
     cause = const Frame::CAUSE,
     interrupted_sp = const Frame::INTERRUPTED_SP,
     status_mask = const STATUS_MASK,
@@ -47,21 +48,23 @@ unsafe extern "C" {
 
 /// What the trap entry needs to know of a processor, reached by TPIDR_EL1.
 #[repr(C)]
-struct Hart {
+pub(super) struct Hart {
     /// Top of the stack on which traps out of cVMs are handled, and what handles them.
     stack: Cell<u64>,
     handler: Cell<Option<Handler>>,
     /// Top of the stack on which faults of the monitor are handled.
     fault_stack: Cell<u64>,
+    pub(super) float: float::Registers,
 }
 
 // SAFETY: touched by one processor, with interrupts masked.
 unsafe impl Sync for Hart {}
 
-static HART: Hart = Hart {
+pub(super) static HART: Hart = Hart {
     stack: Cell::new(0),
     handler: Cell::new(None),
     fault_stack: Cell::new(0),
+    float: float::Registers::nobodys(),
 };
 
 /// Causes of traps that ESR_EL1 says nothing about, in its place: IRQ; FIQ and SError.

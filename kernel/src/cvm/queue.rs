@@ -89,6 +89,29 @@ impl Queues {
         }
     }
 
+    /// Takes the first of a list, which is not empty, and puts another thread at its end.
+    #[inline]
+    pub(crate) fn rotate(&mut self, threads: &mut [Thread], id: ThreadId, level: u8) -> ThreadId {
+        let ends = &mut self.ends[level as usize];
+        let (first, last) = *ends;
+        let next = threads[first.index()].link.next;
+        let joined = &mut threads[id.index()];
+        joined.level = level;
+        joined.link = Link {
+            previous: last,
+            next: ThreadId::NONE,
+        };
+        if next == ThreadId::NONE {
+            joined.link.previous = ThreadId::NONE;
+            *ends = (id, id);
+        } else {
+            threads[last.index()].link.next = id;
+            threads[next.index()].link.previous = ThreadId::NONE;
+            *ends = (next, id);
+        }
+        first
+    }
+
     /// The first of the greatest priority.
     #[inline]
     pub(crate) fn first(&self) -> Option<ThreadId> {

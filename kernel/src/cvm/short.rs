@@ -12,11 +12,10 @@ pub(crate) struct Short {
     /// The hostcalls that the monitor serves it without more ado, bit n = number n: its manifest allows them, and no other
     /// cVM serves it.
     direct: u64,
-    /// The hostcalls that its server serves, and the short way there, when there is one.
+    /// The hostcalls that its server serves, and the short way there, when there is one: a cVM that serves others itself calls
+    /// its own server the long way.
     served: u64,
     pub(crate) line: Option<&'static Line>,
-    /// Whether it serves others itself: its handlers' calls are not usual.
-    pub(crate) serves: bool,
     /// Its number.
     pub(crate) id: u64,
     /// Ticks that a served hostcall may take.
@@ -30,7 +29,6 @@ pub(crate) static NOBODY: Short = Short {
     direct: 0,
     served: 0,
     line: None,
-    serves: false,
     id: 0,
     budget: 0,
     hostcalls: AtomicU64::new(0),
@@ -38,7 +36,7 @@ pub(crate) static NOBODY: Short = Short {
 
 impl Short {
     /// For a cVM whose served hostcalls may take so many ticks.
-    pub(crate) fn new((id, spec): (usize, &CvmSpec), serves: bool, budget: u64, line: Option<&'static Line>) -> Short {
+    pub(crate) fn new((id, spec): (usize, &CvmSpec), budget: u64, line: Option<&'static Line>) -> Short {
         let of = |wanted: &dyn Fn(&Hostcall) -> bool| {
             let numbers = Hostcall::ALL.into_iter().filter(wanted);
             numbers.map(|hostcall| 1 << hostcall as u64).sum::<u64>()
@@ -50,7 +48,6 @@ impl Short {
             direct,
             served: if spec.server.is_some() { !kept } else { 0 },
             line,
-            serves,
             id: id as u64,
             budget,
             hostcalls: AtomicU64::new(0),

@@ -33,12 +33,15 @@ fn leave(frame: &'static Frame, trap: Trap) -> &'static Frame {
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
-    if trap == Trap::Hostcall
-        && let Some(next) = hostcall::usual(monitor, frame, hart::running())
-    {
-        return next;
+    let usual = match trap {
+        Trap::Hostcall => hostcall::usual(monitor, frame, hart::running()),
+        Trap::Timer => monitor.usual_switch(),
+        _ => None,
+    };
+    match usual {
+        Some(next) => next,
+        None => otherwise(monitor, frame, trap),
     }
-    otherwise(monitor, frame, trap)
 }
 
 /// Anything that is not usual.

@@ -83,12 +83,8 @@ impl Monitor {
                 .server
                 .and_then(|server| self.cvms[server.index()].line);
             let cvm = &mut self.cvms[index];
-            let short = &*Box::leak(Box::new(Short::new(
-                (index, &cvm.spec),
-                cvm.service.is_some(),
-                budget,
-                line,
-            )));
+            let line = line.filter(|_| cvm.service.is_none());
+            let short = &*Box::leak(Box::new(Short::new((index, &cvm.spec), budget, line)));
             cvm.short = short;
             if let Some(line) = cvm.line {
                 line.set_short(short);

@@ -17,7 +17,7 @@ impl Monitor {
     #[inline]
     pub(crate) fn usual_call(&mut self, from: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
         let line = short.line?;
-        if self.usual.is_some() || short.serves || !line.open.load(Relaxed) {
+        if !line.open.load(Relaxed) {
             return None;
         }
         let now = arch::timer::now();
@@ -99,6 +99,41 @@ impl Monitor {
             self.recall(handler, 0, true);
         }
         line.caller()
+    }
+
+    /// The usual end of a time slice: nothing is due, and another thread of the same priority is ready, and loaded.
+    #[inline]
+    pub(crate) fn usual_switch(&mut self) -> Option<&'static Frame> {
+        let now = arch::timer::now();
+        let scheduler = &mut self.scheduler;
+        let id = scheduler.current().filter(|_| self.usual.is_none())?;
+        let due = scheduler.deadlines.first().map_or(u64::MAX, |(_, (at, _))| at);
+        let threads = &mut scheduler.threads;
+        let thread = &mut threads[id.index()];
+        let priority = thread.priority;
+        let next = scheduler
+            .ready
+            .first()
+            .filter(|_| !scheduler.ready.reaches(priority as usize + 1))?;
+        if now < scheduler.slice_end
+            || due <= now
+            || !scheduler.ready.holds(priority as usize)
+            || thread.serving.is_some()
+        {
+            return None;
+        }
+        if threads[next.index()].pending || threads[next.index()].serving.is_some() {
+            return None;
+        }
+        threads[id.index()].run_time += now.saturating_sub(scheduler.since);
+        scheduler.ready.rotate(threads, id, priority);
+        scheduler.slice_end = now + scheduler.slice;
+        scheduler.run(next, now);
+        self.programmed = due.min(scheduler.slice_end);
+        arch::timer::set_deadline(Some(self.programmed));
+        let next = &self.scheduler[next];
+        hart::enter(self.cvms[next.cvm.index()].short);
+        Some(next.frame)
     }
 
     /// Makes of the usual call what the long way would have made: its handler runs.

@@ -25,8 +25,8 @@ pub(crate) struct Scheduler {
     /// When the current thread started to run.
     pub(super) since: u64,
     /// When the current time slice ends, whoever works in it.
-    slice_end: u64,
-    slice: u64,
+    pub(super) slice_end: u64,
+    pub(super) slice: u64,
     /// Counts the runs.
     pub(crate) runs: u64,
     /// Who of each family has run last, by the outermost cVM.

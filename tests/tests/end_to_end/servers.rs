@@ -566,7 +566,7 @@ fn a_server_may_fail_at_each_moment_of_a_call(platform: Platform) {
         call_budget: BUDGET,
         ..client("client", "last")
     };
-    disturb(platform, vec![server("last", "hide"), client], 37);
+    disturb(platform, vec![server("last", "hide"), client], 13);
 }
 
 fn a_chain_of_three_may_fail_at_each_moment_of_a_call(platform: Platform) {
@@ -575,5 +575,5 @@ fn a_chain_of_three_may_fail_at_each_moment_of_a_call(platform: Platform) {
         call_budget: BUDGET,
         ..client
     };
-    disturb(platform, vec![last, middle, client], 193);
+    disturb(platform, vec![last, middle, client], 71);
 }
