@@ -8,7 +8,7 @@ pub(crate) mod monitor;
 mod recall;
 mod shortcut;
 pub(crate) mod thread;
-mod tree;
+pub(crate) mod tree;
 mod wait;
 
 use abi::Errno;

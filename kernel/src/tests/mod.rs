@@ -15,6 +15,7 @@ mod service;
 mod start;
 mod symbols;
 mod thread;
+mod threads;
 mod tree;
 
 use crate::cvm::id::{CvmId, ThreadId};

@@ -20,7 +20,7 @@ const TICKS_A_SECOND: u64 = 10_000_000;
 type Node<'a> = (&'a str, &'a str, &'a [(&'a str, u64)]);
 
 /// A monitor with these cVMs.
-fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
+pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
     let nodes: Vec<Vec<(&str, Value<'_>)>> = cvms
         .iter()
         .map(|(name, server, more)| {
@@ -31,7 +31,10 @@ fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
                 ("callback-out", Text(server)),
                 ("heap", Cells(8192)),
             ];
-            node.extend(more.iter().map(|(key, value)| (*key, Cells(*value))));
+            node.extend(more.iter().map(|(key, value)| match *key {
+                "threads" | "handlers" | "priority" => (*key, Cell(*value as u32)),
+                _ => (*key, Cells(*value)),
+            }));
             node
         })
         .collect();
@@ -64,7 +67,7 @@ fn pair() -> Box<Monitor> {
 }
 
 /// Lets the next thread make this hostcall; returns the thread and its first result register.
-fn call(monitor: &mut Monitor, hostcall: Hostcall, arguments: [u64; 6]) -> (usize, u64) {
+pub(super) fn call(monitor: &mut Monitor, hostcall: Hostcall, arguments: [u64; 6]) -> (usize, u64) {
     let frame = monitor.next();
     let thread = running(monitor);
     frame.set_hostcall(hostcall as u64, arguments);
@@ -76,7 +79,7 @@ fn argument(frame: &Frame, index: usize) -> Decoded {
     frame.argument_slot(index).decoded()
 }
 
-fn heap(monitor: &Monitor, id: usize) -> u64 {
+pub(super) fn heap(monitor: &Monitor, id: usize) -> u64 {
     let cvm = &monitor.cvms[id];
     cvm.memory().start + cvm.layout.heap.start
 }
