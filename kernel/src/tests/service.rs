@@ -17,7 +17,7 @@ const POOL_END: u64 = 0x8080_0000;
 const TICKS_A_SECOND: u64 = 10_000_000;
 
 /// A cVM: name, who serves it, more properties. Those whose name begins with `s` export a handler.
-type Node<'a> = (&'a str, &'a str, &'a [(&'a str, u64)]);
+pub(super) type Node<'a> = (&'a str, &'a str, &'a [(&'a str, u64)]);
 
 /// A monitor with these cVMs.
 pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {

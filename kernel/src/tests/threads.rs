@@ -7,7 +7,7 @@ use crate::cvm::thread::{Role, State};
 use crate::cvm::{End, Life};
 use crate::run::monitor::Monitor;
 use crate::run::tree::Tree;
-use abi::hostcall::{WAIT_FOREVER, WAKE_LIMIT};
+use abi::hostcall::WAIT_FOREVER;
 use abi::{Errno, FaultKind, Hostcall};
 use arch::{Frame, stand_in};
 use proptest::prelude::*;
@@ -204,7 +204,6 @@ fn the_most_urgent_wakes_first_then_who_waits_longest_and_no_other_word() {
     }
     order.push(running(&monitor));
     assert_eq!(order, [1, 0, 2]);
-    assert!(WAKE_LIMIT >= 1);
 }
 
 /// A server with handlers and clients of these priorities; the server rests, all clients have called.
@@ -212,7 +211,7 @@ fn served(handlers: u64, priorities: &[u64]) -> Box<Monitor> {
     let names: Vec<String> = (0..priorities.len()).map(|index| format!("c{index}")).collect();
     let properties: Vec<[(&str, u64); 1]> = priorities.iter().map(|priority| [("priority", *priority)]).collect();
     let server = [("handlers", handlers), ("priority", 7), THREADS];
-    let mut cvms: Vec<(&str, &str, &[(&str, u64)])> = vec![("s", "monitor", &server)];
+    let mut cvms: Vec<super::service::Node<'_>> = vec![("s", "monitor", &server)];
     for (name, properties) in names.iter().zip(&properties) {
         cvms.push((name, "s", properties));
     }
