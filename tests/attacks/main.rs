@@ -20,6 +20,7 @@ mod run;
 mod servers;
 mod starving;
 mod tampering;
+mod threads;
 mod urgency;
 mod weaknesses;
 
@@ -41,6 +42,7 @@ const GROUPS: &[&Group] = &[
     &servers::GROUP,
     &clients::GROUP,
     &accomplices::GROUP,
+    &threads::GROUP,
     &layers::GROUP,
     &capfiles::GROUP,
     &purecap::GROUP,
@@ -61,6 +63,7 @@ on_every_platform!(
     clients_are_safe_from_servers,
     servers_are_safe_from_clients,
     clients_are_safe_from_accomplices,
+    threads_are_their_cvms,
     layers_hold,
     capfiles_carry_data_only,
     purecap_programs_have_no_more,
@@ -113,6 +116,10 @@ fn servers_are_safe_from_clients(platform: Platform) {
 
 fn clients_are_safe_from_accomplices(platform: Platform) {
     run::alone(&accomplices::GROUP, platform);
+}
+
+fn threads_are_their_cvms(platform: Platform) {
+    run::alone(&threads::GROUP, platform);
 }
 
 fn layers_hold(platform: Platform) {

@@ -2,10 +2,11 @@
 //! in the middle, and nobody can tell the run from one without it.
 
 use abi::Hostcall;
-use abi::hostcall::STREAM_OUTPUT;
+use abi::hostcall::{STREAM_OUTPUT, WAIT_FOREVER};
 use machine::Stop;
 use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{Argument, Scratch};
+use tests::code::attack::Attacker;
 use tests::report::SummaryRow;
 use tests::{Board, Platform, Scenario, cvm, on_machine};
 use tools::Architecture;
@@ -19,8 +20,15 @@ on_machine!(
     the_timer_at_every_instruction_of_a_sleep,
     the_timer_at_every_instruction_of_a_clock,
     the_timer_at_every_instruction_of_an_info,
+    the_timer_at_every_instruction_of_a_wait,
+    the_timer_at_every_instruction_of_a_wake,
+    the_timer_at_every_instruction_of_a_thread_create,
+    the_timer_at_every_instruction_of_a_served_call,
+    the_timer_at_every_instruction_of_its_reply,
     a_key_at_every_instruction_of_a_write,
     a_key_at_every_instruction_of_a_yield,
+    a_key_at_every_instruction_of_a_served_call,
+    a_key_at_every_instruction_of_its_reply,
 );
 
 /// Most instructions of a run to the end.
@@ -36,33 +44,67 @@ const RECORD: i64 = 32;
 /// Bytes of the data that are compared.
 const DATA: usize = 128;
 
-/// Yields, makes one hostcall, stores its result, yields again, writes that it is done, and exits with 0.
-fn caller(arch: Architecture, call: Hostcall) -> Elf {
-    let mut code = Assembler::new(arch);
-    let data = Scratch(0);
-    code.data_address(data).hostcall(Hostcall::Yield);
-    let (first, second, third): (i64, u32, u32) = match call {
-        Hostcall::Write => (-1, 0, 15),
-        Hostcall::Nanosleep => (20_000, 0, 0),
-        Hostcall::Info => (-2, 64, 0),
-        _ => (0, 0, 0),
+/// Where there is a word to wait for, and where the other thread says that it was there.
+const WORD: i64 = 96;
+const THERE: i64 = 104;
+
+/// Yields, makes one hostcall, stores its result, yields again, writes that it is done, and exits with 0. Behind that is what
+/// another thread does: it waits, where it is to be woken, says that it was there, and ends.
+fn caller(platform: Platform, call: Hostcall) -> Elf {
+    let arch = platform.arch();
+    let build = |thread: i64| {
+        let mut code = Assembler::new(arch).relocating(platform.relocates());
+        let data = Scratch(0);
+        let create = |code: &mut Assembler| {
+            code.code_address(Argument(0), thread);
+            for argument in 1..5 {
+                code.set(Argument(argument), 0);
+            }
+        };
+        if call == Hostcall::Wake {
+            create(&mut code);
+            code.hostcall(Hostcall::ThreadCreate);
+        }
+        code.data_address(data).hostcall(Hostcall::Yield);
+        match call {
+            Hostcall::Write => {
+                code.set(Argument(0), STREAM_OUTPUT as u32).add(Argument(1), data, 1);
+                code.set(Argument(2), 15);
+            }
+            Hostcall::Nanosleep => {
+                code.set(Argument(0), 20_000);
+            }
+            Hostcall::Info => {
+                code.add(Argument(0), data, RECORD).set(Argument(1), 64);
+            }
+            Hostcall::Wait => {
+                code.add(Argument(0), data, WORD).set(Argument(1), 0);
+                code.set(Argument(2), 2_000);
+            }
+            Hostcall::Wake => {
+                code.add(Argument(0), data, WORD).set(Argument(1), 1);
+            }
+            Hostcall::ThreadCreate => create(&mut code),
+            _ => {}
+        }
+        code.hostcall(call).store(Argument(0), data, RESULT);
+        code.hostcall(Hostcall::Yield);
+        code.set(Argument(0), STREAM_OUTPUT as u32)
+            .add(Argument(1), data, 1)
+            .set(Argument(2), 15);
+        code.hostcall(Hostcall::Write).exit(0);
+        let thread = code.here();
+        code.data_address(data);
+        if call == Hostcall::Wake {
+            code.add(Argument(0), data, WORD).set(Argument(1), 0);
+            code.constant(Argument(2), WAIT_FOREVER).hostcall(Hostcall::Wait);
+        }
+        code.set(Scratch(1), 1).store(Scratch(1), data, THERE);
+        code.set(Argument(1), 0).hostcall(Hostcall::ThreadExit);
+        (code, thread)
     };
-    match first {
-        // Stream, pointer, length.
-        -1 => code.set(Argument(0), STREAM_OUTPUT as u32).add(Argument(1), data, 1),
-        // Pointer, length.
-        -2 => code.add(Argument(0), data, RECORD).set(Argument(1), second),
-        value => code.set(Argument(0), value as u32).set(Argument(1), second),
-    };
-    code.set(Argument(2), third)
-        .hostcall(call)
-        .store(Argument(0), data, RESULT);
-    code.hostcall(Hostcall::Yield);
-    code.set(Argument(0), STREAM_OUTPUT as u32)
-        .add(Argument(1), data, 1)
-        .set(Argument(2), 15);
-    code.hostcall(Hostcall::Write).exit(0);
-    code.elf(MARK)
+    let (_, thread) = build(0);
+    build(thread).0.elf(MARK)
 }
 
 /// Gives its time away twenty times and exits with 0.
@@ -86,7 +128,7 @@ struct End {
 
 impl End {
     /// Runs to the end.
-    fn of(board: &mut Board, what: &str) -> End {
+    fn of(board: &mut Board, cvms: usize, what: &str) -> End {
         let stop = board.run(LIMIT);
         let console = board.console().text();
         assert_eq!(stop, Stop::Exit(0), "{what}\n{console}");
@@ -98,7 +140,7 @@ impl End {
             .collect();
         let rows = tests::report::summary(&monitor);
         let state = |row: SummaryRow| (row.name, row.state, row.restarts, row.hostcalls);
-        assert_eq!(rows.len(), 2, "{what}\n{console}");
+        assert_eq!(rows.len(), cvms, "{what}\n{console}");
         let data = inject::find(board, "caller", MARK);
         End {
             said: lines
@@ -115,23 +157,58 @@ impl End {
 /// Disturbs the board before every instruction of the monitor from the caller's hostcall to the next instruction of a
 /// cVM. What depends on the time of day is taken out of the caller's data by `timeless`.
 fn sweep(platform: Platform, call: Hostcall, disturb: impl Fn(&mut Board), timeless: impl Fn(&mut [u8])) {
-    let arch = platform.arch();
-    let cvms = [cvm("caller", "caller", &[]), cvm("other", "other", &[])];
-    let mut running = Scenario::new(cvms)
-        .member("caller", caller(arch, call).to_bytes())
-        .member("other", other(arch).to_bytes())
-        .memory(MEMORY)
-        .on_board(platform);
+    let mut spec = cvm("caller", "caller", &[]);
+    spec.threads = 2;
+    let scenario = Scenario::new([spec, cvm("other", "other", &[])])
+        .member("caller", caller(platform, call).to_bytes())
+        .member("other", other(platform.arch()).to_bytes());
+    // In turns: the caller yields, the other yields, the caller makes its hostcall. Who is to be woken is made before, and waits.
+    let turns = if call == Hostcall::Wake { 5 } else { 3 };
+    sweep_turn(platform, scenario, (2, turns), &format!("{call:?}"), disturb, timeless);
+}
+
+/// The same for a call of a server's client, or for its answer.
+fn sweep_served(platform: Platform, reply: bool, disturb: impl Fn(&mut Board)) {
+    let mut server = Attacker::new(platform);
+    server.hostcall(Hostcall::Serve).exit(0);
+    server.handler().reply(5);
+    let mut client = cvm("caller", "caller", &[]);
+    client.callback_out = "server".to_owned();
+    let scenario = Scenario::new([cvm("server", "server", &[]), client, cvm("other", "other", &[])])
+        .member("server", server.elf().to_bytes())
+        .member("caller", caller(platform, Hostcall::Clock).to_bytes())
+        .member("other", other(platform.arch()).to_bytes());
+    // In turns: the server comes to serve, the caller yields, which is answered, and makes its hostcall.
+    let turns = if reply { 5 } else { 4 };
+    sweep_turn(
+        platform,
+        scenario,
+        (3, turns),
+        if reply { "reply" } else { "served call" },
+        disturb,
+        all,
+    );
+}
+
+/// Disturbs the board before every instruction of the monitor in this turn.
+fn sweep_turn(
+    platform: Platform,
+    scenario: Scenario,
+    (cvms, turns): (usize, usize),
+    name: &str,
+    disturb: impl Fn(&mut Board),
+    timeless: impl Fn(&mut [u8]),
+) {
+    let mut running = scenario.memory(MEMORY).on_board(platform);
     running.until("cVMs started");
     let board = &mut running.board;
-    // In turns: the caller yields, the other yields, the caller makes its hostcall.
-    for _ in 0..3 {
+    for _ in 0..turns {
         inject::run_into(board, true, LIMIT);
         inject::run_into(board, false, LIMIT);
     }
     let moment = inject::snapshot(board);
     let end = |board: &mut Board, what: &str| {
-        let mut end = End::of(board, what);
+        let mut end = End::of(board, cvms, what);
         timeless(&mut end.data[RESULT as usize..]);
         end
     };
@@ -145,7 +222,7 @@ fn sweep(platform: Platform, call: Hostcall, disturb: impl Fn(&mut Board), timel
         assert!(!board.in_user_mode(0));
         disturb(board);
         let what = format!(
-            "{call:?} disturbed before instruction {at} of {count}, at {:#x}",
+            "{name} disturbed before instruction {at} of {count}, at {:#x}",
             board.pc(0)
         );
         // Whatever is pending waits for the first instruction of a cVM.
@@ -185,6 +262,34 @@ fn the_timer_at_every_instruction_of_an_info(platform: Platform) {
     sweep(platform, Hostcall::Info, inject::fire_timer, |data| {
         zero(&mut data[run_time..run_time + 8])
     });
+}
+
+fn the_timer_at_every_instruction_of_a_wait(platform: Platform) {
+    sweep(platform, Hostcall::Wait, inject::fire_timer, all);
+}
+
+fn the_timer_at_every_instruction_of_a_wake(platform: Platform) {
+    sweep(platform, Hostcall::Wake, inject::fire_timer, all);
+}
+
+fn the_timer_at_every_instruction_of_a_thread_create(platform: Platform) {
+    sweep(platform, Hostcall::ThreadCreate, inject::fire_timer, all);
+}
+
+fn the_timer_at_every_instruction_of_a_served_call(platform: Platform) {
+    sweep_served(platform, false, inject::fire_timer);
+}
+
+fn the_timer_at_every_instruction_of_its_reply(platform: Platform) {
+    sweep_served(platform, true, inject::fire_timer);
+}
+
+fn a_key_at_every_instruction_of_a_served_call(platform: Platform) {
+    sweep_served(platform, false, type_key);
+}
+
+fn a_key_at_every_instruction_of_its_reply(platform: Platform) {
+    sweep_served(platform, true, type_key);
 }
 
 fn type_key(board: &mut Board) {
