@@ -226,7 +226,7 @@ impl Monitor {
                     self.prepare(id);
                     continue;
                 }
-                self.program();
+                self.program(now);
                 let thread = &self.scheduler[id];
                 hart::enter(self.cvms[thread.cvm.index()].short);
                 return thread.frame;
@@ -234,18 +234,20 @@ impl Monitor {
             if self.left == 0 {
                 self.finish(now);
             }
-            self.program();
+            self.programmed = 0;
+            self.program(now);
             arch::interrupts::wait();
             self.service_devices();
             self.due(arch::timer::now());
         }
     }
 
-    /// Tells the timer when to interrupt, when that has changed.
+    /// Tells the timer when to interrupt: when that has changed, or it should have done so by now; an interrupt that got lost
+    /// is made up for.
     #[inline(never)]
-    pub(super) fn program(&mut self) {
+    fn program(&mut self, now: u64) {
         let deadline = self.scheduler.deadline();
-        if deadline != self.programmed {
+        if deadline != self.programmed || deadline <= now {
             self.programmed = deadline;
             arch::timer::set_deadline((deadline != u64::MAX).then_some(deadline));
         }
