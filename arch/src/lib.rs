@@ -11,8 +11,8 @@ extern crate alloc;
 mod types;
 
 pub use types::{
-    Access, BootInfo, Derivation, DeriveError, Device, Fault, Instruction, Platform, Refused, Register, Relocation,
-    Start, Trap, Window,
+    Access, BootInfo, Derivation, DeriveError, Description, Device, Fault, Instruction, Kind, Platform, Refused,
+    Register, Relocation, Start, Trap, Window,
 };
 
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]

@@ -173,6 +173,13 @@ pub enum Device {
     Power = 4,
 }
 
+impl Platform {
+    /// Takes note of a device's window, unless there is one already.
+    pub(crate) fn window(&mut self, device: Device, base: u64, size: u64) {
+        self.windows[device as usize].get_or_insert(Window { device, base, size });
+    }
+}
+
 impl Device {
     /// Number of variants.
     pub const COUNT: usize = 5;
@@ -198,6 +205,40 @@ pub struct Window {
     pub base: u64,
     /// Bytes that the monitor needs.
     pub size: u64,
+}
+
+/// What a node of the device tree is to the monitor, by its `compatible`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A UART.
+    Console,
+    /// A timer whose registers lie in a window with others: CLINT.
+    Clint,
+    /// A timer with windows of its own: the ACLINT's.
+    AclintTimer,
+    /// The generic timer, of system registers.
+    GenericTimer,
+    /// RISC-V's platform-level interrupt controller.
+    Plic,
+    /// An interrupt controller with a memory-mapped processor interface.
+    GicV2,
+    /// An interrupt controller with a redistributor for each processor.
+    GicV3,
+    /// The device that ends the run.
+    Power,
+}
+
+/// What a node of the device tree says of a device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Description<'a> {
+    /// Its first register regions: base, as the processor sees it, and bytes.
+    pub regions: [Option<(u64, u64)>; 2],
+    /// Its interrupts, as the tree encodes them.
+    pub interrupts: &'a [u8],
+    /// Registers lie 2 to the power of this apart.
+    pub register_shift: u32,
+    /// Bytes of an access to a register; 0 = not said.
+    pub register_width: u32,
 }
 
 /// What the platform's device tree says of the devices that the monitor drives: of several of a kind, the first.

@@ -4,7 +4,7 @@
 #![no_main]
 
 use core::panic::PanicInfo;
-use linked_list_allocator::LockedHeap;
+use kernel::Heap;
 
 #[cfg(target_arch = "riscv64")]
 mod cheri_riscv;
@@ -15,7 +15,7 @@ mod morello;
 
 /// The monitor's heap; the kernel gives it its memory.
 #[global_allocator]
-static HEAP: LockedHeap = LockedHeap::empty();
+static HEAP: Heap = Heap::empty();
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {

@@ -2,13 +2,15 @@
 //! must hold of every input is asserted here; only a bug of the monitor panics.
 
 use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
 use crate::elf::Program;
 use crate::hostcall::{Next, dispatch, usual};
 use crate::plan::archive::Archive;
-use crate::plan::{manifest, tree};
+use crate::plan::tree::{DEPTH_LIMIT, Token, Tokens};
+use crate::plan::{manifest, platform, tree};
 use crate::run::monitor::Monitor;
 use crate::start::load;
 use abi::{Errno, Hostcall};
@@ -19,7 +21,6 @@ use alloc::vec::Vec;
 use arch::{Derivation, Frame, Register, Slot, stand_in};
 use capability::{Decoded, Permissions};
 use core::ops::Range;
-use fdt::Fdt;
 
 /// The memory that cVMs are made of.
 pub const POOL_RANGE: Range<u64> = 0x8040_0000..0x8080_0000;
@@ -96,32 +97,22 @@ pub fn elf(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a platform's device tree as a boot does, and every node and property of it.
+/// Reads a platform's device tree as a boot does.
 pub fn tree(bytes: &[u8]) {
     let _ = tree::used_size(bytes);
-    let Ok(checked) = tree::check(bytes.to_vec()) else {
-        return;
-    };
-    let again = tree::check(checked.clone());
-    assert!(again.is_ok(), "what was accepted once is accepted again: {again:?}");
-    let Ok(platform) = Fdt::new(&checked) else { return };
-    for node in platform.all_nodes() {
-        let properties = node.properties().map(|property| property.value.len()).sum::<usize>();
-        assert!(properties <= bytes.len(), "{} bytes of properties", properties);
-        let _ = (
-            node.children().count(),
-            node.compatible().map(|names| names.all().count()),
-        );
-        let _ = node.reg().map(Iterator::count);
+    let Ok(mut tokens) = Tokens::new(bytes) else { return };
+    let mut depth = 0;
+    while let Ok(Some(token)) = tokens.next() {
+        match token {
+            Token::Begin(_) => depth += 1,
+            Token::Property(name, value) => assert!(name.len() + value.len() <= bytes.len()),
+            Token::End => depth -= 1,
+        }
+        assert!((0..=DEPTH_LIMIT).contains(&depth));
     }
-    let _ = tree::memory(&platform).count();
-    if let Some(chosen) = tree::chosen(&platform) {
-        let arguments = chosen.property("bootargs");
-        let _ = arguments.and_then(|property| property.as_str().map(str::len));
-        let start = chosen.property("linux,initrd-start");
-        let _ = start.and_then(|property| tree::address(property.value));
+    if let Ok(board) = platform::read(bytes) {
+        let _ = arch::timer::frequency(&board.platform);
     }
-    let _ = arch::timer::frequency(&arch::platform(&platform));
 }
 
 /// What a cVM passes to a hostcall.
@@ -170,7 +161,7 @@ fn within(archive: &'static [u8], steps: &[Step]) -> Option<usize> {
     let root = (Ledger::ROOT, arch::root());
     let pool = ledger.derive(&POOL, root, ("pool", "fuzz"), POOL_RANGE, permissions);
     let pool = pool.unwrap_or_else(|error| panic!("{error}"));
-    let mut monitor = load(archive, ledger, (pool, POOL_RANGE), FREQUENCY).ok()?;
+    let mut monitor = load(archive, ledger, (pool, Pool::new(POOL_RANGE)), FREQUENCY).ok()?;
     monitor.start_waiting(arch::timer::now());
     let mut served = 0;
     finish_loading(&mut monitor)?;

@@ -15,6 +15,7 @@ mod cvm;
 mod elf;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod heap;
 mod hostcall;
 mod plan;
 mod report;
@@ -24,5 +25,6 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+pub use heap::Heap;
 pub use report::panic::panic;
 pub use start::start;

@@ -5,9 +5,11 @@ use crate::authority::ledger::{EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::elf::PAGE;
+use crate::heap::Heap;
 use crate::hostcall::trap;
 use crate::plan::archive::Archive;
-use crate::plan::{manifest, placement, tree};
+use crate::plan::platform::Board;
+use crate::plan::{manifest, placement, platform, tree};
 use crate::report::console::say;
 use crate::report::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
 use crate::report::{console, panic};
@@ -21,19 +23,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use arch::{BootInfo, Device, Platform, Window, user};
 use core::ops::Range;
-use fdt::Fdt;
-use fdt::node::FdtNode;
-use linked_list_allocator::LockedHeap;
 
-/// Heap that the device tree is read with, before the size of the memory is known.
-const FIRST_HEAP: u64 = 128 * 1024;
 /// The heap is this part of the memory …
 const HEAP_DIVISOR: u64 = 32;
 /// … but within these limits, in bytes, plus an initrd's size.
 const HEAP_LIMITS: Range<u64> = 1024 * 1024..16 * 1024 * 1024;
 
 /// Boots: called once by the reset code on the monitor's stack, with the root capability in its slot.
-pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
+pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     console::init();
     let Ok(()) = arch::init(boot.bias) else {
         arch::power_off(false)
@@ -44,38 +41,47 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     let header = image_header(&boot);
     let appended = header.archive_offset + header.archive_size;
     let image_end = (boot.text.0 + appended.max(boot.data.1 - boot.text.0)).next_multiple_of(PAGE);
-    grow_heap(heap, image_end..image_end + FIRST_HEAP);
-    let tree_bytes = device_tree(&boot);
-    let Ok(tree) = Fdt::new(&tree_bytes) else {
-        panic!("the platform's device tree cannot be read")
-    };
+    let board = platform::read(device_tree(&boot)).unwrap_or_else(|error| panic!("{error}"));
     if boot.early_console != 0 {
         // The last of the letters by which the reset code tells its steps.
         b"t\r\n".iter().copied().for_each(arch::console::put);
     }
-    let memory = memory_of(&tree, &boot);
-    let chosen = tree::chosen(&tree);
+    console::set_level(boot.arguments.unwrap_or(board.arguments));
+    let (memory, unused) = memory_of(&board, &boot);
     let initrd = boot.initrd.map(|(start, end)| start..end);
-    let initrd = initrd.or_else(|| tree_initrd(chosen?, &memory));
+    let initrd = initrd.or_else(|| tree_initrd(&board, &memory));
+    // From here on, what the boot loader has left behind the image, the tree among it, may be overwritten.
+    let extra = initrd.as_ref().map_or(0, |range| range.end - range.start);
+    let end = obstacle(&board, initrd.as_ref(), boot.text.0, image_end).min(memory.end);
+    let heap_end = heap_end(boot.data.0, image_end..end, &memory, extra);
+    give_heap(heap, image_end..heap_end);
 
     let mut ledger = Ledger::new(arch::root());
-    let platform = arch::platform(&tree);
-    let devices = carve_devices(&mut ledger, &platform);
-    let arguments = || chosen.and_then(|chosen| chosen.property("bootargs")?.as_str());
-    console::set_level(boot.arguments.or_else(arguments).unwrap_or(""));
+    let platform = &board.platform;
+    let devices = carve_devices(&mut ledger, platform);
     say!(
         Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
         arch::isa(),
         (memory.end - memory.start) / 1024
     );
+    if board.other_console {
+        say!(
+            Warn,
+            "the console that /chosen names cannot be used, this is another one"
+        );
+    }
+    if unused != 0 {
+        say!(
+            Warn,
+            "{} KiB of memory are not used: the image lies in another region",
+            unused / 1024
+        );
+    }
 
-    let extra = initrd.as_ref().map_or(0, |range| range.end - range.start);
-    let heap_end = heap_end(boot.data.0, image_end, &memory, extra);
-    grow_heap(heap, image_end + FIRST_HEAP..heap_end);
-    let archive = archive(&boot, &header, initrd, heap_end);
+    let archive = archive(&boot, &header, initrd);
     read_symbols(&boot, &header);
-    let pool = carve_memory(&mut ledger, &boot, heap_end, &memory);
+    let (pool_entry, pool) = carve_memory(&mut ledger, &boot, heap_end, &memory);
     if let Some(kept) = arch::keep_for_firmware() {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
@@ -84,30 +90,30 @@ pub fn start(boot: BootInfo, heap: &'static LockedHeap) -> ! {
     say!(
         Info,
         "root capability destroyed, {devices} devices, cVM memory {:#x}-{:#x}",
-        pool.1.start,
-        pool.1.end
+        pool.start,
+        pool.end
     );
     ledger.print(0..ledger.len());
 
-    arch::interrupts::init(&platform);
+    arch::interrupts::init(platform);
     arch::console::set_interrupt(true);
     let Some(frequency) =
-        arch::timer::frequency(&platform).filter(|frequency| (1..=FREQUENCY_LIMIT).contains(frequency))
+        arch::timer::frequency(platform).filter(|frequency| (1..=FREQUENCY_LIMIT).contains(frequency))
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
-    run(archive, ledger, pool, frequency, heap)
+    let mut free = Pool::new(pool);
+    board.reserved.iter().for_each(|range| free.reserve(range));
+    run(archive, ledger, (pool_entry, free), frequency, heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
-fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Range<u64>), frequency: u64, heap: &LockedHeap) -> ! {
+fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Pool), frequency: u64, heap: &Heap) -> ! {
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.start_waiting(arch::timer::now());
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     say!(Info, "{started} of {} cVMs started", monitor.cvms.len());
-    // Logging allocates: the heap must not be locked meanwhile.
-    let used = heap.lock().used();
-    say!(Debug, "{used} bytes of the monitor's heap in use");
+    say!(Debug, "{} bytes of the monitor's heap in use", heap.used());
     let frame = monitor.next();
     *MONITOR.lock() = Some(monitor);
     arch::resume(frame)
@@ -120,12 +126,13 @@ fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Range<u64>), freq
 pub(crate) fn load(
     archive: &'static [u8],
     ledger: Ledger,
-    (pool_entry, pool): (EntryId, Range<u64>),
+    (pool_entry, mut free): (EntryId, Pool),
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
     let manifest::Plan { cvms: specs, capfiles } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
-    arch::protection::open(pool.start, pool.end);
+    let Range { start, end } = free.whole();
+    arch::protection::open(start, end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
@@ -140,7 +147,6 @@ pub(crate) fn load(
         usual: None,
         programmed: 0,
     });
-    let mut free = Pool::new(pool);
     // The manifest was checked to name members only.
     let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
     monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
@@ -199,40 +205,69 @@ fn image_header(boot: &BootInfo) -> ImageHeader {
     header.unwrap_or_else(|| panic!("the image has no header"))
 }
 
-fn device_tree(boot: &BootInfo) -> Vec<u8> {
+/// The platform's device tree, where it lies.
+fn device_tree(boot: &BootInfo) -> &'static [u8] {
     let address = boot.device_tree;
-    let header = read_bytes(&(address..address + 40));
-    let used = tree::used_size(&header).unwrap_or_else(|error| panic!("{error}"));
-    tree::check(read_bytes(&(address..address + used as u64))).unwrap_or_else(|error| panic!("{error}"))
+    let bytes = |length: usize| {
+        // SAFETY: the monitor's own data capability still covers all memory, and nobody writes there yet.
+        unsafe { core::slice::from_raw_parts(arch::pointer(address), length) }
+    };
+    let used = tree::used_size(bytes(tree::HEADER)).unwrap_or_else(|error| panic!("{error}"));
+    bytes(used)
 }
 
-/// The memory region that holds the image: of those that firmware has left, where there was firmware, else of the tree's.
-fn memory_of(tree: &Fdt<'_>, boot: &BootInfo) -> Range<u64> {
+/// The memory region that holds the image: of those that firmware has left, where there was firmware, else of the tree's;
+/// and the bytes of the others.
+fn memory_of(board: &Board<'_>, boot: &BootInfo) -> (Range<u64>, u64) {
     let image = boot.text.0;
     let left = boot.memory.iter().map(|(start, end)| *start..*end);
-    let mut regions = left.chain(tree::memory(tree).filter(|_| boot.memory.is_empty()));
-    let Some(memory) = regions.find(|region| region.contains(&image)) else {
+    let tree = board.memory.iter().filter(|_| boot.memory.is_empty()).cloned();
+    let (mut memory, mut unused) = (None, 0);
+    for region in left.chain(tree) {
+        if region.contains(&image) {
+            memory = Some(region);
+        } else {
+            unused += region.end - region.start;
+        }
+    }
+    let Some(memory) = memory else {
         panic!("there is no memory at {image:#x}, where the image lies")
     };
-    memory
+    (memory, unused)
 }
 
 /// The initial RAM disk that the tree names, which boot loaders put near the image.
-fn tree_initrd(chosen: FdtNode<'_, '_>, memory: &Range<u64>) -> Option<Range<u64>> {
-    let address = |name| chosen.property(name).and_then(|property| tree::address(property.value));
-    let range = address("linux,initrd-start")?..address("linux,initrd-end")?;
+fn tree_initrd(board: &Board<'_>, memory: &Range<u64>) -> Option<Range<u64>> {
+    let range = board.initrd.clone().filter(|range| range.start <= range.end)?;
     assert!(
         range.start >= memory.start && range.end <= memory.end,
         "the initrd {:#x}-{:#x} is not in the memory that holds the image",
         range.start,
         range.end
     );
-    (range.start <= range.end).then_some(range)
+    Some(range)
+}
+
+/// Where the memory behind the image ends that is nobody else's.
+fn obstacle(board: &Board<'_>, initrd: Option<&Range<u64>>, image: u64, image_end: u64) -> u64 {
+    let taken = board.reserved.iter().chain(initrd);
+    let mut end = u64::MAX;
+    for range in taken.filter(|range| range.end > image && !range.is_empty()) {
+        assert!(
+            range.start >= image_end,
+            "{:#x}-{:#x} is reserved, or the initrd, and the image lies there",
+            range.start,
+            range.end
+        );
+        end = end.min(range.start);
+    }
+    end
 }
 
 /// Where the monitor's data, and its heap with it, ends: with `extra` bytes of heap beyond what the size of the memory
-/// suggests, and no farther than one capability from the start of the data can say.
-pub(crate) fn heap_end(data: u64, image_end: u64, memory: &Range<u64>, extra: u64) -> u64 {
+/// suggests, in the room behind the image, and no farther than one capability from the start of the data can say.
+pub(crate) fn heap_end(data: u64, room: Range<u64>, memory: &Range<u64>, extra: u64) -> u64 {
+    let image_end = room.start;
     let size = ((memory.end - memory.start) / HEAP_DIVISOR).clamp(HEAP_LIMITS.start, HEAP_LIMITS.end);
     // The data starts behind the text, at a multiple of this; longer bounds would need a coarser one.
     let granule = 1 << data.trailing_zeros();
@@ -249,17 +284,18 @@ pub(crate) fn heap_end(data: u64, image_end: u64, memory: &Range<u64>, extra: u6
         image_end - data + extra,
         data + limit - granule
     );
+    let end = end.min(room.end / granule * granule);
     assert!(
-        end < memory.end,
-        "the memory {:#x}-{:#x} is too small for the monitor",
-        memory.start,
-        memory.end
+        end < memory.end && end >= image_end + HEAP_LIMITS.start + extra,
+        "the memory behind the image, {:#x}-{:#x}, is too small for the monitor",
+        image_end,
+        room.end
     );
     end
 }
 
 /// The archive: the initrd, copied to the heap, or what `pack` appended to the image, where it lies.
-fn archive(boot: &BootInfo, header: &ImageHeader, initrd: Option<Range<u64>>, heap_end: u64) -> &'static [u8] {
+fn archive(boot: &BootInfo, header: &ImageHeader, initrd: Option<Range<u64>>) -> &'static [u8] {
     if initrd.is_none() && header.archive_size == 0 {
         return &[];
     }
@@ -268,32 +304,20 @@ fn archive(boot: &BootInfo, header: &ImageHeader, initrd: Option<Range<u64>>, he
         // SAFETY: these bytes of the image lie in the monitor's data and nothing ever writes them.
         return unsafe { core::slice::from_raw_parts(start, header.archive_size as usize) };
     };
-    assert!(
-        range.start >= heap_end || range.end <= boot.text.0,
-        "the initrd {:#x}-{:#x} lies in the monitor's memory, which ends at {heap_end:#x}",
-        range.start,
-        range.end
-    );
     read_bytes(&range).leak()
 }
 
-/// Adds a physical range to the heap.
-fn grow_heap(heap: &LockedHeap, range: Range<u64>) {
+/// Makes a physical range the heap.
+fn give_heap(heap: &Heap, range: Range<u64>) {
     let size = (range.end - range.start) as usize;
-    let mut heap = heap.lock();
-    // SAFETY: the range lies behind the image, in memory that nothing else uses, and borders on the heap so far.
-    unsafe {
-        if heap.size() == 0 {
-            heap.init(arch::pointer(range.start), size);
-        } else {
-            heap.extend(size);
-        }
-    }
+    // SAFETY: the range lies behind the image, in memory that nothing else uses.
+    unsafe { heap.init(arch::pointer(range.start), size) }
 }
 
 fn read_symbols(boot: &BootInfo, header: &ImageHeader) {
-    let start = boot.text.0 + header.symbols_offset;
-    let table = read_bytes(&(start..start + header.symbols_size));
+    let start = arch::pointer(boot.text.0 + header.symbols_offset);
+    // SAFETY: these bytes of the image lie in the monitor's data and nothing ever writes them.
+    let table = unsafe { core::slice::from_raw_parts(start, header.symbols_size as usize) };
     SYMBOLS.call_once(|| MonitorSymbols {
         image_start: boot.text.0,
         table,

@@ -1,8 +1,9 @@
-//! The archive: a `newc` cpio file (SVR4, magic `070701`), the data of its members on 8-byte boundaries.
+//! The archive: a `newc` cpio file (SVR4, magic `070701`), the data of its members on 16-byte boundaries.
 
 mod reader;
 
 use std::io::Write;
+use std::iter::repeat_n;
 
 /// A file of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ const HEADER: usize = 110;
 /// Alignment that the format gives to the data of a member, in bytes. The monitor reads ELF files in place, which needs
 /// twice as much; otherwise it has to copy them.
 const ALIGNMENT: usize = 4;
+/// What the data of members is aligned to beyond that: the monitor copies such data fastest.
+const DATA_ALIGNMENT: usize = 16;
 
 /// Why an archive cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -97,9 +100,7 @@ pub fn write(members: &[Member]) -> Result<Vec<u8>, ArchiveError> {
         // NULs behind the name move the data: a name ends with its first NUL.
         let mut name = member.name.clone();
         let data = (archive.len() + HEADER + name.len() + 1).next_multiple_of(ALIGNMENT);
-        if !data.is_multiple_of(2 * ALIGNMENT) {
-            name.extend(['\0'; ALIGNMENT]);
-        }
+        name.extend(repeat_n('\0', data.next_multiple_of(DATA_ALIGNMENT) - data));
         let mut entry = cpio::newc::Builder::new(&name)
             .ino(number)
             .mode(MODE)

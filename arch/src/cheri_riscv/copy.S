@@ -6,6 +6,8 @@
 # An instruction marked GUARDED may be refused by the hardware: the trap handler then resumes at the routine's end,
 # where a3 still holds what is left. Nothing else here may fault.
 
+.equ BLOCK, 256
+
 .macro GUARDED fixup
     .pushsection .intravisor_fixups, "a"
     .balign 4
@@ -56,12 +58,44 @@ intravisor_copy_in:
     li  x5, 0
     ret
 
+# intravisor_copy_out: LIVE besides: a4 = the physical address of a0. What is long and aligned goes in blocks first: by
+# capability registers in capability mode, which has offsets; c6 = the monitor's side, without LoadCapability, so that no
+# tag can go with it. A refused block is tried again below, word by word.
 .globl intravisor_copy_out
 intravisor_copy_out:
     LC  x5, 0, x11
     GUARDED 9f
     CSetAddr x5, x5, x12
     or  x6, x10, x12
+    andi x7, x6, 15
+    bnez x7, 5f
+    li  x7, BLOCK
+    bltu x13, x7, 5f
+    CSpecialRW x6, DDC, x0
+    CSetAddr x6, x6, x14
+    li  x28, ~(1 << 4)
+    CAndPerm x6, x6, x28
+    mv  x28, x13
+    CONTINUE_CAPABILITY x29, x30
+    # LIVE: capability mode, x28 = bytes left before.
+4:
+.irp offset, 0, 32, 64, 96, 128, 160, 192, 224
+    LC  x29, \offset, x6
+    LC  x30, \offset + 16, x6
+    GUARDED 6f
+    SC  x29, \offset, x5
+    GUARDED 6f
+    SC  x30, \offset + 16, x5
+.endr
+    CIncOffsetImm x5, x5, BLOCK
+    CIncOffsetImm x6, x6, BLOCK
+    addi x13, x13, -BLOCK
+    bgeu x13, x7, 4b
+6:  CONTINUE_HYBRID x29
+    li  x29, 0
+    sub x28, x28, x13
+    add x10, x10, x28
+5:  or  x6, x10, x12
     andi x6, x6, 7
     bnez x6, 2f
     li  x7, 32
@@ -103,9 +137,25 @@ intravisor_zero:
     LC  x5, 0, x11
     GUARDED 9f
     CSetAddr x5, x5, x12
-    li  x7, 64
     andi x6, x12, 15
     bnez x6, 2f
+    li  x7, 2 * BLOCK
+    bltu x13, x7, 5f
+    CONTINUE_CAPABILITY x29, x30
+    # LIVE: capability mode. A refused block is tried again below.
+4:
+.irp offset, 0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240
+    GUARDED 6f
+    SC  x0, \offset, x5
+    GUARDED 6f
+    SC  x0, BLOCK + \offset, x5
+.endr
+    CIncOffsetImm x5, x5, 2 * BLOCK
+    addi x13, x13, -2 * BLOCK
+    bgeu x13, x7, 4b
+6:  CONTINUE_HYBRID x29
+    li  x29, 0
+5:  li  x7, 64
 1:  bltu x13, x7, 2f
     GUARDED 9f
     SC_CAP x0, x5

@@ -2,10 +2,9 @@
 //! timer, PLIC, and the test device that ends the run.
 
 use super::slot::Slot;
-use crate::types::{Device, Platform, Window};
+use crate::types::{Description, Device, Kind, Platform, Window};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fdt::Fdt;
 
 static WINDOWS: [Slot; Device::COUNT] = [const { Slot::null() }; Device::COUNT];
 
@@ -14,12 +13,28 @@ pub fn window(device: Device) -> &'static Slot {
     &WINDOWS[device as usize]
 }
 
-/// `compatible` strings of the devices and the bytes that the monitor needs of each.
-const KNOWN: [(&str, Device, u64); 4] = [
-    ("ns16550a", Device::Console, 0x100),
-    ("riscv,clint0", Device::Timer, 0x1_0000),
-    ("riscv,plic0", Device::InterruptController, 0x20_1000),
-    ("sifive,test0", Device::Power, 0x1000),
+/// What has this `compatible` string.
+pub fn known(compatible: &[u8]) -> Option<Kind> {
+    const KNOWN: [(&str, Kind); 9] = [
+        ("ns16550a", Kind::Console),
+        ("ns16550", Kind::Console),
+        ("snps,dw-apb-uart", Kind::Console),
+        ("riscv,clint0", Kind::Clint),
+        ("sifive,clint0", Kind::Clint),
+        ("riscv,aclint-mtimer", Kind::AclintTimer),
+        ("riscv,plic0", Kind::Plic),
+        ("sifive,plic-1.0.0", Kind::Plic),
+        ("sifive,test0", Kind::Power),
+    ];
+    let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
+    known.map(|(_, kind)| *kind)
+}
+
+/// The devices that the monitor cannot do without, and what it looks for.
+pub const NEEDED: [(Device, &str); 3] = [
+    (Device::Console, "ns16550a, ns16550 or snps,dw-apb-uart"),
+    (Device::Timer, "riscv,clint0, sifive,clint0 or riscv,aclint-mtimer"),
+    (Device::InterruptController, "riscv,plic0 or sifive,plic-1.0.0"),
 ];
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
@@ -36,44 +51,25 @@ pub const USUAL_WINDOWS: [Window; 2] = [
     },
 ];
 
-/// The devices that the platform's device tree has for the monitor.
-pub fn platform(tree: &Fdt<'_>) -> Platform {
-    let mut platform = Platform::default();
-    // One walk over the tree: looking every device up by name would walk it once for each.
-    for node in tree.all_nodes() {
-        let (mut compatible, mut interrupts): (&[u8], &[u8]) = (&[], &[]);
-        for property in node.properties() {
-            match property.name {
-                "compatible" => compatible = property.value,
-                "interrupts" => interrupts = property.value,
-                // Of /cpus, or of each processor (Devicetree Specification, 3.8).
-                "timebase-frequency" => platform.frequency = property.as_usize().map(|ticks| ticks as u64),
-                _ => {}
-            }
-        }
-        let known = |name: &[u8]| KNOWN.iter().find(|(known, ..)| known.as_bytes() == name);
-        let Some(&(_, device, size)) = compatible.split(|byte| *byte == 0).find_map(known) else {
-            continue;
-        };
-        let window = &mut platform.windows[device as usize];
-        let Some(region) = node
-            .reg()
-            .and_then(|mut regions| regions.next())
-            .filter(|_| window.is_none())
-        else {
-            continue;
-        };
-        *window = Some(Window {
-            device,
-            base: region.starting_address as u64,
-            size,
-        });
-        if device == Device::Console {
+/// Takes note of a device, with the bytes that the monitor needs of it.
+pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) {
+    let [first, second] = what.regions.map(|region| region.map(|(base, _)| base));
+    match (kind, first, second) {
+        (Kind::Console, Some(base), _) => {
+            let shift = what.register_shift.min(console::SHIFT_LIMIT);
+            console::SHIFT.store(shift, Ordering::Relaxed);
+            console::WIDE.store(what.register_width == 4, Ordering::Relaxed);
+            platform.window(Device::Console, base, console::REGISTERS << shift);
             // The interrupt controller numbers interrupts by one cell (binding riscv,plic0).
-            platform.console_interrupt = interrupts.first_chunk().copied().map(u32::from_be_bytes);
+            platform.console_interrupt = what.interrupts.first_chunk().copied().map(u32::from_be_bytes);
         }
+        // `mtimecmp` of hart 0.
+        (Kind::Clint, Some(base), _) => platform.window(Device::Timer, base.wrapping_add(0x4000), 8),
+        (Kind::AclintTimer, _, Some(base)) => platform.window(Device::Timer, base, 8),
+        (Kind::Plic, Some(base), _) => platform.window(Device::InterruptController, base, 0x20_1000),
+        (Kind::Power, Some(base), _) => platform.window(Device::Power, base, 0x1000),
+        _ => {}
     }
-    platform
 }
 
 /// A function that reads a device register; `offset` counts bytes from the start of the window.
@@ -130,7 +126,16 @@ device_write!(write64, u64, ".insn r 0x5b, 0, 0x7c, x11, x6, {value}"); // SD.CA
 
 /// The console UART (16550: National Semiconductor PC16550D data sheet).
 pub mod console {
-    use super::{Device, read8, write8};
+    use super::{Device, Ordering, read8, read32, write8, write32};
+    use core::sync::atomic::{AtomicBool, AtomicU32};
+
+    /// Bytes of the registers, when they lie as close as they can.
+    pub(super) const REGISTERS: u64 = 8;
+    /// Farthest that registers lie apart, as a power of two.
+    pub(super) const SHIFT_LIMIT: u32 = 8;
+    /// How far apart they lie, and whether they are accessed by words of 32 bits.
+    pub(super) static SHIFT: AtomicU32 = AtomicU32::new(0);
+    pub(super) static WIDE: AtomicBool = AtomicBool::new(false);
 
     const DATA: u64 = 0;
     const INTERRUPT_ENABLE: u64 = 1;
@@ -138,26 +143,40 @@ pub mod console {
     const RECEIVED_DATA: u8 = 1;
     const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
+    fn read(register: u64) -> u8 {
+        let offset = register << SHIFT.load(Ordering::Relaxed);
+        if WIDE.load(Ordering::Relaxed) {
+            read32(Device::Console, offset) as u8
+        } else {
+            read8(Device::Console, offset)
+        }
+    }
+
+    fn write(register: u64, value: u8) {
+        let offset = register << SHIFT.load(Ordering::Relaxed);
+        if WIDE.load(Ordering::Relaxed) {
+            write32(Device::Console, offset, value.into());
+        } else {
+            write8(Device::Console, offset, value);
+        }
+    }
+
     /// Sends a byte, waiting for room.
     pub fn put(byte: u8) {
-        while read8(Device::Console, LINE_STATUS) & TRANSMITTER_EMPTY == 0 {
+        while read(LINE_STATUS) & TRANSMITTER_EMPTY == 0 {
             core::hint::spin_loop();
         }
-        write8(Device::Console, DATA, byte);
+        write(DATA, byte);
     }
 
     /// The next received byte, if there is one.
     pub fn get() -> Option<u8> {
-        (read8(Device::Console, LINE_STATUS) & RECEIVED_DATA != 0).then(|| read8(Device::Console, DATA))
+        (read(LINE_STATUS) & RECEIVED_DATA != 0).then(|| read(DATA))
     }
 
     /// Whether received bytes raise an interrupt.
     pub fn set_interrupt(enabled: bool) {
-        write8(
-            Device::Console,
-            INTERRUPT_ENABLE,
-            if enabled { RECEIVED_DATA } else { 0 },
-        );
+        write(INTERRUPT_ENABLE, if enabled { RECEIVED_DATA } else { 0 });
     }
 }
 
@@ -219,8 +238,6 @@ pub mod timer {
     use super::{Device, Platform, write64};
     use core::arch::asm;
 
-    /// `mtimecmp` of hart 0.
-    const COMPARE: u64 = 0x4000;
     /// Farthest deadline in ticks from now: the reference emulator raises an interrupt at once for values near 2^64.
     const FARTHEST: u64 = 1 << 50;
 
@@ -240,11 +257,7 @@ pub mod timer {
     /// Asks for one interrupt when `deadline` (in ticks) has come; `None` = no interrupt.
     pub fn set_deadline(deadline: Option<u64>) {
         let farthest = now() + FARTHEST;
-        write64(
-            Device::Timer,
-            COMPARE,
-            deadline.map_or(farthest, |ticks| ticks.min(farthest)),
-        );
+        write64(Device::Timer, 0, deadline.map_or(farthest, |ticks| ticks.min(farthest)));
     }
 }
 
@@ -254,6 +267,10 @@ pub fn power_off(success: bool) -> ! {
     const FAIL_1: u32 = 1 << 16 | 0x3333;
     if window(Device::Power).decoded().tag {
         write32(Device::Power, 0, if success { PASS } else { FAIL_1 });
+    }
+    if window(Device::Console).decoded().tag {
+        let text = b"[monitor] no device ends the run: the machine stays on and waits\r\n";
+        text.iter().copied().for_each(console::put);
     }
     loop {
         interrupts::wait();

@@ -8,7 +8,8 @@ use capability::Permissions;
 
 unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
-    fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize, physical: u64)
+    -> usize;
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
@@ -51,8 +52,9 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
 /// # Errors
 /// [`Refused`] when `authority` does not allow the access.
 pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refused> {
-    // SAFETY: `from` is readable for its length; the cVM's side is checked by the hardware.
-    let left = unsafe { intravisor_copy_out(from.as_ptr(), authority.pointer(), address, from.len()) };
+    let physical = variant::physical(from.as_ptr());
+    // SAFETY: `from` is readable for its length, there and here; the cVM's side is checked by the hardware.
+    let left = unsafe { intravisor_copy_out(from.as_ptr(), authority.pointer(), address, from.len(), physical) };
     outcome(from.len(), left)
 }
 

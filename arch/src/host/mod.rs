@@ -13,10 +13,9 @@ pub use slot::{
     monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
 };
 
-use crate::types::{DeriveError, Device, Fault, Platform, Relocation, Window};
+use crate::types::{DeriveError, Description, Device, Fault, Kind, Platform, Relocation, Window};
 use abi::FaultKind;
 use capability::Decoded;
-use fdt::Fdt;
 
 /// ELF machine number of cVMs (EM_RISCV).
 pub const ELF_MACHINE: u16 = 243;
@@ -132,9 +131,27 @@ pub fn window(device: Device) -> &'static Slot {
 /// The host has no devices.
 pub const USUAL_WINDOWS: [Window; 0] = [];
 
-/// The host has no devices to carve.
-pub fn platform(_tree: &Fdt<'_>) -> Platform {
-    Platform::default()
+/// A console and an interrupt controller are known.
+pub fn known(compatible: &[u8]) -> Option<Kind> {
+    match compatible {
+        b"ns16550a" => Some(Kind::Console),
+        b"riscv,plic0" => Some(Kind::Plic),
+        _ => None,
+    }
+}
+
+/// What a tree must have.
+pub const NEEDED: [(Device, &str); 1] = [(Device::Console, "ns16550a")];
+
+/// Takes note of the windows.
+pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) {
+    let device = match kind {
+        Kind::Console => Device::Console,
+        _ => Device::InterruptController,
+    };
+    if let [Some((base, size)), _] = what.regions {
+        platform.window(device, base, size);
+    }
 }
 
 /// The host has no firmware.

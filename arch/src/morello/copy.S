@@ -40,6 +40,8 @@ intravisor_copy_in:
     mov x9, xzr
     ret
 
+// What is long and aligned goes in blocks first: in C64, which has pairs; c8 = the monitor's side. A refused block is tried
+// again below, word by word.
 .globl intravisor_copy_out
 intravisor_copy_out:
     LDR_C 9, 0, 1
@@ -47,6 +49,28 @@ intravisor_copy_out:
     orr x4, x0, x2
     tst x4, #7
     b.ne 2f
+    cmp x3, #128
+    b.lo 1f
+    MRS_C 8, DDC
+    SCVALUE 8, 8, 0
+    mov x10, x3
+    BX_NEXT
+    // LIVE: C64, x10 = bytes left before.
+4:
+.irp offset, 0, 16, 32, 48, 64, 80, 96, 112
+    ldp x4, x5, [x8, #\offset]
+    GUARDED 5f
+    stp x4, x5, [x9, #\offset]
+.endr
+    ADD_C_IMMEDIATE 8, 8, 128
+    ADD_C_IMMEDIATE 9, 9, 128
+    sub x3, x3, #128
+    cmp x3, #128
+    b.hs 4b
+5:  BX_NEXT
+    mov x8, xzr
+    sub x10, x10, x3
+    add x0, x0, x10
 1:  cmp x3, #32
     b.lo 2f
     ldp x4, x5, [x0]
@@ -81,6 +105,20 @@ intravisor_zero:
     SCVALUE 9, 9, 2
     tst x2, #15
     b.ne 2f
+    cmp x3, #256
+    b.lo 1f
+    BX_NEXT
+    // LIVE: C64. A refused block is tried again below.
+4:
+.irp offset, 0, 32, 64, 96, 128, 160, 192, 224
+    GUARDED 5f
+    STP_C 31, 31, \offset, 9
+.endr
+    ADD_C_IMMEDIATE 9, 9, 256
+    sub x3, x3, #256
+    cmp x3, #256
+    b.hs 4b
+5:  BX_NEXT
 1:  cmp x3, #64
     b.lo 2f
     GUARDED 9f

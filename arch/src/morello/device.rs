@@ -2,8 +2,7 @@
 //! a set of system registers.
 
 use super::slot::Slot;
-use crate::types::{Device, Platform, Window};
-use fdt::Fdt;
+use crate::types::{Description, Device, Kind, Platform, Window};
 
 unsafe extern "C" {
     fn intravisor_device_read32(window: *const u64, offset: u64) -> u32;
@@ -26,50 +25,26 @@ pub(super) fn all_windows() -> &'static [Slot] {
 /// Bytes of one processor's redistributor.
 pub(super) const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
-/// What a node of the device tree is to the monitor.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// A PL011.
-    Uart,
-    /// An interrupt controller with a memory-mapped processor interface.
-    GicV2,
-    /// An interrupt controller with a redistributor for each processor.
-    GicV3,
-    /// The generic timer.
-    Timer,
+/// What has this `compatible` string.
+pub fn known(compatible: &[u8]) -> Option<Kind> {
+    const KNOWN: [(&str, Kind); 5] = [
+        ("arm,pl011", Kind::Console),
+        ("arm,cortex-a15-gic", Kind::GicV2),
+        ("arm,gic-400", Kind::GicV2),
+        ("arm,gic-v3", Kind::GicV3),
+        ("arm,armv8-timer", Kind::GenericTimer),
+    ];
+    let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
+    known.map(|(_, kind)| *kind)
 }
 
-impl Kind {
-    /// What has this `compatible` string.
-    fn of(compatible: &[u8]) -> Option<Kind> {
-        const KNOWN: [(&str, Kind); 5] = [
-            ("arm,pl011", Kind::Uart),
-            ("arm,cortex-a15-gic", Kind::GicV2),
-            ("arm,gic-400", Kind::GicV2),
-            ("arm,gic-v3", Kind::GicV3),
-            ("arm,armv8-timer", Kind::Timer),
-        ];
-        let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
-        known.map(|(_, kind)| *kind)
-    }
-
-    /// Its devices, one for each of its first register regions, with the bytes that the monitor needs of it.
-    fn devices(self) -> &'static [(Device, u64)] {
-        match self {
-            Kind::Uart => &[(Device::Console, 0x1000)],
-            Kind::GicV2 => &[
-                (Device::InterruptController, 0x1000),
-                (Device::InterruptInterface, 0x1000),
-            ],
-            // The first redistributor, of the processor that boots: two frames of 64 KiB.
-            Kind::GicV3 => &[
-                (Device::InterruptController, 0x1_0000),
-                (Device::InterruptInterface, REDISTRIBUTOR_SIZE),
-            ],
-            Kind::Timer => &[],
-        }
-    }
-}
+/// The devices that the monitor cannot do without, and what it looks for.
+pub const NEEDED: [(Device, &str); 3] = [
+    (Device::Console, "arm,pl011"),
+    (Device::InterruptController, GIC),
+    (Device::InterruptInterface, GIC),
+];
+const GIC: &str = "arm,cortex-a15-gic, arm,gic-400 or arm,gic-v3, with two register regions";
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
 pub const USUAL_WINDOWS: [Window; 1] = [Window {
@@ -78,47 +53,30 @@ pub const USUAL_WINDOWS: [Window; 1] = [Window {
     size: 0x1000,
 }];
 
-/// The devices that the platform's device tree has for the monitor.
-pub fn platform(tree: &Fdt<'_>) -> Platform {
+/// Takes note of a device, with the bytes that the monitor needs of it.
+pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) {
     /// Place of the virtual timer's interrupt in the device tree (bindings: timer/arm,arch_timer.yaml).
     const VIRTUAL: usize = 2;
-    let mut platform = Platform::default();
-    // One walk over the tree: looking every device up by name would walk it once for each.
-    for node in tree.all_nodes() {
-        let (mut compatible, mut interrupts): (&[u8], &[u8]) = (&[], &[]);
-        // With a secure world, the tree has a UART for that one, too, and calls it disabled.
-        let mut usable = true;
-        for property in node.properties() {
-            match property.name {
-                "compatible" => compatible = property.value,
-                "interrupts" => interrupts = property.value,
-                "status" => usable = property.value == b"okay\0",
-                _ => {}
-            }
+    let (interface, sizes) = match kind {
+        Kind::Console => {
+            platform.console_interrupt = interrupt(what.interrupts, 0);
+            (None, [0x1000, 0])
         }
-        let kind = compatible.split(|byte| *byte == 0).find_map(Kind::of);
-        let Some(kind) = kind.filter(|_| usable) else {
-            continue;
-        };
-        match kind {
-            Kind::Uart if platform.console_interrupt.is_none() => {
-                platform.console_interrupt = interrupt(interrupts, 0);
-            }
-            Kind::Timer => platform.timer_interrupt = interrupt(interrupts, VIRTUAL),
-            _ => {}
+        Kind::GicV2 => (Some(Device::InterruptInterface), [0x1000, 0x1000]),
+        // The first redistributor, of the processor that boots: two frames of 64 KiB.
+        Kind::GicV3 => (Some(Device::InterruptInterface), [0x1_0000, REDISTRIBUTOR_SIZE]),
+        Kind::GenericTimer => {
+            platform.timer_interrupt = interrupt(what.interrupts, VIRTUAL);
+            return;
         }
-        let Some(regions) = node.reg() else {
-            continue;
-        };
-        for ((device, size), region) in kind.devices().iter().zip(regions) {
-            platform.windows[*device as usize].get_or_insert(Window {
-                device: *device,
-                base: region.starting_address as u64,
-                size: *size,
-            });
+        _ => return,
+    };
+    let first = interface.map_or(Device::Console, |_| Device::InterruptController);
+    for ((device, size), region) in [Some(first), interface].into_iter().zip(sizes).zip(what.regions) {
+        if let (Some(device), Some((base, _))) = (device, region) {
+            platform.window(device, base, size);
         }
     }
-    platform
 }
 
 /// The `index`th interrupt of a device as a GIC numbers it (bindings: interrupt-controller/arm,gic.yaml).

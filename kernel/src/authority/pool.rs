@@ -1,5 +1,6 @@
 //! The memory that cVMs are made of: free ranges of the pool, handed out with representable bounds.
 
+use crate::elf::PAGE;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -45,6 +46,30 @@ impl Pool {
             self.free.insert(index, range.start..base);
         }
         true
+    }
+
+    /// Takes out of the pool what is somebody else's, free or not.
+    pub(crate) fn reserve(&mut self, taken: &Range<u64>) {
+        let free = core::mem::take(&mut self.free);
+        for range in free {
+            let before = range.start..range.end.min(taken.start / PAGE * PAGE);
+            let after = range
+                .start
+                .max(taken.end.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX))..range.end;
+            if range.end <= taken.start || range.start >= taken.end {
+                self.free.push(range);
+            } else {
+                self.free
+                    .extend([before, after].into_iter().filter(|part| !part.is_empty()));
+            }
+        }
+    }
+
+    /// From the lowest free address to the end of the highest.
+    pub(crate) fn whole(&self) -> Range<u64> {
+        let ends = |range: &Range<u64>| [range.start, range.end];
+        let [start, end] = [self.free.first(), self.free.last()].map(|range| range.map_or([0, 0], ends));
+        start[0]..end[1]
     }
 
     /// Bytes that are free.

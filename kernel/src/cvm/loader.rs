@@ -99,10 +99,10 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Pla
 
 /// Most bytes that one step of a load zeroes, copies or makes known as code: what a step takes is what others may have to
 /// wait for.
-const STEP_BYTES: u64 = 32 * 1024;
+const STEP_BYTES: u64 = 64 * 1024;
 /// What a relocation is worth in bytes, and the protection of a page.
-const RELOCATION_WORTH: u64 = 256;
-const PAGE_WORTH: u64 = 64;
+const RELOCATION_WORTH: u64 = 512;
+const PAGE_WORTH: u64 = 128;
 /// Memory whose protection one step changes at most; steps end at multiples of it.
 const STEP_PROTECTION: u64 = 2 * 1024 * 1024;
 

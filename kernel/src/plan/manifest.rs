@@ -2,15 +2,14 @@
 //! the image was made; nothing here relies on it.
 
 use crate::plan::archive::Archive;
-use crate::plan::tree;
+use crate::plan::ordered;
+use crate::plan::tree::{self, Token, Tokens, TreeError};
 use abi::hostcall::{Family, Hostcall};
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use fdt::Fdt;
-use fdt::node::{FdtNode, NodeProperty};
 
 abi::cvm_numbers_in! {
 /// What the manifest says of one cVM.
@@ -83,53 +82,145 @@ fn plan(archive: &Archive<'_>) -> Result<Plan, String> {
     let bytes = archive
         .find(names::MEMBER)
         .ok_or_else(|| String::from("not in the archive"))?;
-    let bytes = tree::check(bytes.to_vec()).map_err(|error| format!("{error}"))?;
-    let tree = Fdt::new(&bytes).map_err(|error| format!("{error}"))?;
-    let root = tree.find_node("/").ok_or_else(|| String::from("no root node"))?;
-    let compatible = root
-        .property("compatible")
-        .and_then(|property| tree::text(property.value));
+    let mut tokens = Tokens::new(bytes).map_err(text_of)?;
+    let mut reader = Reader {
+        tokens: &mut tokens,
+        properties: Vec::new(),
+    };
+    reader.next()?;
+    let mut child = reader.list()?;
+    let compatible = reader.value("compatible").and_then(tree::text);
     if compatible != Some(names::COMPATIBLE) {
         // As the tool says it, without what it takes to print any text as Rust would write it.
         let found = compatible.map_or("None".into(), |text| format!("Some(\"{text}\")"));
         return Err(format!("compatible is {found}, expected \"{}\"", names::COMPATIBLE));
     }
-    let list = root.children().find(|node| node.name == names::CVMS);
-    let list = list.ok_or_else(|| format!("no node /{}", names::CVMS))?;
-    let mut cvms: Vec<CvmSpec> = Vec::new();
-    let mut relations = Vec::new();
-    for (index, node) in list.children().enumerate() {
-        listed(&node, (names::CVM, "cVMs"), (index, names::CVM_LIMIT))?;
-        let (cvm, relation) = cvm(&node, index)?;
-        if archive.find(&cvm.runtime).is_none() {
-            let (name, runtime) = (&cvm.name, &cvm.runtime);
-            return Err(format!("cVM {name}: runtime \"{runtime}\" is not in the archive"));
+    let (mut cvms, mut capfiles_found) = (None, None);
+    while let Some(name) = child {
+        if name == names::CVMS.as_bytes() && cvms.is_none() {
+            cvms = Some(read_cvms(&mut reader, archive)?);
+        } else if name == names::CAPFILES.as_bytes() && capfiles_found.is_none() {
+            capfiles_found = Some(capfiles(&mut reader)?);
+        } else {
+            reader.tokens.skip().map_err(text_of)?;
         }
-        if let Some(other) = cvms.iter().position(|other| other.name == cvm.name) {
-            return Err(format!("cVM {}: name is also that of cVM number {other}", cvm.name));
-        }
-        cvms.push(cvm);
-        relations.push(relation);
+        child = reader.child()?;
     }
+    // What lies behind the root, or before the end token, is wrong.
+    reader.next()?;
+    let (mut cvms, relations) = cvms.ok_or_else(|| format!("no node /{}", names::CVMS))?;
     if cvms.is_empty() {
         return Err("no cVM".into());
     }
     relate(&mut cvms, &relations)?;
-    let list = root.children().find(|node| node.name == names::CAPFILES);
-    let capfiles = list.map_or(Ok(Vec::new()), |list| capfiles(&list))?;
-    Ok(Plan { cvms, capfiles })
+    Ok(Plan {
+        cvms,
+        capfiles: capfiles_found.unwrap_or_default(),
+    })
+}
+
+fn text_of(error: TreeError) -> String {
+    format!("{error}")
+}
+
+/// Reads nodes one by one.
+struct Reader<'a, 't> {
+    tokens: &'t mut Tokens<'a>,
+    /// Those of the node that was read last.
+    properties: Vec<(&'static str, &'a [u8])>,
+}
+
+impl<'a> Reader<'a, '_> {
+    fn next(&mut self) -> Result<Option<Token<'a>>, String> {
+        self.tokens.next().map_err(text_of)
+    }
+
+    /// Behind a node: the name of the next one at the same level, or none at the end of those.
+    fn child(&mut self) -> Result<Option<&'a [u8]>, String> {
+        Ok(match self.next()? {
+            Some(Token::Begin(name)) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// Reads the properties of the node that has begun and has no children; they must be known, and stand there once.
+    fn leaf(&mut self, known: &[&'static str], what: &str) -> Result<(), String> {
+        self.properties.clear();
+        loop {
+            match self.next()? {
+                Some(Token::Property(name, value)) => {
+                    let Some(key) = known.iter().find(|key| key.as_bytes() == name) else {
+                        return Err(format!("{what}: unknown key \"{}\"", printable(name)));
+                    };
+                    if self.value(key).is_some() {
+                        return Err(format!("{what}: key \"{key}\" is given twice"));
+                    }
+                    self.properties.push((key, value));
+                }
+                Some(Token::Begin(child)) => return Err(format!("{what}: unknown node \"{}\"", printable(child))),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Begins the node that has begun and holds others: the name of the first one. Of its own properties, only one means
+    /// something.
+    fn list(&mut self) -> Result<Option<&'a [u8]>, String> {
+        self.properties.clear();
+        loop {
+            match self.next()? {
+                Some(Token::Property(b"compatible", value)) if self.properties.is_empty() => {
+                    self.properties.push(("compatible", value));
+                }
+                Some(Token::Property(..)) => {}
+                Some(Token::Begin(name)) => return Ok(Some(name)),
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&'a [u8]> {
+        let property = self.properties.iter().find(|(name, _)| *name == key);
+        property.map(|(_, value)| *value)
+    }
+}
+
+/// A name out of a tree, which is UTF-8.
+fn printable(name: &[u8]) -> &str {
+    core::str::from_utf8(name).unwrap_or("?")
 }
 
 /// Checks that a node is the next one of its list, which has a limit.
-fn listed(node: &FdtNode<'_, '_>, (kind, plural): (&str, &str), (index, limit): (usize, usize)) -> Result<(), String> {
+fn listed(name: &[u8], (kind, plural): (&str, &str), (index, limit): (usize, usize)) -> Result<(), String> {
     let expected = format!("{kind}@{index}");
-    if node.name != expected {
-        return Err(format!("node \"{}\", expected \"{expected}\"", node.name));
+    if name != expected.as_bytes() {
+        return Err(format!("node \"{}\", expected \"{expected}\"", printable(name)));
     }
     if index == limit {
         return Err(format!("more than {limit} {plural}"));
     }
     Ok(())
+}
+
+fn read_cvms<'a>(
+    reader: &mut Reader<'a, '_>,
+    archive: &Archive<'_>,
+) -> Result<(Vec<CvmSpec>, Vec<Relation<'a>>), String> {
+    let (mut cvms, mut relations) = (Vec::new(), Vec::new());
+    let mut child = reader.list()?;
+    while let Some(node) = child {
+        let index = cvms.len();
+        listed(node, (names::CVM, "cVMs"), (index, names::CVM_LIMIT))?;
+        let (cvm, relation) = cvm(reader, index)?;
+        if archive.find(&cvm.runtime).is_none() {
+            let (name, runtime) = (&cvm.name, &cvm.runtime);
+            return Err(format!("cVM {name}: runtime \"{runtime}\" is not in the archive"));
+        }
+        cvms.push(cvm);
+        relations.push(relation);
+        child = reader.child()?;
+    }
+    Ok((cvms, relations))
 }
 
 /// The other cVMs that a cVM names, as it names them.
@@ -140,11 +231,17 @@ struct Relation<'a> {
 
 /// Finds the cVMs that others name, and refuses circles.
 fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String> {
+    let order = ordered(cvms.len(), &|a, b| cvms[a].name.cmp(&cvms[b].name));
+    if let Some(pair) = order.windows(2).find(|pair| cvms[pair[0]].name == cvms[pair[1]].name) {
+        let name = &cvms[pair[1]].name;
+        return Err(format!("cVM {name}: name is also that of cVM number {}", pair[0]));
+    }
     for (index, relation) in relations.iter().enumerate() {
         let find = |key: &str, wanted: &str| {
-            let found = cvms.iter().position(|cvm| cvm.name == wanted);
+            let found = order.binary_search_by(|other| cvms[*other].name.as_str().cmp(wanted));
             let name = &cvms[index].name;
-            found.ok_or_else(|| format!("cVM {name}: {key} = \"{wanted}\": expected the name of a cVM"))
+            let found = found.map(|at| order[at]);
+            found.map_err(|_| format!("cVM {name}: {key} = \"{wanted}\": expected the name of a cVM"))
         };
         let server = relation.server.map(|server| find(names::CALLBACK_OUT, server));
         let within = relation.within.map(|within| find(names::WITHIN, within));
@@ -152,17 +249,23 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
         cvms[index].within = within.transpose()?;
     }
     for index in 0..cvms.len() {
-        let servers = chain(cvms, index, |cvm| cvm.server).ok_or_else(|| circle(cvms, index, names::CALLBACK_OUT))?;
-        if servers.len() > names::SERVER_LIMIT {
-            return Err(format!(
-                "cVM {}: {} leads through {} cVMs, expected {} at most",
-                cvms[index].name,
-                names::CALLBACK_OUT,
-                servers.len(),
-                names::SERVER_LIMIT
-            ));
+        let (servers, long) = chain(cvms, index, |cvm| cvm.server);
+        let (around, deep) = chain(cvms, index, |cvm| cvm.within);
+        for (way, key, long) in [(&servers, names::CALLBACK_OUT, long), (&around, names::WITHIN, deep)] {
+            if way.contains(&index) {
+                return Err(format!(
+                    "cVM {}: {key} leads back to cVMs on its own way",
+                    cvms[index].name
+                ));
+            }
+            if long {
+                return Err(format!(
+                    "cVM {}: {key} leads through more than {} cVMs, or in a circle",
+                    cvms[index].name,
+                    names::SERVER_LIMIT
+                ));
+            }
         }
-        let around = chain(cvms, index, |cvm| cvm.within).ok_or_else(|| circle(cvms, index, names::WITHIN))?;
         if let Some(outer) = cvms[index].within.filter(|outer| !servers.contains(outer)) {
             return Err(format!(
                 "cVM {}: {} = \"{}\": expected a cVM that serves its hostcalls, directly or by others",
@@ -174,7 +277,7 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
         // Who reaches a server's memory reaches what the server is lent, and could keep it: it has to reach the lender's
         // memory anyway.
         for server in servers {
-            let outers = chain(cvms, server, |cvm| cvm.within).unwrap_or_default();
+            let (outers, _) = chain(cvms, server, |cvm| cvm.within);
             let stranger = outers.iter().find(|outer| **outer != index && !around.contains(outer));
             if let Some(outer) = stranger {
                 return Err(format!(
@@ -190,38 +293,35 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
     Ok(())
 }
 
-fn circle(cvms: &[CvmSpec], index: usize, key: &str) -> String {
-    format!("cVM {}: {key} leads back to cVMs on its own way", cvms[index].name)
-}
-
-/// The cVMs on the way from a cVM along one relation; none when the way runs in a circle.
+/// The cVMs on the way from a cVM along one relation, [`SERVER_LIMIT`](names::SERVER_LIMIT) at most; whether there are more.
 #[inline(never)]
-fn chain(cvms: &[CvmSpec], start: usize, next: fn(&CvmSpec) -> Option<usize>) -> Option<Vec<usize>> {
-    let mut way = Vec::new();
+fn chain(
+    cvms: &[CvmSpec],
+    start: usize,
+    next: fn(&CvmSpec) -> Option<usize>,
+) -> (heapless::Vec<usize, { names::SERVER_LIMIT }>, bool) {
+    let mut way = heapless::Vec::new();
     let mut at = start;
     while let Some(to) = next(&cvms[at]) {
-        if to == start || way.contains(&to) {
-            return None;
+        if way.push(to).is_err() {
+            return (way, true);
         }
-        way.push(to);
         at = to;
     }
-    Some(way)
+    (way, false)
 }
 
-fn capfiles(list: &FdtNode<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
+fn capfiles(reader: &mut Reader<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
     let mut capfiles: Vec<CapfileSpec> = Vec::new();
-    for (index, node) in list.children().enumerate() {
-        listed(&node, (names::CAPFILE, names::CAPFILES), (index, names::CAPFILE_LIMIT))?;
-        let properties: Vec<NodeProperty<'_>> = node.properties().collect();
+    let mut child = reader.list()?;
+    while let Some(node) = child {
+        let index = capfiles.len();
+        listed(node, (names::CAPFILE, names::CAPFILES), (index, names::CAPFILE_LIMIT))?;
         let what = format!("capfile number {index}");
-        only_known(&node, &properties, &names::CAPFILE_PROPERTIES, &what)?;
-        let name = valid_name(&properties, &what)?;
+        reader.leaf(&names::CAPFILE_PROPERTIES, &what)?;
+        let name = valid_name(reader, &what)?;
         let what = format!("capfile {name}");
-        let keys = Keys {
-            properties: &properties,
-            what: &what,
-        };
+        let keys = Keys { reader, what: &what };
         if let Some(other) = capfiles.iter().position(|other| other.name == name) {
             return Err(format!("{what}: the name is also that of capfile number {other}"));
         }
@@ -251,34 +351,13 @@ fn capfiles(list: &FdtNode<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
             data: data.into(),
             access,
         });
+        child = reader.child()?;
     }
     Ok(capfiles)
 }
 
-/// Refuses properties that nobody knows or that stand twice, and nodes inside.
-fn only_known(
-    node: &FdtNode<'_, '_>,
-    properties: &[NodeProperty<'_>],
-    known: &[&str],
-    what: &str,
-) -> Result<(), String> {
-    for (position, property) in properties.iter().enumerate() {
-        if !known.contains(&property.name) {
-            return Err(format!("{what}: unknown key \"{}\"", property.name));
-        }
-        if properties[..position].iter().any(|other| other.name == property.name) {
-            return Err(format!("{what}: key \"{}\" is given twice", property.name));
-        }
-    }
-    match node.children().next() {
-        Some(child) => Err(format!("{what}: unknown node \"{}\"", child.name)),
-        None => Ok(()),
-    }
-}
-
-fn valid_name<'a>(properties: &[NodeProperty<'a>], what: &str) -> Result<&'a str, String> {
-    let name = properties.iter().find(|property| property.name == names::NAME);
-    let name = name.and_then(|property| tree::text(property.value));
+fn valid_name<'a>(reader: &Reader<'a, '_>, what: &str) -> Result<&'a str, String> {
+    let name = reader.value(names::NAME).and_then(tree::text);
     name.filter(|name| names::valid_name(name)).ok_or_else(|| {
         format!(
             "{what}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
@@ -289,17 +368,12 @@ fn valid_name<'a>(properties: &[NodeProperty<'a>], what: &str) -> Result<&'a str
 }
 
 #[inline(never)]
-fn cvm<'a>(node: &FdtNode<'_, 'a>, index: usize) -> Result<(CvmSpec, Relation<'a>), String> {
-    // Read once: every look-up in the node itself would read it from its start.
-    let properties: Vec<NodeProperty<'a>> = node.properties().collect();
+fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relation<'a>), String> {
     let what = format!("cVM number {index}");
-    only_known(node, &properties, &names::PROPERTIES, &what)?;
-    let name = valid_name(&properties, &what)?;
+    reader.leaf(&names::PROPERTIES, &what)?;
+    let name = valid_name(reader, &what)?;
     let what = format!("cVM {name}");
-    let keys = Keys {
-        properties: &properties,
-        what: &what,
-    };
+    let keys = Keys { reader, what: &what };
     let text = |key| keys.get(key, "a string", tree::text);
     let texts = |key| {
         keys.get(key, "a list of strings", tree::texts)
@@ -373,24 +447,19 @@ fn families(list: &[String]) -> Result<u32, String> {
     Ok(set)
 }
 
-/// The properties of one node, with errors that name it.
+/// The properties of the node that was read last, with errors that name it.
 struct Keys<'a, 'n> {
-    properties: &'n [NodeProperty<'a>],
+    reader: &'n Reader<'a, 'n>,
     what: &'n str,
 }
 
 impl<'a> Keys<'a, '_> {
     fn get<T>(&self, key: &str, expected: &str, decode: impl Fn(&'a [u8]) -> Option<T>) -> Result<Option<T>, String> {
-        let Some(value) = self.value(key) else {
+        let Some(value) = self.reader.value(key) else {
             return Ok(None);
         };
         let decoded = decode(value);
         decoded.map(Some).ok_or_else(|| self.refused(key, expected))
-    }
-
-    fn value(&self, key: &str) -> Option<&'a [u8]> {
-        let property = self.properties.iter().find(|property| property.name == key);
-        property.map(|property| property.value)
     }
 
     #[cold]

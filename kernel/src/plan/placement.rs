@@ -8,6 +8,7 @@ use crate::cvm::loader::{self, Home};
 use crate::elf::{PAGE, Program};
 use crate::plan::layout::{self, Layout, LayoutError, Request};
 use crate::plan::manifest::CvmSpec;
+use crate::plan::ordered;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -58,12 +59,13 @@ pub(crate) fn place_all(
     elf_of: impl Fn(&str) -> &'static [u8],
     pool: &mut Pool,
 ) -> Result<Vec<Cvm>, String> {
+    let roles = Roles::of(&specs);
     let mut planned: Vec<Planned> = Vec::with_capacity(specs.len());
     for id in 0..specs.len() {
-        let cvm = plan(id, &specs, &planned, &elf_of)?;
+        let cvm = plan(id, &specs, &roles, &planned, &elf_of)?;
         planned.push(cvm);
     }
-    let bases = take_all(&specs, &mut planned, pool)?;
+    let bases = take_all(&specs, &roles, &mut planned, pool)?;
     let memory = planned
         .iter()
         .zip(&bases)
@@ -82,6 +84,42 @@ pub(crate) fn place_all(
     Ok(cvms)
 }
 
+/// What each cVM is to the others, found in few passes: there may be many.
+struct Roles {
+    /// Whether it serves another one.
+    serves: Vec<bool>,
+    /// Whether another one is within it.
+    outer: Vec<bool>,
+    /// The first cVM with the same program.
+    same: Vec<usize>,
+}
+
+impl Roles {
+    fn of(specs: &[CvmSpec]) -> Roles {
+        let order = ordered(specs.len(), &|a, b| specs[a].runtime.cmp(&specs[b].runtime));
+        let mut roles = Roles {
+            serves: vec![false; specs.len()],
+            outer: vec![false; specs.len()],
+            same: vec![0; specs.len()],
+        };
+        let mut first = 0;
+        for id in order {
+            if specs[first].runtime != specs[id].runtime {
+                first = id;
+            }
+            roles.same[id] = first;
+        }
+        for spec in specs {
+            for (other, is) in [(spec.server, &mut roles.serves), (spec.within, &mut roles.outer)] {
+                if let Some(is) = other.and_then(|other| is.get_mut(other)) {
+                    *is = true;
+                }
+            }
+        }
+        roles
+    }
+}
+
 /// Bytes and alignment of a region whose bounds can be represented and that shares no page.
 fn region(size: u64) -> (u64, u64) {
     let (size, alignment) = arch::representable(size);
@@ -93,13 +131,13 @@ fn region(size: u64) -> (u64, u64) {
 fn plan(
     id: usize,
     specs: &[CvmSpec],
+    roles: &Roles,
     before: &[Planned],
     elf_of: &impl Fn(&str) -> &'static [u8],
 ) -> Result<Planned, String> {
     let spec = &specs[id];
-    let serves = specs.iter().any(|other| other.server == Some(id));
-    let same = specs[..id].iter().position(|other| other.runtime == spec.runtime);
-    let same = same.map(|other| &before[other]);
+    let (serves, outer) = (roles.serves[id], roles.outer[id]);
+    let same = before.get(roles.same[id]);
     let elf = same.map_or_else(|| elf_of(&spec.runtime), |other| other.elf);
     let known = same.map(|other| other.program);
     let program = match known.filter(|program| !serves || program.handler.is_some()) {
@@ -113,7 +151,6 @@ fn plan(
             Box::leak(Box::new(program))
         }
     };
-    let outer = specs.iter().any(|other| other.within == Some(id));
     if outer && program.purecap {
         return Err(wrong(
             spec,
@@ -165,11 +202,11 @@ fn depth(id: usize, specs: &[CvmSpec]) -> Result<usize, String> {
 
 /// Sizes the regions from the innermost outwards and takes them from the pool; returns their bases.
 #[inline(never)]
-fn take_all(specs: &[CvmSpec], planned: &mut [Planned], pool: &mut Pool) -> Result<Vec<u64>, String> {
+fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], pool: &mut Pool) -> Result<Vec<u64>, String> {
     let deepest = planned.iter().map(|cvm| cvm.depth).max().unwrap_or(0);
     for depth in (0..deepest).rev() {
         for id in 0..specs.len() {
-            if planned[id].depth == depth && specs.iter().any(|inner| inner.within == Some(id)) {
+            if planned[id].depth == depth && roles.outer[id] {
                 arrange(id, specs, planned)?;
             }
         }

@@ -1,7 +1,6 @@
 //! Function names for backtraces: of a cVM from its ELF's symbol table, of the monitor from the image.
 
 use abi::image::Symbols;
-use alloc::vec::Vec;
 
 /// ELF symbol type of a function (STT_FUNC).
 const FUNCTION: u8 = 2;
@@ -66,7 +65,7 @@ pub(crate) static MONITOR: spin::Once<MonitorSymbols> = spin::Once::new();
 /// The monitor's symbol table, as `intravisor pack` appended it to the image.
 pub(crate) struct MonitorSymbols {
     pub(crate) image_start: u64,
-    pub(crate) table: Vec<u8>,
+    pub(crate) table: &'static [u8],
 }
 
 /// Name of the monitor's function at a physical address, and the distance from its start; none before the table has been
@@ -74,5 +73,5 @@ pub(crate) struct MonitorSymbols {
 pub(crate) fn of_monitor(address: u64) -> Option<(&'static str, u32)> {
     let symbols = MONITOR.get()?;
     let offset = u32::try_from(address.checked_sub(symbols.image_start)?).ok()?;
-    Symbols::new(&symbols.table).lookup(offset)
+    Symbols::new(symbols.table).lookup(offset)
 }

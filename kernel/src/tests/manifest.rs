@@ -126,7 +126,7 @@ fn a_chain_of_servers_has_a_limit() {
         })
         .collect();
     assert!(related(&chain[..9]).is_ok());
-    let expected = "manifest.dtb: cVM c9: callback-out leads through 9 cVMs, expected 8 at most";
+    let expected = "manifest.dtb: cVM c9: callback-out leads through more than 8 cVMs, or in a circle";
     assert_eq!(related(&chain), Err(expected.into()));
 }
 

@@ -9,6 +9,7 @@ mod layout;
 mod manifest;
 mod monitor;
 mod placement;
+mod platform;
 mod pool;
 mod purecap;
 mod service;

@@ -3,6 +3,7 @@
 use super::build::{Value, Value::*, archive, manifest, program};
 use super::{dispatch, finish_loading, frame, running_cvm, thread};
 use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -46,7 +47,13 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
             permissions,
         )
         .unwrap();
-    let mut monitor = load(bytes.leak(), ledger, (pool, POOL_START..POOL_END), 10_000_000).unwrap();
+    let mut monitor = load(
+        bytes.leak(),
+        ledger,
+        (pool, Pool::new(POOL_START..POOL_END)),
+        10_000_000,
+    )
+    .unwrap();
     monitor.start_waiting(arch::timer::now());
     finish_loading(&mut monitor);
     monitor
@@ -312,9 +319,14 @@ fn programs_that_do_not_fit_are_refused_by_key() {
             ("program", &program()),
         ]);
         let ledger = Ledger::new(arch::root());
-        load(bytes.leak(), ledger, (Ledger::ROOT, POOL_START..POOL_END), 10_000_000)
-            .err()
-            .unwrap()
+        load(
+            bytes.leak(),
+            ledger,
+            (Ledger::ROOT, Pool::new(POOL_START..POOL_END)),
+            10_000_000,
+        )
+        .err()
+        .unwrap()
     };
     assert_eq!(
         refusal(("heap", Cells(1 << 30))),

@@ -45,3 +45,23 @@ fn absurd_sizes_do_not_wrap() {
     assert_eq!(pool.allocate(u64::MAX, 4096), None);
     assert_eq!(pool.allocate(4096, 1 << 63), None);
 }
+
+#[test]
+fn what_is_reserved_is_never_handed_out() {
+    let mut pool = Pool::new(0x1_0000..0x2_0000);
+    for taken in [
+        0..0x1_0010,
+        0x1_4000..0x1_4001,
+        0x1_8800..0x1_9800,
+        0x1_f000..u64::MAX,
+        0x1_4000..0x1_4000,
+    ] {
+        pool.reserve(&taken);
+    }
+    assert_eq!(pool.whole(), 0x1_1000..0x1_f000);
+    let mut got = Vec::new();
+    while let Some(page) = pool.allocate(0x1000, 0x1000) {
+        got.push(page >> 12);
+    }
+    assert_eq!(got, [0x11, 0x12, 0x13, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e]);
+}

@@ -3,6 +3,7 @@
 use super::build::{Value, Value::*, archive, manifest_with_capfiles, program, server};
 use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
 use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -52,7 +53,7 @@ pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
     let permissions = arch::data_permissions() | arch::code_permissions() | Permissions::STORE_LOCAL;
     let root = (Ledger::ROOT, arch::root());
     let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
-    let pool = (pool.unwrap(), POOL_START..POOL_END);
+    let pool = (pool.unwrap(), Pool::new(POOL_START..POOL_END));
     let mut monitor = load(bytes.leak(), ledger, pool, TICKS_A_SECOND).unwrap();
     monitor.start_waiting(arch::timer::now());
     finish_loading(&mut monitor);
@@ -387,7 +388,7 @@ fn a_named_server_without_a_handler_is_refused() {
     let refused = load(
         bytes.leak(),
         ledger,
-        (pool.unwrap(), POOL_START..POOL_END),
+        (pool.unwrap(), Pool::new(POOL_START..POOL_END)),
         TICKS_A_SECOND,
     )
     .err();

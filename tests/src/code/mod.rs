@@ -8,8 +8,8 @@ use abi::hostcall::{STREAM_INPUT, STREAM_OUTPUT};
 use tools::Architecture;
 use tools::elf::synthesis::Elf;
 
-use assembler::Assembler;
 use assembler::Register::{Argument, Number, Scratch, Stack};
+pub use assembler::{Assembler, Register};
 
 /// Offset of the heap's address in the start block (`abi::start::StartHeader`).
 const START_HEAP: i64 = 56;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use machine::Stop;
+use tests::code::{Assembler, Register};
 use tests::{Platform, Scenario, cvm, on_every_platform, on_machine};
 use tools::manifest::CvmSpec;
 
@@ -15,6 +16,8 @@ on_every_platform!(
 );
 on_machine!(
     a_large_archive_boots,
+    a_program_of_24_mebibytes_boots,
+    a_thousand_cvms_boot_in_128_mebibytes,
     a_run_can_be_repeated_to_the_instruction,
     parked_harts_stay_asleep,
     an_initrd_in_the_way_stops_the_boot,
@@ -166,7 +169,7 @@ fn an_initrd_in_the_way_stops_the_boot(platform: Platform) {
         .memory(24 << 20);
     let console = boot_to_a_panic(platform, &scenario);
     assert!(
-        console.contains(" lies in the monitor's memory, which ends at 0x"),
+        console.contains("the memory behind the image, 0x") && console.contains("is too small for the monitor"),
         "{console}"
     );
 }
@@ -191,4 +194,60 @@ fn boot_to_a_panic(platform: Platform, scenario: &Scenario) -> String {
     assert_eq!(stop, Stop::Exit(1), "{console}");
     assert!(console.contains("[monitor] error: the monitor panicked"), "{console}");
     console
+}
+
+/// Bytes of the data of a large program.
+const LARGE: usize = 24 << 20;
+
+/// A program that ends with status 0 when the last byte of its data is what it should be.
+fn large(platform: Platform) -> Vec<u8> {
+    let mut code = Assembler::new(platform.arch());
+    let [at, step, byte, expected] = [0, 1, 2, 3].map(Register::Scratch);
+    code.data_address(at).set(step, 1);
+    // 24 MiB = 3 times 2 to the power of 23.
+    for _ in 0..23 {
+        code.add_register(step, step);
+    }
+    for _ in 0..3 {
+        code.add_register(at, step);
+    }
+    code.load(byte, at, -8).set(expected, 0x55);
+    code.subtract_register(byte, expected);
+    code.when_not_zero(byte, |code| {
+        code.exit(1);
+    });
+    code.exit(0);
+    let mut data = vec![0xa5; LARGE];
+    data[LARGE - 8..].copy_from_slice(&0x55_u64.to_le_bytes());
+    let mut elf = code.elf(&data);
+    elf.loads[1].memory_size = LARGE as u64;
+    elf.to_bytes()
+}
+
+fn a_program_of_24_mebibytes_boots(platform: Platform) {
+    let program = large(platform);
+    for memory in [64 << 20, 128 << 20] {
+        let inside = Scenario::new([CvmSpec::new("large", "large")])
+            .member("large", program.clone())
+            .memory(memory);
+        let outside = Scenario::with_archive([]).initrd(platform, &inside).memory(memory);
+        for scenario in [inside, outside] {
+            scenario.boot(platform).assert_status(0);
+        }
+    }
+}
+
+fn a_thousand_cvms_boot_in_128_mebibytes(platform: Platform) {
+    let mut code = Assembler::new(platform.arch());
+    let program = code.exit(0).elf(&[]).to_bytes();
+    let cvms: Vec<_> = (0..1000)
+        .map(|number| CvmSpec::new(format!("cvm-{number}"), "small"))
+        .collect();
+    let outcome = Scenario::new(cvms)
+        .member("small", program)
+        .memory(128 << 20)
+        .append("log=warn")
+        .boot(platform);
+    outcome.assert_status(0);
+    assert!(outcome.monitor().is_empty(), "{outcome}");
 }

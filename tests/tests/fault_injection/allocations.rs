@@ -44,7 +44,7 @@ fn for_ever(board: &mut Board, allocate: u64) -> Stop {
 }
 
 fn every_failing_allocation_ends_in_order(platform: Platform) {
-    let allocate = inject::function(platform, &["LockedHeap", "GlobalAlloc", "5alloc17h"]);
+    let allocate = inject::function(platform, &["kernel..heap", "GlobalAlloc", "5alloc17h"]);
     let mut running = scenario().on_board(platform);
     let board = &mut running.board;
     let mut count = 0;

@@ -6,6 +6,7 @@ use abi::image::Symbols;
 use machine::Stop;
 use object::{Object, ObjectSymbol};
 use tests::report::{LedgerEntry, ledger};
+use tools::elf::synthesis::Elf;
 use tools::image::Image;
 use tools::manifest::CvmSpec;
 use tools::workspace::Workspace;
@@ -118,6 +119,10 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         let instructions = first_instruction(&mut *machine)?;
         measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(BOOT_BAR)));
     }
+    for count in [16, 128, 1000] {
+        let label = format!("  reset to a cVM's first among {count}, per cVM");
+        measured.push(Measurement::count(SECTION, label, boot_of(platform, count)? / count));
+    }
     let null = cvm("null", "bench-null", &[&ROUNDS.to_string()]);
     let [median, longest] = null_hostcall(platform, std::slice::from_ref(&null), "null")?;
     let trips = ROUNDS - 1;
@@ -145,6 +150,16 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     }
     measured.extend(fault(platform)?);
     Ok(measured)
+}
+
+/// Instructions from reset to the first cVM instruction, among this many of the smallest program and without the log.
+fn boot_of(platform: &dyn Platform, count: u64) -> Result<u64> {
+    let cvms: Vec<CvmSpec> = (0..count)
+        .map(|number| CvmSpec::new(format!("cvm{number}"), "small"))
+        .collect();
+    let programs = [("small".to_owned(), Elf::program(platform.arch(), &[0; 4]).to_bytes())];
+    let setup = Setup::new(platform.arch(), &cvms, &programs)?.append("log=error");
+    first_instruction(&mut *setup.board(platform)?)
 }
 
 /// Address of a symbol of a program, relative to its entry point.

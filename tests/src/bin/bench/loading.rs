@@ -153,11 +153,12 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let from_reset = per_kib(copied_boot?, zeroed_boot?, LARGE);
     let row = |label, value| Measurement::rate(LOADING, label, value);
     Ok(vec![
-        row("zeroing, per KiB", per_kib(zeroed_cost, small_cost, LARGE - SMALL)),
+        row("zeroing, per KiB", per_kib(zeroed_cost, small_cost, LARGE - SMALL)).bar(Bar::at_most(80)),
         row(
             "copying from the ELF file, per KiB",
             per_kib(copied_cost, zeroed_cost, LARGE),
-        ),
+        )
+        .bar(Bar::at_most(200)),
         row("relocating, per relocation", relocation),
         row("  of a purecap program, per capability", capability),
         row("from reset, per KiB of ELF file in the archive", from_reset),
