@@ -72,7 +72,7 @@ impl Console {
     /// When standard input cannot be read or the terminal cannot be set up.
     pub fn host() -> io::Result<Self> {
         let mut console = Console {
-            host_output: Some(HostOutput::new(io::stdout(), io::stdout().is_terminal())),
+            host_output: Some(HostOutput::new(io::stdout())),
             ..Console::buffer()
         };
         let stdin = io::stdin();
@@ -299,29 +299,24 @@ impl Console {
     }
 }
 
-/// The program's standard output. A guest ends lines for a terminal, with carriage return and line feed; where none is, lines
-/// end as the host's do.
+/// The program's standard output. A guest ends lines with carriage return and line feed, for a terminal; the host's lines end
+/// with a line feed, to which its terminal adds what it needs.
 struct HostOutput<W = io::Stdout> {
     writer: W,
-    is_terminal: bool,
     /// A carriage return that is not written yet: a line feed may follow.
     held: bool,
 }
 
 impl<W: Write> HostOutput<W> {
-    fn new(writer: W, is_terminal: bool) -> Self {
-        HostOutput {
-            writer,
-            is_terminal,
-            held: false,
-        }
+    fn new(writer: W) -> Self {
+        HostOutput { writer, held: false }
     }
 
     fn put(&mut self, byte: u8) -> io::Result<()> {
         if std::mem::take(&mut self.held) && byte != b'\n' {
             self.writer.write_all(b"\r")?;
         }
-        self.held = byte == b'\r' && !self.is_terminal;
+        self.held = byte == b'\r';
         if self.held {
             return Ok(());
         }
@@ -358,15 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_as_the_host_s_do_where_no_terminal_is() {
-        let written = |text: &[u8], is_terminal| {
-            let mut output = HostOutput::new(Vec::new(), is_terminal);
-            text.iter().for_each(|byte| output.put(*byte).unwrap());
-            output.writer
-        };
-        let text = b"one\r\n\r\r\ntwo\rthree\r\n";
-        assert_eq!(written(text, true), text);
-        assert_eq!(written(text, false), b"one\n\r\ntwo\rthree\n");
+    fn lines_end_as_the_host_s_do() {
+        let mut output = HostOutput::new(Vec::new());
+        for byte in b"one\r\n\r\r\ntwo\rthree\r\n" {
+            output.put(*byte).unwrap();
+        }
+        assert_eq!(output.writer, b"one\n\r\ntwo\rthree\n");
     }
 
     #[test]
