@@ -4,7 +4,7 @@ use capability::riscv::Capability;
 use machine::Stop;
 use machine::riscv::{Isa, Privilege, Until, special};
 
-use crate::lab::{DATA, EBREAK, ECALL, Lab, MRET, START, STAY, WFI, addi, csr, i, region, s};
+use crate::lab::{DATA, EBREAK, ECALL, Lab, MRET, START, STAY, WFI, addi, csr, i, image, region, s};
 
 const MSTATUS: u32 = 0x300;
 const MIE: u32 = 0x304;
@@ -254,4 +254,75 @@ fn counters_count_completed_instructions() {
         before,
         "an instruction that traps does not complete"
     );
+}
+
+/// What U mode could reach before a trap, PMP as it is after the trap decides, though the hart remembers much of PMP's answers.
+#[test]
+fn what_pmp_is_changed_to_in_a_trap_holds_for_user_mode_afterwards() {
+    // U mode: ld x5, 0(x10); sd x5, 8(x10); ecall; and the same again.
+    let words = [
+        i(0x03, 3, 5, 10, 0),
+        s(3, 5, 10, 8),
+        ECALL,
+        i(0x03, 3, 6, 10, 0),
+        s(3, 6, 10, 8),
+        ECALL,
+    ];
+    // M mode: all of it open, and from pmpcfg0 = x29 on closed, read-only or open.
+    let handler = [csr(1, 0, 0x3b0, 28), csr(1, 0, 0x3a0, 29), csr(1, 0, 0x341, 27), MRET];
+    for (closed, expected) in [(0x18u64, 5), (0x19, 7), (0x1f, 8)] {
+        let mut lab = Lab::v9(&[csr(1, 0, 0x3b1, 30), csr(1, 0, 0x3a0, 31), MRET]);
+        lab.board.write_memory(DATA, &image(&words)).unwrap();
+        lab.board.write_memory(DATA + 0x1000, &image(&handler)).unwrap();
+        let at = |address| Capability::ROOT.set_address(address);
+        let lab = lab
+            .set(30, u64::MAX)
+            .set(31, 0x1f00)
+            .set(28, (DATA + 0x2000) >> 2 | 0x1ff)
+            .set(29, 0x1f00 | closed)
+            .set(27, DATA + 12)
+            .set(10, DATA + 0x2000)
+            .set_special(special::MEPCC, at(DATA))
+            .set_special(special::MTCC, at(DATA + 0x1000))
+            .step(
+                3 + 3
+                    + 4
+                    + if expected == 5 {
+                        1
+                    } else if expected == 7 {
+                        2
+                    } else {
+                        3
+                    },
+            );
+        assert_eq!(lab.trap().map(|trap| trap.cause), Some(expected), "pmpcfg {closed:#x}");
+    }
+}
+
+/// With `mstatus.MPRV` loads of machine mode have the previous privilege, whatever was reached without it.
+#[test]
+fn lending_the_privilege_of_user_mode_is_noticed_at_once_in_both_directions() {
+    let load = i(0x03, 3, 5, 10, 0);
+    let (lend, back) = (csr(2, 0, 0x300, 31), csr(3, 0, 0x300, 31));
+    let lab = Lab::v9(&[load, lend, load]).set(10, DATA).set(31, 1 << 17).step(3);
+    assert_eq!(
+        lab.trap().map(|trap| (trap.cause, trap.value)),
+        Some((5, DATA)),
+        "no entry of PMP opens it"
+    );
+    let lab = Lab::v9(&[lend, back, load, lend, back, load])
+        .set(10, DATA)
+        .set(31, 1 << 17)
+        .step(6);
+    assert_eq!(lab.trap(), None);
+    // With MPP = M nothing is lent; clearing MPP lends.
+    let previous = csr(3, 0, 0x300, 30);
+    let all = csr(2, 0, 0x300, 29);
+    let lab = Lab::v9(&[all, load, previous, load])
+        .set(10, DATA)
+        .set(29, 1 << 17 | 3 << 11)
+        .set(30, 3 << 11);
+    let lab = lab.step(2);
+    assert_eq!(lab.trap(), None);
+    assert_eq!(lab.step(2).trap().map(|trap| trap.cause), Some(5));
 }

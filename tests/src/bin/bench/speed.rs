@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use machine::Stop;
-use tools::run::{RunError, qemu_command};
+use tools::run::{Isa, RunError, qemu_command};
 
 use crate::Result;
 use crate::measurement::{Bar, Measurement};
+use crate::packing::{Setup, cvm};
 use crate::platform::{Platform, Workload};
 
 const SECTION: &str = "Speed of the embedded machine on this host (wall clock, best of 3)";
@@ -18,6 +19,10 @@ const SECTION: &str = "Speed of the embedded machine on this host (wall clock, b
 const LIMIT: u64 = 1_000_000_000;
 /// Least million instructions a second on the conformance images.
 const CONFORMANCE_BAR: f64 = 25.0;
+/// Least million instructions a second of an interpreter in a cVM.
+const INTERPRETER_BAR: f64 = 60.0;
+/// Rounds of `bench-interpreter`, of some 15,000 instructions each, monitor included.
+const INTERPRETER_ROUNDS: u32 = 5000;
 /// Runs of which the best counts.
 const RUNS: usize = 3;
 
@@ -88,6 +93,16 @@ fn shared() -> PathBuf {
     env::var_os("INTRAVISOR_SHARED").map_or(beside, PathBuf::from)
 }
 
+/// A monitor with a cVM that runs `bench-interpreter`.
+fn interpreter(platform: &dyn Platform) -> Result<Workload> {
+    let rounds = INTERPRETER_ROUNDS.to_string();
+    let cvms = [cvm("interpreter", "bench-interpreter", &[&rounds])];
+    Ok(Workload {
+        image: Setup::new(platform.arch(), &cvms, &[])?.image(platform.arch())?,
+        isa: Isa::V9,
+    })
+}
+
 /// Million instructions a second, and the ratio to QEMU where there is one.
 ///
 /// # Errors
@@ -95,6 +110,7 @@ fn shared() -> PathBuf {
 pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let sets = [
         ("integer loop", vec![platform.integer_loop()], platform.loop_bar()),
+        ("interpreter in a cVM", vec![interpreter(platform)?], INTERPRETER_BAR),
         ("conformance images", platform.conformance(&shared())?, CONFORMANCE_BAR),
     ];
     let mut measured = Vec::new();
