@@ -176,16 +176,23 @@ fn trees() -> Vec<Vec<u8>> {
     all
 }
 
-/// A driver that sets a disk with 16 descriptors up and reads a sector, with a transport of this version.
+/// A driver that sets a disk with 16 descriptors up and reads a sector, with a transport of this version, then the network
+/// card, and sends itself a frame.
 fn disk_request(version: u8) -> Vec<u8> {
-    let mut bytes = vec![version, 0x16, 4, 0];
-    for (number, address, length, flags) in [(0u16, 0x6000u16, 16u16, 1u16), (1, 0x6800, 512, 3), (2, 0x6100, 1, 2)] {
-        bytes.push(0x12);
+    let mut bytes = vec![version, 0x36, 4, 0, 0x06, 4, 0];
+    for (kind, number, address, length, flags) in [
+        (0x32, 0u16, 0x6000u16, 16u16, 1u16),
+        (0x32, 1, 0x6800, 512, 3),
+        (0x32, 2, 0x6100, 1, 2),
+        (0x02, 0, 0x6200, 100, 2),
+        (0x12, 0, 0x6300, 80, 0),
+    ] {
+        bytes.push(kind);
         for half in [number, address, length, flags, number + 1] {
             bytes.extend(half.to_le_bytes());
         }
     }
-    bytes.extend([0x14, 0, 0, 7, 0xff, 0]);
+    bytes.extend([0x34, 0, 0, 0x04, 0, 0, 0x14, 0, 0, 7, 0xff, 0]);
     bytes
 }
 

@@ -1,24 +1,33 @@
 //! The driver's side of virtio devices: registers and rings with anything in them.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use machine::TaggedMemory;
-use machine::virtio::{Block, Entropy, Slots, Version};
+use machine::net::{Interest, Wire};
+use machine::virtio::{Block, Entropy, Network, Slots, Version};
 
 /// RAM for rings and buffers.
 const BASE: u64 = 0x8000_0000;
 const SIZE: usize = 0x8000;
 const STRIDE: u64 = 0x200;
-/// The queue of a device that was set up as it should be; its buffers may be anywhere.
+/// The queues of devices that were set up as it should be; their buffers may be anywhere.
 const RING: u64 = BASE + 0x1000;
-const RING_SPACE: u64 = 0x2000;
+const RING_SPACE: u64 = 0x800;
+/// From the start of a queue of up to 16 descriptors.
+const USED: u64 = 0x400;
 const DISK: usize = 8 * 512;
+/// Every queue: its slot, and its number there. The lowest slot has a network card, then come entropy and a disk.
+const QUEUES: [(u64, u32); 4] = [(0, 0), (0, 1), (1, 0), (2, 0)];
+const ENTROPY: usize = 2;
 
 /// The registers that a driver can write.
 const REGISTERS: [u64; 21] = [
     0x14, 0x20, 0x24, 0x28, 0x30, 0x38, 0x3c, 0x40, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xac,
     0x100, 0x104,
 ];
+/// Of a legacy driver: small, so that queues may lie close.
+const PAGE: u32 = 0x400;
 const QUEUE_SIZE: u64 = 0x38;
 const NOTIFY: u64 = 0x50;
 const ACKNOWLEDGE: u64 = 0x64;
@@ -30,10 +39,34 @@ const WRITE: u16 = 2;
 enum Step {
     Register(u64, u64, u32),
     Memory(u64, Vec<u8>),
-    Descriptor(u64, u16, [u8; 16]),
-    Offer(u64, u16),
+    Descriptor(usize, u16, [u8; 16]),
+    Offer(usize, u16),
     SetUp(u64, u16),
     Time(u64),
+}
+
+/// A wire on which everything comes back.
+#[derive(Default)]
+struct Echo(VecDeque<Vec<u8>>);
+
+impl Wire for Echo {
+    fn send(&mut self, frame: &[u8], _now: u64) {
+        if self.0.len() < 16 {
+            self.0.push_back(frame.to_vec());
+        }
+    }
+
+    fn receive(&mut self, _now: u64) -> Option<Vec<u8>> {
+        self.0.pop_front()
+    }
+
+    fn next_event(&mut self, _now: u64) -> Option<u64> {
+        None
+    }
+
+    fn interests(&self) -> Vec<Interest<'_>> {
+        Vec::new()
+    }
 }
 
 /// Makes steps out of bytes until there are no more.
@@ -56,7 +89,8 @@ impl Iterator for Steps<'_> {
 
     fn next(&mut self) -> Option<Step> {
         let [kind] = self.bytes()?;
-        let slot = u64::from(kind >> 4 & 1);
+        let queue = usize::from(kind >> 4 & 3);
+        let (slot, _) = QUEUES[queue];
         Some(match kind & 7 {
             0 => {
                 let [register] = self.bytes()?;
@@ -77,9 +111,9 @@ impl Iterator for Steps<'_> {
                 descriptor[8..12].copy_from_slice(&u32::from(length).to_le_bytes());
                 descriptor[12..14].copy_from_slice(&(flags & 7).to_le_bytes());
                 descriptor[14..].copy_from_slice(&next.to_le_bytes());
-                Step::Descriptor(slot, number % 16, descriptor)
+                Step::Descriptor(queue, number % 16, descriptor)
             }
-            4 | 5 => Step::Offer(slot, self.half()?),
+            4 | 5 => Step::Offer(queue, self.half()?),
             6 => Step::SetUp(slot, self.half()?),
             _ => Step::Time(self.half()?.into()),
         })
@@ -92,16 +126,17 @@ struct Bench {
     memory: TaggedMemory,
     version: Version,
     now: u64,
-    /// Size of the queue of a device that was set up properly and whose registers were left alone since.
-    size: [Option<u16>; 2],
+    /// Sizes of the queues that were set up properly and whose registers were left alone since.
+    size: [Option<u16>; QUEUES.len()],
 }
 
 impl Bench {
     fn new(version: Version) -> Self {
-        let mut slots = Slots::new(2, STRIDE, version);
+        let mut slots = Slots::new(3, STRIDE, version);
         let disk = Block::new(vec![0xd5; DISK]).with_latency(100);
-        for device in [disk.into(), Entropy::seeded(1).into()] {
-            slots.attach(device).expect("two slots");
+        let card = Network::new([2, 0, 0, 0, 0, 1], Echo::default());
+        for device in [disk.into(), Entropy::seeded(1).into(), card.into()] {
+            slots.attach(device).expect("three slots");
         }
         let mut memory = TaggedMemory::new(BASE, SIZE);
         for offset in (0..SIZE).step_by(16) {
@@ -113,7 +148,7 @@ impl Bench {
             memory,
             version,
             now: 0,
-            size: [None; 2],
+            size: [None; QUEUES.len()],
         }
     }
 
@@ -127,17 +162,13 @@ impl Bench {
         }
     }
 
-    fn rings(&self, slot: u64, size: u16) -> (u64, u64, u64) {
-        let table = RING + slot * RING_SPACE;
-        let available = table + 16 * u64::from(size);
-        let used = (available + 6 + 2 * u64::from(size)).next_multiple_of(0x1000);
-        (table, available, used)
+    fn rings(&self, queue: usize, size: u16) -> (u64, u64, u64) {
+        let table = RING + queue as u64 * RING_SPACE;
+        (table, table + 16 * u64::from(size), table + USED)
     }
 
     /// What a driver does that knows its trade.
     fn set_up(&mut self, slot: u64, size: u16) {
-        let (table, available, used) = self.rings(slot, size);
-        self.poke(table, &[0; RING_SPACE as usize]);
         self.write(slot, STATUS, 0);
         self.write(slot, STATUS, 3);
         for (select, features) in [(0, 0), (1, 1)] {
@@ -145,30 +176,35 @@ impl Bench {
             self.write(slot, 0x20, features);
         }
         self.write(slot, STATUS, 3 | 8);
-        self.write(slot, 0x30, 0);
-        self.write(slot, 0x28, 0x1000);
-        self.write(slot, QUEUE_SIZE, size.into());
-        if self.version == Version::Legacy {
-            self.write(slot, 0x3c, 0x1000);
-            self.write(slot, 0x40, (table >> 12) as u32);
-        } else {
-            for (register, address) in [(0x80, table), (0x90, available), (0xa0, used)] {
-                self.write(slot, register, address as u32);
-                self.write(slot, register + 4, (address >> 32) as u32);
+        self.write(slot, 0x28, PAGE);
+        for (queue, (_, number)) in QUEUES.into_iter().enumerate().filter(|(_, (its, _))| *its == slot) {
+            let (table, available, used) = self.rings(queue, size);
+            self.poke(table, &[0; RING_SPACE as usize]);
+            self.write(slot, 0x30, number);
+            self.write(slot, QUEUE_SIZE, size.into());
+            if self.version == Version::Legacy {
+                self.write(slot, 0x3c, USED as u32);
+                self.write(slot, 0x40, table as u32 / PAGE);
+            } else {
+                for (register, address) in [(0x80, table), (0x90, available), (0xa0, used)] {
+                    self.write(slot, register, address as u32);
+                    self.write(slot, register + 4, (address >> 32) as u32);
+                }
+                self.write(slot, 0x44, 1);
             }
-            self.write(slot, 0x44, 1);
+            self.size[queue] = Some(size);
         }
         self.write(slot, STATUS, 3 | 8 | 4);
-        self.size[slot as usize] = Some(size);
     }
 
-    fn offer(&mut self, slot: u64, head: u16) {
-        let Some(size) = self.size[slot as usize] else { return };
-        let (_, available, _) = self.rings(slot, size);
+    fn offer(&mut self, queue: usize, head: u16) {
+        let Some(size) = self.size[queue] else { return };
+        let (_, available, _) = self.rings(queue, size);
         let index = self.half(available + 2);
         self.poke(available + 4 + 2 * u64::from(index % size), &head.to_le_bytes());
         self.poke(available + 2, &index.wrapping_add(1).to_le_bytes());
-        self.write(slot, NOTIFY, 0);
+        let (slot, number) = QUEUES[queue];
+        self.write(slot, NOTIFY, number);
     }
 
     fn half(&self, address: u64) -> u16 {
@@ -182,9 +218,9 @@ impl Bench {
     fn writable(&self) -> Option<Vec<Range<u64>>> {
         let mut ranges = Vec::new();
         let mut read = Vec::new();
-        for slot in 0..2 {
-            let size = self.size[slot as usize]?;
-            let (table, available, used) = self.rings(slot, size);
+        for (queue, size) in self.size.into_iter().enumerate() {
+            let size = size?;
+            let (table, available, used) = self.rings(queue, size);
             read.push(table..available + 6 + 2 * u64::from(size));
             ranges.push(used..used + 6 + 8 * u64::from(size));
             for number in 0..size {
@@ -228,33 +264,33 @@ impl Bench {
 
     /// After a reset everything works as if nothing had been.
     fn serves(&mut self) {
-        for slot in 0..2 {
+        for (slot, _) in QUEUES {
             self.write(slot, STATUS, 0);
         }
         assert!(
             self.slots.lines().all(|(_, line)| !line),
             "an interrupt survived a reset"
         );
-        self.set_up(0, 4);
-        let (table, _, used) = self.rings(0, 4);
-        let buffer = BASE + 0x6000;
+        let (slot, _) = QUEUES[ENTROPY];
+        self.set_up(slot, 4);
+        let (table, _, used) = self.rings(ENTROPY, 4);
+        let buffer = BASE + 0x7000;
+        let length = 8u32;
         let descriptor = [
             &buffer.to_le_bytes()[..],
-            &8u32.to_le_bytes(),
+            &length.to_le_bytes(),
             &WRITE.to_le_bytes(),
             &[0; 2],
-        ]
-        .concat();
-        self.poke(table, &descriptor);
-        self.offer(0, 0);
+        ];
+        self.poke(table, &descriptor.concat());
+        self.offer(ENTROPY, 0);
         self.advance(0);
         assert_eq!(self.half(used + 2), 1, "a request after a reset");
-        assert_eq!(self.half(used + 8), 8);
-        self.write(0, ACKNOWLEDGE, 1);
+        assert_eq!(u32::from(self.half(used + 8)), length);
     }
 }
 
-/// Steps of a driver: registers of a disk and a source of entropy, rings, buffers, time. A device may refuse and may need a
+/// Steps of a driver: registers of a disk, a source of entropy and a network card, rings, buffers, time. A device may refuse and may need a
 /// reset; it writes only where its driver told it to, never a tag, and works after a reset.
 pub fn virtio(bytes: &[u8]) {
     let Some((&kind, steps)) = bytes.split_first() else {
@@ -270,16 +306,18 @@ pub fn virtio(bytes: &[u8]) {
         match step {
             Step::Register(slot, register, value) => {
                 if ![NOTIFY, ACKNOWLEDGE, 0x14, 0x30].contains(&register) {
-                    bench.size[slot as usize] = None;
+                    for (queue, (its, _)) in QUEUES.into_iter().enumerate() {
+                        bench.size[queue] = bench.size[queue].filter(|_| its != slot);
+                    }
                 }
                 bench.write(slot, register, value);
             }
             Step::Memory(address, bytes) => bench.poke(address, &bytes),
-            Step::Descriptor(slot, number, descriptor) => {
-                let (table, ..) = bench.rings(slot, 16);
+            Step::Descriptor(queue, number, descriptor) => {
+                let (table, ..) = bench.rings(queue, 16);
                 bench.poke(table + 16 * u64::from(number), &descriptor);
             }
-            Step::Offer(slot, head) => bench.offer(slot, head % 17),
+            Step::Offer(queue, head) => bench.offer(queue, head % 17),
             Step::SetUp(slot, size) => bench.set_up(slot, 1 << (size % 5)),
             Step::Time(time) => bench.now += time,
         }

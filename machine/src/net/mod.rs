@@ -24,6 +24,24 @@ pub struct Interest<'a> {
     pub write: bool,
 }
 
+impl Wire for Box<dyn Wire> {
+    fn send(&mut self, frame: &[u8], now: u64) {
+        self.as_mut().send(frame, now);
+    }
+
+    fn receive(&mut self, now: u64) -> Option<Vec<u8>> {
+        self.as_mut().receive(now)
+    }
+
+    fn next_event(&mut self, now: u64) -> Option<u64> {
+        self.as_mut().next_event(now)
+    }
+
+    fn interests(&self) -> Vec<Interest<'_>> {
+        self.as_ref().interests()
+    }
+}
+
 /// The far end of a network device's cable. `now` is virtual time, in nanoseconds.
 pub trait Wire: Send {
     /// Takes an Ethernet frame from the guest.

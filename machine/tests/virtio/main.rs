@@ -7,6 +7,7 @@ mod clocks;
 mod driver;
 mod entropy;
 mod network;
+mod qemu;
 mod queues;
 mod stack;
 mod transport;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::{Duration, UNIX_EPOCH};
 
 use machine::clock;
-use machine::options::{Disk, Seed, parse_disk, parse_seed};
+use machine::options::{Disk, Far, Net, Seed, parse_disk, parse_net, parse_seed};
 use machine::virtio::Version;
 
 use super::RunError;
@@ -15,6 +15,10 @@ pub struct DeviceArguments {
     /// A raw file as a disk: FILE[,readonly][,serial=TEXT][,latency=NANOSECONDS]; may be given several times
     #[arg(long = "disk", value_name = "DISK")]
     pub disks: Vec<String>,
+    /// A network card: forward=HOSTPORT:GUESTPORT,… or user, socket=udp:PORT:PORT, socket=listen:PORT or socket=connect:PORT,
+    /// with mac=ADDRESS and capture=FILE behind it; may be given several times
+    #[arg(long = "net", value_name = "NET")]
+    pub nets: Vec<String>,
     /// A source of random bytes that follow from this number, or come from the `host`
     #[arg(long, value_name = "SEED")]
     pub seed: Option<String>,
@@ -37,9 +41,10 @@ impl DeviceArguments {
     pub fn for_machine(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let disks = self.disks.iter().map(|disk| ("--disk", disk));
+        let nets = self.nets.iter().map(|net| ("--net", net));
         let seed = self.seed.iter().map(|seed| ("--seed", seed));
         let time = self.time.iter().map(|time| ("--time", time));
-        for (option, value) in disks.chain(seed).chain(time) {
+        for (option, value) in disks.chain(nets).chain(seed).chain(time) {
             arguments.extend([option.into(), value.into()]);
         }
         if self.virtio == Version::Modern {
@@ -67,6 +72,10 @@ impl DeviceArguments {
                 ));
             }
             arguments.extend(qemu_disk(number, &disk));
+        }
+        for (number, text) in self.nets.iter().enumerate() {
+            let net = parse_net(text).map_err(|reason| wrong("--net", text, reason))?;
+            arguments.extend(qemu_net(number, &net));
         }
         if let Some(text) = &self.seed {
             let seed = parse_seed(text).map_err(|reason| wrong("--seed", text, reason))?;
@@ -99,6 +108,32 @@ fn qemu_disk(number: usize, disk: &Disk) -> [OsString; 4] {
     ["-drive".into(), drive.into(), "-device".into(), device.into()]
 }
 
+fn qemu_net(number: usize, net: &Net) -> Vec<OsString> {
+    let backend = match &net.far {
+        Far::User(forwards) => {
+            let forward = |(host, guest): &(u16, u16)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+            format!(
+                "user,id=net{number}{}",
+                forwards.iter().map(forward).collect::<String>()
+            )
+        }
+        Far::Datagram(local, remote) => {
+            format!("socket,id=net{number},udp=127.0.0.1:{remote},localaddr=127.0.0.1:{local}")
+        }
+        Far::Listen(port) => format!("socket,id=net{number},listen=127.0.0.1:{port}"),
+        Far::Connect(port) => format!("socket,id=net{number},connect=127.0.0.1:{port}"),
+    };
+    let mac: Vec<String> = net.address(number).iter().map(|byte| format!("{byte:02x}")).collect();
+    let device = format!("virtio-net-device,netdev=net{number},mac={}", mac.join(":"));
+    let mut arguments: Vec<OsString> = vec!["-netdev".into(), backend.into(), "-device".into(), device.into()];
+    if let Some(file) = &net.capture {
+        let file = file.display().to_string().replace(',', ",,");
+        let dump = format!("filter-dump,id=dump{number},netdev=net{number},file={file}");
+        arguments.extend(["-object".into(), dump.into()]);
+    }
+    arguments
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +141,10 @@ mod tests {
     fn arguments() -> DeviceArguments {
         DeviceArguments {
             disks: vec!["a,b.img,readonly,serial=data".into(), "c.img".into()],
+            nets: vec![
+                "forward=8080:80,2222:22,capture=x.pcap".into(),
+                "socket=udp:7000:7001".into(),
+            ],
             seed: Some("7".into()),
             time: Some("2001-09-09T01:46:40".into()),
             virtio: Version::Modern,
@@ -120,7 +159,9 @@ mod tests {
     fn the_machine_gets_the_options_as_they_are() {
         assert_eq!(
             shown(arguments().for_machine()),
-            "--disk a,b.img,readonly,serial=data --disk c.img --seed 7 --time 2001-09-09T01:46:40 --virtio modern"
+            "--disk a,b.img,readonly,serial=data --disk c.img \
+             --net forward=8080:80,2222:22,capture=x.pcap --net socket=udp:7000:7001 \
+             --seed 7 --time 2001-09-09T01:46:40 --virtio modern"
         );
         assert_eq!(shown(DeviceArguments::default().for_machine()), "");
     }
@@ -132,6 +173,11 @@ mod tests {
             "-global virtio-mmio.force-legacy=false \
              -drive if=none,format=raw,id=disk0,file=a,,b.img,readonly=on -device virtio-blk-device,drive=disk0,serial=data \
              -drive if=none,format=raw,id=disk1,file=c.img -device virtio-blk-device,drive=disk1 \
+             -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:2222-:22 \
+             -device virtio-net-device,netdev=net0,mac=52:54:00:12:34:56 \
+             -object filter-dump,id=dump0,netdev=net0,file=x.pcap \
+             -netdev socket,id=net1,udp=127.0.0.1:7001,localaddr=127.0.0.1:7000 \
+             -device virtio-net-device,netdev=net1,mac=52:54:00:12:34:57 \
              -object rng-builtin,id=entropy0 -device virtio-rng-device,rng=entropy0 -seed 7 \
              -rtc base=2001-09-09T01:46:40,clock=vm"
         );
@@ -157,6 +203,11 @@ mod tests {
             error(latency),
             "--disk x.img,latency=5: latency is the embedded machine's; expected --on machine"
         );
+        let net = DeviceArguments {
+            nets: vec!["tap".into()],
+            ..DeviceArguments::default()
+        };
+        assert!(error(net).starts_with("--net tap: tap: expected user"));
         let seed = DeviceArguments {
             seed: Some("x".into()),
             ..DeviceArguments::default()
