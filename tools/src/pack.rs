@@ -82,8 +82,8 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         file: yaml.display().to_string(),
         source,
     };
-    let text = fs::read_to_string(yaml).map_err(unreadable)?;
-    let config = config::parse(yaml, &text);
+    let file = fs::read(yaml).map_err(unreadable)?;
+    let config = config::read(yaml, &file);
     let failed = config.has_errors();
     let mut packer = Packer {
         yaml,
@@ -213,7 +213,8 @@ impl Packer<'_> {
         let member = member.ok_or_else(|| vec!["expected the file name of an ELF program".to_owned()])?;
         if let Some(index) = self.programs.iter().position(|program| program.member == member) {
             let known = &self.programs[index].path;
-            if *known != path {
+            let same = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            if same(known) != same(&path) {
                 let (known, path) = (known.display(), path.display());
                 return Err(vec![format!(
                     "{known} and {path} would both be {member:?} in the archive, expected different file names"

@@ -229,7 +229,7 @@ fn inspect_tells_what_is_wrong_inside() {
         ]
     );
     let bare = inspect::inspect(&archive::write(&members[1..]).unwrap()).unwrap();
-    assert_eq!(bare.problems[0], "manifest.dtb: missing");
+    assert_eq!(bare.problems[0], "manifest.dtb: not in the archive");
     let neither = inspect::inspect(b"neither").unwrap_err().to_string();
     assert!(neither.starts_with("neither an image (no image header: "), "{neither}");
 }
@@ -263,7 +263,11 @@ fn documents_and_keys_that_make_no_sense_are_named() {
     let broken = message("cVMs: [\n");
     assert!(broken.starts_with("demo.yaml:2:1: error: not YAML: "), "{broken}");
     let twice = message("cVMs:\n- name: a\n  name: b\n");
-    assert_eq!(twice, "demo.yaml:3:3: error: not YAML: duplicated key in mapping");
+    assert_eq!(
+        twice,
+        "demo.yaml:3:3: error: not YAML: the key name stands twice in one mapping, expected it once: take one of them out, \
+         or begin another item by -"
+    );
     let unknown = about("runtme: x");
     assert!(
         unknown.starts_with("demo.yaml:4:3: error: cVM a: runtme: unknown key, expected one of name, "),
@@ -546,4 +550,18 @@ fn a_missing_yaml_file_is_named() {
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("/no/such.yaml: "), "{error}");
+}
+
+#[test]
+fn one_program_by_two_paths_is_one_program() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("x")).unwrap();
+    let program = Elf::program(Architecture::CheriRiscv, &[0x13; 16]).to_bytes();
+    std::fs::write(directory.path().join("x/prog"), &program).unwrap();
+    let yaml = directory.path().join("paths.yaml");
+    let text =
+        "cVMs:\n- {name: a, runtime: x/prog}\n- {name: b, runtime: ./x/prog}\n- {name: c, runtime: x/../x/prog}\n";
+    std::fs::write(&yaml, text).unwrap();
+    let packed = pack(&yaml, Architecture::CheriRiscv, &[]).unwrap();
+    assert_eq!(archive::read(&packed.archive).unwrap().len(), 2);
 }

@@ -567,7 +567,7 @@ fn intravisor_names_of_programs_are_found_without_prefix_and_suffix_and_shown_by
         "      call-budget    1 s",
         "      service-stack  8 KiB",
         "      hostcalls      process, console, time, memory, capfile, service, thread, sync",
-        "capfiles: 1\n  notes                4 KiB, 3 bytes of data, for every cVM to read\n",
+        "capfiles: 1\n  notes                4 KiB, 3 bytes of data, for every cVM to write\n",
     ] {
         assert!(text.contains(line), "{line:?} is missing in\n{text}");
     }

@@ -138,7 +138,7 @@ pub fn parse(file: &Path, text: &str) -> Policy {
             return policy;
         }
     };
-    let mut reader = Reader::new(file, &mut policy.diagnostics);
+    let mut reader = Reader::new(file, &mut policy.diagnostics, false);
     let mut number = 0;
     for document in &documents {
         let Some(entries) = reader.mapping("policy", document) else {

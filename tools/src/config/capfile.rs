@@ -16,13 +16,18 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, others: &[CapfileSpec])
     let errors = reader.error_count();
     let entries = reader.mapping("capfiles", node)?;
     let (mut name, mut data, mut size) = (None, None, None);
-    let mut access = CapfileAccess::default();
+    // In the Intravisor every cVM may write a capfile.
+    let mut access = if reader.foreign() {
+        CapfileAccess::Write
+    } else {
+        CapfileAccess::default()
+    };
     for (key, value) in entries {
         let full = format!("capfiles.{}", key.text);
         match key.text.as_str() {
             "name" => name = read_name(reader, &full, value, others),
             "data" => data = reader.text(&full, value).map(|text| (text, value.position)),
-            "size" => size = reader.size(&full, value).map(|size| (size, value.position)),
+            "size" => size = reader.place(&full, value).map(|size| (size, value.position)),
             "addr" => {
                 let text = reader.text(&full, value);
                 let problem = "ignored, it has no meaning here: the monitor places the capfile";

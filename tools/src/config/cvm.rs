@@ -5,7 +5,7 @@ use abi::manifest::{self as names, Number, RestartPolicy, Unit};
 
 use super::isolation::{self, Isolation};
 use super::reader::Reader;
-use super::{CvmConfig, Draft, Reference};
+use super::{CvmConfig, Draft, Reference, words};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::{CvmSpec, Restart};
 use crate::quantity::{format_duration, format_size};
@@ -69,6 +69,7 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
         callback_in: None,
         within: None,
         given: Vec::new(),
+        at_once: false,
         isolation: Isolation::default(),
     };
     for (key, value) in entries {
@@ -113,6 +114,11 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
         "wait" => {
             let expected = "-1 (the next starts at once), 0 (at the end of this cVM) or a number of seconds";
             spec.wait = reader.integer(key, value, |_| true, expected).unwrap_or_default();
+            // The Intravisor's default, by which it starts the next cVM at once.
+            if reader.foreign() && spec.wait == 0 {
+                spec.wait = -1;
+                draft.at_once = true;
+            }
         }
         "callback_out" => {
             draft.callback_out = read_reference(reader, key, value);
@@ -124,6 +130,11 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             *within_position = value.position;
         }
         "hostcalls" => spec.hostcalls = Some(read_hostcalls(reader, value)),
+        "libvirt" => {
+            let text = reader.text(key, value);
+            let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";
+            reader.warning(at, key, text, problem);
+        }
         "clean_room" => {
             let text = reader.text(key, value);
             reader.warning(at, key, text, "ignored, it has no meaning here: every cVM starts clean");
@@ -214,17 +225,18 @@ fn read_runtime(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// One text, split at blanks, or a list.
+/// One text, split at blanks outside of quotes, or a list.
 fn read_args(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
     match &node.content {
         Content::Null => Vec::new(),
         Content::List(items) => read_texts(reader, "args", items),
-        _ => reader
-            .text("args", node)
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
+        _ => {
+            let text = reader.text("args", node).unwrap_or_default();
+            words::split(text).unwrap_or_else(|problem| {
+                reader.error(Some(node.position), Some("args"), Some(text), problem);
+                Vec::new()
+            })
+        }
     }
 }
 

@@ -17,6 +17,8 @@ const KEYS: [&str; 4] = ["base", "size", "begin", "end"];
 struct Number {
     value: u64,
     position: Position,
+    /// Whether it is hexadecimal without `0x`.
+    bare: bool,
 }
 
 /// `isolation` as it stands in the file.
@@ -108,9 +110,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Isolation {
                 continue;
             }
         };
-        *slot = reader.size(&full, value).map(|size| Number {
+        let bare = matches!(&value.content, Content::Text(text) if !text.starts_with("0x"));
+        *slot = reader.place(&full, value).map(|size| Number {
             value: size,
             position: value.position,
+            bare: bare && reader.foreign(),
         });
     }
     if reader.error_count() == errors && !isolation.foreign {
@@ -195,7 +199,11 @@ pub(super) fn explain(reader: &mut Reader<'_>, cvm: &Draft, inner: &[&str]) {
     for (key, number) in isolation.entries() {
         let Some(number) = number else { continue };
         let full = format!("isolation.{key}");
-        let value = format!("{:#x}", number.value);
+        let value = if number.bare {
+            format!("{:x}", number.value)
+        } else {
+            format!("{:#x}", number.value)
+        };
         if isolation.foreign {
             let meaning = match key {
                 "size" => {
@@ -219,10 +227,7 @@ pub(super) fn explain(reader: &mut Reader<'_>, cvm: &Draft, inner: &[&str]) {
             let same = if key == "begin" {
                 isolation.base
             } else {
-                isolation.own().map(|(_, top)| Number {
-                    value: top,
-                    position: number.position,
-                })
+                isolation.own().map(|(_, top)| Number { value: top, ..number })
             };
             if same.is_none_or(|same| same.value != number.value) {
                 let what = if key == "begin" { "base" } else { "base + size" };

@@ -6,6 +6,7 @@ mod cvm;
 mod isolation;
 pub(crate) mod reader;
 mod relations;
+mod words;
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use abi::manifest as names;
 
 use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
 use crate::manifest::{CapfileSpec, CvmSpec};
-use crate::yaml::{self, Content, Node};
+use crate::yaml::{self, Content, Node, SyntaxError};
 use isolation::Isolation;
 use reader::Reader;
 
@@ -45,6 +46,8 @@ struct Draft {
     within: Option<Reference>,
     /// The keys that it has, and where their values stand.
     given: Vec<(String, Position)>,
+    /// Whether it says 0 for `wait` in a file of the Intravisor's form: the next cVM starts at once.
+    at_once: bool,
     isolation: Isolation,
 }
 
@@ -103,26 +106,57 @@ struct Found {
     capfile_count: usize,
 }
 
+/// Reads a YAML file; `file` is its name for messages. See [`parse`].
+pub fn read(file: &Path, bytes: &[u8]) -> Config {
+    match yaml::text(bytes) {
+        Ok(text) => parse(file, text),
+        Err(error) => unreadable(file, error),
+    }
+}
+
+/// What is said of a file that is not YAML.
+fn unreadable(file: &Path, error: SyntaxError) -> Config {
+    Config {
+        diagnostics: vec![Diagnostic {
+            file: file.to_owned(),
+            position: Some(error.position),
+            severity: Severity::Error,
+            cvm: None,
+            key: None,
+            value: None,
+            problem: format!("not YAML: {error}"),
+        }],
+        ..Config::default()
+    }
+}
+
+/// Whether the documents are in the form of the Intravisor's files: some cVM has `isolation` as a list.
+fn is_foreign(documents: &[Node]) -> bool {
+    fn value<'a>(node: &'a Node, wanted: &str) -> Option<&'a Content> {
+        let Content::Mapping(entries) = &node.content else {
+            return None;
+        };
+        let found = entries.iter().find(|(key, _)| key.text == wanted);
+        found.map(|(_, value)| &value.content)
+    }
+    let lists = documents.iter().filter_map(|document| match value(document, "cVMs") {
+        Some(Content::List(cvms)) => Some(cvms),
+        _ => None,
+    });
+    lists
+        .flatten()
+        .any(|cvm| matches!(value(cvm, "isolation"), Some(Content::List(_))))
+}
+
 /// Reads the text of a YAML file; `file` is its name for messages. All errors are found, not only the first; what cVMs
 /// say about each other is looked at when each of them is right.
 pub fn parse(file: &Path, text: &str) -> Config {
     let mut config = Config::default();
     let documents = match yaml::parse(text) {
         Ok(documents) => documents,
-        Err(error) => {
-            config.diagnostics.push(Diagnostic {
-                file: file.to_owned(),
-                position: Some(error.position),
-                severity: Severity::Error,
-                cvm: None,
-                key: None,
-                value: None,
-                problem: format!("not YAML: {error}"),
-            });
-            return config;
-        }
+        Err(error) => return unreadable(file, error),
     };
-    let mut reader = Reader::new(file, &mut config.diagnostics);
+    let mut reader = Reader::new(file, &mut config.diagnostics, is_foreign(&documents));
     let mut found = Found::default();
     for document in &documents {
         read_document(&mut reader, document, &mut found);
@@ -178,6 +212,11 @@ fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
                     let capfile = capfile::read(reader, item, &found.capfiles);
                     found.capfiles.extend(capfile);
                 }
+            }
+            "libvirt" => {
+                let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";
+                let text = reader.text("libvirt", value);
+                reader.warning(key.position, "libvirt", text, problem);
             }
             unknown => {
                 let hint = did_you_mean(unknown, &DOCUMENT_KEYS);

@@ -10,17 +10,25 @@ use crate::yaml::{Content, Key, Node};
 /// Reads values and collects what is wrong.
 pub(crate) struct Reader<'a> {
     file: &'a Path,
+    /// Whether the file is in the form of the Intravisor's, where some values have other defaults and meanings.
+    foreign: bool,
     cvm: Option<String>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(file: &'a Path, diagnostics: &'a mut Vec<Diagnostic>) -> Reader<'a> {
+    pub(crate) fn new(file: &'a Path, diagnostics: &'a mut Vec<Diagnostic>, foreign: bool) -> Reader<'a> {
         Reader {
             file,
+            foreign,
             cvm: None,
             diagnostics,
         }
+    }
+
+    /// Whether the file is in the form of the Intravisor's.
+    pub(crate) fn foreign(&self) -> bool {
+        self.foreign
     }
 
     /// What follows is about this cVM.
@@ -147,6 +155,19 @@ impl<'a> Reader<'a> {
     /// Bytes.
     pub(crate) fn size(&mut self, key: &str, node: &Node) -> Option<u64> {
         self.parsed(key, node, parse_size, SIZE_SYNTAX)
+    }
+
+    /// Bytes or an address of `isolation` and `capfiles`: hexadecimal with or without `0x` in a file of the Intravisor's form.
+    pub(crate) fn place(&mut self, key: &str, node: &Node) -> Option<u64> {
+        if !self.foreign {
+            return self.size(key, node);
+        }
+        let parse = |text: &str| {
+            let digits = !text.starts_with(['+', '-']);
+            let bare = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+            bare.or_else(|| parse_size(text))
+        };
+        self.parsed(key, node, parse, "a hexadecimal number")
     }
 
     /// Nanoseconds.

@@ -300,12 +300,9 @@ fn check_wait(cvms: &[Draft], servers: &[Option<usize>], index: usize, complaint
         );
     }
     let last = index + 1 == cvms.len();
-    if cvm.isolation.foreign && cvm.given("wait").is_some() && !last {
-        let meaning = match cvm.config.spec.wait {
-            -1 => "here the next cVM starts at once, in the Intravisor when the first thread of this one has ended",
-            0 => "here the next cVM starts when this one has ended, in the Intravisor at once",
-            _ => return,
-        };
+    let differs = cvm.config.spec.wait == -1 && !cvm.at_once;
+    if cvm.isolation.foreign && cvm.given("wait").is_some() && differs && !last {
+        let meaning = "here the next cVM starts at once, in the Intravisor when the first thread of this one has ended";
         complain(meaning.to_owned(), false);
     }
 }

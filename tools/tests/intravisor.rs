@@ -1,0 +1,96 @@
+//! Files in the form of the Intravisor's: recognised by a list-form `isolation`, and taken as they are.
+
+use std::path::Path;
+
+use abi::manifest::CapfileAccess;
+use tools::config::{Config, parse};
+
+fn read(text: &str) -> Config {
+    parse(Path::new("x.yaml"), text)
+}
+
+fn messages(config: &Config) -> Vec<String> {
+    config.diagnostics.iter().map(ToString::to_string).collect()
+}
+
+const ISOLATION: &str = "  isolation:\n  - {base: 0x20000000, size: 0x10000000, begin: 0x20000000, end: 0x30000000}\n";
+
+#[test]
+fn an_explicit_wait_of_0_is_the_default_and_means_at_once() {
+    let server = format!("- name: server\n  runtime: libserver.so\n  wait: 0\n{ISOLATION}");
+    let client = "- name: client\n  runtime: libclient.so\n  callback_out: libserver.so\n";
+    let config = read(&format!("cVMs:\n{server}{client}"));
+    assert!(!config.has_errors(), "{:?}", messages(&config));
+    assert_eq!(config.cvms[0].spec.wait, -1);
+    assert!(
+        messages(&config).iter().all(|message| message.contains("isolation.")),
+        "{:?}",
+        messages(&config)
+    );
+    // In this project's form, 0 is the end of the cVM.
+    let ours =
+        read("cVMs:\n- {name: server, runtime: s, wait: 0}\n- {name: client, runtime: c, callback_out: server}\n");
+    assert!(messages(&ours)[0].contains("would wait for ever"));
+    assert_eq!(read("cVMs:\n- {name: a, runtime: s, wait: 0}\n").cvms[0].spec.wait, 0);
+}
+
+#[test]
+fn numbers_are_hexadecimal_and_capfiles_writable() {
+    let capfiles = "capfiles:\n- {name: test1, size: 20, data: \"abcdefghijklmnopqrstuvwxyz\"}\n- {name: log, size: 0x1000, access: read}\n";
+    let cvm = "cVMs:\n- name: a\n  runtime: liba.so\n  isolation:\n  - {base: 20000000, size: 10000000}\n";
+    let config = read(&format!("---\n{capfiles}---\n{cvm}"));
+    assert!(!config.has_errors(), "{:?}", messages(&config));
+    assert_eq!(
+        (config.capfiles[0].size, config.capfiles[0].access),
+        (0x20, CapfileAccess::Write)
+    );
+    assert_eq!(
+        (config.capfiles[1].size, config.capfiles[1].access),
+        (0x1000, CapfileAccess::Read)
+    );
+    let place = "not taken: an address of the Intravisor's process; the monitor places the cVM";
+    assert_eq!(
+        messages(&config)[0],
+        format!("x.yaml:10:12: warning: cVM a: isolation.base: \"20000000\": {place}")
+    );
+    let wrong = read(&cvm.replace("20000000", "2000zzzz"));
+    assert!(messages(&wrong)[0].ends_with("isolation.base: \"2000zzzz\": expected a hexadecimal number"));
+    // The same capfiles in a file of this project: decimal, to be read.
+    let ours = read(&format!(
+        "{}cVMs:\n- {{name: a, runtime: a}}\n",
+        capfiles.replace(", data: \"abcdefghijklmnopqrstuvwxyz\"", "")
+    ));
+    assert_eq!(
+        (ours.capfiles[0].size, ours.capfiles[0].access),
+        (20, CapfileAccess::Read)
+    );
+}
+
+#[test]
+fn keys_without_a_meaning_here_are_warned_of() {
+    let config = read(&format!(
+        "libvirt: 1\ncVMs:\n- name: a\n  runtime: liba.so\n  libvirt: 1\n{ISOLATION}"
+    ));
+    assert!(!config.has_errors(), "{:?}", messages(&config));
+    let problem = "libvirt: \"1\": ignored, it has no meaning here: there are no virtual machines around the cVMs";
+    assert_eq!(
+        messages(&config)[..2],
+        [
+            format!("x.yaml:1:1: warning: {problem}"),
+            format!("x.yaml:5:3: warning: cVM a: {problem}")
+        ]
+    );
+}
+
+#[test]
+fn arguments_keep_what_quotes_hold_together() {
+    let config = read("cVMs:\n- name: a\n  runtime: a\n  args: one 'two words' \"and three\"\n");
+    assert_eq!(config.cvms[0].spec.args, ["one", "two words", "and three"]);
+    let open = read("cVMs:\n- name: a\n  runtime: a\n  args: it's\n");
+    assert_eq!(
+        messages(&open),
+        [
+            "x.yaml:4:9: error: cVM a: args: \"it's\": a quote ' without its end, expected another one, or a list of arguments"
+        ]
+    );
+}
