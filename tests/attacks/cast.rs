@@ -61,6 +61,12 @@ impl Role {
         self
     }
 
+    /// Runs with this priority.
+    pub(crate) fn with_priority(mut self, priority: u32) -> Role {
+        self.spec.priority = priority;
+        self
+    }
+
     /// Lies within another one.
     pub(crate) fn within(mut self, outer: &str) -> Role {
         self.spec.within = Some(outer.to_owned());

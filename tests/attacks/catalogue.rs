@@ -44,6 +44,8 @@ pub(crate) enum Means {
     Storm(Storm),
     /// Several cVMs, of which one has the name of the attack, in an image of their own with the victim.
     Cast(fn(Platform) -> Vec<Role>),
+    /// As [`Means::Cast`], with a victim that looks at the clock.
+    Siege(Siege),
     /// The least program with other segments and other wishes, in an image of its own.
     Greed(fn(&mut Vec<Load>, CvmSpec) -> CvmSpec),
     /// A file that is no honest program, and what the manifest says of it, in an image of its own.
@@ -58,6 +60,14 @@ pub(crate) struct Storm {
     pub copies: usize,
     /// What the manifest says about each of them.
     pub spec: fn(CvmSpec) -> CvmSpec,
+    /// The longest time in microseconds that the victim may have to wait when it could go on.
+    pub patience: u64,
+}
+
+/// Several cVMs that take what they can get together.
+pub(crate) struct Siege {
+    /// Who they are; one has the name of the attack.
+    pub cast: fn(Platform) -> Vec<Role>,
     /// The longest time in microseconds that the victim may have to wait when it could go on.
     pub patience: u64,
 }

@@ -68,7 +68,7 @@ fn words(attack: &Attack, fate: Fate) -> String {
         Fate::KilledForOne(allowed) => kinds(allowed),
         Fate::EachKilled(allowed) => format!("each: {}", kinds(allowed)),
         Fate::Nothing => match attack.means {
-            Means::Storm(_) => "the victim goes on".to_owned(),
+            Means::Storm(_) | Means::Siege(_) => "the victim goes on".to_owned(),
             _ => "no effect".to_owned(),
         },
         Fate::EachStarted(times) => format!("{times} restarts, the victim goes on"),

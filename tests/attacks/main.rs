@@ -1,6 +1,7 @@
 //! The catalogue of attacks: hostile cVMs, what must become of each, and a victim beside them that must not notice.
 //! docs/attacks.md lists them.
 
+mod accomplices;
 mod capfiles;
 mod cast;
 mod catalogue;
@@ -19,6 +20,7 @@ mod run;
 mod servers;
 mod starving;
 mod tampering;
+mod urgency;
 mod weaknesses;
 
 use catalogue::Group;
@@ -35,8 +37,10 @@ const GROUPS: &[&Group] = &[
     &hostcalls::GROUP,
     &weaknesses::GROUP,
     &starving::GROUP,
+    &urgency::GROUP,
     &servers::GROUP,
     &clients::GROUP,
+    &accomplices::GROUP,
     &layers::GROUP,
     &capfiles::GROUP,
     &purecap::GROUP,
@@ -53,8 +57,10 @@ on_every_platform!(
     hostcalls_trust_nobody,
     known_weaknesses_are_gone,
     nobody_starves,
+    nobody_starves_by_servers,
     clients_are_safe_from_servers,
     servers_are_safe_from_clients,
+    clients_are_safe_from_accomplices,
     layers_hold,
     capfiles_carry_data_only,
     purecap_programs_have_no_more,
@@ -93,12 +99,20 @@ fn nobody_starves(platform: Platform) {
     run::alone(&starving::GROUP, platform);
 }
 
+fn nobody_starves_by_servers(platform: Platform) {
+    run::alone(&urgency::GROUP, platform);
+}
+
 fn clients_are_safe_from_servers(platform: Platform) {
     run::alone(&servers::GROUP, platform);
 }
 
 fn servers_are_safe_from_clients(platform: Platform) {
     run::alone(&clients::GROUP, platform);
+}
+
+fn clients_are_safe_from_accomplices(platform: Platform) {
+    run::alone(&accomplices::GROUP, platform);
 }
 
 fn layers_hold(platform: Platform) {

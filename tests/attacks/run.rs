@@ -117,7 +117,8 @@ pub(crate) fn alone(group: &Group, platform: Platform) {
         let found = match (&attack.means, expected) {
             (_, Fate::Absent) => Ok(()),
             (Means::Storm(storm), _) => weather(attack, storm, platform),
-            (Means::Cast(cast), _) => perform(attack, cast(platform), platform),
+            (Means::Cast(cast), _) => perform(attack, cast(platform), &LONG_LIVED, platform),
+            (Means::Siege(siege), _) => perform(attack, (siege.cast)(platform), &watchful(siege.patience), platform),
             (Means::Greed(change), Fate::Refused(message)) => {
                 let mut elf = code::minimal(platform.arch());
                 let spec = change(&mut elf.loads, spec);
@@ -144,13 +145,8 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
         .map(|copy| format!("{}-{copy}", attack.name))
         .collect();
     let storms = names.iter().map(|name| (storm.spec)(CvmSpec::new(name, attack.name)));
-    let watchful = Victim {
-        rounds: 12,
-        period: MILLISECOND,
-        patience: MILLISECOND + 1000 * storm.patience,
-    };
     let scenario = Scenario::new([placed(platform)].into_iter().chain(storms).collect::<Vec<_>>())
-        .member(VICTIM, watchful.elf(platform).to_bytes())
+        .member(VICTIM, watchful(storm.patience).elf(platform).to_bytes())
         .member(attack.name, attacker.elf().to_bytes());
     let outcome = scenario.boot(platform);
     let mut wrong = judge_victim(&outcome);
@@ -171,8 +167,17 @@ fn weather(attack: &Attack, storm: &Storm, platform: Platform) -> Result<(), Str
     }
 }
 
+/// A victim that looks at the clock, and may have to wait for so many microseconds when it could go on.
+fn watchful(patience: u64) -> Victim {
+    Victim {
+        rounds: 12,
+        period: MILLISECOND,
+        patience: MILLISECOND + 1000 * patience,
+    }
+}
+
 /// Boots several cVMs next to the victim.
-fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), String> {
+fn perform(attack: &Attack, cast: Vec<Role>, victim: &Victim, platform: Platform) -> Result<(), String> {
     let specs: Vec<CvmSpec> = [placed(platform)]
         .into_iter()
         .chain(cast.iter().map(|role| role.spec.clone()))
@@ -180,7 +185,7 @@ fn perform(attack: &Attack, cast: Vec<Role>, platform: Platform) -> Result<(), S
     let manifest = Manifest::new(&specs).with_capfiles(&shared()).encode();
     let mut members = vec![
         Member::new(MEMBER, manifest.map_err(|error| error.to_string())?),
-        Member::new(VICTIM, LONG_LIVED.elf(platform).to_bytes()),
+        Member::new(VICTIM, victim.elf(platform).to_bytes()),
     ];
     members.extend(
         cast.iter()

@@ -47,7 +47,7 @@ impl Platform {
     }
 
     /// Whether it is the embedded machine.
-    pub fn is_machine(self) -> bool {
+    pub const fn is_machine(self) -> bool {
         matches!(
             self,
             Platform::MachineV9 | Platform::MachineV8 | Platform::MachineMorello
