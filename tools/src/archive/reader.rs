@@ -168,7 +168,7 @@ fn parse(bytes: &[u8], offset: usize) -> Result<Entry<'_>, ArchiveError> {
         ));
     }
     let (magic, fields) = rest[..HEADER].split_at(PLAIN.len());
-    if (magic != PLAIN && magic != CHECKED) || offset % 4 != 0 {
+    if (magic != PLAIN && magic != CHECKED) || !offset.is_multiple_of(4) {
         let problem = "expected the magic number 070701 or 070702 of a newc archive, at a multiple of 4";
         return Err(malformed(offset, problem));
     }

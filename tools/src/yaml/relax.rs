@@ -59,9 +59,11 @@ fn scan(line: &str, state: &mut State, depth: &mut usize, parent: usize, relaxed
         let next = characters.peek().copied().unwrap_or('\n');
         if let State::Quoted(quote) = *state {
             relaxed.push(character);
-            if character == '\\' && quote == '"' {
-                relaxed.extend(characters.next());
-            } else if character == quote && quote == '\'' && next == quote {
+            let escapes = match quote {
+                '"' => character == '\\',
+                _ => character == quote && next == quote,
+            };
+            if escapes {
                 relaxed.extend(characters.next());
             } else if character == quote {
                 *state = State::Plain;
