@@ -268,7 +268,8 @@ fn what_the_monitor_would_refuse_is_refused() {
     let circle = [within("a", "b"), within("b", "a")];
     assert_eq!(message(&circle), leads_back, "who lies within is served");
     let plain = CvmSpec::new("a", "hybrid");
-    let refused: [(&dyn Fn(&mut CvmSpec), &str); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut CvmSpec);
+    let refused: [(Change<'_>, &str); 7] = [
         (&|cvm| cvm.priority = 8, "cVM a: priority 8, expected 0 to 7"),
         (
             &|cvm| cvm.isolation_base = Some(0x8200_0010),
