@@ -21,7 +21,7 @@ impl Slot {
 
     /// The address that the capability points to, or the integer that is no capability.
     pub(crate) fn value(&self) -> u64 {
-        // SAFETY: nothing else runs in this cVM meanwhile, and no reference to the contents is ever made.
+        // SAFETY: a slot is not shared between threads, and no reference to the contents is ever made.
         unsafe { self.0.get().cast::<u64>().read_volatile() }
     }
 

@@ -3,11 +3,11 @@
 use core::fmt::{self, Write};
 
 use abi::hostcall::{STREAM_ERROR, STREAM_INPUT, STREAM_OUTPUT, TRANSFER_LIMIT};
-use spin::Mutex;
 
 use crate::{
     Errno, hostcall,
     line::{INTERRUPT, Input, LineBuffer, LineReader, MODE, Mode},
+    sync::Mutex,
 };
 
 /// Longest line that one `write` hostcall carries, in bytes with its newline; a longer one may be torn.

@@ -6,7 +6,8 @@ use core::{
 };
 
 use linked_list_allocator::Heap;
-use spin::Mutex;
+
+use crate::sync::Mutex;
 
 struct LockedHeap(Mutex<Heap>);
 

@@ -2,8 +2,10 @@
 //! `Result`.
 
 use core::pin::Pin;
+use core::sync::atomic::AtomicU32;
+use core::time::Duration;
 
-use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING};
+use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING, SLEEP_LIMIT, WAIT_FOREVER};
 
 use crate::{CapBuffer, Errno, arch};
 
@@ -177,4 +179,78 @@ pub fn capfile(name: &str, place: Pin<&mut CapBuffer>) -> Result<u64, Errno> {
 /// `EPERM` in a handler.
 pub fn serve() -> Result<(), Errno> {
     call(Hostcall::Serve, []).map(|_| ())
+}
+
+/// Starts another thread of this cVM at the address `entry`, with these in its stack pointer, its thread pointer and its first
+/// argument register; returns its number. [`thread`](crate::thread) is the comfortable way.
+///
+/// # Safety
+/// `entry` is the first instruction of a thread, `stack` the end of memory that is its alone, 16-byte aligned.
+///
+/// # Errors
+/// `EAGAIN` when the manifest allows no more threads; `EPERM` for a priority above the cVM's; `EFAULT` for an entry that cannot
+/// be executed.
+pub unsafe fn thread_create(entry: u64, stack: u64, pointer: u64, argument: u64, priority: u32) -> Result<u64, Errno> {
+    call(
+        Hostcall::ThreadCreate,
+        [entry, stack, pointer, argument, priority.into()],
+    )
+}
+
+/// Ends the calling thread, which is not the main thread. When nothing of it is left, `word` becomes 0 and those that wait for
+/// it wake.
+pub(crate) fn thread_exit(word: *const AtomicU32) -> ! {
+    arch::hostcall(Hostcall::ThreadExit as u64, [word.addr() as u64, 1, 0, 0, 0, 0]);
+    // Only the main thread comes back.
+    exit(i32::from(u8::MAX))
+}
+
+/// The number of the calling thread in its cVM: 0 is the main thread.
+pub fn thread_self() -> u64 {
+    arch::hostcall(Hostcall::ThreadSelf as u64, [0; 6]).0
+}
+
+/// Sets the priority of a thread of this cVM.
+///
+/// # Errors
+/// `ESRCH` when none has this number; `EPERM` for a handler, or for a priority above the cVM's.
+pub fn thread_priority(id: u64, priority: u32) -> Result<(), Errno> {
+    call(Hostcall::ThreadPriority, [id, priority.into()]).map(|_| ())
+}
+
+/// Waits until `wake` is called for `word`, when it holds `expected`; `None` = as long as that takes.
+///
+/// # Errors
+/// `EAGAIN` when it holds something else; `ETIMEDOUT`; `EPERM` when the manifest does not allow the family `sync`.
+pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
+    let nanoseconds = timeout.map_or(WAIT_FOREVER, |timeout| {
+        u64::try_from(timeout.as_nanos()).map_or(SLEEP_LIMIT, |nanoseconds| nanoseconds.min(SLEEP_LIMIT))
+    });
+    let place = core::ptr::from_ref(word).addr() as u64;
+    call(Hostcall::Wait, [place, expected.into(), nanoseconds]).map(|_| ())
+}
+
+/// Wakes up to `count` of the threads that wait for `word`, at most [`abi::hostcall::WAKE_LIMIT`] in one call; returns how many.
+///
+/// # Errors
+/// `EPERM` when the manifest does not allow the family `sync`.
+pub fn wake(word: &AtomicU32, count: u64) -> Result<u64, Errno> {
+    call(Hostcall::Wake, [core::ptr::from_ref(word).addr() as u64, count])
+}
+
+/// In a handler: the call that it serves is answered later. Returns the token for [`answer`].
+///
+/// # Errors
+/// `EPERM` when the caller serves no call.
+pub(crate) fn defer() -> Result<u64, Errno> {
+    call(Hostcall::Defer, [])
+}
+
+/// Ends a deferred call.
+///
+/// # Errors
+/// `ENOENT` when no call with this token waits for an answer.
+pub(crate) fn answer(token: u64, value: u64, second: Option<u64>) -> Result<(), Errno> {
+    let with_second = u64::from(second.is_some());
+    call(Hostcall::Answer, [token, value, second.unwrap_or(0), with_second]).map(|_| ())
 }

@@ -14,13 +14,13 @@
 //! }
 //! ```
 //!
-//! A cVM is an ordinary program in a box: it has one thread, a heap and a stack as large as its manifest says, and
-//! reaches nothing else except through [`hostcall`]. The parts that need no hostcall ([`block`], [`line`](mod@line)) are
-//! compiled for the host too, where `cargo test -p rt` tests them.
+//! A cVM is an ordinary program in a box: it has threads, a heap and a stack as its manifest says, and reaches nothing else
+//! except through [`hostcall`]. The parts that need no hostcall ([`block`], [`line`](mod@line)) are compiled for the host
+//! too, where `cargo test -p rt` tests them; so are the locks and channels of [`sync`], with the host's threads.
 
 #![cfg_attr(not(test), no_std)]
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 pub extern crate alloc;
 
 #[cfg(target_os = "none")]
@@ -36,11 +36,19 @@ mod heap;
 pub mod hostcall;
 pub mod line;
 #[cfg(target_os = "none")]
+mod local;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 mod service;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(any(target_os = "none", test))]
+pub mod sync;
+#[cfg(any(target_os = "none", test))]
+mod sys;
+#[cfg(target_os = "none")]
+pub mod thread;
 #[cfg(target_os = "none")]
 pub mod time;
 
@@ -52,10 +60,12 @@ pub use console::read_line;
 #[cfg(target_os = "none")]
 pub use hostcall::{exit, info, yield_now};
 #[cfg(target_os = "none")]
+pub use local::LocalKey;
+#[cfg(target_os = "none")]
 #[doc(hidden)]
 pub use service::handle;
 #[cfg(target_os = "none")]
-pub use service::{Answer, Call};
+pub use service::{Answer, Call, Token};
 #[cfg(target_os = "none")]
 pub use start::{Termination, args, env, start_block, var};
 #[cfg(target_os = "none")]

@@ -2,7 +2,7 @@
 
 use abi::Hostcall;
 
-use crate::{Errno, arch, capability::Slot};
+use crate::{Errno, arch, capability::Slot, hostcall};
 
 /// Arguments of a hostcall.
 const ARGUMENTS: usize = 6;
@@ -21,6 +21,30 @@ pub struct Call {
     frame: &'static Frame,
 }
 
+/// A hostcall of another cVM that is answered later, by any thread. Dropped, it is not answered: its caller gets `ETIMEDOUT` when
+/// its budget is used up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Token(u64);
+
+impl Token {
+    /// Answers the call.
+    ///
+    /// # Errors
+    /// `ENOENT` when nobody waits for it any more: the budget is used up, or the client has ended.
+    ///
+    /// # Panics
+    /// With [`Answer::Delegate`] or [`Answer::Deferred`], which only a handler can give.
+    pub fn answer(self, answer: impl Into<Answer>) -> Result<(), Errno> {
+        let (value, second) = match answer.into() {
+            Answer::Value(value) => (value, None),
+            Answer::Values(value, second) => (value, Some(second)),
+            Answer::Error(errno) => (errno.to_result(), None),
+            Answer::Delegate | Answer::Deferred => panic!("a deferred call can only be answered"),
+        };
+        hostcall::answer(self.0, value, second)
+    }
+}
+
 /// How a served call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -32,6 +56,8 @@ pub enum Answer {
     Error(Errno),
     /// This cVM's own server, or the monitor, serves the call as if this one did not exist.
     Delegate,
+    /// The call is answered by the token that [`Call::defer`] gave.
+    Deferred,
 }
 
 impl From<Result<u64, Errno>> for Answer {
@@ -85,6 +111,15 @@ impl Call {
         slot.write(self.start(slot)?.checked_add(offset).ok_or(Errno::EFAULT)?, bytes)
     }
 
+    /// Lets the call be answered later, by [`Token::answer`]; the handler then returns [`Answer::Deferred`], and the server can
+    /// take the next call. What was lent is gone: copy it before.
+    ///
+    /// # Errors
+    /// `EPERM` for a call that was deferred already.
+    pub fn defer(&self) -> Result<Token, Errno> {
+        hostcall::defer().map(Token)
+    }
+
     /// Distance from a capability's base to the address it points to.
     fn start(&self, slot: &Slot) -> Result<u64, Errno> {
         slot.value().checked_sub(slot.shape().base).ok_or(Errno::EFAULT)
@@ -98,8 +133,9 @@ impl Call {
 }
 
 /// Makes a function the cVM's handler for the hostcalls that it serves: `fn(&rt::Call) -> rt::Answer`. The main program then
-/// calls [`hostcall::serve`](crate::hostcall::serve). The handler runs on the service stack, and shares statics with the main
-/// program, which rests meanwhile.
+/// calls [`hostcall::serve`](crate::hostcall::serve). The handler runs on a service stack, and shares statics with the main
+/// program, which rests meanwhile, with the cVM's other threads, and with the other handlers when the manifest gives it
+/// several. It has no thread-local storage of its own.
 #[macro_export]
 macro_rules! handler {
     ($function:path) => {
@@ -122,6 +158,8 @@ pub unsafe fn handle(frame: *const u8, handler: fn(&Call) -> Answer) -> ! {
     let answer = handler(&Call { frame });
     crate::console::flush_at_exit();
     let (number, arguments) = match answer {
+        // Nobody gets the values of a reply to a deferred call.
+        Answer::Deferred => (Hostcall::Reply, [0; ARGUMENTS]),
         Answer::Value(value) => (Hostcall::Reply, [value, 0, 0, 0, 0, 0]),
         Answer::Values(value, second) => (Hostcall::Reply, [value, second, 1, 0, 0, 0]),
         Answer::Error(errno) => (Hostcall::Reply, [errno.to_result(), 0, 0, 0, 0, 0]),

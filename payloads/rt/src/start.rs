@@ -1,16 +1,19 @@
 //! From the first instruction to `main`, and what the start block told.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::{fmt::Debug, slice};
 
-use abi::start::StartHeader;
-use spin::Once;
-
 use crate::{
+    arch,
     block::{StartBlock, Strings},
     heap, hostcall,
+    sync::OnceLock,
 };
+use abi::start::StartHeader;
 
-static BLOCK: Once<StartBlock<'static>> = Once::new();
+static BLOCK: OnceLock<StartBlock<'static>> = OnceLock::new();
+/// The main thread's thread pointer.
+static MAIN_POINTER: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "Rust" {
     /// What [`entry!`](crate::entry) defines: the program.
@@ -28,10 +31,19 @@ unsafe extern "C" fn rt_start(block: *const u8, size: usize) -> ! {
     let Some(block) = StartBlock::parse(bytes) else {
         panic!("the monitor's start block is malformed");
     };
-    let StartHeader { heap, heap_size, .. } = *BLOCK.call_once(|| block).header();
+    MAIN_POINTER.store(arch::thread_pointer(), Ordering::Relaxed);
+    let StartHeader { heap, heap_size, .. } = *BLOCK.get_or_init(|| block).header();
     // SAFETY: the monitor gives this memory to the heap alone, and this is the only call.
     unsafe { heap::init(heap as usize as *mut u8, heap_size as usize) };
     hostcall::exit(cvm_main())
+}
+
+/// Whether the caller is a handler: it shares the main thread's storage, but not its stack.
+pub(crate) fn in_handler() -> bool {
+    let here = 0_u8;
+    let StartHeader { stack, stack_size, .. } = *start_block().header();
+    arch::thread_pointer() == MAIN_POINTER.load(Ordering::Relaxed)
+        && !(stack..stack + stack_size).contains(&(core::ptr::from_ref(&here).addr() as u64))
 }
 
 /// Makes a function the cVM's program. It takes nothing and returns what implements [`Termination`]: `()`, an exit code

@@ -18,6 +18,55 @@ global_asm!(
     ".text",
 );
 
+// FROM: the monitor, when a thread begins. LIVE: x0 = what `thread_create` was given as the argument, sp = top of the thread's
+// stack, TPIDR_EL0 = its thread pointer. A zero frame pointer ends a backtrace.
+//
+// rt_locals: the word of every thread's storage behind which `thread_local!` keeps its values.
+global_asm!(
+    ".section .text.thread, \"ax\", @progbits",
+    ".globl rt_thread_start",
+    ".type rt_thread_start, @function",
+    "rt_thread_start:",
+    "mov x29, xzr",
+    "mov x30, xzr",
+    "b rt_thread_main",
+    ".size rt_thread_start, . - rt_thread_start",
+    ".section .tbss.rt_locals, \"awT\", @nobits",
+    ".balign 8",
+    ".type rt_locals, @object",
+    ".size rt_locals, 8",
+    "rt_locals:",
+    ".zero 8",
+    ".text",
+);
+
+/// Bytes between the thread pointer and the storage (ELF for the Arm 64-bit architecture).
+pub(crate) const THREAD_CONTROL_BLOCK: usize = 16;
+
+/// The thread pointer.
+pub(crate) fn thread_pointer() -> u64 {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {pointer}, tpidr_el0", pointer = out(reg) pointer, options(nostack, nomem)) };
+    pointer
+}
+
+/// The calling thread's `rt_locals`.
+pub(crate) fn locals() -> *mut u8 {
+    let place;
+    // SAFETY: computes an address in the thread's own storage (local exec).
+    unsafe {
+        asm!(
+            "mrs {place}, tpidr_el0",
+            "add {place}, {place}, #:tprel_hi12:rt_locals, lsl #12",
+            "add {place}, {place}, #:tprel_lo12_nc:rt_locals",
+            place = out(reg) place,
+            options(nostack, nomem),
+        );
+    }
+    place
+}
+
 /// Makes a hostcall and returns both result registers.
 #[inline]
 pub(crate) fn hostcall(number: u64, arguments: [u64; 6]) -> (u64, u64) {

@@ -6,8 +6,23 @@ mod aarch64;
 mod riscv64;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{hostcall, hostcall_for_capability, load_byte, pass_on, shape, store_byte};
+pub(crate) use aarch64::{
+    THREAD_CONTROL_BLOCK, hostcall, hostcall_for_capability, load_byte, locals, pass_on, shape, store_byte,
+    thread_pointer,
+};
 #[cfg(target_arch = "riscv64")]
-pub(crate) use riscv64::{hostcall, hostcall_for_capability, load_byte, pass_on, shape, store_byte};
+pub(crate) use riscv64::{
+    THREAD_CONTROL_BLOCK, hostcall, hostcall_for_capability, load_byte, locals, pass_on, shape, store_byte,
+    thread_pointer,
+};
 #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
 compile_error!("a cVM runs on riscv64 or aarch64");
+
+unsafe extern "C" {
+    fn rt_thread_start();
+}
+
+/// Where a thread begins.
+pub(crate) fn thread_entry() -> u64 {
+    rt_thread_start as *const () as u64
+}

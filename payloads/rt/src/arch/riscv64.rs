@@ -18,6 +18,55 @@ global_asm!(
     ".text",
 );
 
+// FROM: the monitor, when a thread begins. LIVE: a0 = what `thread_create` was given as the argument, sp = top of the thread's
+// stack, tp = its thread pointer. A zero frame pointer ends a backtrace.
+//
+// rt_locals: the word of every thread's storage behind which `thread_local!` keeps its values.
+global_asm!(
+    ".section .text.thread, \"ax\", @progbits",
+    ".globl rt_thread_start",
+    ".type rt_thread_start, @function",
+    "rt_thread_start:",
+    "li s0, 0",
+    "li ra, 0",
+    "tail rt_thread_main",
+    ".size rt_thread_start, . - rt_thread_start",
+    ".section .tbss.rt_locals, \"awT\", @nobits",
+    ".balign 8",
+    ".type rt_locals, @object",
+    ".size rt_locals, 8",
+    "rt_locals:",
+    ".zero 8",
+    ".text",
+);
+
+/// Bytes between the thread pointer and the storage (RISC-V ELF psABI).
+pub(crate) const THREAD_CONTROL_BLOCK: usize = 0;
+
+/// The thread pointer.
+pub(crate) fn thread_pointer() -> u64 {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mv {pointer}, tp", pointer = out(reg) pointer, options(nostack, nomem)) };
+    pointer
+}
+
+/// The calling thread's `rt_locals`.
+pub(crate) fn locals() -> *mut u8 {
+    let place;
+    // SAFETY: computes an address in the thread's own storage (RISC-V ELF psABI, local exec).
+    unsafe {
+        asm!(
+            "lui {place}, %tprel_hi(rt_locals)",
+            "add {place}, {place}, tp, %tprel_add(rt_locals)",
+            "addi {place}, {place}, %tprel_lo(rt_locals)",
+            place = out(reg) place,
+            options(nostack, nomem),
+        );
+    }
+    place
+}
+
 /// Makes a hostcall and returns both result registers.
 #[inline]
 pub(crate) fn hostcall(number: u64, arguments: [u64; 6]) -> (u64, u64) {
