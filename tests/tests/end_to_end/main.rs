@@ -19,4 +19,5 @@ mod restart;
 mod schedule;
 mod servers;
 mod service;
+mod threads;
 mod vectors;
