@@ -16,7 +16,7 @@ use abi::{Errno, FaultKind};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use arch::{Derivation, DeriveError, Frame, Register, Slot};
+use arch::{Derivation, DeriveError, Frame, Register, Slot, user};
 use capability::Permissions;
 use core::ops::Range;
 use id::{CvmId, ThreadId};
@@ -436,6 +436,21 @@ impl Cvm {
             start..end
         } else {
             start.max(end.saturating_sub(LOCAL_AREA))..end
+        }
+    }
+
+    /// Clears every tag in what takes local capabilities of a handler's stack. Nothing can have been lent to a cVM without
+    /// authority.
+    pub(crate) fn clear_local_area(&self, handler: usize) {
+        let authority = &self.authority.service_stack;
+        if authority.tag() {
+            let Range { start, end } = self.local_area(handler);
+            let cleared = user::clear_tags(authority, start, end - start);
+            assert!(
+                cleared.is_ok(),
+                "{}: its service stack cannot be cleared",
+                self.spec.name
+            );
         }
     }
 

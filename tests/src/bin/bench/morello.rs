@@ -90,6 +90,7 @@ impl Platform for Morello {
             delegated: 550,
             lent: 650,
             switch: 350,
+            create: 1700,
             wake: 450,
         }
     }

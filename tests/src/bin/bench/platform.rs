@@ -66,6 +66,7 @@ pub(crate) struct Bars {
     pub(crate) lent: u64,
     pub(crate) switch: u64,
     pub(crate) wake: u64,
+    pub(crate) create: u64,
 }
 
 /// An architecture with its board.

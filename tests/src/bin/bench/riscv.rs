@@ -93,6 +93,7 @@ impl Platform for CheriRiscv {
             delegated: 600,
             lent: 750,
             switch: 400,
+            create: 1600,
             wake: 500,
         }
     }

@@ -8,7 +8,7 @@ use tests::code::assembler::Register::{Argument, Scratch};
 use tools::manifest::CvmSpec;
 
 use crate::Result;
-use crate::counts::{SECTION, code_of, first_instruction};
+use crate::counts::{SECTION, code_of, first_instruction, same};
 use crate::measurement::{Bar, Measurement};
 use crate::packing::{Setup, cvm};
 use crate::platform::{Machine, Platform};
@@ -162,24 +162,29 @@ fn threaded(code: Assembler, call: i64) -> Play {
 /// The monitor does not do what is measured.
 pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let bars = platform.bars();
-    let mut measured = Vec::new();
+    let mut measured: Vec<Measurement> = Vec::new();
+    let mut few = [bars.lent, bars.wake, bars.create];
     for (count, among) in [(0, ""), (256, ", among 256 cVMs")] {
-        let play = lending(platform);
-        let back = play.call + 4;
-        // The server's own instructions are not the monitor's.
-        let lent = play.among(count).measure(platform, "client", |at| at == back)?;
-        let label = format!("  the monitor's part with one lent buffer of 64 bytes{among}");
-        measured.push(Measurement::count(SECTION, label, lent).bar(Bar::at_most(bars.lent)));
+        let lent = lending(platform);
         // From a wake to the next one lie the wake, the woken thread, and its wait.
-        let play = waking(platform);
-        let again = play.call;
-        let wake = play.among(count).measure(platform, "threads", |at| at == again)?;
-        let label = format!("wait, wake, and the woken thread runs{among}");
-        measured.push(Measurement::count(SECTION, label, wake).bar(Bar::at_most(bars.wake)));
-        let (play, thread) = creating(platform);
-        let created = play.among(count).measure(platform, "threads", |at| at == thread)?;
-        let label = format!("thread create to its first instruction{among}");
-        measured.push(Measurement::count(SECTION, label, created));
+        let wake = waking(platform);
+        let (create, thread) = creating(platform);
+        let (back, again) = (lent.call + 4, wake.call);
+        let counts = [
+            lent.among(count).measure(platform, "client", |at| at == back)?,
+            wake.among(count).measure(platform, "threads", |at| at == again)?,
+            create.among(count).measure(platform, "threads", |at| at == thread)?,
+        ];
+        let labels = [
+            "served call with a lent buffer of 64 bytes, the monitor's part",
+            "wait, wake, and the woken thread runs",
+            "thread create to its first instruction",
+        ];
+        for ((label, instructions), bar) in labels.into_iter().zip(counts).zip(&mut few) {
+            let label = format!("{label}{among}");
+            measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(*bar)));
+            *bar = same(instructions);
+        }
     }
     Ok(measured)
 }
