@@ -424,7 +424,9 @@ impl Cvm {
     fn service_stack(&self, handler: usize) -> Range<u64> {
         let Range { start, end } = self.physical(&self.layout.service_stack);
         let handlers = self.service.as_ref().map_or(1, |service| service.handlers.len());
-        let size = (end - start) / handlers as u64;
+        // Bounds and tags want multiples; the layout begins at one.
+        let alignment = arch::representable(end - start).1.max(64);
+        let size = (end - start) / handlers as u64 & !(alignment - 1);
         start + handler as u64 * size..start + (handler as u64 + 1) * size
     }
 
