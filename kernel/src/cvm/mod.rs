@@ -426,7 +426,7 @@ impl Cvm {
         let handlers = self.service.as_ref().map_or(1, |service| service.handlers.len());
         // Bounds and tags want multiples; the layout begins at one.
         let alignment = arch::representable(end - start).1.max(64);
-        let size = (end - start) / handlers as u64 & !(alignment - 1);
+        let size = ((end - start) / handlers as u64) & !(alignment - 1);
         start + handler as u64 * size..start + (handler as u64 + 1) * size
     }
 
