@@ -90,6 +90,8 @@ pub enum Trap {
     Timer,
     /// A device interrupt is pending.
     Interrupt,
+    /// Nothing that concerns the kernel: it has been dealt with, and the program goes on.
+    Settled,
     /// Anything else: the program did what it may not.
     Fault,
 }

@@ -4,7 +4,6 @@ use super::frame::{Frame, REGISTER_NAMES};
 use super::{user, variant};
 use crate::types::{Access, Fault, Instruction};
 use abi::FaultKind;
-use capability::Decoded;
 
 /// `mcause` values (RISC-V privileged architecture 1.12, table 3.6; CHERI ISAv9, section 4.9).
 const INSTRUCTION_MISALIGNED: u64 = 0;
@@ -250,7 +249,7 @@ fn register_address(frame: &Frame, register: usize) -> u64 {
     if register == 0 {
         0
     } else {
-        frame.register(register).decoded().address
+        frame.register(register).integer()
     }
 }
 
@@ -271,13 +270,12 @@ fn data_address(frame: &Frame, register: usize) -> u64 {
 fn code_address(frame: &Frame, register: usize) -> u64 {
     let address = register_address(frame, register);
     if !capability_mode(frame) && variant::relocates() {
-        address.wrapping_add(frame.code().decoded().base)
+        address.wrapping_add(frame.code().extent().0)
     } else {
         address
     }
 }
 
 fn capability_mode(frame: &Frame) -> bool {
-    let code: Decoded = frame.code().decoded();
-    code.capability_mode
+    frame.code().capability_mode()
 }

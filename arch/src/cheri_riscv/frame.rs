@@ -304,7 +304,7 @@ impl Frame {
     /// The program's frame pointer, an integer as the program sees addresses; 0 in capability mode, in which frames are
     /// linked by capabilities.
     pub fn frame_pointer(&self) -> u64 {
-        if self.code().decoded().capability_mode {
+        if self.code().capability_mode() {
             0
         } else {
             self.integer(FRAME)

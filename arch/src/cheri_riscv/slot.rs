@@ -113,6 +113,24 @@ impl Slot {
         }
     }
 
+    /// Whether the slot holds code that executes in capability mode.
+    pub(super) fn capability_mode(&self) -> bool {
+        let flags: u64;
+        // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+                ".insn r 0x5b, 0, 0x7f, {flags}, x6, x7",      // CGetFlags
+                "li x6, 0",
+                slot = in(reg) self.pointer(),
+                flags = out(reg) flags,
+                out("x6") _,
+                options(nostack, readonly),
+            );
+        }
+        flags != 0
+    }
+
     /// Base and length of what the slot holds, and whether it loads and stores, read by the processor; a length of 2^64 counts
     /// as one less.
     pub fn extent(&self) -> (u64, u64, [bool; 2]) {

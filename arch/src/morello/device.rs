@@ -166,8 +166,8 @@ pub mod timer {
     /// Ticks since reset.
     pub fn now() -> u64 {
         let ticks: u64;
-        // SAFETY: reads the counter; the barrier keeps it from being read early.
-        unsafe { asm!("isb", "mrs {ticks}, cntvct_el0", ticks = out(reg) ticks, options(nostack, nomem)) };
+        // SAFETY: reads the counter. It may be read a few instructions early, but not before the exception that led here.
+        unsafe { asm!("mrs {ticks}, cntvct_el0", ticks = out(reg) ticks, options(nostack, nomem)) };
         ticks
     }
 

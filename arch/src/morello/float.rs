@@ -77,9 +77,8 @@ pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
     frame
 }
 
-/// The thread behind `frame` has tried to use the registers: they become its own. Returns the
-/// frame.
-pub(super) extern "C" fn claim(frame: &'static Frame) -> &'static Frame {
+/// The thread behind `frame` has tried to use the registers: they become its own.
+pub(super) fn claim(frame: &Frame) {
     frame.float().used.set(true);
     let previous = HART.float.owner.replace(frame);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone.
@@ -90,7 +89,6 @@ pub(super) extern "C" fn claim(frame: &'static Frame) -> &'static Frame {
         intravisor_float_restore(frame.float().words.get().cast());
     }
     set_open(true);
-    frame
 }
 
 /// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.

@@ -6,13 +6,15 @@ use super::slot::Slot;
 use crate::types::{Derivation, DeriveError, Register, Start};
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
+use core::arch::asm;
 use core::cell::Cell;
 use core::mem::offset_of;
 
 /// SPSR_EL1: the program was in C64 state.
 const STATUS_C64: u64 = 1 << 26;
-/// What of SPSR_EL1 a cVM keeps: condition flags and C64. The rest is 0: EL0, AArch64, no interrupt masked.
-pub(super) const STATUS_MASK: u64 = 0xf000_0000 | STATUS_C64;
+/// What of SPSR_EL1 a cVM keeps: condition flags and C64, and bit 27, which means nothing. The rest is 0: EL0, AArch64, no
+/// interrupt masked.
+pub(super) const STATUS_MASK: u64 = 0xfc00_0000;
 /// Number of arguments that a program can be started with.
 const ARGUMENTS: usize = 8;
 /// Number of the register with the hostcall number.
@@ -311,6 +313,14 @@ impl Frame {
 
     pub(super) fn cause(&self) -> u64 {
         self.cause.get()
+    }
+
+    /// Takes note of FAR_EL1, before a refused copy of the monitor overwrites it.
+    pub(super) fn note_fault_address(&self) {
+        let address: u64;
+        // SAFETY: reads a register.
+        unsafe { asm!("mrs {address}, far_el1", address = out(reg) address, options(nostack, nomem)) };
+        self.address.set(address);
     }
 
     pub(super) fn fault_address(&self) -> u64 {

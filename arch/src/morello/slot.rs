@@ -113,6 +113,12 @@ impl Slot {
         (base, length, [LOAD, STORE].map(|permission| held & permission != 0))
     }
 
+    /// Whether what the slot holds loads capabilities and stores.
+    pub(super) fn clears_tags(&self) -> bool {
+        let needed = LOAD | STORE | LOAD_CAPABILITY;
+        self.fields()[4] & needed == needed
+    }
+
     /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False, and nothing changes, for
     /// what is no capability or sealed.
     pub fn narrow(&self, from: &Slot) -> bool {
@@ -220,6 +226,7 @@ impl Slot {
 /// Permission bits as GCPERM numbers them.
 const LOAD: u64 = 1 << 17;
 const STORE: u64 = 1 << 16;
+const LOAD_CAPABILITY: u64 = 1 << 14;
 
 /// Permissions of a cVM's code capability: never System, never Executive.
 pub fn code_permissions() -> Permissions {

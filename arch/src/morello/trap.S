@@ -113,16 +113,11 @@ from_cvm:
     STP_C 2, 3, {rcsp}, 0
     STP_C 4, 5, {rctpidr}, 0
     STR_C 6, {cid}, 0
-    mrs x3, far_el1
     mrs x5, tpidr_el1           // the processor's structure
-    stp x1, x3, [x0, #{cause}]
+    str x1, [x0, #{cause}]
     ldp x2, x4, [x5, #{stack}]  // the stack, and what handles the trap
     mov sp, x2
     mov x29, xzr                // ends a backtrace of the monitor here
-    mov x30, xzr
-    lsr x1, x1, #26
-    cmp x1, #{class_float}
-    b.eq claim
     mov x19, x0
     blr x4
     cmp x0, x19
@@ -145,8 +140,7 @@ intravisor_resume:
     MSR_C CTPIDRRO_EL0, 5
     MSR_C CID_EL0, 6
     ldr x2, [x0, #{status}]
-    mov w3, #{status_mask}      // whatever the frame says: EL0, interrupts on
-    and x2, x2, x3
+    and x2, x2, #{status_mask}  // whatever the frame says: EL0, interrupts on
     msr spsr_el1, x2
     LEAVE
 
@@ -176,20 +170,14 @@ fresh:
     LDP_C 0, 1, {registers}, 0
     eret
 
-// FROM above: the cVM used floating point without owning the registers. LIVE: x0 = frame.
-claim:
-    bl  {claim_float}
-    b   intravisor_resume
-
 // FROM above: another thread goes on. LIVE: x0 = its frame.
 change:
     mrs x2, tpidr_el1
     ldp x3, x4, [x2, #{float_owner}]  // whose registers they are, and whether EL0 may use them
+    cbnz x4, 1f
     cmp x3, x0
-    cset x3, eq
-    cmp x3, x4
-    b.eq intravisor_resume
-    bl  {switch_float}
+    b.ne intravisor_resume
+1:  bl  {switch_float}
     b   intravisor_resume
 
 // FROM the vectors above. LIVE: CTPIDRRO_EL0 = the program's c0.

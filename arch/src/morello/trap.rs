@@ -36,8 +36,6 @@ global_asm!(
     links_are_sentries = const CCTLR_SBL,
     monitor_frame = sym super::MONITOR_FRAME,
     monitor_fault = sym monitor_fault,
-    class_float = const CLASS_FLOAT,
-    claim_float = sym float::claim,
     switch_float = sym float::switch_to,
 );
 
@@ -77,6 +75,7 @@ const CCTLR_SBL: u64 = 1 << 7;
 
 /// ESR_EL1 of `svc #0` in AArch64, and of a use of floating point that traps (exception class 7).
 const SYNDROME_HOSTCALL: u64 = 0x5600_0000;
+const CLASS_SHIFT: u32 = 26;
 const CLASS_FLOAT: u64 = 0x07;
 
 /// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
@@ -112,8 +111,19 @@ impl Frame {
             SYNDROME_HOSTCALL => Trap::Hostcall,
             INTERRUPT if timer::is_due() => Trap::Timer,
             INTERRUPT => Trap::Interrupt,
-            _ => Trap::Fault,
+            other => self.other_trap(other),
         }
+    }
+
+    /// No hostcall and no interrupt.
+    #[inline(never)]
+    fn other_trap(&self, cause: u64) -> Trap {
+        if cause >> CLASS_SHIFT == CLASS_FLOAT {
+            float::claim(self);
+            return Trap::Settled;
+        }
+        self.note_fault_address();
+        Trap::Fault
     }
 }
 

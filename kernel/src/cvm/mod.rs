@@ -16,7 +16,7 @@ use abi::{Errno, FaultKind};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use arch::{Derivation, DeriveError, Frame, Register, Slot};
+use arch::{Derivation, DeriveError, Frame, Register, Slot, user};
 use capability::Permissions;
 use core::ops::Range;
 use id::{CvmId, ThreadId};
@@ -424,7 +424,9 @@ impl Cvm {
     fn service_stack(&self, handler: usize) -> Range<u64> {
         let Range { start, end } = self.physical(&self.layout.service_stack);
         let handlers = self.service.as_ref().map_or(1, |service| service.handlers.len());
-        let size = (end - start) / handlers as u64;
+        // Bounds and tags want multiples; the layout begins at one.
+        let alignment = arch::representable(end - start).1.max(64);
+        let size = ((end - start) / handlers as u64) & !(alignment - 1);
         start + handler as u64 * size..start + (handler as u64 + 1) * size
     }
 
@@ -436,6 +438,21 @@ impl Cvm {
             start..end
         } else {
             start.max(end.saturating_sub(LOCAL_AREA))..end
+        }
+    }
+
+    /// Clears every tag in what takes local capabilities of a handler's stack. Nothing can have been lent to a cVM without
+    /// authority.
+    pub(crate) fn clear_local_area(&self, handler: usize) {
+        let authority = &self.authority.service_stack;
+        if authority.tag() {
+            let Range { start, end } = self.local_area(handler);
+            let cleared = user::clear_tags(authority, start, end - start);
+            assert!(
+                cleared.is_ok(),
+                "{}: its service stack cannot be cleared",
+                self.spec.name
+            );
         }
     }
 

@@ -94,21 +94,16 @@ impl Queues {
     pub(crate) fn rotate(&mut self, threads: &mut [Thread], id: ThreadId, level: u8) -> ThreadId {
         let ends = &mut self.ends[level as usize];
         let (first, last) = *ends;
-        let next = threads[first.index()].link.next;
         let joined = &mut threads[id.index()];
         joined.level = level;
         joined.link = Link {
             previous: last,
             next: ThreadId::NONE,
         };
-        if next == ThreadId::NONE {
-            joined.link.previous = ThreadId::NONE;
-            *ends = (id, id);
-        } else {
-            threads[last.index()].link.next = id;
-            threads[next.index()].link.previous = ThreadId::NONE;
-            *ends = (next, id);
-        }
+        threads[last.index()].link.next = id;
+        let next = threads[first.index()].link.next;
+        threads[next.index()].link.previous = ThreadId::NONE;
+        *ends = (next, id);
         first
     }
 

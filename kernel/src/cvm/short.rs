@@ -76,7 +76,11 @@ impl Short {
     /// Whether its server serves this number.
     #[inline]
     pub(crate) fn is_served(&self, number: u64) -> bool {
-        self.served >> number.min(63) & 1 == 1
+        if number < 64 {
+            self.served >> number & 1 == 1
+        } else {
+            self.served != 0
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod time;
 pub(crate) mod trap;
 
 use crate::cvm::id::ThreadId;
-use crate::cvm::short::Short;
+use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
 use abi::{Errno, Hostcall};
 use arch::Frame;
@@ -29,32 +29,36 @@ pub(crate) enum Next {
 #[inline]
 pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
     let number = frame.number();
-    if short.is_served(number) {
-        return monitor.usual_call(frame, short);
+    let Some(line) = monitor.usual else {
+        return if short.is_served(number) {
+            monitor.usual_call(frame, short)
+        } else {
+            None
+        };
+    };
+    let delegates = number == Hostcall::Delegate as u64 && line.last;
+    if number != Hostcall::Reply as u64 && !delegates {
+        return None;
     }
-    if number == Hostcall::Reply as u64 {
-        let (to, line) = monitor.usual_end()?;
-        to.set_result(frame.argument(0));
-        if frame.argument(2) == 1 {
-            to.set_second(frame.argument(1));
-        }
-        return Some(monitor.usual_recall(to, line));
+    let to = monitor.usual_end(line)?;
+    if delegates {
+        return Some(delegated(monitor, to, line));
     }
-    if number == Hostcall::Delegate as u64 && monitor.usual.is_some_and(|line| line.last) {
-        let (to, line) = monitor.usual_end()?;
-        monitor.usual_recall(to, line);
-        if to.number() == Hostcall::Null as u64 {
-            to.set_result(0);
-            return Some(to);
-        }
-        return Some(delegated(monitor, to));
+    to.set_result(frame.argument(0));
+    if frame.argument(2) == 1 {
+        to.set_second(frame.argument(1));
     }
-    None
+    Some(monitor.usual_recall(to, line))
 }
 
 /// Serves what the server of the running thread has passed on.
 #[inline(never)]
-fn delegated(monitor: &mut Monitor, frame: &'static Frame) -> &'static Frame {
+fn delegated(monitor: &mut Monitor, frame: &'static Frame, line: &Line) -> &'static Frame {
+    monitor.usual_recall(frame, line);
+    if frame.number() == Hostcall::Null as u64 {
+        frame.set_result(0);
+        return frame;
+    }
     match monitor.scheduler.current() {
         Some(caller) if finish(monitor, frame, Ok(Outcome::Delegated(caller))) == Next::Return => frame,
         _ => monitor.next(),

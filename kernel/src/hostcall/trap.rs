@@ -15,28 +15,42 @@ use arch::{Frame, Trap};
 /// The way of a null hostcall that the monitor serves is short on purpose: everything else is out of line.
 pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
     let trap = frame.trap();
-    if trap == Trap::Hostcall {
-        let (number, cvm) = (frame.number(), hart::running());
-        cvm.count();
-        if number == Hostcall::Null as u64 && cvm.is_direct(number) {
-            frame.set_result(0);
-            return frame;
-        }
+    if trap != Trap::Hostcall {
+        return interrupted(frame, trap);
     }
-    leave(frame, trap)
+    let (number, cvm) = (frame.number(), hart::running());
+    cvm.count();
+    if number == Hostcall::Null as u64 && cvm.is_direct(number) {
+        frame.set_result(0);
+        return frame;
+    }
+    called(frame)
 }
 
-/// Anything but a null hostcall of a cVM that the monitor serves.
+/// Any hostcall but a null hostcall of a cVM that the monitor serves.
 #[inline(never)]
-fn leave(frame: &'static Frame, trap: Trap) -> &'static Frame {
+fn called(frame: &'static Frame) -> &'static Frame {
     let mut guard = MONITOR.lock();
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
-    let usual = match trap {
-        Trap::Hostcall => hostcall::usual(monitor, frame, hart::running()),
-        Trap::Timer => monitor.usual_switch(),
-        _ => None,
+    match hostcall::usual(monitor, frame, hart::running()) {
+        Some(next) => next,
+        None => otherwise(monitor, frame, Trap::Hostcall),
+    }
+}
+
+/// No hostcall.
+#[inline(never)]
+fn interrupted(frame: &'static Frame, trap: Trap) -> &'static Frame {
+    let mut guard = MONITOR.lock();
+    let Some(monitor) = guard.as_deref_mut() else {
+        return frame;
+    };
+    let usual = if trap == Trap::Timer {
+        monitor.usual_switch()
+    } else {
+        None
     };
     match usual {
         Some(next) => next,
@@ -66,6 +80,7 @@ fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'stat
             monitor.service_devices();
             monitor.reschedule(arch::timer::now());
         }
+        Trap::Settled => return frame,
         Trap::Fault => fault(monitor, thread, frame),
     }
     monitor.next()

@@ -166,7 +166,7 @@ fn plan(
         },
         start_block: loader::start_block_size(spec),
         stack: spec.stack,
-        service_stack: serves.then_some(spec.service_stack),
+        service_stack: serves.then_some(spec.service_stack.saturating_mul(spec.handlers.into())),
         heap: spec.heap,
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),

@@ -14,6 +14,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arch::Frame;
 
+/// Most threads of all cVMs, handlers included.
+const THREAD_LIMIT: usize = 32 * 1024;
+
 impl Monitor {
     /// Makes every thread that a cVM can ever have, and the services. Nothing is added afterwards.
     ///
@@ -45,6 +48,12 @@ impl Monitor {
             }
             let handlers = if clients > 0 { spec.handlers } else { 0 };
             let (threads, priority) = (spec.threads, spec.priority as u8);
+            if self.scheduler.threads.len() + (threads + handlers) as usize > THREAD_LIMIT {
+                return Err(format!(
+                    "cVM {}: threads = {threads}, handlers = {handlers}: expected {THREAD_LIMIT} of all cVMs at most",
+                    spec.name
+                ));
+            }
             let first = ThreadId::new(self.scheduler.threads.len());
             let mut records = Vec::new();
             for place in 0..threads + handlers {

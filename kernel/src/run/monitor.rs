@@ -27,6 +27,9 @@ pub(crate) const FREQUENCY_LIMIT: u64 = u64::MAX / SECOND;
 /// all, so that a storm of faults leaves most of the processor to the others.
 const RESTART_REST: u64 = 8;
 
+/// Most deadlines that are dealt with at a time: what one stay in the monitor takes is what others may have to wait for.
+const DUE_LIMIT: usize = 32;
+
 /// Everything that a trap handler works on. Lock order: this, then the console.
 pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 
@@ -196,7 +199,11 @@ impl Monitor {
             self.end_late(caller, now);
         }
         let threads = self.scheduler.threads.len();
-        while let Some((number, _)) = self.scheduler.deadlines.first().filter(|(_, (at, _))| *at <= now) {
+        // For what is left the timer interrupts again at once.
+        for _ in 0..DUE_LIMIT {
+            let Some((number, _)) = self.scheduler.deadlines.first().filter(|(_, (at, _))| *at <= now) else {
+                break;
+            };
             self.scheduler.deadlines.remove(number);
             if number < threads {
                 let id = ThreadId::new(number);

@@ -37,18 +37,32 @@ impl Monitor {
     /// more, and no tag on its stack; one that goes on (`defer`) loses what was lent.
     pub(crate) fn recall(&mut self, handler: ThreadId, index: u8, over: bool) {
         let (server, family) = (self.scheduler[handler].cvm, self.scheduler[handler].family);
-        let Some(service) = self.cvms[server.index()].service.as_deref_mut() else {
+        let servers = &self.servers[family.index()];
+        let cvm = &mut self.cvms[server.index()];
+        let Some(service) = cvm.service.as_deref_mut() else {
             return;
         };
+        let alone = over && servers.len() == 1 && service.handlers.len() == 1;
         let own = &mut service.handlers[index as usize];
-        let lent: heapless::Vec<Lent, ARGUMENTS> = core::mem::take(&mut own.lent);
         let began = own.began;
-        if lent.is_empty() {
+        if own.lent.is_empty() {
             return;
         }
         if over {
             self.scheduler[handler].frame.forget();
         }
+        // The usual server has no family that has run meanwhile, and no other stack.
+        let recent = self.scheduler.recent(family);
+        let other = if recent == handler {
+            self.scheduler[handler].recent.next
+        } else {
+            recent
+        };
+        if alone && (other == ThreadId::NONE || self.scheduler[other].ran < began) {
+            own.lent.clear();
+            return cvm.clear_local_area(0);
+        }
+        let lent: heapless::Vec<Lent, ARGUMENTS> = core::mem::take(&mut own.lent);
         let mut id = self.scheduler.recent(family);
         while id != ThreadId::NONE && self.scheduler[id].ran >= began {
             let next = self.scheduler[id].recent.next;
@@ -97,12 +111,7 @@ impl Monitor {
             let stack = cvm.local_area(index);
             let (mut at, end) = (stack.start, stack.end);
             if over == Some(index) {
-                let cleared = user::clear_tags(authority, at, end - at);
-                assert!(
-                    cleared.is_ok(),
-                    "{}: its service stack cannot be cleared",
-                    cvm.spec.name
-                );
+                cvm.clear_local_area(index);
                 continue;
             }
             let serving = self.scheduler[handler.thread].serving.is_some();

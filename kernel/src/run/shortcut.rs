@@ -65,10 +65,10 @@ impl Monitor {
         Some(line.handler)
     }
 
-    /// The handler's part in the usual call is over: its caller, who runs next. What was lent is to be recalled.
+    /// The handler's part in the usual call, which is that of this line, is over: its caller, who runs next. What was lent is
+    /// to be recalled.
     #[inline]
-    pub(crate) fn usual_end(&mut self) -> Option<(&'static Frame, &'static Line)> {
-        let line = self.usual?;
+    pub(crate) fn usual_end(&mut self, line: &Line) -> Option<&'static Frame> {
         let to = line.caller();
         if to.number() == Hostcall::Exit as u64 {
             return None;
@@ -79,7 +79,7 @@ impl Monitor {
         line.end(spent);
         self.usual = None;
         hart::enter(line.client());
-        Some((to, line))
+        Some(to)
     }
 
     /// What the usual call lent is gone; returns who runs next.
@@ -102,7 +102,7 @@ impl Monitor {
     }
 
     /// The usual end of a time slice: nothing is due, and another thread of the same priority is ready, and loaded.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn usual_switch(&mut self) -> Option<&'static Frame> {
         let now = arch::timer::now();
         let scheduler = &mut self.scheduler;

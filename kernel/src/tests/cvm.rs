@@ -24,6 +24,7 @@ pub(super) fn spec(name: &str, runtime: &str) -> CvmSpec {
         stack: 0x4000,
         wait: -1,
         service_stack: 0x2000,
+        handlers: 1,
         families: u32::MAX,
         ..CvmSpec::default()
     }

@@ -160,7 +160,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
     let lead = start - first;
     let extra = before.saturating_sub(lead).next_multiple_of(PAGE);
     let length = extra + last.max(end) - first;
-    let service = serves.then_some(spec.service_stack);
+    let service = serves.then_some(spec.service_stack.saturating_mul(spec.handlers.into()));
     let (stacks, program) = if facts.kind == elf::ET_EXEC {
         let base = if machine.relocates() && !purecap {
             0

@@ -3,6 +3,7 @@
 use std::fs;
 
 use abi::image::Symbols;
+use capability::Decoded;
 use machine::Stop;
 use object::{Object, ObjectSymbol};
 use tests::report::{LedgerEntry, ledger};
@@ -15,12 +16,15 @@ use crate::Result;
 use crate::measurement::{Bar, Measurement};
 use crate::packing::{Setup, bare_image, cvm};
 use crate::platform::{Cause, Machine, Platform};
+use crate::ways;
 
-const SECTION: &str = "Ways through the monitor (instructions)";
+pub(crate) const SECTION: &str = "Ways through the monitor (instructions)";
 /// Most instructions that anything measured here takes.
 const LIMIT: u64 = 100_000_000;
 /// Most instructions from reset to a cVM's first instruction.
 const BOOT_BAR: u64 = 1_000_000;
+/// Most instructions from a fault without report to the next cVM.
+const FAULT_BAR: u64 = 2_000;
 /// Null hostcalls that are measured.
 const ROUNDS: usize = 200;
 /// Instructions of `bench-null` that close its loop.
@@ -112,7 +116,7 @@ fn stay(machine: &mut dyn Machine, special: &dyn Fn(u64) -> bool, wanted: &dyn F
 /// # Errors
 /// The monitor does not do what is measured.
 pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
-    let mut measured = Vec::new();
+    let (bars, mut measured) = (platform.bars(), Vec::new());
     for example in ["demo", "hello"] {
         let mut machine = Setup::example(platform.arch(), example)?.board(platform)?;
         let label = format!("reset to a cVM's first, example {example}");
@@ -127,27 +131,42 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let [median, longest] = null_hostcall(platform, std::slice::from_ref(&null), "null")?;
     let trips = ROUNDS - 1;
     measured.extend([
-        Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(platform.hostcall_bar())),
+        Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(bars.null)),
         Measurement::count(SECTION, format!("  the longest of {trips} in a row"), longest),
     ]);
     let served = CvmSpec {
         callback_out: "server".into(),
         ..null
     };
-    for (way, label) in [
-        ("answer", "served null hostcall, caller to server and back"),
-        ("delegate", "  the same, when the server delegates it"),
+    let mut alone = 0;
+    for (way, label, bar) in [
+        ("answer", "served null hostcall, caller to server and back", bars.served),
+        ("delegate", "  the same, when the server delegates it", bars.delegated),
     ] {
         let cvms = [cvm("server", "server", &[way]), served.clone()];
         let [median, _] = null_hostcall(platform, &cvms, "null")?;
-        measured.push(Measurement::count(SECTION, label, median));
+        alone = if way == "answer" { median } else { alone };
+        measured.push(Measurement::count(SECTION, label, median).bar(Bar::at_most(bar)));
     }
+    let crowd = (0..254).map(|number| cvm(&format!("idle{number}"), "idle", &[]));
+    let cvms: Vec<CvmSpec> = [cvm("server", "server", &["answer"]), served]
+        .into_iter()
+        .chain(crowd)
+        .collect();
+    let [median, _] = null_hostcall(platform, &cvms, "null")?;
+    let label = "  the same, answered, among 256 cVMs";
+    measured.push(Measurement::count(SECTION, label, median).bar(Bar::at_most(same(alone))));
+    let mut few = None;
     for (count, label) in [
         (2, "switch by timer between two spinners"),
-        (64, "  the same among 64 spinners"),
+        (256, "  the same among 256 spinners"),
     ] {
-        measured.push(Measurement::count(SECTION, label, timer_switch(platform, count)?));
+        let switch = timer_switch(platform, count)?;
+        let bar = few.map_or(bars.switch, same);
+        few.get_or_insert(switch);
+        measured.push(Measurement::count(SECTION, label, switch).bar(Bar::at_most(bar)));
     }
+    measured.extend(ways::measure(platform)?);
     measured.extend(fault(platform)?);
     Ok(measured)
 }
@@ -160,6 +179,11 @@ fn boot_of(platform: &dyn Platform, count: u64) -> Result<u64> {
     let programs = [("small".to_owned(), Elf::program(platform.arch(), &[0; 4]).to_bytes())];
     let setup = Setup::new(platform.arch(), &cvms, &programs)?.append("log=error");
     first_instruction(&mut *setup.board(platform)?)
+}
+
+/// What a way may take among many cVMs when it takes this among few: nothing looks at all of them.
+pub(crate) fn same(instructions: u64) -> u64 {
+    instructions + instructions / 50
 }
 
 /// Address of a symbol of a program, relative to its entry point.
@@ -176,9 +200,7 @@ fn distance_from_entry(platform: &dyn Platform, program: &str, symbol: &str) -> 
 fn null_hostcall(platform: &dyn Platform, cvms: &[CvmSpec], name: &str) -> Result<[u64; 2]> {
     let mut machine = Setup::new(platform.arch(), cvms, &[])?.board(platform)?;
     first_instruction(&mut *machine)?;
-    let entries = ledger_of(&machine.console());
-    let code = entries.iter().find(|entry| entry.name == format!("{name} code"));
-    let code = code.ok_or_else(|| format!("no code of {name} in the ledger"))?.what;
+    let code = code_of(&machine.console(), name)?;
     // The first instruction of the program is where it comes into its code first.
     if !code.in_bounds(machine.pc(), 2) {
         let stop = machine.step(LIMIT, &mut |machine| {
@@ -201,6 +223,16 @@ fn null_hostcall(platform: &dyn Platform, cvms: &[CvmSpec], name: &str) -> Resul
     let mut trips: Vec<u64> = visits.windows(2).map(|pair| pair[1] - pair[0] - LOOP).collect();
     trips.sort_unstable();
     Ok([trips[trips.len() / 2], trips[trips.len() - 1]])
+}
+
+/// The code capability of a cVM.
+///
+/// # Errors
+/// The log does not name it.
+pub(crate) fn code_of(console: &str, name: &str) -> Result<Decoded> {
+    let entries = ledger_of(console);
+    let code = entries.iter().find(|entry| entry.name == format!("{name} code"));
+    Ok(code.ok_or_else(|| format!("no code of {name} in the ledger"))?.what)
 }
 
 fn ledger_of(console: &str) -> Vec<LedgerEntry> {
@@ -253,6 +285,7 @@ fn fault(platform: &dyn Platform) -> Result<[Measurement; 3]> {
             SECTION,
             "fault to the next cVM, log=warn (no report)",
             silent.instructions,
-        ),
+        )
+        .bar(Bar::at_most(FAULT_BAR)),
     ])
 }

@@ -14,6 +14,7 @@ mod packing;
 mod platform;
 mod riscv;
 mod speed;
+mod ways;
 
 use std::error::Error;
 use std::process::ExitCode;

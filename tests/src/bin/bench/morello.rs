@@ -9,7 +9,7 @@ use tools::Architecture;
 use tools::run::Isa;
 
 use crate::Result;
-use crate::platform::{Cause, Machine, Platform, Workload};
+use crate::platform::{Bars, Cause, Machine, Platform, Workload};
 
 /// The core that the monitor runs on.
 const CORE: usize = 0;
@@ -83,8 +83,16 @@ impl Platform for Morello {
         R_AARCH64_RELATIVE
     }
 
-    fn hostcall_bar(&self) -> u64 {
-        150
+    fn bars(&self) -> Bars {
+        Bars {
+            null: 125,
+            served: 400,
+            delegated: 550,
+            lent: 650,
+            switch: 350,
+            create: 1700,
+            wake: 450,
+        }
     }
 
     fn loop_bar(&self) -> f64 {

@@ -58,6 +58,17 @@ pub(crate) trait Machine {
     fn run(&mut self, limit: u64) -> Stop;
 }
 
+/// Most instructions of ways through the monitor.
+pub(crate) struct Bars {
+    pub(crate) null: u64,
+    pub(crate) served: u64,
+    pub(crate) delegated: u64,
+    pub(crate) lent: u64,
+    pub(crate) switch: u64,
+    pub(crate) wake: u64,
+    pub(crate) create: u64,
+}
+
 /// An architecture with its board.
 pub(crate) trait Platform {
     /// The architecture.
@@ -72,8 +83,8 @@ pub(crate) trait Platform {
     /// Number of the relocation that adds the load address (ELF psABI of the architecture).
     fn relative_relocation(&self) -> u32;
 
-    /// Most instructions of a null hostcall.
-    fn hostcall_bar(&self) -> u64;
+    /// Most instructions of ways through the monitor.
+    fn bars(&self) -> Bars;
 
     /// Least million instructions a second in the integer loop.
     fn loop_bar(&self) -> f64;

@@ -12,7 +12,7 @@ use tools::Architecture;
 use tools::run::Isa;
 
 use crate::Result;
-use crate::platform::{Cause, Machine, Platform, Workload};
+use crate::platform::{Bars, Cause, Machine, Platform, Workload};
 
 /// The hart that the monitor runs on.
 const HART: usize = 0;
@@ -86,8 +86,16 @@ impl Platform for CheriRiscv {
         R_RISCV_RELATIVE
     }
 
-    fn hostcall_bar(&self) -> u64 {
-        180
+    fn bars(&self) -> Bars {
+        Bars {
+            null: 150,
+            served: 450,
+            delegated: 600,
+            lent: 750,
+            switch: 400,
+            create: 1600,
+            wake: 500,
+        }
     }
 
     fn loop_bar(&self) -> f64 {

@@ -1,0 +1,190 @@
+//! Ways through the monitor that need programs of their own: a lent buffer, waiting and waking, a new thread.
+
+use abi::Hostcall;
+use abi::hostcall::WAIT_FOREVER;
+use machine::Stop;
+use tests::code::assembler::Assembler;
+use tests::code::assembler::Register::{Argument, Scratch};
+use tools::manifest::CvmSpec;
+
+use crate::Result;
+use crate::counts::{SECTION, code_of, first_instruction, same};
+use crate::measurement::{Bar, Measurement};
+use crate::packing::{Setup, cvm};
+use crate::platform::{Machine, Platform};
+
+/// Most instructions of one run.
+const LIMIT: u64 = 100_000_000;
+/// Rounds before the one that is measured.
+const ROUNDS: usize = 20;
+/// Bytes that are lent.
+const LENT: u32 = 64;
+
+/// Programs with the name of their cVM, and where the hostcall that is measured stands in the first one's code.
+struct Play {
+    cvms: Vec<CvmSpec>,
+    programs: Vec<(String, Vec<u8>)>,
+    call: i64,
+}
+
+impl Play {
+    /// The play among idle cVMs, so many in all.
+    fn among(mut self, count: usize) -> Play {
+        let idle = (self.cvms.len()..count).map(|number| cvm(&format!("idle{number}"), "idle", &[]));
+        self.cvms.extend(idle);
+        self
+    }
+
+    /// Runs until the hostcall of the cVM `name` is made for the twentieth time, then until `end` says so of an address of
+    /// its code; instructions of the monitor in between, those that entered it included.
+    fn measure(self, platform: &dyn Platform, name: &str, end: impl Fn(i64) -> bool) -> Result<u64> {
+        let mut machine = Setup::new(platform.arch(), &self.cvms, &self.programs)?.board(platform)?;
+        first_instruction(&mut *machine)?;
+        let code = code_of(&machine.console(), name)?;
+        let inside = |machine: &dyn Machine| machine.in_cvm() && code.in_bounds(machine.pc(), 4);
+        let run =
+            |machine: &mut dyn Machine, each: &mut dyn FnMut(&dyn Machine) -> bool| match machine.step(LIMIT, each) {
+                Stop::Condition => Ok(()),
+                other => Err(format!("{name}: {other}; console:\n{}", machine.console())),
+            };
+        if !inside(&*machine) {
+            run(&mut *machine, &mut |machine| inside(machine))?;
+        }
+        let entry = machine.pc();
+        let mut visits = 0;
+        run(&mut *machine, &mut |machine| {
+            visits += usize::from(inside(machine) && machine.pc() == entry.wrapping_add_signed(self.call));
+            visits == ROUNDS
+        })?;
+        // The instruction that traps is counted with the monitor.
+        let (mut instructions, mut before_in_cvm) = (0, true);
+        run(&mut *machine, &mut |machine| {
+            let in_cvm = machine.in_cvm();
+            instructions += u64::from(!in_cvm || !before_in_cvm);
+            before_in_cvm = in_cvm;
+            inside(machine) && end(machine.pc().wrapping_sub(entry) as i64)
+        })?;
+        Ok(instructions)
+    }
+}
+
+/// A client that lends a buffer, and its server.
+fn lending(platform: &dyn Platform) -> Play {
+    let mut code = Assembler::new(platform.arch());
+    code.data_address(Scratch(0));
+    let start = code.here();
+    code.set(Argument(0), 0).add(Argument(1), Scratch(0), 0);
+    code.set(Argument(2), LENT).set(Argument(3), 0);
+    let call = code.here() + 4;
+    code.hostcall(Hostcall::Read);
+    let back = start - code.here();
+    code.jump(back);
+    let client = CvmSpec {
+        callback_out: "server".into(),
+        ..cvm("client", "client", &[])
+    };
+    Play {
+        cvms: vec![cvm("server", "server", &["answer"]), client],
+        programs: vec![("client".into(), code.elf(&[]).to_bytes())],
+        call,
+    }
+}
+
+/// A thread that wakes a more urgent one, which waits again.
+fn waking(platform: &dyn Platform) -> Play {
+    let build = |thread: i64| {
+        let mut code = Assembler::new(platform.arch());
+        code.set(Argument(0), 0)
+            .set(Argument(1), 2)
+            .hostcall(Hostcall::ThreadPriority);
+        create(&mut code, thread);
+        let start = code.here();
+        code.data_address(Argument(0)).set(Argument(1), 1);
+        let call = code.here() + 4;
+        code.hostcall(Hostcall::Wake);
+        let back = start - code.here();
+        code.jump(back);
+        let thread = code.here();
+        code.data_address(Argument(0)).set(Argument(1), 0);
+        code.constant(Argument(2), WAIT_FOREVER).hostcall(Hostcall::Wait);
+        let back = thread - code.here();
+        code.jump(back);
+        (code, call, thread)
+    };
+    let (_, _, thread) = build(0);
+    let (code, call, _) = build(thread);
+    threaded(code, call)
+}
+
+/// A thread that makes more urgent ones, which end.
+fn creating(platform: &dyn Platform) -> (Play, i64) {
+    let build = |thread: i64| {
+        let mut code = Assembler::new(platform.arch());
+        code.set(Argument(0), 0)
+            .set(Argument(1), 2)
+            .hostcall(Hostcall::ThreadPriority);
+        let start = code.here();
+        create(&mut code, thread);
+        let call = code.here() - 4;
+        let back = start - code.here();
+        code.jump(back);
+        let thread = code.here();
+        code.set(Argument(1), 0).hostcall(Hostcall::ThreadExit);
+        (code, call, thread)
+    };
+    let (_, _, thread) = build(0);
+    let (code, call, thread) = build(thread);
+    (threaded(code, call), thread)
+}
+
+fn create(code: &mut Assembler, thread: i64) {
+    code.code_address(Argument(0), thread)
+        .set(Argument(1), 0)
+        .set(Argument(2), 0);
+    code.set(Argument(3), 0)
+        .set(Argument(4), 3)
+        .hostcall(Hostcall::ThreadCreate);
+}
+
+fn threaded(code: Assembler, call: i64) -> Play {
+    let mut spec = cvm("threads", "threads-bench", &[]);
+    spec.threads = 2;
+    Play {
+        cvms: vec![spec],
+        programs: vec![("threads-bench".into(), code.elf(&[]).to_bytes())],
+        call,
+    }
+}
+
+/// All of this module.
+///
+/// # Errors
+/// The monitor does not do what is measured.
+pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
+    let bars = platform.bars();
+    let mut measured: Vec<Measurement> = Vec::new();
+    let mut few = [bars.lent, bars.wake, bars.create];
+    for (count, among) in [(0, ""), (256, ", among 256 cVMs")] {
+        let lent = lending(platform);
+        // From a wake to the next one lie the wake, the woken thread, and its wait.
+        let wake = waking(platform);
+        let (create, thread) = creating(platform);
+        let (back, again) = (lent.call + 4, wake.call);
+        let counts = [
+            lent.among(count).measure(platform, "client", |at| at == back)?,
+            wake.among(count).measure(platform, "threads", |at| at == again)?,
+            create.among(count).measure(platform, "threads", |at| at == thread)?,
+        ];
+        let labels = [
+            "served call with a lent buffer of 64 bytes, the monitor's part",
+            "wait, wake, and the woken thread runs",
+            "thread create to its first instruction",
+        ];
+        for ((label, instructions), bar) in labels.into_iter().zip(counts).zip(&mut few) {
+            let label = format!("{label}{among}");
+            measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(*bar)));
+            *bar = same(instructions);
+        }
+    }
+    Ok(measured)
+}
