@@ -39,6 +39,7 @@ const fn guid(first: u32, second: u16, third: u16, rest: u64) -> u128 {
 const DEVICE_TREE: u128 = guid(0xb1b6_21d5, 0xf19c, 0x41a5, 0x830b_d915_2c69_aae0);
 const LOADED_IMAGE: u128 = guid(0x5b1b_31a1, 0x9562, 0x11d2, 0x8e3f_00a0_c969_723b);
 const LOAD_FILE_2: u128 = guid(0x4006_c0c1, 0xfcb3, 0x403e, 0x996d_4a6c_8724_e06d);
+const FILE_SYSTEM: u128 = guid(0x964e_5b22, 0x6459, 0x11d2, 0x8e39_00a0_c969_723b);
 /// LINUX_EFI_INITRD_MEDIA_GUID.
 const INITRD_MEDIA: u128 = guid(0x5568_e427, 0x68fc, 0x4f3d, 0xac74_ca55_5231_cc68);
 
@@ -86,7 +87,9 @@ struct BootServices {
 
 #[repr(C)]
 struct LoadedImage {
-    _before: [u64; 6],
+    _before: [u64; 3],
+    device: usize,
+    _path: [u64; 2],
     options_size: u32,
     options: *const u16,
 }
@@ -94,6 +97,40 @@ struct LoadedImage {
 #[repr(C)]
 struct LoadFile {
     load: extern "efiapi" fn(*const LoadFile, *const InitrdPath, policy: bool, size: *mut usize, buffer: u64) -> Status,
+}
+
+#[repr(C)]
+struct FileSystem {
+    _revision: u64,
+    open_volume: extern "efiapi" fn(*const FileSystem, root: *mut *const File) -> Status,
+}
+
+#[repr(C)]
+struct File {
+    _revision: u64,
+    open:
+        extern "efiapi" fn(*const File, file: *mut *const File, name: *const u16, mode: u64, attributes: u64) -> Status,
+    _close_and_delete: [usize; 2],
+    read: extern "efiapi" fn(*const File, size: *mut usize, buffer: u64) -> Status,
+    _write: usize,
+    position: extern "efiapi" fn(*const File, position: *mut u64) -> Status,
+    set_position: extern "efiapi" fn(*const File, position: u64) -> Status,
+}
+
+/// Files on the medium from which the image comes, for firmware that has no device tree or offers no initial RAM disk.
+const TREE_FILE: [u16; 20] = path(*b"\\EFI\\BOOT\\BOARD.DTB");
+const INITRD_FILE: [u16; 21] = path(*b"\\EFI\\BOOT\\INITRD.IMG");
+
+/// A path as the firmware writes it, with the NUL that ends it.
+const fn path<const N: usize, const M: usize>(text: [u8; N]) -> [u16; M] {
+    assert!(M == N + 1);
+    let mut path = [0; M];
+    let mut at = 0;
+    while at < N {
+        path[at] = text[at] as u16;
+        at += 1;
+    }
+    path
 }
 
 /// A device path of one vendor-defined medium and the end.
@@ -205,9 +242,10 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     if features >> 20 & 0xf == 0 {
         return Err(b"this processor has no capabilities; a Morello processor is needed");
     }
-    let tree = device_tree(boot, system)?;
+    let loaded = protocol(boot, image, &LOADED_IMAGE)?;
+    let tree = device_tree(boot, system, loaded)?;
     print(system, b"d");
-    let initrd = initrd(boot)?;
+    let initrd = initrd(boot, loaded)?;
     print(system, b"i");
 
     let buffer = allocate(boot, MAP_SIZE)?;
@@ -226,7 +264,7 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     // SAFETY: the copy's own hand-over, which nobody else knows of.
     let handover = unsafe { &mut *((&raw const HANDOVER as u64 - source + target) as *mut Handover) };
     handover.initrd = initrd;
-    let early_console = read_options(protocol(boot, image, &LOADED_IMAGE)?, handover)?;
+    let early_console = read_options(loaded, handover)?;
     // On a console of their own, the reset code's letters follow on the same line.
     print(system, if early_console == 0 { b"p\r\n" } else { b"p" });
 
@@ -244,7 +282,7 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
 }
 
 /// Copies the device tree to where the reset code's map reaches; its address.
-fn device_tree(boot: &BootServices, system: &SystemTable) -> Result<u64> {
+fn device_tree(boot: &BootServices, system: &SystemTable, loaded: *const LoadedImage) -> Result<u64> {
     for index in 0..system.table_count {
         // SAFETY: one of the firmware's tables.
         let ConfigurationTable {
@@ -260,7 +298,10 @@ fn device_tree(boot: &BootServices, system: &SystemTable) -> Result<u64> {
             return Ok(copy);
         }
     }
-    Err(b"the firmware has no device tree, perhaps ACPI only; its set-up may offer one")
+    match read_file(boot, loaded, &TREE_FILE)? {
+        (0, _) => Err(b"no device tree: the firmware has none, perhaps ACPI only, nor is there \\EFI\\BOOT\\BOARD.DTB"),
+        (tree, _) => Ok(tree),
+    }
 }
 
 /// What implements `protocol` for `handle`.
@@ -280,8 +321,42 @@ fn allocate(boot: &BootServices, bytes: usize) -> Result<u64> {
     Ok(address)
 }
 
-/// Loads the initial RAM disk, if the firmware or a loader before this one offers one.
-fn initrd(boot: &BootServices) -> Result<(u64, u64)> {
+/// Reads a file of the medium from which the image comes; (0, 0) if it is not there.
+fn read_file(boot: &BootServices, loaded: *const LoadedImage, name: &[u16]) -> Result<(u64, u64)> {
+    // SAFETY: a protocol of the firmware's, as all that follow.
+    let device = unsafe { (*loaded).device };
+    let Ok(system) = protocol::<FileSystem>(boot, device, &FILE_SYSTEM) else {
+        return Ok((0, 0));
+    };
+    const ERROR: &[u8] = b"a file cannot be read";
+    const READ: u64 = 1;
+    let (mut root, mut file): (*const File, *const File) = (ptr::null(), ptr::null());
+    // SAFETY: as above.
+    check(unsafe { ((*system).open_volume)(system, &mut root) }, ERROR)?;
+    // SAFETY: as above.
+    if unsafe { ((*root).open)(root, &mut file, name.as_ptr(), READ, 0) } != 0 {
+        return Ok((0, 0));
+    }
+    let mut size = 0;
+    // SAFETY: as above.
+    let File {
+        read,
+        position,
+        set_position,
+        ..
+    } = unsafe { &*file };
+    check(
+        set_position(file, u64::MAX) | position(file, &mut size) | set_position(file, 0),
+        ERROR,
+    )?;
+    let start = allocate(boot, size as usize)?;
+    let mut count = size as usize;
+    check(read(file, &mut count, start), ERROR)?;
+    Ok((start, start + size))
+}
+
+/// Loads the initial RAM disk, if the firmware or a loader before this one offers one, or it is a file.
+fn initrd(boot: &BootServices, loaded: *const LoadedImage) -> Result<(u64, u64)> {
     const ERROR: &[u8] = b"the initial RAM disk cannot be loaded";
     let path = InitrdPath {
         medium: [4, 3, 20, 0],
@@ -290,7 +365,7 @@ fn initrd(boot: &BootServices) -> Result<(u64, u64)> {
     };
     let (mut rest, mut handle): (*const InitrdPath, _) = (&raw const path, 0);
     if (boot.locate_device_path)(&LOAD_FILE_2, &mut rest, &mut handle) != 0 {
-        return Ok((0, 0));
+        return read_file(boot, loaded, &INITRD_FILE);
     }
     let file: *const LoadFile = protocol(boot, handle, &LOAD_FILE_2)?;
     let mut size = 0;

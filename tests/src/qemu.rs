@@ -91,6 +91,20 @@ pub fn run_firmware(machine: &str, extra: &[OsString], input: &[(String, Vec<u8>
     (ending, console[at..].to_owned())
 }
 
+/// Writes the device tree of the board of [`run_firmware`] to a file.
+///
+/// # Panics
+/// QEMU is not there, or writes none.
+pub fn write_tree(path: &Path) {
+    let (_, program) = emulator(Platform::QemuMorello);
+    let machine = format!("virt,dumpdtb={}", path.display());
+    let mut command = Command::new(program.unwrap_or_else(|| panic!("there is no qemu-system-morello")));
+    command.args(["-M", &machine, "-cpu", "morello", "-m", "512", "-nographic"]);
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("qemu-system-morello: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
     let output = reader(&mut child);
     let mut stdin = child.stdin.take();

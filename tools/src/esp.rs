@@ -7,8 +7,12 @@ use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 
 use crate::image;
 
-/// What arm64 firmware starts from a removable medium.
+/// What arm64 firmware starts from a removable medium. All names here are short ones.
 pub const FILE: &str = "EFI/BOOT/BOOTAA64.EFI";
+/// The device tree that the image takes where the firmware has none.
+pub const TREE: &str = "EFI/BOOT/BOARD.DTB";
+/// The archive that the image takes instead of its own.
+pub const ARCHIVE: &str = "EFI/BOOT/INITRD.IMG";
 
 /// Bytes of the file system, at least: FAT32 needs more than half of it.
 const SIZE: usize = 64 << 20;
@@ -29,16 +33,17 @@ pub enum EspError {
     FileSystem(#[from] std::io::Error),
 }
 
-/// The bytes of a disk that starts this image.
+/// The bytes of a disk that starts this image, with further files in the same folder.
 ///
 /// # Errors
 /// It is no Morello image.
-pub fn build(image: &[u8]) -> Result<Vec<u8>, EspError> {
+pub fn build(image: &[u8], further: &[(&str, &[u8])]) -> Result<Vec<u8>, EspError> {
     let machine = image::Image::parse(image)?.header.machine;
     if machine != u32::from(object::elf::EM_AARCH64) {
         return Err(EspError::Machine(machine));
     }
-    let size = SIZE.max((image.len() + OVERHEAD).next_multiple_of(1 << 20));
+    let contents = image.len() + further.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+    let size = SIZE.max((contents + OVERHEAD).next_multiple_of(1 << 20));
     let mut disk = Cursor::new(vec![0; size]);
     let options = FormatVolumeOptions::new()
         .fat_type(FatType::Fat32)
@@ -46,12 +51,14 @@ pub fn build(image: &[u8]) -> Result<Vec<u8>, EspError> {
     format_volume(&mut disk, options)?;
     {
         let volume = FileSystem::new(&mut disk, FsOptions::new())?;
-        let mut directory = volume.root_dir();
-        let (folders, name) = FILE.rsplit_once('/').unwrap_or(("", FILE));
-        for folder in folders.split('/') {
-            directory = directory.create_dir(folder)?;
+        for (path, bytes) in [(FILE, image)].iter().chain(further) {
+            let mut directory = volume.root_dir();
+            let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+            for folder in folders.split('/') {
+                directory = directory.create_dir(folder)?;
+            }
+            directory.create_file(name)?.write_all(bytes)?;
         }
-        directory.create_file(name)?.write_all(image)?;
     }
     Ok(disk.into_inner())
 }
@@ -83,7 +90,7 @@ mod tests {
     #[test]
     fn the_disk_holds_the_image_where_firmware_looks() {
         let image = image(183);
-        let disk = build(&image).unwrap();
+        let disk = build(&image, &[(TREE, b"tree")]).unwrap();
         assert_eq!(disk[510..512], [0x55, 0xaa], "a boot sector");
         let volume = FileSystem::new(Cursor::new(disk), FsOptions::new()).unwrap();
         assert_eq!(volume.fat_type(), FatType::Fat32);
@@ -91,18 +98,22 @@ mod tests {
         let mut file = volume.root_dir().open_file("efi/boot/bootaa64.efi").unwrap();
         file.read_to_end(&mut found).unwrap();
         assert!(found == image);
+        found.clear();
+        let mut file = volume.root_dir().open_file("EFI/BOOT/BOARD.DTB").unwrap();
+        file.read_to_end(&mut found).unwrap();
+        assert_eq!(found, b"tree");
     }
 
     #[test]
     fn the_same_image_gives_the_same_disk() {
-        assert!(build(&image(183)).unwrap() == build(&image(183)).unwrap());
+        assert!(build(&image(183), &[]).unwrap() == build(&image(183), &[]).unwrap());
     }
 
     #[test]
     fn other_images_are_refused() {
-        let error = build(&image(243)).unwrap_err().to_string();
+        let error = build(&image(243), &[]).unwrap_err().to_string();
         let text = "image header: machine 243, expected 183 (AArch64): only Morello images are EFI applications";
         assert_eq!(error, text);
-        assert!(matches!(build(&[0; 4096]), Err(EspError::Image(_))));
+        assert!(matches!(build(&[0; 4096], &[]), Err(EspError::Image(_))));
     }
 }

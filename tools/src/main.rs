@@ -115,6 +115,12 @@ struct Esp {
     /// The file to write [default: beside the image]
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// A flattened device tree of the board, for firmware that has none
+    #[arg(long, value_name = "DTB")]
+    device_tree: Option<PathBuf>,
+    /// An archive that takes the place of the one in the image
+    #[arg(long, value_name = "CPIO")]
+    initrd: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -313,7 +319,14 @@ fn build_command(
 
 fn esp_command(arguments: &Esp) -> Result<ExitCode, Box<dyn Error>> {
     let (_, image) = build_command(&arguments.example, Architecture::Morello, &[], 1)?;
-    let disk = esp::build(&read(&image)?).map_err(|error| format!("{}: {error}", image.display()))?;
+    let mut further = Vec::new();
+    for (name, path) in [(esp::TREE, &arguments.device_tree), (esp::ARCHIVE, &arguments.initrd)] {
+        if let Some(path) = path {
+            further.push((name, read(path)?));
+        }
+    }
+    let further: Vec<_> = further.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
+    let disk = esp::build(&read(&image)?, &further).map_err(|error| format!("{}: {error}", image.display()))?;
     let output = arguments.output.clone().unwrap_or_else(|| image.with_extension("esp"));
     fs::write(&output, &disk).map_err(|error| format!("{}: {error}", output.display()))?;
     eprintln!("{}", output.display());

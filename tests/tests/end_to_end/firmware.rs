@@ -71,7 +71,7 @@ fn on_firmware(
 )]
 fn edk2_starts_the_demo_from_a_disk() {
     let image = Scenario::example(Platform::QemuMorello, "demo").image(Platform::QemuMorello);
-    let disk = tools::esp::build(&image).unwrap();
+    let disk = tools::esp::build(&image, &[]).unwrap();
     for machine in ["virt,acpi=off", "virt,acpi=off,gic-version=3"] {
         let drive = "file={disk},format=raw,if=none,id=stick";
         let (ending, console) = on_firmware(
@@ -138,6 +138,33 @@ fn edk2_hands_over_command_line_and_initrd() {
     not(all(qemu_morello, efi_aarch64)),
     ignore = "qemu-system-morello or EFI firmware (qemu-efi-aarch64, INTRAVISOR_EFI_AARCH64) is not there"
 )]
+fn edk2_with_acpi_alone_starts_what_brings_its_device_tree() {
+    let platform = Platform::QemuMorello;
+    let image = Scenario::new([cvm("from-image", "hello", &[])]).image(platform);
+    let archive = Scenario::new([cvm("from-disk", "hello", &[])]).archive(platform);
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("tree");
+    qemu::write_tree(&tree);
+    let tree = std::fs::read(tree).unwrap();
+    let further: [(&str, &[u8]); 2] = [(tools::esp::TREE, &tree), (tools::esp::ARCHIVE, &archive)];
+    let disk = tools::esp::build(&image, &further).unwrap();
+    let drive = "file={disk},format=raw,if=none,id=stick";
+    let (ending, console) = on_firmware(
+        "virt",
+        &[("disk", &disk)],
+        &["-drive", drive, "-device", "virtio-blk-device,drive=stick"],
+        &[],
+    );
+    assert_eq!(ending, Ending::Exit(0), "{console}");
+    assert!(console.contains("[from-disk] hello from from-disk\r\n"), "{console}");
+    assert!(!console.contains("[from-image]"), "{console}");
+}
+
+#[test]
+#[cfg_attr(
+    not(all(qemu_morello, efi_aarch64)),
+    ignore = "qemu-system-morello or EFI firmware (qemu-efi-aarch64, INTRAVISOR_EFI_AARCH64) is not there"
+)]
 fn edk2_without_a_device_tree_is_told_so_and_goes_on() {
     let platform = Platform::QemuMorello;
     let image = Scenario::new([cvm("hello", "hello", &[])]).image(platform);
@@ -145,8 +172,7 @@ fn edk2_without_a_device_tree_is_told_so_and_goes_on() {
     let quit = [("BdsDxe: failed to load".to_owned(), b"\x01x".to_vec())];
     let (ending, console) = on_firmware("virt", &[("image", &image)], &["-kernel", "{image}"], &quit);
     assert_eq!(ending, Ending::Exit(0), "{console}");
-    let message =
-        "intravisor:  error: the firmware has no device tree, perhaps ACPI only; its set-up may offer one\r\n";
+    let message = "intravisor:  error: no device tree: the firmware has none, perhaps ACPI only, nor is there \\EFI\\BOOT\\BOARD.DTB\r\n";
     assert!(console.starts_with(message), "{console}");
     assert!(
         console[message.len()..].starts_with("BdsDxe: failed to load"),
@@ -330,8 +356,7 @@ fn firmware_without_a_device_tree_is_told_so() {
     let stop = board.run(Until::exit(100_000_000));
     let message = "the application returned to the firmware with status 0x8000000000000001, a load error";
     assert_eq!(stop, Stop::Firmware(message.into()));
-    let message =
-        "intravisor:  error: the firmware has no device tree, perhaps ACPI only; its set-up may offer one\r\n";
+    let message = "intravisor:  error: no device tree: the firmware has none, perhaps ACPI only, nor is there \\EFI\\BOOT\\BOARD.DTB\r\n";
     assert_eq!(board.console().text(), message);
 }
 
