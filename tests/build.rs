@@ -1,5 +1,5 @@
-//! Looks for the QEMUs that the tests can use besides the embedded machine. A test that wants one that is not there is
-//! shown as ignored, with the reason.
+//! Looks for the QEMUs that the tests can use besides the embedded machine, and for clang. A test that wants one that is not
+//! there is shown as ignored, with the reason.
 
 use std::env;
 use std::path::PathBuf;

@@ -11,9 +11,27 @@ int main(int argc, char **argv);
 /* Most arguments that main gets; more are left out. */
 #define ARGUMENTS 32
 
-_Noreturn void _start(const struct cvm_start_block *block, uint64_t size);
+#if defined(__riscv) && !defined(__CHERI_PURE_CAPABILITY__)
+#define FIRST_FUNCTION cvm_start
+/* The entry sets the global pointer, which linkers may shorten addresses by (RISC-V ELF psABI, relaxation). */
+__asm__(".section .text.start, \"ax\"\n"
+        ".globl _start\n"
+        ".type _start, @function\n"
+        "_start:\n"
+        ".option push\n"
+        ".option norelax\n"
+        "\tlla gp, __global_pointer$\n"
+        ".option pop\n"
+        "\ttail cvm_start\n"
+        ".size _start, . - _start\n"
+        ".text\n");
+#else
+#define FIRST_FUNCTION _start
+#endif
 
-_Noreturn void _start(const struct cvm_start_block *block, uint64_t size) {
+_Noreturn void FIRST_FUNCTION(const struct cvm_start_block *block, uint64_t size);
+
+_Noreturn void FIRST_FUNCTION(const struct cvm_start_block *block, uint64_t size) {
     static char *arguments[ARGUMENTS + 1];
     const char *next = (const char *)block + block->arguments;
     int count = 0;

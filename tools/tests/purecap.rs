@@ -6,8 +6,8 @@ use std::fs;
 use object::elf;
 use tools::Architecture::{self, CheriRiscv, Morello};
 use tools::elf::purecap::{
-    CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION, R_MORELLO_CAPINIT,
-    R_MORELLO_GLOB_DAT, R_MORELLO_JUMP_SLOT, R_MORELLO_RELATIVE, R_RISCV_CHERI_CAPABILITY,
+    CAP_RELOC_CODE, CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION,
+    R_MORELLO_CAPINIT, R_MORELLO_GLOB_DAT, R_MORELLO_JUMP_SLOT, R_MORELLO_RELATIVE, R_RISCV_CHERI_CAPABILITY,
 };
 use tools::elf::synthesis::{CapReloc, DynamicSymbol, Elf, Fragment, Load, Purecap, Rela, Section, Tables};
 use tools::elf::{Facts, strip};
@@ -319,7 +319,12 @@ fn functions_are_code_and_nothing_else() {
 
 #[test]
 fn permissions_beyond_the_known_ones_are_refused() {
-    for permissions in [1, CAP_RELOC_CONSTANT | 1, 1 << 61, u64::MAX] {
+    let newer = [
+        CAP_RELOC_CODE,
+        CAP_RELOC_FUNCTION | 1 << 61,
+        CAP_RELOC_FUNCTION | 1 << 59,
+    ];
+    for permissions in [1, CAP_RELOC_CONSTANT | 1, 1 << 61, u64::MAX].into_iter().chain(newer) {
         let text = format!(
             "__cap_relocs entry 0: permissions {permissions:#x}, expected those of a function, a constant or data"
         );

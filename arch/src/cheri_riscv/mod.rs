@@ -27,19 +27,24 @@ use core::arch::asm;
 pub const ELF_MACHINE: u16 = 243;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
-/// Bytes between the thread pointer and the TLS block (RISC-V ELF psABI: variant I without a thread control block).
-pub const TLS_OFFSET: u64 = 0;
+/// ELF header flags of programs that need what a cVM does not have: floating point registers (EF_RISCV_FLOAT_ABI).
+pub const ELF_REFUSED_FLAGS: u32 = 0x6;
+/// Bytes between the thread pointer and the TLS block, hybrid and purecap (RISC-V ELF psABI: variant I without a thread
+/// control block).
+pub const TLS_OFFSET: [u64; 2] = [0, 0];
 /// Where a function that keeps a frame pointer has its return address and its caller's frame pointer, relative to its
 /// own (RISC-V ELF psABI).
 pub const BACKTRACE_RETURN: i64 = -8;
 /// See [`BACKTRACE_RETURN`].
 pub const BACKTRACE_PREVIOUS: i64 = -16;
 
-/// What an ELF relocation type means: R_RISCV_RELATIVE, R_RISCV_CHERI_CAPABILITY.
+/// What an ELF relocation type means: R_RISCV_RELATIVE and R_RISCV_CHERI_CAPABILITY; R_RISCV_FUNC_RELATIVE (194) and
+/// R_RISCV_CHERI_CAPABILITY_CODE (195), which newer linkers write for functions (CHERI Alliance LLVM,
+/// `llvm/include/llvm/BinaryFormat/ELFRelocs/RISCV.def`).
 pub fn relocation(kind: u32) -> Option<Relocation> {
     match kind {
-        3 => Some(Relocation::Relative),
-        193 => Some(Relocation::Symbol),
+        3 | 194 => Some(Relocation::Relative),
+        193 | 195 => Some(Relocation::Symbol),
         _ => None,
     }
 }

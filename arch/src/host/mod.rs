@@ -21,8 +21,10 @@ use capability::Decoded;
 pub const ELF_MACHINE: u16 = 243;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
-/// Bytes between the thread pointer and the TLS block.
-pub const TLS_OFFSET: u64 = 0;
+/// ELF header flags of programs that need what a cVM does not have (EF_RISCV_FLOAT_ABI).
+pub const ELF_REFUSED_FLAGS: u32 = 0x6;
+/// Bytes between the thread pointer and the TLS block, hybrid and purecap.
+pub const TLS_OFFSET: [u64; 2] = [0, 0];
 /// Offset of a return address from the frame pointer.
 pub const BACKTRACE_RETURN: i64 = -8;
 /// Offset of the caller's frame pointer from the frame pointer.
@@ -31,8 +33,8 @@ pub const BACKTRACE_PREVIOUS: i64 = -16;
 /// What an ELF relocation type means: those of CHERI-RISC-V, and Morello's fragment besides, so that tests reach it.
 pub fn relocation(kind: u32) -> Option<Relocation> {
     match kind {
-        3 => Some(Relocation::Relative),
-        193 => Some(Relocation::Symbol),
+        3 | 194 => Some(Relocation::Relative),
+        193 | 195 => Some(Relocation::Symbol),
         0xe803 => Some(Relocation::Fragment),
         _ => None,
     }

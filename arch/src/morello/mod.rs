@@ -30,9 +30,12 @@ use core::arch::asm;
 pub const ELF_MACHINE: u16 = 183;
 /// ELF header flag that marks a purecap program (EF_AARCH64_CHERI_PURECAP).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000;
-/// Bytes between the thread pointer and the TLS block (ELF for the Arm 64-bit architecture: variant I, a thread control
-/// block of two words).
-pub const TLS_OFFSET: u64 = 16;
+/// Bytes between the thread pointer and the TLS block, hybrid and purecap (ELF for the Arm 64-bit architecture: variant I, a
+/// thread control block of two pointers; of capabilities in a purecap program: Morello LLVM, `getTlsTpOffset` of
+/// `lld/ELF/InputSection.cpp`, and binutils, `ld/testsuite/ld-aarch64/morello-tlsle.d`).
+pub const TLS_OFFSET: [u64; 2] = [16, 32];
+/// ELF header flags of programs that need what a cVM does not have: none.
+pub const ELF_REFUSED_FLAGS: u32 = 0;
 /// Where a function that keeps a frame pointer has its return address and its caller's frame pointer, relative to its
 /// own (Procedure Call Standard for the Arm 64-bit architecture: the frame record).
 pub const BACKTRACE_RETURN: i64 = 8;

@@ -113,7 +113,11 @@ impl Program {
                 expected: arch::ELF_MACHINE,
             });
         }
-        let purecap = bytes::word(bytes, FLAGS) & arch::ELF_PURECAP_FLAGS != 0;
+        let flags = bytes::word(bytes, FLAGS);
+        if flags & arch::ELF_REFUSED_FLAGS != 0 {
+            return Err(ElfError::Header("flags of a program without floating point registers"));
+        }
+        let purecap = flags & arch::ELF_PURECAP_FLAGS != 0;
         let relocatable = match header.type_().as_type() {
             header::Type::SharedObject => true,
             header::Type::Executable => false,

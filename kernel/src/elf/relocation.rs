@@ -16,6 +16,8 @@ const REACH_ABOVE: u64 = 2048;
 /// Permissions of an entry of `__cap_relocs`: a function, a constant; none = data.
 const CAP_RELOC_FUNCTION: u64 = 1 << 63;
 const CAP_RELOC_CONSTANT: u64 = 1 << 62;
+/// … and a place in a function that nothing else may take the place of (CHERI LLVM, `lld/ELF/Arch/Cheri.cpp`).
+const CAP_RELOC_CODE: u64 = 1 << 60;
 /// Permissions of a fragment of R_MORELLO_RELATIVE, in the highest 8 bits of its second word.
 const FRAGMENT_CONSTANT: u64 = 1;
 const FRAGMENT_DATA: u64 = 2;
@@ -148,7 +150,8 @@ impl Program {
     fn capability(&self, entry: &[u8]) -> Result<Relocation, Reason> {
         let [address, object, offset, size, permissions] = [0, 8, 16, 24, 32].map(|at| double(entry, at));
         self.check_place(address)?;
-        if permissions & !(CAP_RELOC_FUNCTION | CAP_RELOC_CONSTANT) != 0 {
+        let known = CAP_RELOC_FUNCTION | CAP_RELOC_CONSTANT | CAP_RELOC_CODE;
+        if permissions & !known != 0 || permissions & (CAP_RELOC_FUNCTION | CAP_RELOC_CODE) == CAP_RELOC_CODE {
             return Err(Reason::Permissions(permissions));
         }
         let target = object.wrapping_add(offset);

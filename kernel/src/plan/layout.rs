@@ -254,7 +254,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
     let [stack, service_stack] = stacks;
     // ELF for the Arm 64-bit architecture: the image begins behind the thread control block, as its alignment demands.
     let (tls_image, tls_size, tls_alignment) = program.tls.as_ref().map_or((0, 0, 16), |tls| {
-        let image = arch::TLS_OFFSET.next_multiple_of(tls.alignment);
+        let image = arch::TLS_OFFSET[usize::from(program.purecap)].next_multiple_of(tls.alignment);
         (image, image + tls.memory_size, tls.alignment.max(16))
     });
     let tls = cursor.place_part(tls_size, tls_alignment)?;

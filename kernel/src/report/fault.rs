@@ -9,6 +9,8 @@ use core::fmt::{self, Write};
 /// Most lines of a backtrace.
 const BACKTRACE_LIMIT: usize = 16;
 
+/// How far below a stack an access is called an overflow of it: what one function may take in one step.
+const OVERFLOW_LIMIT: u64 = 64 * 1024;
 /// Integer registers in one line, and the bytes that they take at most.
 const COLUMNS: usize = 4;
 const ROW_LIMIT: usize = COLUMNS * 32;
@@ -30,6 +32,20 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
     }
     if let Some((register, capability)) = fault.authority {
         say!(Info, "  authority {register} = {capability}");
+    }
+    if let Some(address) = fault.address {
+        for (what, stack) in [
+            ("stack", &cvm.layout.stack),
+            ("service stack", &cvm.layout.service_stack),
+        ] {
+            let below = (cvm.place.base + stack.start).wrapping_sub(address);
+            if !stack.is_empty() && (1..=OVERFLOW_LIMIT).contains(&below) {
+                say!(
+                    Info,
+                    "  {below} bytes below its {what}: a stack overflow, by all appearances"
+                );
+            }
+        }
     }
     registers(frame, fault);
     backtrace(cvm, frame);

@@ -129,7 +129,7 @@ fn a_purecap_cvm_starts_with_capabilities_for_its_parts_and_nothing_else() {
         stack.end,
     );
     let tls = at(&layout.tls);
-    assert_eq!(tls.end - tls.start, 0x18 + arch::TLS_OFFSET);
+    assert_eq!(tls.end - tls.start, 0x18 + arch::TLS_OFFSET[0]);
     assert_is(
         &register(&frame, "thread"),
         tls.clone(),

@@ -142,6 +142,9 @@ fn a_forbidden_instruction_is_stopped(platform: Platform) {
     for (deed, kind) in expected {
         assert_killed(&outcome, deed, kind);
     }
+    let overflow = "bytes below its stack: a stack overflow, by all appearances";
+    let named = outcome.monitor().into_iter().filter(|line| line.ends_with(overflow));
+    assert_eq!(named.count(), 1, "{outcome}");
 }
 
 fn no_capability_can_be_made_greater(platform: Platform) {

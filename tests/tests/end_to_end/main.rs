@@ -3,6 +3,7 @@
 mod audit;
 mod authority;
 mod boot;
+mod c_programs;
 mod confinement;
 mod console;
 mod demo;

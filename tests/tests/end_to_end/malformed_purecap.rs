@@ -212,7 +212,7 @@ fn objects_that_lie_are_refused(platform: Platform) {
         let message = function(start.wrapping_add(offset));
         cases.push(([SLOTS, start, offset, 4, CAP_RELOC_FUNCTION], message));
     }
-    for found in [1, 1 << 61, u64::MAX, CAP_RELOC_FUNCTION | 2] {
+    for found in [1, 1 << 61, 1 << 60, u64::MAX, CAP_RELOC_FUNCTION | 2] {
         cases.push(([SLOTS, DATA, 0, 8, found], permissions(found)));
     }
     let cases: Vec<_> = cases

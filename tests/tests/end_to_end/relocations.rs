@@ -7,8 +7,8 @@ use tests::code::assembler::Assembler;
 use tests::{Board, Outcome, Platform, Scenario, cvm, on_every_platform, on_machine};
 use tools::Architecture;
 use tools::elf::purecap::{
-    CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION, R_MORELLO_CAPINIT,
-    R_MORELLO_GLOB_DAT, R_MORELLO_JUMP_SLOT, R_MORELLO_RELATIVE, R_RISCV_CHERI_CAPABILITY,
+    CAP_RELOC_CODE, CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION,
+    R_MORELLO_CAPINIT, R_MORELLO_GLOB_DAT, R_MORELLO_JUMP_SLOT, R_MORELLO_RELATIVE, R_RISCV_CHERI_CAPABILITY,
 };
 use tools::elf::synthesis::{CapReloc, DynamicSymbol, Fragment, Purecap, Rela, Tables};
 use tools::manifest::CvmSpec;
@@ -173,6 +173,8 @@ fn every_kind(platform: Platform, mut program: Purecap) -> Case {
     case.cap_reloc(constants, 5, 64, CAP_RELOC_CONSTANT, object(constants, 64, 5, false));
     case.cap_reloc(code, 0, 8, CAP_RELOC_FUNCTION, Expected::Function(code));
     case.cap_reloc(code, 4 + c64, 8, CAP_RELOC_FUNCTION, Expected::Function(code + 4 + c64));
+    let code_place = CAP_RELOC_FUNCTION | CAP_RELOC_CODE;
+    case.cap_reloc(code, 4 + c64, 8, code_place, Expected::Function(code + 4 + c64));
     case.cap_reloc(0, 7, 0, 0, Expected::Untagged(7));
 
     if platform.arch() == Architecture::Morello {

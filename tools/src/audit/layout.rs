@@ -14,11 +14,12 @@ use crate::run::Isa;
 /// Farthest address and largest size that are looked at: beyond any machine this runs on.
 const ADDRESS_LIMIT: u64 = 1 << 40;
 
-/// Bytes that a thread control block has before the TLS image.
-const fn thread_control_block(arch: Architecture) -> u64 {
-    match arch {
-        Architecture::CheriRiscv => 0,
-        Architecture::Morello => 16,
+/// Bytes that a thread control block has before the TLS image: two pointers on Morello.
+const fn thread_control_block(arch: Architecture, purecap: bool) -> u64 {
+    match (arch, purecap) {
+        (Architecture::CheriRiscv, _) => 0,
+        (Architecture::Morello, false) => 16,
+        (Architecture::Morello, true) => 32,
     }
 }
 
@@ -190,7 +191,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
     let offset = |linked: u64| linked - first + program.start + extra;
     let [stack, service_stack] = stacks;
     let (tls_size, tls_alignment) = facts.tls.as_ref().map_or((0, 16), |tls| {
-        let image = thread_control_block(machine.arch).next_multiple_of(tls.alignment.max(1));
+        let image = thread_control_block(machine.arch, purecap).next_multiple_of(tls.alignment.max(1));
         (image + tls.memory_size, tls.alignment.max(16))
     });
     let tls = places.part(tls_size, tls_alignment, purecap)?;

@@ -1,8 +1,11 @@
 //! What a program must be like to run as a cVM. The monitor checks the same again and trusts nothing of this.
 
+use std::fmt;
+
 use abi::hostcall::HANDLER;
 use object::elf;
 
+use super::purecap::R_RISCV_FUNC_RELATIVE;
 use super::{Facts, PAGE, RelocationProblem, Segment};
 use crate::Architecture;
 
@@ -13,6 +16,19 @@ const ALIGNMENT_LIMIT: u64 = 1 << 30;
 
 /// Most loaded segments of a program.
 const SEGMENT_LIMIT: usize = 64;
+
+/// How many more there are of what a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct More(pub usize);
+
+impl fmt::Display for More {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            more => write!(formatter, " (and {more} more)"),
+        }
+    }
+}
 
 /// Why a file is not a program that can run as a cVM. Every message says what was found and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +54,17 @@ pub enum ElfError {
         found: u16,
         /// The architecture of the image.
         arch: Architecture,
+    },
+    /// Needs floating point registers.
+    #[error(
+        "built for floating point registers (e_flags {flags:#x}, {abi}), which cVMs do not have on CHERI-RISC-V; expected \
+         -march=rv64imac -mabi=lp64"
+    )]
+    HardFloat {
+        /// `e_flags`.
+        flags: u32,
+        /// The ABI that they name.
+        abi: &'static str,
     },
     /// Neither ET_EXEC nor ET_DYN.
     #[error("ELF type is {0}, expected 2 (ET_EXEC) or 3 (ET_DYN, static position-independent)")]
@@ -142,12 +169,14 @@ pub enum ElfError {
         size: usize,
     },
     /// A relocation of a purecap program.
-    #[error("{section} entry {index}: {problem}")]
+    #[error("{section} entry {index}{more}: {problem}")]
     PurecapRelocation {
         /// The table.
         section: &'static str,
         /// Number in it, counted from 0.
         index: usize,
+        /// How many others of the table are wrong in the same way.
+        more: More,
         /// What is wrong with it.
         problem: RelocationProblem,
     },
@@ -192,18 +221,20 @@ pub enum ElfError {
     #[error("relocations in {0}, expected only DT_RELA")]
     RelocationEncoding(&'static str),
     /// A relocation that needs a symbol.
-    #[error("relocation of type {kind} at {address:#x}, expected only type {expected} (RELATIVE)")]
+    #[error("relocation of type {kind} at {address:#x}{more}, expected only type {expected} (RELATIVE)")]
     RelocationKind {
         /// Its type.
         kind: u32,
         /// Its place.
         address: u64,
+        /// How many others of the type there are.
+        more: More,
         /// The type that is served.
         expected: u32,
     },
     /// A relocation outside of the program.
-    #[error("relocation at {0:#x} is not inside a loaded segment")]
-    RelocationPlace(u64),
+    #[error("relocation at {0:#x}{1} is not inside a loaded segment")]
+    RelocationPlace(u64, More),
     /// A TLS template outside of the program.
     #[error("TLS segment at {0:#x} is not inside a loaded segment")]
     Tls(u64),
@@ -241,6 +272,10 @@ impl Facts {
                 found: self.machine,
                 arch,
             }];
+        }
+        if let (Architecture::CheriRiscv, Some(abi)) = (arch, float_abi(self.flags)) {
+            let flags = self.flags;
+            errors.push(ElfError::HardFloat { flags, abi });
         }
         if ![elf::ET_EXEC, elf::ET_DYN].contains(&self.kind) {
             errors.push(ElfError::Kind(self.kind));
@@ -363,21 +398,31 @@ impl Facts {
 
     fn check_relocations(&self, arch: Architecture, errors: &mut Vec<ElfError>) {
         let expected = match arch {
-            Architecture::CheriRiscv => elf::R_RISCV_RELATIVE,
-            Architecture::Morello => elf::R_AARCH64_RELATIVE,
+            Architecture::CheriRiscv => &[elf::R_RISCV_RELATIVE, R_RISCV_FUNC_RELATIVE][..],
+            Architecture::Morello => &[elf::R_AARCH64_RELATIVE],
         };
+        // What is wrong in the same way is said once: a type, or that a place is not in the program.
+        let mut wrong: Vec<(Option<u32>, u64, usize)> = Vec::new();
         for relocation in &self.relocations {
-            if relocation.kind != expected || relocation.symbol != 0 {
-                let (kind, address) = (relocation.kind, relocation.address);
-                errors.push(ElfError::RelocationKind {
-                    kind,
-                    address,
-                    expected,
-                });
-            } else if !self.inside(relocation.address, 8) {
-                errors.push(ElfError::RelocationPlace(relocation.address));
+            let known = expected.contains(&relocation.kind) && relocation.symbol == 0;
+            let kind = (!known).then_some(relocation.kind);
+            if known && self.inside(relocation.address, 8) {
+                continue;
+            }
+            match wrong.iter_mut().find(|(other, ..)| *other == kind) {
+                Some((_, _, more)) => *more += 1,
+                None => wrong.push((kind, relocation.address, 0)),
             }
         }
+        errors.extend(wrong.into_iter().map(|(kind, address, more)| match kind {
+            Some(kind) => ElfError::RelocationKind {
+                kind,
+                address,
+                more: More(more),
+                expected: expected[0],
+            },
+            None => ElfError::RelocationPlace(address, More(more)),
+        }));
     }
 
     /// Whether `size` bytes at `address` lie in the memory of one segment.
@@ -391,6 +436,16 @@ impl Facts {
             let (start, end) = range(segment, 1);
             address >= start && address.checked_add(size).is_some_and(|last| last <= end)
         })
+    }
+}
+
+/// The ABI with floating point registers that a RISC-V program is built for.
+fn float_abi(flags: u32) -> Option<&'static str> {
+    match flags & elf::EF_RISCV_FLOAT_ABI {
+        elf::EF_RISCV_FLOAT_ABI_SINGLE => Some("single precision"),
+        elf::EF_RISCV_FLOAT_ABI_DOUBLE => Some("double precision"),
+        elf::EF_RISCV_FLOAT_ABI_QUAD => Some("quadruple precision"),
+        _ => None,
     }
 }
 
@@ -580,6 +635,38 @@ mod tests {
         let lost = good().with_dynamic(0x8000, &[(elf::DT_RELA, 0x70_0000), (elf::DT_RELASZ, 24)]);
         let text = "relocation table: 0x18 bytes at 0x700000 are not whole entries inside a loaded segment";
         assert_eq!(Facts::read(&lost.to_bytes()).unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_same_way_is_said_once() {
+        let places: Vec<(u64, u32)> = (0..36).map(|number| (0x2000 + number * 8, elf::R_RISCV_64)).collect();
+        let mut many = good();
+        many.loads[1].memory_size = 0x1000;
+        assert_eq!(
+            only(&many.with_relocations(0x8000, &places)),
+            "relocation of type 2 at 0x2000 (and 35 more), expected only type 3 (RELATIVE)"
+        );
+        let outside: Vec<(u64, u32)> = places
+            .iter()
+            .map(|(at, _)| (at + (1 << 30), elf::R_RISCV_RELATIVE))
+            .collect();
+        assert_eq!(
+            only(&good().with_relocations(0x8000, &outside)),
+            "relocation at 0x40002000 (and 35 more) is not inside a loaded segment"
+        );
+    }
+
+    #[test]
+    fn programs_that_need_floating_point_registers_are_refused_where_there_are_none() {
+        for (flags, abi) in [(2, "single"), (4, "double"), (6, "quadruple")] {
+            let text = format!(
+                "built for floating point registers (e_flags {flags:#x}, {abi} precision), which cVMs do not have on \
+                 CHERI-RISC-V; expected -march=rv64imac -mabi=lp64"
+            );
+            assert_eq!(only(&Elf { flags, ..good() }), text);
+        }
+        let soft = Elf { flags: 1, ..good() };
+        assert_eq!(errors(&soft), [""; 0], "compressed instructions");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 use dynamic::Dynamic;
 use purecap::{PurecapRelocation, Wanted};
 
-pub use check::ElfError;
+pub use check::{ElfError, More};
 pub use flags::{Patch, patches};
 pub use purecap_check::RelocationProblem;
 pub use strip::strip;

@@ -16,6 +16,11 @@ pub const CAP_RELOCS: &str = "__cap_relocs";
 
 /// `r_type`, RISC-V: a capability to a symbol.
 pub const R_RISCV_CHERI_CAPABILITY: u32 = 193;
+/// `r_type`, RISC-V: as R_RISCV_RELATIVE, for a word with the address of a function (CHERI Alliance LLVM,
+/// `llvm/include/llvm/BinaryFormat/ELFRelocs/RISCV.def`, as the next one).
+pub const R_RISCV_FUNC_RELATIVE: u32 = 194;
+/// `r_type`, RISC-V: a capability to a function that nothing else may take the place of.
+pub const R_RISCV_CHERI_CAPABILITY_CODE: u32 = 195;
 /// `r_type`, Morello: a capability to a symbol, its contents initialised.
 pub const R_MORELLO_CAPINIT: u32 = 0xe800;
 /// `r_type`, Morello: a capability to a symbol, in the global offset table.
@@ -29,6 +34,10 @@ pub const R_MORELLO_RELATIVE: u32 = 0xe803;
 pub const CAP_RELOC_FUNCTION: u64 = 1 << 63;
 /// Permissions of an entry of [`CAP_RELOCS`]: a constant object.
 pub const CAP_RELOC_CONSTANT: u64 = 1 << 62;
+/// Permissions of an entry of [`CAP_RELOCS`], together with those of a function: a certain place in it, which nothing else
+/// may take the place of (CHERI LLVM, `lld/ELF/Arch/Cheri.cpp`). Of its other bits, `indirect` (2^61) asks for a call of the
+/// program while it is loaded, and `dontSeal` (2^59) for code that is no entry: both are refused.
+pub const CAP_RELOC_CODE: u64 = 1 << 60;
 /// Permissions of a fragment of [`R_MORELLO_RELATIVE`]: constant data.
 pub const FRAGMENT_CONSTANT: u8 = 1;
 /// Permissions of a fragment of [`R_MORELLO_RELATIVE`]: data.
@@ -204,10 +213,12 @@ fn wanted(facts: &Facts, file: &[u8], symbols: Option<&super::dynamic::Symbols>,
         addend,
     };
     match (facts.machine, kind) {
-        (elf::EM_RISCV, elf::R_RISCV_RELATIVE) | (elf::EM_AARCH64, elf::R_AARCH64_RELATIVE) if index == 0 => {
+        (elf::EM_RISCV, elf::R_RISCV_RELATIVE | R_RISCV_FUNC_RELATIVE) | (elf::EM_AARCH64, elf::R_AARCH64_RELATIVE)
+            if index == 0 =>
+        {
             Wanted::Word
         }
-        (elf::EM_RISCV, R_RISCV_CHERI_CAPABILITY)
+        (elf::EM_RISCV, R_RISCV_CHERI_CAPABILITY | R_RISCV_CHERI_CAPABILITY_CODE)
         | (elf::EM_AARCH64, R_MORELLO_CAPINIT | R_MORELLO_GLOB_DAT | R_MORELLO_JUMP_SLOT) => by_symbol(),
         (elf::EM_AARCH64, R_MORELLO_RELATIVE) => {
             let bytes = facts.loaded(file, entry.r_offset(LE), Some(16));

@@ -2,13 +2,15 @@
 //! relocation makes authority over its own program only, no more than the segment has that it points into. The monitor
 //! decides by the same rules and trusts nothing of this.
 
+use std::mem::discriminant;
 use std::ops::Range;
 
 use object::elf;
 
-use super::check::range;
+use super::check::{More, range};
 use super::purecap::{
-    CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION, Symbol, Wanted,
+    CAP_RELOC_CODE, CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION,
+    Symbol, Wanted,
 };
 use super::{ElfError, Facts, PAGE, PurecapRelocation};
 use crate::Architecture;
@@ -110,16 +112,29 @@ impl Facts {
         if errors.is_empty() {
             self.check_code(arch, errors);
         }
+        // What is wrong in the same way is said once.
+        let mut wrong: Vec<(&PurecapRelocation, RelocationProblem, usize)> = Vec::new();
         for relocation in &self.purecap_relocations {
-            if let Err(problem) = self.check_purecap_relocation(arch, relocation) {
-                let (section, index) = (relocation.section, relocation.index);
-                errors.push(ElfError::PurecapRelocation {
-                    section,
-                    index,
-                    problem,
-                });
+            let Err(problem) = self.check_purecap_relocation(arch, relocation) else {
+                continue;
+            };
+            let alike = |(other, known, _): &&mut (&PurecapRelocation, RelocationProblem, usize)| {
+                other.section == relocation.section && discriminant(known) == discriminant(&problem)
+            };
+            match wrong.iter_mut().find(alike) {
+                Some((_, _, more)) => *more += 1,
+                None => wrong.push((relocation, problem, 0)),
             }
         }
+        errors.extend(wrong.into_iter().map(|(relocation, problem, more)| {
+            let (section, index) = (relocation.section, relocation.index);
+            ElfError::PurecapRelocation {
+                section,
+                index,
+                more: More(more),
+                problem,
+            }
+        }));
     }
 
     fn check_relro(&self, errors: &mut Vec<ElfError>) {
@@ -254,8 +269,11 @@ impl Facts {
             } => {
                 self.check_place(location)?;
                 match *permissions {
-                    unknown if unknown & !(CAP_RELOC_FUNCTION | CAP_RELOC_CONSTANT) != 0 => {
+                    unknown if unknown & !(CAP_RELOC_FUNCTION | CAP_RELOC_CONSTANT | CAP_RELOC_CODE) != 0 => {
                         Err(RelocationProblem::Permissions(unknown))
+                    }
+                    code if code & (CAP_RELOC_FUNCTION | CAP_RELOC_CODE) == CAP_RELOC_CODE => {
+                        Err(RelocationProblem::Permissions(code))
                     }
                     // A weak symbol that nobody defines: a null capability.
                     _ if *object == 0 => Ok(()),

@@ -10,6 +10,7 @@ pub(super) const RELRO: u64 = 0x6474_e552;
 const READ: u64 = 4;
 pub(super) const FUNCTION: u64 = 1 << 63;
 pub(super) const CONSTANT: u64 = 1 << 62;
+pub(super) const CODE: u64 = 1 << 60;
 /// File offsets of the tables in the segment of constants, which begins at 0x600 and 0x1000.
 const DYNAMIC_AT: u64 = 0x600;
 const RELATIVE_AT: u64 = 0x700;

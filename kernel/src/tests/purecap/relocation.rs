@@ -29,6 +29,8 @@ fn reason(elf: &Purecap) -> Reason {
 fn words_are_relocated_anywhere_in_the_segments() {
     let relative_kind = kind_of(arch::Relocation::Relative);
     assert_eq!(wants(&relative([0x4ff8, relative_kind, 0x123])), Value::Word(0x123));
+    // R_RISCV_FUNC_RELATIVE: the address of a function, as an integer.
+    assert_eq!(wants(&relative([0x4ff8, 194, 0x2010])), Value::Word(0x2010));
     for address in [0x4ff9, 0x5000, 0x1700, 0xff8, u64::MAX - 3] {
         assert_eq!(
             reason(&relative([address, relative_kind, 0])),
@@ -191,6 +193,11 @@ fn a_cap_reloc_becomes_what_its_permissions_say() {
         Value::Function(0x2010)
     );
     assert_eq!(
+        wants(&capability([0x3000, 0x2010, 4, 0x10, FUNCTION | CODE])),
+        Value::Function(0x2014),
+        "a place in a function"
+    );
+    assert_eq!(
         wants(&capability([0x3000, 0x1010, 2, 0x10, CONSTANT])),
         object(0x1010..0x1020, 0x1012, false)
     );
@@ -208,7 +215,9 @@ fn a_cap_reloc_becomes_what_its_permissions_say() {
 
 #[test]
 fn cap_relocs_that_lie_are_refused() {
-    for permissions in [1, 1 << 61, 0x7fff, u64::MAX] {
+    // Code that is no function, a function that is called while loading, code that is no entry.
+    let newer = [CODE, CODE | CONSTANT, FUNCTION | 1 << 61, FUNCTION | 1 << 59];
+    for permissions in [1, 1 << 61, 0x7fff, u64::MAX].into_iter().chain(newer) {
         assert_eq!(
             reason(&capability([0x3000, 0x4000, 0, 8, permissions])),
             Reason::Permissions(permissions)

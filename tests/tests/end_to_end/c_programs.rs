@@ -1,0 +1,128 @@
+//! The hybrid programs of `payloads/c`, built by the command that `docs/writing-a-cvm.md` gives, where there is a clang.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use abi::manifest::CapfileAccess;
+use tests::{Platform, Scenario, cvm};
+use tools::Architecture;
+use tools::elf::{Facts, strip};
+use tools::manifest::{CapfileSpec, CvmSpec};
+
+const PLATFORMS: [Platform; 3] = [Platform::MachineV9, Platform::MachineV8, Platform::MachineMorello];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Builds a source file with the start code; the program as `pack` would store it.
+fn build(arch: Architecture, source: &Path) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let output = directory.path().join("program");
+    let target: &[&str] = match arch {
+        Architecture::CheriRiscv => &[
+            "-target",
+            "riscv64-unknown-none-elf",
+            "-march=rv64imac",
+            "-mabi=lp64",
+            "-mcmodel=medany",
+        ],
+        Architecture::Morello => &["-target", "aarch64-unknown-none-elf", "-mgeneral-regs-only"],
+    };
+    let options = [
+        "-std=c11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-ffreestanding",
+        "-fPIE",
+        "-fno-stack-protector",
+        "-nostdlib",
+        "-static",
+        "-fuse-ld=lld",
+        "-Wl,-pie,--no-dynamic-linker,-z,text,-z,rodynamic,-z,norelro,-z,max-page-size=4096",
+        "-Wl,-T,linker/cvm.ld",
+        "-Ipayloads/c",
+        "payloads/c/start.c",
+    ];
+    let compiled = Command::new("clang")
+        .current_dir(workspace())
+        .args(target)
+        .args(options)
+        .arg(source)
+        .arg("-o")
+        .arg(&output)
+        .output()
+        .expect("clang starts");
+    let messages = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{arch}: {}: {messages}", source.display());
+    let file = fs::read(&output).expect("clang has written the program");
+    let problems = Facts::read(&file).expect("an ELF file").check(arch);
+    assert_eq!(problems, [], "{arch}");
+    strip(&file).expect("an ELF file")
+}
+
+#[test]
+#[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+fn hello_prints_its_arguments_and_the_capfile() {
+    let capfile = CapfileSpec {
+        name: "test1".into(),
+        size: 12,
+        data: b"Hello world\n".to_vec(),
+        access: CapfileAccess::Read,
+    };
+    for platform in PLATFORMS {
+        let program = build(platform.arch(), Path::new("payloads/c/hello.c"));
+        let cvms = [cvm("c", "hello-c", &["one", "two words"])];
+        let manifest = tools::manifest::Manifest::new(&cvms).with_capfiles(std::slice::from_ref(&capfile));
+        let members = [
+            tools::archive::Member::new(abi::manifest::MEMBER, manifest.encode().expect("a manifest")),
+            tools::archive::Member::new("hello-c", program),
+        ];
+        let archive = tools::archive::write(&members).expect("an archive");
+        let outcome = Scenario::with_archive(archive).boot(platform);
+        outcome.assert_status(0);
+        let lines = ["hello from C", "one", "two words", "Hello world"];
+        assert_eq!(outcome.of("c"), lines, "{outcome}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+fn a_server_in_c_serves() {
+    for platform in PLATFORMS {
+        let program = build(platform.arch(), Path::new("payloads/c/server.c"));
+        let client = CvmSpec {
+            callback_out: "server".into(),
+            ..cvm("client", "hello", &[])
+        };
+        let scenario = Scenario::new([cvm("server", "server-c", &[]), client]).member("server-c", program);
+        let outcome = scenario.boot(platform);
+        outcome.assert_status(0);
+        assert_eq!(outcome.of("server").first(), Some(&"a write from C"), "{outcome}");
+        assert!(!outcome.of("client").is_empty(), "{outcome}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+fn the_start_code_sets_the_global_pointer_that_linkers_count_on() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = directory.path().join("global.c");
+    let text = "#include \"intravisor.h\"\n\
+                extern char __global_pointer$[];\n\
+                int main(int argc, char **argv) {\n\
+                    char *global;\n\
+                    (void)argc, (void)argv;\n\
+                    __asm__ volatile(\"mv %0, gp\" : \"=r\"(global));\n\
+                    return global == __global_pointer$ ? 0 : 1;\n\
+                }\n";
+    fs::write(&source, text).expect("a writable directory");
+    let program = build(Architecture::CheriRiscv, &source);
+    for platform in [Platform::MachineV9, Platform::MachineV8] {
+        let scenario = Scenario::new([cvm("c", "global", &[])]).member("global", program.as_slice());
+        scenario.boot(platform).assert_status(0);
+    }
+}
