@@ -46,6 +46,8 @@ pub(crate) enum Means {
     Cast(fn(Platform) -> Vec<Role>),
     /// As [`Means::Cast`], with a victim that looks at the clock.
     Siege(Siege),
+    /// As [`Means::Cast`], out of an initrd that leaves secrets in memory.
+    Relics(fn(Platform) -> Vec<Role>),
     /// The least program with other segments and other wishes, in an image of its own.
     Greed(fn(&mut Vec<Load>, CvmSpec) -> CvmSpec),
     /// A file that is no honest program, and what the manifest says of it, in an image of its own.

@@ -12,6 +12,7 @@ mod forging;
 mod hostcalls;
 mod interrupts;
 mod layers;
+mod leftovers;
 mod modes;
 mod outside;
 mod privileged;
@@ -19,6 +20,7 @@ mod purecap;
 mod run;
 mod servers;
 mod starving;
+mod steps;
 mod tampering;
 mod threads;
 mod urgency;
@@ -39,6 +41,8 @@ const GROUPS: &[&Group] = &[
     &weaknesses::GROUP,
     &starving::GROUP,
     &urgency::GROUP,
+    &leftovers::GROUP,
+    &steps::GROUP,
     &servers::GROUP,
     &clients::GROUP,
     &accomplices::GROUP,
@@ -60,6 +64,8 @@ on_every_platform!(
     known_weaknesses_are_gone,
     nobody_starves,
     nobody_starves_by_servers,
+    no_step_is_long,
+    nothing_old_is_read,
     clients_are_safe_from_servers,
     servers_are_safe_from_clients,
     clients_are_safe_from_accomplices,
@@ -104,6 +110,14 @@ fn nobody_starves(platform: Platform) {
 
 fn nobody_starves_by_servers(platform: Platform) {
     run::alone(&urgency::GROUP, platform);
+}
+
+fn nothing_old_is_read(platform: Platform) {
+    run::alone(&leftovers::GROUP, platform);
+}
+
+fn no_step_is_long(platform: Platform) {
+    run::alone(&steps::GROUP, platform);
 }
 
 fn clients_are_safe_from_servers(platform: Platform) {

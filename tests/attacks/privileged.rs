@@ -220,6 +220,9 @@ const SYSTEM: &[[u32; 5]] = &[
     [3, 6, 12, 0, 0],  // VBAR_EL3
     [2, 0, 0, 2, 2],   // MDSCR_EL1
     [2, 0, 1, 0, 4],   // OSLAR_EL1
+    [2, 3, 0, 1, 0],   // MDCCSR_EL0
+    [2, 3, 0, 4, 0],   // DBGDTR_EL0
+    [2, 3, 0, 5, 0],   // DBGDTRRX_EL0, DBGDTRTX_EL0
 ];
 
 fn system([op0, op1, crn, crm, op2]: [u32; 5]) -> u32 {

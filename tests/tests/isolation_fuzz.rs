@@ -17,6 +17,7 @@ on_machine!(
     more_than_a_purecap_program_was_given_is_found,
     what_a_server_keeps_of_a_call_is_found,
     what_a_handler_keeps_of_a_call_is_found,
+    what_an_accomplice_keeps_of_a_call_is_found,
     a_case_does_the_same_every_time,
 );
 
@@ -214,6 +215,23 @@ fn what_a_handler_keeps_of_a_call_is_found(platform: Platform) {
         board.plant(layout.subject.frames[0].start + 16 * 20, &lent);
     });
     expect(&finding, "saved register of fuzz at ", 12);
+}
+
+fn what_an_accomplice_keeps_of_a_call_is_found(platform: Platform) {
+    let finding = find(Setup::boot(platform, Kind::Family), |board, layout| {
+        let client = layout.neighbours.last().unwrap();
+        let accomplice = layout.neighbours.iter().find(|owner| owner.within).unwrap();
+        let lent = Decoded {
+            base: client.lends.start,
+            top: client.lends.end.into(),
+            address: client.lends.start,
+            permissions: Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE,
+            ..victim(layout)
+        };
+        // What is lent is local; nobody looks for anything else.
+        board.plant(accomplice.frames[0].start + 16 * 20, &lent);
+    });
+    expect(&finding, "saved register of accomplice at ", 12);
 }
 
 fn a_case_does_the_same_every_time(platform: Platform) {

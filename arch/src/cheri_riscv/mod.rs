@@ -55,10 +55,8 @@ static ROOT: Slot = Slot::null();
 /// The frame that a fault of the monitor itself is saved to.
 static MONITOR_FRAME: Frame = Frame::empty();
 
-/// Bytes of the monitor's stack, as the linker script reserves them.
-const STACK_SIZE: u64 = 0x5000;
-
 unsafe extern "C" {
+    static intravisor_stack_bottom: u8;
     static intravisor_stack_top: u8;
     static intravisor_emergency_stack_top: u8;
     fn intravisor_set_data(slot: *const u64);
@@ -138,7 +136,7 @@ pub fn frame_pointer() -> u64 {
 /// Return address (physical) and frame pointer of the caller of the monitor's function that has this frame pointer;
 /// `None` when it does not point into the monitor's stacks.
 pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
-    let stacks = stack_top() - STACK_SIZE..emergency_stack_top();
+    let stacks = &raw const intravisor_stack_bottom as u64..emergency_stack_top();
     let slots = frame_pointer.checked_add_signed(BACKTRACE_PREVIOUS)?..frame_pointer;
     if !frame_pointer.is_multiple_of(8) || slots.start < stacks.start || slots.end > stacks.end {
         return None;

@@ -54,10 +54,8 @@ static ROOT: Slot = Slot::null();
 /// The frame that a fault of the monitor itself is saved to.
 static MONITOR_FRAME: Frame = Frame::empty();
 
-/// Bytes of the monitor's stack, as the linker script reserves them.
-const STACK_SIZE: u64 = 0x5000;
-
 unsafe extern "C" {
+    static intravisor_stack_bottom: u8;
     static intravisor_stack_top: u8;
     static intravisor_emergency_stack_top: u8;
     fn intravisor_set_data(slot: *const u64);
@@ -155,7 +153,7 @@ pub fn frame_pointer() -> u64 {
 /// Return address and frame pointer of the caller of the monitor's function that has this frame pointer; `None` when it
 /// does not point into the monitor's stacks.
 pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
-    let stacks = stack_top() - STACK_SIZE..emergency_stack_top();
+    let stacks = &raw const intravisor_stack_bottom as u64..emergency_stack_top();
     let end = frame_pointer.checked_add(16)?;
     if !frame_pointer.is_multiple_of(8) || frame_pointer < stacks.start || end > stacks.end {
         return None;

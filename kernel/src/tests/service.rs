@@ -155,6 +155,13 @@ fn a_buffer_is_lent_with_its_bounds_for_its_purpose_and_local() {
     let handler = monitor.next();
     assert_eq!((argument(handler, 1).base, handler.argument(2)), (buffer, 4095));
     assert_eq!(argument(handler, 1).top, u128::from(buffer) + 4095);
+    call(&mut monitor, Hostcall::Reply, [0; 6]);
+    // Where more could be exact, it is one transfer all the same.
+    let buffer = heap(&monitor, 1).next_multiple_of(64);
+    call(&mut monitor, Hostcall::Write, [1, buffer, 8000, 0, 0, 0]);
+    let handler = monitor.next();
+    assert_eq!((argument(handler, 1).base, handler.argument(2)), (buffer, 4096));
+    assert_eq!(argument(handler, 1).top, u128::from(buffer) + 4096);
 }
 
 #[test]

@@ -34,6 +34,7 @@ macro_rules! names {
 }
 
 names! {
+    MDSCR_EL1 = 2 0 0 2 2; MDCCSR_EL0 = 2 3 0 1 0; DBGDTR_EL0 = 2 3 0 4 0; DBGDTRTX_EL0 = 2 3 0 5 0;
     MIDR_EL1 = 3 0 0 0 0; MPIDR_EL1 = 3 0 0 0 5; REVIDR_EL1 = 3 0 0 0 6;
     ID_AA64PFR0 = 3 0 0 4 0; ID_AA64PFR1 = 3 0 0 4 1; ID_AA64DFR0 = 3 0 0 5 0; ID_AA64ISAR0 = 3 0 0 6 0;
     ID_AA64ISAR1 = 3 0 0 6 1; ID_AA64MMFR0 = 3 0 0 7 0; ID_AA64MMFR1 = 3 0 0 7 1; ID_AA64MMFR2 = 3 0 0 7 2;
@@ -69,6 +70,8 @@ const PLAIN: &[(u16, u64)] = &[
     (encoding(2, 0, 7, 8, 6), 0),
     (encoding(2, 0, 7, 9, 6), 0),
     (encoding(2, 3, 0, 1, 0), 0),
+    (encoding(2, 3, 0, 4, 0), 0),
+    (encoding(2, 3, 0, 5, 0), 0),
     (encoding(3, 0, 1, 0, 1), 0),
     (encoding(3, 0, 5, 1, 0), 0),
     (encoding(3, 0, 5, 1, 1), 0),
@@ -445,6 +448,8 @@ fn check_el0(core: &mut Core, form: Form, encoding: u16) -> Step {
         CNTP_TVAL_EL0 | CNTP_CTL_EL0 | CNTP_CVAL_EL0 => kernel >> 9 & 1 == 1,
         CNTV_TVAL_EL0 | CNTV_CTL_EL0 | CNTV_CVAL_EL0 => kernel >> 8 & 1 == 1,
         PMUSERENR_EL0 => form.read,
+        // TDCC.
+        MDCCSR_EL0 | DBGDTR_EL0 | DBGDTRTX_EL0 => core.field(MDSCR_EL1).is_none_or(|control| *control >> 12 & 1 == 0),
         _ if encoding >> 7 & 0x7f == 3 << 4 | 9 => core.field(PMUSERENR_EL0).is_some_and(|enable| *enable & 1 == 1),
         _ => true,
     };

@@ -57,11 +57,16 @@ impl Assembler {
 
     /// The program with these bytes at the start of its page of data, the rest of which is zero.
     pub fn elf(&self, data: &[u8]) -> Elf {
-        let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let bytes = self.bytes();
         assert!(bytes.len() as i64 <= DATA, "the code is longer than a page");
         let mut elf = Elf::program(self.arch, &bytes);
         elf.loads[1].data = data.to_vec();
         elf
+    }
+
+    /// The instructions so far, for a program that is put together otherwise.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     /// Bytes so far.

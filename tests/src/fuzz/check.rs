@@ -108,7 +108,7 @@ impl Setup {
                 found.push(format!("{place} was changed"));
             }
         }
-        for owner in &layout.neighbours {
+        for owner in layout.neighbours.iter().filter(|owner| !owner.within) {
             if self.board.tags_in(owner.frames[0].clone()) < 2 {
                 found.push(format!("{} has lost its program counter or its memory", owner.name));
             }
@@ -121,7 +121,7 @@ impl Setup {
             && (Permissions::LOAD | Permissions::STORE).contains(what.permissions)
             && self.layout.subject.authority.iter().any(|own| own.contains(what));
         // While the caller runs there is no call.
-        let is_subject = owner.name == self.layout.subject.name;
+        let is_subject = owner.within || owner.name == self.layout.subject.name;
         belongs(owner, what) || lends && !self.subject_runs() || is_subject && self.is_lent_to_subject(what)
     }
 
@@ -154,17 +154,26 @@ impl Setup {
             return;
         }
         let memory = self.board.memory();
-        for address in subject.frames.iter().flat_map(|frame| frame.clone().step_by(16)) {
-            let Some(offset) = memory.offset(address, 16) else {
-                continue;
-            };
-            let held = memory.read_granule(offset);
-            let what = decode(self.platform.arch(), held);
-            if held.2 && !belongs(subject, &what) {
-                found.push(format!(
-                    "saved register of {} at {address:#x} still holds {what}",
-                    subject.name
-                ));
+        let family = self
+            .layout
+            .neighbours
+            .iter()
+            .filter(|owner| owner.within)
+            .chain([subject]);
+        for owner in family {
+            let places = owner.frames.iter().chain([&owner.service_stack]);
+            for address in places.flat_map(|place| place.clone().step_by(16)) {
+                let Some(offset) = memory.offset(address, 16) else {
+                    continue;
+                };
+                let held = memory.read_granule(offset);
+                let what = decode(self.platform.arch(), held);
+                if held.2 && !belongs(owner, &what) {
+                    found.push(format!(
+                        "saved register of {} at {address:#x} still holds {what}",
+                        owner.name
+                    ));
+                }
             }
         }
     }
@@ -211,10 +220,12 @@ impl Setup {
             return;
         }
         let text = String::from_utf8_lossy(new);
-        let own = format!("[{}] ", self.layout.subject.name);
+        let family = self.layout.neighbours.iter().filter(|owner| owner.within);
+        let family = family.chain([&self.layout.subject]);
+        let own: Vec<String> = family.map(|owner| format!("[{}] ", owner.name)).collect();
         for line in text.split_inclusive("\r\n") {
             let whole = line.ends_with("\r\n");
-            let labelled = line.starts_with(&own) || line.starts_with("[monitor] ");
+            let labelled = own.iter().any(|own| line.starts_with(own)) || line.starts_with("[monitor] ");
             if whole && !labelled {
                 found.push(format!("on the console: {line:?}"));
             }

@@ -11,6 +11,7 @@ mod board;
 mod campaign;
 mod case;
 mod check;
+mod family;
 mod morello;
 mod programs;
 mod random;

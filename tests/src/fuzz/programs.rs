@@ -22,9 +22,9 @@ const MESSAGE: u32 = 1024;
 const BUFFER: u32 = 1536;
 const BUFFER_SIZE: u32 = 64;
 /// Instruction at which the handler of a serving subject is.
-const HANDLER_AT: usize = 16;
+pub(super) const HANDLER_AT: usize = 16;
 /// Pages of data of the fuzzed cVM.
-const DATA_PAGES: u64 = 4;
+pub(super) const DATA_PAGES: u64 = 4;
 
 /// The second value of what the server answers.
 pub(super) const SECOND_VALUE: u32 = 7;
@@ -47,6 +47,8 @@ pub(super) enum Neighbour {
     Server,
     /// Has its hostcalls served by the fuzzed cVM, and asks it again and again to fill a buffer.
     Client,
+    /// Lies within the fuzzed cVM and keeps what that hands to it.
+    Accomplice,
     /// Wakes every 33 microseconds, looks whether its registers and its memory still agree, and cries out when they do not.
     Watcher,
 }
@@ -58,7 +60,7 @@ impl Neighbour {
     /// The hostcall that it makes again and again.
     fn call(self) -> Hostcall {
         match self {
-            Neighbour::Victim | Neighbour::Watcher => Hostcall::Nanosleep,
+            Neighbour::Victim | Neighbour::Watcher | Neighbour::Accomplice => Hostcall::Nanosleep,
             Neighbour::Server => Hostcall::Serve,
             Neighbour::Client => Hostcall::Read,
         }
@@ -136,7 +138,7 @@ pub(super) fn subject(arch: Architecture, purecap: bool, serving: bool) -> Vec<u
     elf.to_bytes()
 }
 
-fn program(arch: Architecture, words: &[u32]) -> Elf {
+pub(super) fn program(arch: Architecture, words: &[u32]) -> Elf {
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     Elf::program(arch, &code)
 }
@@ -164,7 +166,7 @@ fn riscv(which: Neighbour) -> Vec<u32> {
     code.push((CAPABILITY >> 5) << 25 | 28 << 20 | DATA << 15 | 4 << 12 | 0x23); // SC
     let start = code.len();
     match which {
-        Neighbour::Server => {}
+        Neighbour::Server | Neighbour::Accomplice => {}
         Neighbour::Client => code.extend([
             addi(10, 0, 0),
             addi(11, DATA, BUFFER),
@@ -218,7 +220,7 @@ fn morello(which: Neighbour) -> Vec<u32> {
     code.push(0xc200_0000 | (CAPABILITY / 16) << 10 | DATA << 5 | 11); // STR
     let start = code.len();
     match which {
-        Neighbour::Server => {}
+        Neighbour::Server | Neighbour::Accomplice => {}
         Neighbour::Client => code.extend([
             set(0, 0),
             0x9100_0000 | BUFFER << 10 | DATA << 5 | 1,

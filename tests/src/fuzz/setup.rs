@@ -12,6 +12,7 @@ use tools::manifest::{CvmSpec, Restart};
 
 use super::board::{LastFault, Raw, Snapshot, decode};
 use super::case::{Case, Mode};
+use super::family;
 use super::programs::{self, Neighbour};
 use super::seeds::Sources;
 use crate::artifacts;
@@ -42,16 +43,19 @@ pub enum Kind {
     Talkative,
     /// A hybrid cVM that serves the hostcalls of a client: its programs are handlers that have just been called.
     Serving,
+    /// The same with an accomplice, a cVM within it, that has taken what the client lends into a register.
+    Family,
 }
 
 impl Kind {
     /// All of them, with the share of a campaign's instructions in thousandths. Reports cost a lot.
-    pub const ALL: [(Kind, u64); 5] = [
-        (Kind::Hybrid, 599),
+    pub const ALL: [(Kind, u64); 6] = [
+        (Kind::Hybrid, 549),
         (Kind::Purecap, 300),
         (Kind::Served, 50),
         (Kind::Talkative, 1),
         (Kind::Serving, 50),
+        (Kind::Family, 50),
     ];
 }
 
@@ -63,6 +67,7 @@ impl fmt::Display for Kind {
             Kind::Served => "served",
             Kind::Talkative => "talkative",
             Kind::Serving => "serving",
+            Kind::Family => "family",
         })
     }
 }
@@ -81,6 +86,8 @@ pub struct Owner {
     /// The stack of its handler: empty if it serves nobody. It writes nowhere else, and may keep there what it is lent while
     /// a call lasts.
     pub service_stack: Range<u64>,
+    /// Whether it lies within the fuzzed cVM, which can give it whatever it holds.
+    pub within: bool,
     /// What it lends to the fuzzed cVM while it waits for the answer; empty if it has nothing served by it.
     pub lends: Range<u64>,
 }
@@ -147,13 +154,13 @@ impl Setup {
     pub fn boot(platform: Platform, kind: Kind) -> Setup {
         // The ledger is what a talkative monitor prints; where things lie does not depend on what is printed.
         let mut loud = scenario(platform, kind).append("log=info").on_board(platform);
-        let frames = start(&mut loud.board, kind, &ledger_of);
+        let frames = start(&mut loud.board, platform, kind, &ledger_of);
         let entries = ledger_of(&loud.board);
         let mut board = match kind {
             Kind::Talkative => loud.board,
-            Kind::Hybrid | Kind::Purecap | Kind::Served | Kind::Serving => {
+            Kind::Hybrid | Kind::Purecap | Kind::Served | Kind::Serving | Kind::Family => {
                 let mut quiet = scenario(platform, kind).append("log=warn").on_board(platform).board;
-                let quiet_frames = start(&mut quiet, kind, &|_| entries.clone());
+                let quiet_frames = start(&mut quiet, platform, kind, &|_| entries.clone());
                 assert_eq!(frames, quiet_frames, "the layout depends on the log level");
                 quiet
             }
@@ -262,6 +269,12 @@ fn neighbours(kind: Kind) -> &'static [(&'static str, Neighbour)] {
             ("watcher", Neighbour::Watcher),
             ("client", Neighbour::Client),
         ],
+        Kind::Family => &[
+            ("victim", Neighbour::Victim),
+            ("watcher", Neighbour::Watcher),
+            ("accomplice", Neighbour::Accomplice),
+            ("client", Neighbour::Client),
+        ],
         _ => &[("victim", Neighbour::Victim), ("watcher", Neighbour::Watcher)],
     }
 }
@@ -280,6 +293,14 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
             Neighbour::Client => CvmSpec {
                 priority: 0,
                 callback_out: SUBJECT.to_owned(),
+                ..spec
+            },
+            Neighbour::Accomplice => CvmSpec {
+                priority: 0,
+                callback_out: SUBJECT.to_owned(),
+                within: Some(SUBJECT.to_owned()),
+                isolation_base: Some(family::inner_base(platform)),
+                isolation_size: Some(family::INNER_SIZE),
                 ..spec
             },
             _ => spec,
@@ -301,16 +322,26 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
             callback_out: "server".to_owned(),
             ..subject
         },
+        Kind::Family => CvmSpec {
+            isolation_base: Some(family::outer_base(platform)),
+            isolation_size: Some(family::OUTER_SIZE),
+            ..subject
+        },
         _ => subject,
     };
     let cvms = neighbours(kind).iter().map(neighbour).chain([subject]);
     let scenario = Scenario::new(cvms.collect::<Vec<_>>()).memory(MEMORY);
-    let scenario = scenario.member(
-        SUBJECT,
-        programs::subject(arch, kind == Kind::Purecap, kind == Kind::Serving),
-    );
+    let program = match kind {
+        Kind::Family => family::outer(platform),
+        _ => programs::subject(arch, kind == Kind::Purecap, kind == Kind::Serving),
+    };
+    let scenario = scenario.member(SUBJECT, program);
     neighbours(kind).iter().fold(scenario, |scenario, (name, which)| {
-        scenario.member(name, programs::neighbour(arch, *which))
+        let program = match which {
+            Neighbour::Accomplice => family::accomplice(platform),
+            _ => programs::neighbour(arch, *which),
+        };
+        scenario.member(name, program)
     })
 }
 
@@ -375,15 +406,16 @@ fn purecap_authority(board: &Board, layout: &Layout, entries: &[LedgerEntry]) ->
 /// Runs until all have started, the fuzzed one last; where their registers are saved.
 fn start(
     board: &mut Board,
+    platform: Platform,
     kind: Kind,
     entries: &dyn Fn(&Board) -> Vec<LedgerEntry>,
 ) -> Vec<(&'static str, Range<u64>)> {
     let mut frames = Vec::new();
     let names = neighbours(kind).iter().map(|(name, _)| *name);
     let mut order: Vec<&str> = names.chain([SUBJECT]).collect();
-    if kind == Kind::Serving {
-        // The client asks as soon as the subject serves.
-        order.swap(2, 3);
+    if matches!(kind, Kind::Serving | Kind::Family) {
+        // The others call, or lie in wait, as soon as the subject serves.
+        order[2..].rotate_right(1);
     }
     for name in order {
         // The ledger may have grown since the last one has started.
@@ -408,6 +440,22 @@ fn start(
         assert_eq!(stop, Stop::Condition, "no call arrives:\n{}", board.console().text());
         frames.push((SUBJECT, board.saved_registers(0)));
     }
+    if kind == Kind::Family {
+        let entries = entries(board);
+        let code = entries.iter().rfind(|entry| entry.name == format!("{SUBJECT} code"));
+        let text = code.expect("the fuzzed cVM in the ledger").what;
+        // Nothing else of the handler is that far behind its entry.
+        let stop = board.run_into_user_mode(BOOT, |pc| {
+            text.in_bounds(pc, 4) && pc & 0xfff == 4 * family::start(platform) as u64
+        });
+        assert_eq!(
+            stop,
+            Stop::Condition,
+            "nothing is handed over:\n{}",
+            board.console().text()
+        );
+        frames.push((SUBJECT, board.saved_registers(0)));
+    }
     frames
 }
 
@@ -427,11 +475,18 @@ fn layout(
             .filter(|(of, _)| *of == name)
             .map(|(_, frame)| frame.clone())
             .collect(),
-        authority: authority_of(entries, name),
+        authority: match name {
+            "accomplice" => [name, SUBJECT]
+                .iter()
+                .flat_map(|name| authority_of(entries, name))
+                .collect(),
+            _ => authority_of(entries, name),
+        },
         service_stack: entries
             .iter()
             .find(|entry| entry.name == format!("{name} service stack"))
             .map_or(0..0, |entry| entry.what.base..entry.what.top as u64),
+        within: name == "accomplice",
         lends: if name == "client" { lent(entries) } else { 0..0 },
     });
     let mut neighbours: Vec<Owner> = owners.collect();

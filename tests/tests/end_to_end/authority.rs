@@ -16,6 +16,7 @@ use tools::manifest::{CvmSpec, Restart};
 on_machine!(
     the_root_is_gone_after_boot,
     ended_cvms_leave_no_authority_in_registers,
+    who_has_ended_leaves_no_authority_in_the_monitor,
     the_scan_finds_what_it_looks_for,
     the_ledger_tells_where_everything_comes_from,
     the_second_line_of_defence_holds_without_the_first,
@@ -228,6 +229,49 @@ fn ended_cvms_leave_no_authority_in_registers(platform: Platform) {
     }
 }
 
+/// By exit and by fault, with and without a server, of either kind, while others go on.
+fn who_has_ended_leaves_no_authority_in_the_monitor(platform: Platform) {
+    let client = CvmSpec {
+        callback_out: "server".to_owned(),
+        ..cvm("client", "caller", &["once"])
+    };
+    let ended = ["hello", "rogue", "client", "server"];
+    let cvms = [
+        cvm("server", "server", &["answer"]),
+        client,
+        cvm("hello", "hello", &[]),
+        cvm("rogue", "rogue", &["read-monitor"]),
+        cvm("clock", "clock", &["9", "5"]),
+    ];
+    let mut running = Scenario::new(cvms).on_board(platform);
+    running.until("tick 8");
+    let board = &running.board;
+    let auditor = Auditor::new(board);
+    let monitor = auditor.entry("monitor data");
+    let mut left = Vec::new();
+    let mut own = 0;
+    for (address, what) in board.tagged_memory() {
+        let of = |name: &&str| {
+            let parts = auditor
+                .entries
+                .iter()
+                .filter(|entry| entry.name.starts_with(&format!("{name} ")));
+            parts.into_iter().any(|entry| what.is_subset_of(&entry.what))
+        };
+        if monitor.in_bounds(address & !15, 16) {
+            left.extend(
+                ended
+                    .iter()
+                    .filter(|name| of(name))
+                    .map(|name| format!("{what} of {name} at {address:#x}")),
+            );
+            own += usize::from(of(&"clock"));
+        }
+    }
+    assert!(own > 2, "{own}: the one that goes on has its own there");
+    assert!(left.is_empty(), "{}\n{}", left.join("\n"), board.console().text());
+}
+
 /// Runs to an instruction of a cVM.
 fn run_into(board: &mut Board, auditor: &Auditor, cvm: &str) {
     let stop = board.run_into_user_mode(100_000_000, |address| auditor.owner(address) == Some(cvm));
@@ -367,10 +411,12 @@ fn the_second_line_of_defence_holds_without_the_first(platform: Platform) {
         .skip(1)
         .filter(|entry| !entry.name.starts_with("hello "))
     {
-        let address = entry.what.base;
-        if entry.name == "cVM pool" {
-            continue;
-        }
+        // What lies right in front of the pool is nobody's.
+        let address = if entry.name == "cVM pool" {
+            entry.what.base - 16
+        } else {
+            entry.what.base
+        };
         let mut running = Scenario::new([cvm("reader", "reader", &[])])
             .member("reader", code::reader(platform.arch()).to_bytes())
             .on_board(platform);

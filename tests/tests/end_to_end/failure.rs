@@ -1,23 +1,62 @@
 //! When the monitor itself is wrong, which these tests bring about by damaging it: it says what happened, where, and how it
 //! got there, and powers off with a failing status.
 
+use capability::{morello, riscv};
 use machine::Stop;
-use tests::{Platform, Scenario, artifacts, cvm, on_machine};
+use tests::{Board, Platform, Scenario, artifacts, cvm, on_machine};
 
-on_machine!(a_fault_of_the_monitor_is_a_report_and_a_failing_status);
+on_machine!(
+    a_fault_of_the_monitor_is_a_report_and_a_failing_status,
+    a_frame_pointer_below_the_stack_ends_the_report,
+);
 
-fn a_fault_of_the_monitor_is_a_report_and_a_failing_status(platform: Platform) {
+/// Address of the hostcall `write`.
+fn write_hostcall(platform: Platform) -> u64 {
     let functions = tools::elf::functions(&artifacts::built(platform.arch()).monitor).unwrap();
     let write = functions
         .iter()
         .find(|function| function.name.contains("6kernel8hostcall7console5write"));
     let write = write.expect("the hostcall `write` is a function of its own").address;
     // Linked at the address of the image, or at 0.
-    let write = if write < platform.monitor() {
+    if write < platform.monitor() {
         write + platform.monitor()
     } else {
         write
-    };
+    }
+}
+
+fn a_frame_pointer_below_the_stack_ends_the_report(platform: Platform) {
+    let write = write_hostcall(platform);
+    let mut running = Scenario::new([cvm("hello", "hello", &[])]).on_board(platform);
+    let board = &mut running.board;
+    // Below the monitor's stack, which begins at a multiple of its size, lies its text, which it cannot read as data.
+    let below = |stack: u64| (stack & !0x3fff) - 0x800;
+    match board {
+        Board::CheriRiscv(board) => {
+            board.run_to(write, 100_000_000).unwrap();
+            let pointer = below(board.register(0, 2).address());
+            board.set_register(0, 8, riscv::Capability::from_integer(pointer));
+        }
+        Board::Morello(board) => {
+            board.run_to(write, 100_000_000).unwrap();
+            let pointer = below(board.register(0, 29).address());
+            board.set_register(0, 29, morello::Capability::from_integer(pointer));
+        }
+    }
+    // Zeros are no instruction.
+    board.write_memory(write, &[0; 4]);
+    let stop = board.run(100_000_000);
+    let console = board.console().text();
+    assert_eq!(stop, Stop::Exit(1), "{console}");
+    assert_eq!(console.matches("the monitor itself faulted").count(), 1, "{console}");
+    assert!(
+        console.contains("the monitor itself faulted: fault: illegal instruction"),
+        "{console}"
+    );
+}
+
+fn a_fault_of_the_monitor_is_a_report_and_a_failing_status(platform: Platform) {
+    let write = write_hostcall(platform);
     let mut running = Scenario::new([cvm("hello", "hello", &[]), cvm("spinner", "spinner", &[])]).on_board(platform);
     running.until("cVMs started");
     // Behind the prologue, so that the frame pointer is the function's own. Zeros are no instruction.

@@ -2,7 +2,7 @@
 
 use abi::FaultKind;
 use abi::manifest::RestartPolicy;
-use tests::{Outcome, Platform, Scenario, code, cvm, on_every_platform};
+use tests::{Outcome, Platform, Scenario, code, cvm, on_every_platform, on_machine};
 use tools::manifest::{CvmSpec, Restart};
 
 on_every_platform!(
@@ -13,6 +13,8 @@ on_every_platform!(
     a_restart_without_a_delay_does_not_starve_the_others,
     a_restart_gives_fresh_memory_and_registers,
 );
+
+on_machine!(a_restart_rests_for_longer_than_the_monitor_was_busy_with_the_end);
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -118,4 +120,18 @@ fn a_restart_gives_fresh_memory_and_registers(platform: Platform) {
         outcome.faults().iter().all(|fault| fault.kind == FaultKind::Illegal),
         "{outcome}"
     );
+}
+
+fn a_restart_rests_for_longer_than_the_monitor_was_busy_with_the_end(platform: Platform) {
+    let phoenix = restarted(cvm("phoenix", "rogue", &["illegal"]), RestartPolicy::Always, 5, 0);
+    let outcome = Scenario::new([phoenix]).boot(platform);
+    let monitor = outcome.lines.iter().filter(|line| line.writer == "monitor");
+    let of_ends = monitor.filter(|line| line.text.contains(": fault: ") || line.text.contains(": restart "));
+    let times: Vec<u64> = of_ends.map(|line| line.time.unwrap()).collect();
+    assert_eq!(times.len(), 11, "{outcome}");
+    for life in times.windows(3).step_by(2) {
+        // From the end of the report's first line to the end of its last one, and on to the next report.
+        let (busy, rested) = (life[1] - life[0], life[2] - life[1]);
+        assert!(rested > 6 * busy, "{rested} ns after {busy} ns\n{outcome}");
+    }
 }
