@@ -226,8 +226,8 @@ fn test(copy: &Path, limit: Duration) -> Result<Fate, String> {
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let program = messages
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last();
+        .rev()
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     let program = program.ok_or("cargo names no test program")?;
     let mut tests = Command::new(&program);
     tests
