@@ -143,15 +143,15 @@ impl Board {
     /// Where a core that runs a cVM will save the cVM's registers: addresses of all that hold what belongs to it.
     pub fn saved_registers(&self, core: usize) -> Range<u64> {
         match self {
-            // The program counter, c1 to c31 and DDC; behind them are two capabilities of the monitor.
+            // The program counter, c1 to c31 and DDC; behind them are capabilities of the monitor.
             Board::CheriRiscv(board) => {
                 let frame = board.special_register(core, special::MSCRATCHC).base();
                 frame..frame + 33 * 16
             }
-            // c0 to c30, the program counter, and stack pointer, DDC and thread pointers of either bank.
+            // c0 to c30, the program counter, and stack pointer, DDC, thread pointers and CID of a cVM's bank.
             Board::Morello(board) => {
                 let frame = board.special_register(core, Special::Csp(1)).address();
-                frame + 48..frame + 48 + 40 * 16
+                frame + 48..frame + 48 + 37 * 16
             }
         }
     }

@@ -199,7 +199,7 @@ impl Frame {
         }
     }
 
-    /// Sets arguments 0 to 5 to those of another frame, as they are; whether a capability is among them.
+    /// Sets arguments 0 to 5 to those of another frame, without a tag; whether there was a capability among them.
     #[inline]
     pub fn pass(&self, from: &Frame) -> bool {
         let tags: u64;
@@ -211,6 +211,7 @@ impl Frame {
                 ".insn i 0x0f, 2, x6, (16 * \\argument)({from})",  // LC c6, (16 * argument)(from)
                 ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",            // CGetTag
                 "or {tags}, {tags}, {tag}",
+                ".insn r 0x5b, 0, 0x7f, x6, x6, x11",              // CClearTag
                 ".insn s 0x23, 4, x6, (16 * \\argument)({to})",    // SC c6, (16 * argument)(to)
                 ".endr",
                 "li x6, 0",

@@ -119,12 +119,12 @@ impl Frame {
         self.slots().for_each(Slot::clear);
     }
 
-    /// Sets arguments 0 to 5 to those of another frame, as they are; whether a capability is among them.
+    /// Sets arguments 0 to 5 to those of another frame, without a tag; whether there was a capability among them.
     pub fn pass(&self, from: &Frame) -> bool {
         let pairs = self.arguments.iter().zip(&from.arguments).take(HOSTCALL_ARGUMENTS);
         pairs.fold(false, |tagged, (to, from)| {
-            to.copy_from(from);
-            tagged | to.tag()
+            to.set_integer(from.integer());
+            tagged | from.tag()
         })
     }
 

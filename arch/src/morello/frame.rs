@@ -208,7 +208,7 @@ impl Frame {
         self.registers[index].set(value);
     }
 
-    /// Sets arguments 0 to 5 to those of another frame, as they are; whether a capability is among them.
+    /// Sets arguments 0 to 5 to those of another frame, without a tag; whether there was a capability among them.
     #[inline]
     pub fn pass(&self, from: &Frame) -> bool {
         // SAFETY: copies six live, aligned slots.

@@ -81,6 +81,9 @@
 .macro GCTAG xd, cn
     .inst 0xc2c09000 | \cn << 5 | \xd
 .endm
+.macro CLRTAG cd, cn
+    .inst 0xc2c19000 | \cn << 5 | \cd
+.endm
 .macro GCSEAL xd, cn
     .inst 0xc2c0b000 | \cn << 5 | \xd
 .endm

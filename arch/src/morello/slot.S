@@ -71,22 +71,23 @@ intravisor_representable:
     stp x2, x3, [x1]
     ret
 
-// intravisor_frame_pass(x0 = from, x1 = to: c0 to c5 of two frames) -> whether a capability is among them
+// intravisor_frame_pass(x0 = from, x1 = to: c0 to c5 of two frames) -> whether a capability is among them; what is stored has
+// no tag.
 .globl intravisor_frame_pass
 intravisor_frame_pass:
     LDP_C 9, 10, 0, 0
     LDP_C 11, 12, 32, 0
     LDP_C 13, 14, 64, 0
-    STP_C 9, 10, 0, 1
-    STP_C 11, 12, 32, 1
-    STP_C 13, 14, 64, 1
     GCTAG 0, 9
-    mov x9, xzr
+    CLRTAG 9, 9
 .irp register, 10, 11, 12, 13, 14
     GCTAG 2, \register
     orr x0, x0, x2
-    mov x\register, xzr
+    CLRTAG \register, \register
 .endr
+    STP_C 9, 10, 0, 1
+    STP_C 11, 12, 32, 1
+    STP_C 13, 14, 64, 1
     ret
 
 // intravisor_frame_forget(x0 = the first of 37 slots): NULL to all of them

@@ -26,7 +26,14 @@ impl Monitor {
         let count = self.cvms.len();
         self.left = count;
         self.servers.resize_with(count, Vec::new);
-        let mut budgets = Vec::new();
+        // One behind the other, so that the heap gets no holes between them.
+        let most = self
+            .cvms
+            .iter()
+            .map(|cvm| (cvm.spec.threads + cvm.spec.handlers) as usize)
+            .sum();
+        self.scheduler.threads.reserve_exact(most);
+        let mut budgets = Vec::with_capacity(count);
         for index in 0..count {
             let mut family = index;
             while let Some(outer) = self.cvms[family].spec.within {
@@ -87,13 +94,14 @@ impl Monitor {
                 self.servers[family.index()].push(id);
             }
         }
-        for (index, budget) in budgets.into_iter().enumerate() {
-            let line = self.cvms[index]
-                .server
-                .and_then(|server| self.cvms[server.index()].line);
-            let cvm = &mut self.cvms[index];
+        let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {
+            let cvm = &self.cvms[index];
+            let line = cvm.server.and_then(|server| self.cvms[server.index()].line);
             let line = line.filter(|_| cvm.service.is_none());
-            let short = &*Box::leak(Box::new(Short::new((index, &cvm.spec), budget, line)));
+            Short::new((index, &cvm.spec), budget, line)
+        });
+        let shorts: &'static [Short] = shorts.collect::<Vec<_>>().leak();
+        for (cvm, short) in self.cvms.iter_mut().zip(shorts) {
             cvm.short = short;
             if let Some(line) = cvm.line {
                 line.set_short(short);

@@ -20,7 +20,7 @@ use crate::ways;
 
 pub(crate) const SECTION: &str = "Ways through the monitor (instructions)";
 /// Most instructions that anything measured here takes.
-const LIMIT: u64 = 100_000_000;
+const LIMIT: u64 = 1_000_000_000;
 /// Most instructions from reset to a cVM's first instruction.
 const BOOT_BAR: u64 = 1_000_000;
 /// Most instructions from a fault without report to the next cVM.
