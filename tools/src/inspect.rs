@@ -79,7 +79,7 @@ pub enum InspectError {
         /// Why it is no image.
         image: ImageError,
         /// Why it is no archive.
-        archive: ArchiveError,
+        archive: Box<ArchiveError>,
     },
     /// An image with a damaged header.
     #[error(transparent)]
@@ -99,7 +99,10 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         Ok(image) => (Some(image), archive::read(image.archive)?),
         Err(error @ ImageError::NoHeader) => match archive::read(file) {
             Ok(members) => (None, members),
-            Err(archive) => return Err(InspectError::Neither { image: error, archive }),
+            Err(archive) => {
+                let archive = Box::new(archive);
+                return Err(InspectError::Neither { image: error, archive });
+            }
         },
         Err(error) => return Err(InspectError::Image(error)),
     };
