@@ -228,10 +228,8 @@ fn test(copy: &Path, limit: Duration) -> Result<Fate, String> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let program = messages
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last();
-    let program = program.ok_or("cargo names no test program")?;
+    let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let program = programs.next_back().ok_or("cargo names no test program")?;
     let mut tests = Command::new(&program);
     tests
         .current_dir(copy.join("kernel"))
