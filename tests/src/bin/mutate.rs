@@ -98,8 +98,10 @@ fn run(options: &Options) -> Result<(), String> {
     let copy = root.join("target/mutants/tree");
     copy_tree(&root, &copy)?;
     let start = Instant::now();
-    if test(&copy, Duration::MAX)? != Fate::Survived {
-        return Err("the tests fail without a mutant".to_owned());
+    match test(&copy, Duration::MAX)? {
+        Fate::Survived => {}
+        Fate::Killed => return Err("the tests fail without a mutant".to_owned()),
+        Fate::Refused => return Err("the tests cannot be built without a mutant".to_owned()),
     }
     // Longer than the tests alone take: they had to be built.
     let limit = start.elapsed();
@@ -204,7 +206,8 @@ fn copy_tree(root: &Path, copy: &Path) -> Result<(), String> {
         }
         let parent = to.parent().unwrap_or(copy);
         std::fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
-        std::fs::write(&to, bytes).map_err(|error| format!("{}: {error}", to.display()))?;
+        // With its permissions: some are programs.
+        std::fs::copy(&from, &to).map_err(|error| format!("{}: {error}", to.display()))?;
     }
     Ok(())
 }
@@ -225,10 +228,8 @@ fn test(copy: &Path, limit: Duration) -> Result<Fate, String> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let program = messages
-        .rev()
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    let program = program.ok_or("cargo names no test program")?;
+    let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let program = programs.next_back().ok_or("cargo names no test program")?;
     let mut tests = Command::new(&program);
     tests
         .current_dir(copy.join("kernel"))

@@ -252,11 +252,11 @@ fn who_has_ended_leaves_no_authority_in_the_monitor(platform: Platform) {
     let mut own = 0;
     for (address, what) in board.tagged_memory() {
         let of = |name: &&str| {
-            let parts = auditor
+            let mut parts = auditor
                 .entries
                 .iter()
                 .filter(|entry| entry.name.starts_with(&format!("{name} ")));
-            parts.into_iter().any(|entry| what.is_subset_of(&entry.what))
+            parts.any(|entry| what.is_subset_of(&entry.what))
         };
         if monitor.in_bounds(address & !15, 16) {
             left.extend(
