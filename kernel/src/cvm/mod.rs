@@ -354,7 +354,6 @@ impl Cvm {
         for (part, entry) in self.parts().into_iter().flatten().zip(self.entries.following()) {
             ledger.derive_again(part.slot, entry, &POOL)?;
         }
-        self.homes[0].set_alive(true);
         self.loading = Some(Load::new(self.bounds.start));
         self.life = Life::Alive;
         self.first_started.get_or_insert(now);
@@ -372,6 +371,8 @@ impl Cvm {
     /// What could not be written or derived.
     pub(crate) fn load(&mut self, frame: &Frame) -> Result<(), LoadError> {
         let Some(load) = &mut self.loading else { return Ok(()) };
+        // Until now a cVM around it may have loaded, and opened, this memory with its own.
+        self.homes[0].set_alive(true);
         let source = Source {
             elf: self.elf,
             program: self.program,
