@@ -281,7 +281,7 @@ impl Tables {
                         let piece = size >> 9;
                         let kind = if level == 2 { Self::TABLE_OR_PAGE } else { 0 };
                         for index in 0..512 {
-                            write_word(memory, new + index * 8, entry + index * piece | kind)?;
+                            write_word(memory, new + index * 8, (entry + index * piece) | kind)?;
                         }
                     }
                     write_word(memory, slot, new | 3)?;
@@ -334,7 +334,7 @@ impl Efi {
         for (place, kind) in [
             (first, kind::RESERVED),
             (first + size - 16 * PAGE, kind::RUNTIME_DATA),
-            (first + (size / 2 & !0xffff), kind::RUNTIME_DATA),
+            (first + ((size / 2) & !0xffff), kind::RUNTIME_DATA),
         ] {
             efi.carve(place..place + 16 * PAGE, kind)?;
             write(memory, place, &[0x5a; 16 * PAGE as usize])?;
