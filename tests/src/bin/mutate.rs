@@ -98,8 +98,10 @@ fn run(options: &Options) -> Result<(), String> {
     let copy = root.join("target/mutants/tree");
     copy_tree(&root, &copy)?;
     let start = Instant::now();
-    if test(&copy, Duration::MAX)? != Fate::Survived {
-        return Err("the tests fail without a mutant".to_owned());
+    match test(&copy, Duration::MAX)? {
+        Fate::Survived => {}
+        Fate::Killed => return Err("the tests fail without a mutant".to_owned()),
+        Fate::Refused => return Err("the tests cannot be built without a mutant".to_owned()),
     }
     // Longer than the tests alone take: they had to be built.
     let limit = start.elapsed();
@@ -204,7 +206,8 @@ fn copy_tree(root: &Path, copy: &Path) -> Result<(), String> {
         }
         let parent = to.parent().unwrap_or(copy);
         std::fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
-        std::fs::write(&to, bytes).map_err(|error| format!("{}: {error}", to.display()))?;
+        // With its permissions: some are programs.
+        std::fs::copy(&from, &to).map_err(|error| format!("{}: {error}", to.display()))?;
     }
     Ok(())
 }
