@@ -107,3 +107,49 @@ fn trace_and_statistics_go_to_standard_error() {
     assert!(text.contains("10 instructions"), "{text}");
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn a_device_that_cannot_be_had_is_named_with_its_option() {
+    let path = kernel("devices", &finish(0x5555));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let forward = format!("forward={}:80", taken.local_addr().unwrap().port());
+    for (option, value, status, reason) in [
+        ("--disk", "/no/such/disk", 125, "disk /no/such/disk: No such file"),
+        ("--disk", "disk,serial=", 2, "expected 1 to 20 bytes"),
+        ("--net", forward.as_str(), 125, "port"),
+        ("--net", "tap", 2, "expected user, forward="),
+        ("--seed", "x", 2, "expected a number or `host`"),
+        ("--time", "yesterday", 2, "expected `now`"),
+    ] {
+        let output = run(&["--kernel", path.to_str().unwrap(), option, value], b"");
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{option} {value}: {}",
+            error(&output)
+        );
+        assert!(error(&output).contains(reason), "{}", error(&output));
+        assert!(
+            error(&output).contains(value.trim_start_matches('/')),
+            "{}",
+            error(&output)
+        );
+    }
+    let output = run(
+        &["--kernel", path.to_str().unwrap(), "--net", "user", "--seed", "1"],
+        b"",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+}
+
+#[test]
+fn a_board_has_no_more_devices_than_slots() {
+    let path = kernel("slots", &finish(0x5555));
+    let mut arguments = vec!["--kernel", path.to_str().unwrap()];
+    for _ in 0..9 {
+        arguments.extend(["--net", "user"]);
+    }
+    let output = run(&arguments, b"");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(error(&output).contains("all 8 virtio slots"), "{}", error(&output));
+}

@@ -130,12 +130,14 @@ pub struct UserNetwork {
     forwards: Vec<Forward>,
     connections: Vec<Connection>,
     next_port: u16,
-    /// When everything that could be done was done last.
+    /// Virtual time when everything that could be done was done last, and the gateway's own clock then: that one does not go
+    /// back when the board starts anew.
     last_run: u64,
+    clock: u64,
 }
 
-fn instant(now: u64) -> Instant {
-    Instant::from_micros((now / 1000) as i64)
+fn instant(time: u64) -> Instant {
+    Instant::from_micros((time / 1000) as i64)
 }
 
 impl UserNetwork {
@@ -161,6 +163,7 @@ impl UserNetwork {
             connections: Vec::new(),
             next_port: FIRST_PORT,
             last_run: 0,
+            clock: 0,
         }
     }
 
@@ -179,11 +182,12 @@ impl UserNetwork {
 
     /// Does everything that can be done now.
     fn run(&mut self, now: u64) {
+        self.clock += now.saturating_sub(self.last_run);
         self.last_run = now;
+        let now = instant(self.clock);
         self.accept();
         self.carry();
-        while self.interface.poll(instant(now), &mut self.cable, &mut self.sockets) != smoltcp::iface::PollResult::None
-        {
+        while self.interface.poll(now, &mut self.cable, &mut self.sockets) != smoltcp::iface::PollResult::None {
             self.serve_dhcp();
             self.carry();
         }
@@ -441,10 +445,12 @@ impl Wire for UserNetwork {
     }
 
     fn next_event(&mut self, now: u64) -> Option<u64> {
-        let at = self.interface.poll_at(instant(now), &self.sockets)?;
+        let clock = self.clock + now.saturating_sub(self.last_run);
+        let at = self.interface.poll_at(instant(clock), &self.sockets)?;
         let at = u64::try_from(at.total_micros()).unwrap_or(0).saturating_mul(1000);
         // Something that cannot be done now does not stop the time.
-        Some(at.max(now).max(self.last_run + PAUSE))
+        let at = at.max(self.clock + PAUSE);
+        Some(now + at.saturating_sub(clock))
     }
 
     fn interests(&self) -> Vec<Interest<'_>> {

@@ -117,7 +117,7 @@ impl RawFile {
             FlockOperation::NonBlockingLockExclusive
         };
         // Two kinds of locks that know nothing of each other: the first one keeps out machines of this kind, in this
-        // process too, the second one QEMU.
+        // process too, the second one QEMU. What QEMU locks are single bytes, and only for reading: a reader does not see them.
         rustix::fs::flock(&file, lock)
             .and_then(|()| rustix::fs::fcntl_lock(&file, lock))
             .map_err(|errno| DiskError::InUse {

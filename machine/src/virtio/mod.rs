@@ -177,23 +177,24 @@ impl Slots {
             .collect()
     }
 
-    /// Reads `size` bytes (1, 2, 4 or 8) at this offset from the first slot's start.
+    /// Reads `size` bytes (1, 2, 4 or 8) at this offset from the first slot's start; zero behind the last one.
     pub fn read(&self, offset: u64, size: usize) -> u64 {
         if size == 8 {
             return self.read(offset, 4) | self.read(offset + 4, 4) << 32;
         }
-        let slot = &self.slots[(offset / self.stride) as usize];
-        slot.read(offset % self.stride, size).into()
+        let slot = self.slots.get((offset / self.stride) as usize);
+        slot.map_or(0, |slot| slot.read(offset % self.stride, size).into())
     }
 
-    /// Writes `size` bytes (1, 2, 4 or 8) at this offset from the first slot's start.
+    /// Writes `size` bytes (1, 2, 4 or 8) at this offset from the first slot's start; nothing behind the last one.
     pub fn write(&mut self, offset: u64, size: usize, value: u64, now: u64) {
         if size == 8 {
             self.write(offset, 4, value & u64::from(u32::MAX), now);
             return self.write(offset + 4, 4, value >> 32, now);
         }
-        let slot = &mut self.slots[(offset / self.stride) as usize];
-        slot.write(offset % self.stride, size, value as u32, now);
+        if let Some(slot) = self.slots.get_mut((offset / self.stride) as usize) {
+            slot.write(offset % self.stride, size, value as u32, now);
+        }
     }
 
     /// Lets the devices do what is due at `now`.
@@ -215,14 +216,18 @@ impl Slots {
 
     /// When to ask the host at the latest, while the guest has other things to do, whether there is something for a device.
     pub(crate) fn next_look(&self) -> Option<u64> {
-        let networks = self.slots.iter().filter_map(Transport::network);
-        networks.filter_map(Network::next_look).min()
+        self.networks().filter_map(Network::next_look).min()
     }
 
     /// What the devices wait for of the host.
     pub(crate) fn interests(&self) -> Vec<Interest<'_>> {
-        let networks = self.slots.iter().filter_map(Transport::network);
-        networks.flat_map(Network::interests).collect()
+        self.networks().flat_map(Network::interests).collect()
+    }
+
+    /// The network cards whose drivers are ready.
+    fn networks(&self) -> impl Iterator<Item = &Network> {
+        let slots = if self.occupied { &self.slots[..] } else { &[] };
+        slots.iter().filter_map(Transport::network)
     }
 
     /// The guest has waited: the host is asked at once whether there is something.

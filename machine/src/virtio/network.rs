@@ -53,6 +53,7 @@ impl Network {
 
     pub(super) fn reset(&mut self) {
         self.waiting = None;
+        self.look();
     }
 
     /// Asks the wire for a frame at the next opportunity.
@@ -88,7 +89,9 @@ impl Network {
             return false;
         }
         let timer = self.wire.next_event(now).is_some_and(|event| event <= now);
-        if self.waiting.is_none() && (timer || now >= self.look) {
+        // Time goes back when the board is put back to a snapshot.
+        let due = now >= self.look || self.look - now > LOOK;
+        if self.waiting.is_none() && (timer || due) {
             self.take(now);
         }
         self.waiting.is_some()

@@ -32,6 +32,8 @@ enum Do {
     Store,
     Nothing,
     Wait,
+    /// RISC-V: let the interrupts in x6 end a wait.
+    Enable,
 }
 
 /// A board with a program that loads from x5 into x6 or stores x6 to x5, as told.
@@ -55,6 +57,7 @@ impl Guest {
                         0x0000_006f, // j .
                         0x1050_0073, // wfi
                         0x0000_006f, // j .
+                        0x3043_2073, // csrs mie, x6
                     ]))
                 };
                 let mut board = riscv::Board::new(config).expect("the board");
@@ -135,6 +138,7 @@ impl Guest {
                     Do::Store => 1,
                     Do::Nothing => 2,
                     Do::Wait => 3,
+                    Do::Enable => 5,
                 };
                 board.set_register(0, 5, risc::Capability::from_integer(address));
                 board.set_register(0, 6, risc::Capability::from_integer(value.into()));
@@ -151,6 +155,7 @@ impl Guest {
                     Do::Store => (3, 3),
                     Do::Nothing => (5, 2),
                     Do::Wait => (6, 2),
+                    Do::Enable => unreachable!("a core waits for whatever the interrupt controller signals"),
                 };
                 board.set_register(0, 5, arm::Capability::from_integer(address));
                 board.set_register(0, 6, arm::Capability::from_integer(value.into()));
@@ -178,8 +183,8 @@ impl Guest {
         self.execute(Do::Nothing, 0, 0);
     }
 
-    /// Waits for an interrupt that is not enabled: time passes as long as a device has something to do. Nothing is executed
-    /// any more.
+    /// Waits for an interrupt. If none is enabled, time passes as long as a device has something to do, and nothing is
+    /// executed any more.
     pub(crate) fn wait(&mut self) -> Stop {
         self.execute(Do::Wait, 0, 0);
         match self {
@@ -214,6 +219,25 @@ impl Guest {
         match self {
             Guest::CheriRiscv(board) => board.memory_mut(),
             Guest::Morello(board) => board.memory_mut(),
+        }
+    }
+
+    /// Lets the interrupt of a slot end a wait. It is not taken.
+    pub(crate) fn enable(&mut self, slot: usize) {
+        match self.kind() {
+            Kind::CheriRiscv => {
+                let source = slot as u32 + 1;
+                self.store(0x0c00_0000 + 4 * u64::from(source), 1);
+                self.store(0x0c00_2000, 1 << source);
+                self.execute(Do::Enable, 0, 1 << 11);
+            }
+            Kind::Morello => {
+                let id = slot as u64 + 48;
+                self.store(0x0800_0100 + id / 32 * 4, 1 << (id % 32));
+                self.store(0x0800_0000, 1);
+                self.store(0x0801_0004, 0xff);
+                self.store(0x0801_0000, 1);
+            }
         }
     }
 

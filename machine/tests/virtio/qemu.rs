@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use machine::Stop;
 use machine::net::{Datagram, Stream, Wire};
 use machine::riscv::{Board, Config, Until};
-use machine::virtio::{Block, Device, Network, Version};
+use machine::virtio::{Block, Device, DiskError, Network, Version};
 
 use crate::network::MAC;
 
@@ -371,6 +371,43 @@ fn a_disk_is_the_same_on_the_machine_and_on_qemu() {
         assert_eq!(end(child), expected, "{version:?} on QEMU");
         assert!(std::fs::read(&disk).unwrap() == by_machine);
     }
+}
+
+#[test]
+fn a_disk_that_one_of_the_two_writes_the_other_cannot_have() {
+    let Some(program) = qemu() else {
+        println!("skipped: no qemu-system-riscv64cheri");
+        return;
+    };
+    let path = file("contested.img", &contents());
+    let devices = [
+        "-drive".to_owned(),
+        format!("if=none,format=raw,id=disk0,file={}", path.display()),
+        "-device".to_owned(),
+        "virtio-blk-device,drive=disk0".to_owned(),
+    ];
+    let ours = Block::open(&path, false).unwrap();
+    let refused = start(&program, "qemu-refused", &[], Version::Legacy, &devices)
+        .wait()
+        .unwrap();
+    assert!(!refused.success(), "QEMU writes a disk that the machine writes");
+    drop(ours);
+    // Waits for what never comes, with the disk in its hands.
+    let script = [Step::Print(SLOT + 8), Step::Wait(BUFFERS, 1)];
+    let mut child = start(&program, "qemu-holds", &script, Version::Legacy, &devices);
+    let mut line = [0; 8];
+    std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut line).expect("a word");
+    assert_eq!(&line, b"00000002");
+    let opened = Block::open(&path, false);
+    // Whatever comes out, nobody is left behind with the disk.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        matches!(opened, Err(DiskError::InUse { .. })),
+        "QEMU's lock is not heeded"
+    );
+    drop(opened);
+    Block::open(&path, false).unwrap();
 }
 
 /// Sends a frame of 64 bytes, waits for one, and prints its length and the words of its first 16 bytes.

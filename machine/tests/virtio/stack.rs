@@ -33,7 +33,16 @@ pub(crate) struct Card {
 
 impl Card {
     pub(crate) fn new(board: (Kind, Version), network: Network) -> Self {
-        let mut driver = Driver::new(board, network, 2, 0);
+        Card::with_driver(Driver::new(board, network, 2, 0))
+    }
+
+    /// The card of a board that was reset, brought up anew.
+    pub(crate) fn again(mut self) -> Self {
+        self.driver.start(2, 8, 0);
+        Card::with_driver(self.driver)
+    }
+
+    fn with_driver(mut driver: Driver) -> Self {
         for number in 0..BUFFERS {
             let place = driver.buffer(BUFFER * u64::from(number));
             driver.chain(RECEIVE, number, &[(place, BUFFER as u32, true)]);
@@ -41,8 +50,8 @@ impl Card {
         }
         driver.notify(RECEIVE);
         Card {
+            header: if driver.version == Version::Legacy { 10 } else { 12 },
             driver,
-            header: if board.1 == Version::Legacy { 10 } else { 12 },
             received: VecDeque::new(),
             log: Vec::new(),
         }
@@ -122,7 +131,10 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn new(board: (Kind, Version), network: Network, address: [u8; 4]) -> Self {
-        let mut card = Card::new(board, network);
+        Stack::with_card(Card::new(board, network), address)
+    }
+
+    pub(crate) fn with_card(mut card: Card, address: [u8; 4]) -> Self {
         let mut mac = MAC;
         mac[5] = address[3];
         let mut interface = Interface::new(Config::new(EthernetAddress(mac).into()), &mut card, time::Instant::ZERO);

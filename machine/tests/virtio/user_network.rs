@@ -96,6 +96,41 @@ fn a_run_on_a_network_without_the_host_is_the_same_every_time() {
     assert_eq!(run(), first);
 }
 
+#[test]
+fn a_network_goes_on_after_a_reset_of_the_board() {
+    for board in ALL {
+        let mut network = UserNetwork::new();
+        let port = network.forward(0, 80).unwrap();
+        let mut first = stack(board, network);
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        first
+            .until("a refusal", |_| match stream.read(&mut [0; 1]) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+                read => Some(read),
+            })
+            .unwrap_or(0);
+        // Late in a life.
+        for _ in 0..100 {
+            first.card.driver.guest.pass(100_000_000);
+            first.poll();
+        }
+        first.card.driver.guest.reset();
+        let mut stack = Stack::with_card(first.card.again(), GUEST);
+        let server = stack.add_tcp();
+        stack.tcp(server).listen(80).unwrap();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.write_all(b"anew").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stack.until("a connection", |stack| stack.tcp(server).may_recv().then_some(()));
+        assert_eq!(receive(&mut stack, server), b"anew");
+        assert!(
+            stack.card.driver.guest.time() < 5_000_000_000,
+            "the clock has not to catch up"
+        );
+    }
+}
+
 fn ethernet(
     protocol: EthernetProtocol,
     to: EthernetAddress,

@@ -4,13 +4,15 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use machine::Stop;
 use machine::net::{Datagram, Stream, Wire};
 use machine::virtio::Network;
 use smoltcp::socket::tcp;
 use smoltcp::wire::Ipv4Address;
 
 use crate::boards::ALL;
-use crate::network::MAC;
+use crate::driver::Driver;
+use crate::network::{MAC, RECEIVE};
 use crate::stack::Stack;
 
 /// What `wire` receives, when it has come.
@@ -186,6 +188,28 @@ fn two_machines_share_a_wire_of_a_stream() {
         Network::new(MAC, listener),
         Network::new(MAC, Stream::connect(port).unwrap()),
     );
+}
+
+#[test]
+fn a_guest_that_waits_is_woken_by_a_frame() {
+    for board in ALL {
+        let (one, other) = ports();
+        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, other)).unwrap();
+        let mut driver = Driver::new(board, Network::new(MAC, Datagram::new(one, other).unwrap()), 2, 0);
+        let (buffer, slot) = (driver.buffer(0), driver.slot);
+        driver.chain(RECEIVE, 0, &[(buffer, 2000, true)]);
+        driver.offer(RECEIVE, 0);
+        driver.notify(RECEIVE);
+        driver.guest.enable(slot);
+        let far = std::thread::spawn(move || {
+            // So that the guest waits by then; it does no harm if it does not.
+            std::thread::sleep(Duration::from_millis(20));
+            peer.send_to(&[4; 60], (Ipv4Addr::LOCALHOST, one)).unwrap();
+        });
+        assert_eq!(driver.guest.wait(), Stop::Limit, "an instruction after the wait");
+        far.join().unwrap();
+        assert_eq!(driver.take(RECEIVE).len(), 1);
+    }
 }
 
 #[test]
