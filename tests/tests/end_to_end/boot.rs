@@ -44,7 +44,8 @@ fn a_bad_initrd_is_refused(platform: Platform) {
         .initrd(platform, &bad)
         .boot(platform);
     outcome.assert_status(1);
-    let message = "error: archive: at offset 0x0: expected the magic number 070701";
+    let message = "error: archive: at offset 0x0: expected the magic number 070701 or 070702 of a newc archive, at a \
+                   multiple of 4";
     assert_eq!(
         outcome.monitor().last(),
         Some(&message),
