@@ -275,6 +275,7 @@ commands_of! {
         "qemu-system-morello" if qemu_morello, with_qemu_morello
             or "qemu-system-morello is not on PATH and INTRAVISOR_QEMU_MORELLO is not set";
     audit: "docs/audit.md";
+    boards: "docs/boards.md";
     fuzzing: "docs/fuzzing.md";
     machine: "docs/machine.md";
     manifest: "docs/manifest.md";

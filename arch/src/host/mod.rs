@@ -22,7 +22,9 @@ pub const ELF_MACHINE: u16 = 243;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
 /// ELF header flags of programs that need what a cVM does not have (EF_RISCV_FLOAT_ABI).
-pub const ELF_REFUSED_FLAGS: u32 = 0x6;
+pub fn refuses_elf_flags(flags: u32) -> bool {
+    flags & 0x6 != 0
+}
 /// Bytes between the thread pointer and the TLS block, hybrid and purecap.
 pub const TLS_OFFSET: [u64; 2] = [0, 0];
 /// Offset of a return address from the frame pointer.

@@ -35,7 +35,9 @@ pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000;
 /// `lld/ELF/InputSection.cpp`, and binutils, `ld/testsuite/ld-aarch64/morello-tlsle.d`).
 pub const TLS_OFFSET: [u64; 2] = [16, 32];
 /// ELF header flags of programs that need what a cVM does not have: none.
-pub const ELF_REFUSED_FLAGS: u32 = 0;
+pub fn refuses_elf_flags(_flags: u32) -> bool {
+    false
+}
 /// Where a function that keeps a frame pointer has its return address and its caller's frame pointer, relative to its
 /// own (Procedure Call Standard for the Arm 64-bit architecture: the frame record).
 pub const BACKTRACE_RETURN: i64 = 8;

@@ -114,7 +114,7 @@ impl Program {
             });
         }
         let flags = bytes::word(bytes, FLAGS);
-        if flags & arch::ELF_REFUSED_FLAGS != 0 {
+        if arch::refuses_elf_flags(flags) {
             return Err(ElfError::Header("flags of a program without floating point registers"));
         }
         let purecap = flags & arch::ELF_PURECAP_FLAGS != 0;
