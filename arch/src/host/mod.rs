@@ -21,7 +21,7 @@ use capability::Decoded;
 pub const ELF_MACHINE: u16 = 243;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
-/// ELF header flags of programs that need what a cVM does not have (EF_RISCV_FLOAT_ABI).
+/// Whether ELF header flags ask for what a cVM does not have (EF_RISCV_FLOAT_ABI).
 pub fn refuses_elf_flags(flags: u32) -> bool {
     flags & 0x6 != 0
 }

@@ -34,7 +34,7 @@ pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000;
 /// thread control block of two pointers; of capabilities in a purecap program: Morello LLVM, `getTlsTpOffset` of
 /// `lld/ELF/InputSection.cpp`, and binutils, `ld/testsuite/ld-aarch64/morello-tlsle.d`).
 pub const TLS_OFFSET: [u64; 2] = [16, 32];
-/// ELF header flags of programs that need what a cVM does not have: none.
+/// Whether ELF header flags ask for what a cVM does not have: none does.
 pub fn refuses_elf_flags(_flags: u32) -> bool {
     false
 }
