@@ -25,12 +25,22 @@ enum {
     CVM_SERVE = 11,
     CVM_REPLY = 12,
     CVM_DELEGATE = 13,
+    CVM_THREAD_CREATE = 14,
+    CVM_THREAD_EXIT = 15,
+    CVM_THREAD_SELF = 16,
+    CVM_THREAD_PRIORITY = 17,
+    CVM_THREAD_END = 18,
+    CVM_WAIT = 19,
+    CVM_WAKE = 20,
+    CVM_DEFER = 21,
+    CVM_ANSWER = 22,
 };
 
 /* Error numbers, as negative results. */
 enum {
     CVM_EPERM = 1,
     CVM_ENOENT = 2,
+    CVM_ESRCH = 3,
     CVM_EIO = 5,
     CVM_E2BIG = 7,
     CVM_EBADF = 9,
@@ -45,6 +55,7 @@ enum {
 };
 
 #define CVM_READ_NONBLOCKING 1
+#define CVM_WAIT_FOREVER UINT64_MAX
 #define CVM_TRANSFER_LIMIT 4096
 
 /* What a cVM finds at its start. Offsets count from the start of the block. */
@@ -172,6 +183,28 @@ static inline int64_t cvm_arguments(void *bytes, size_t length) {
 
 static inline int64_t cvm_info(struct cvm_info *info) {
     return cvm_call(CVM_INFO, (cvm_word)info, sizeof *info, 0, 0);
+}
+
+/* Waits for a wake of the aligned *word while it holds expected; 0, -CVM_EAGAIN when it holds something else, or -CVM_ETIMEDOUT
+ * after so many nanoseconds. */
+static inline int64_t cvm_wait(const uint32_t *word, uint32_t expected, uint64_t timeout) {
+    return cvm_call(CVM_WAIT, (cvm_word)word, expected, timeout, 0);
+}
+
+/* Wakes up to count of those that wait for *word, 64 in one call at most; how many. */
+static inline int64_t cvm_wake(const uint32_t *word, uint64_t count) {
+    return cvm_call(CVM_WAKE, (cvm_word)word, count, 0, 0);
+}
+
+/* The number of the calling thread in its cVM: 0 is the main thread. */
+static inline uint64_t cvm_thread_self(void) { return (uint64_t)cvm_call(CVM_THREAD_SELF, 0, 0, 0, 0); }
+
+/* In a handler: the call is answered later, by cvm_answer; the token for that. The handler ends by cvm_reply all the same. */
+static inline int64_t cvm_defer(void) { return cvm_call(CVM_DEFER, 0, 0, 0, 0); }
+
+/* Ends a deferred call, from any thread of the server; -CVM_ENOENT when nobody waits for it any more. */
+static inline int64_t cvm_answer(int64_t token, int64_t value) {
+    return cvm_call(CVM_ANSWER, (cvm_word)token, (cvm_word)value, 0, 0);
 }
 
 /* Rests and lets syscall_handler serve the hostcalls of the cVMs that name this one; 0 when all of them have ended. */

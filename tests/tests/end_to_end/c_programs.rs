@@ -126,3 +126,26 @@ fn the_start_code_sets_the_global_pointer_that_linkers_count_on() {
         scenario.boot(platform).assert_status(0);
     }
 }
+
+#[test]
+#[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+fn a_c_program_waits_and_wakes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = directory.path().join("waits.c");
+    let text = "#include \"intravisor.h\"\n\
+                int main(int argc, char **argv) {\n\
+                    uint32_t word = 1;\n\
+                    (void)argc, (void)argv;\n\
+                    if (cvm_wait(&word, 2, CVM_WAIT_FOREVER) != -CVM_EAGAIN) return 1;\n\
+                    if (cvm_wait(&word, 1, 1000) != -CVM_ETIMEDOUT) return 2;\n\
+                    if (cvm_wake(&word, 64) != 0) return 3;\n\
+                    if (cvm_thread_self() != 0) return 4;\n\
+                    return cvm_answer(7, 0) == -CVM_ENOENT ? 0 : 5;\n\
+                }\n";
+    fs::write(&source, text).expect("a writable directory");
+    for platform in PLATFORMS {
+        let program = build(platform.arch(), &source);
+        let scenario = Scenario::new([cvm("c", "waits", &[])]).member("waits", program);
+        scenario.boot(platform).assert_status(0);
+    }
+}
