@@ -276,6 +276,15 @@ fn one_sound_tls_segment_is_accepted() {
         Program::check(&tls).unwrap().tls.map(|tls| (tls.file, tls.memory_size)),
         Some((0x400..0x410, 0x18))
     );
+    for (stored, alignment) in [(0_u64, 1), (1, 1), (16, 16), (4096, 4096)] {
+        let mut tls = tls.clone();
+        tls[64 + 56 + 48..][..8].copy_from_slice(&stored.to_le_bytes());
+        assert_eq!(
+            Program::check(&tls).unwrap().tls.map(|tls| tls.alignment),
+            Some(alignment),
+            "{stored}"
+        );
+    }
     assert_eq!(refusal(&second([TLS, 4, 0x5f8, 0x1000, 0x10, 0x18])), ElfError::Tls);
     assert_eq!(refusal(&second([TLS, 4, 0x400, 0x1000, 0x20, 0x18])), ElfError::Tls);
     assert_eq!(

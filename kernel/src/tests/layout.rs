@@ -117,6 +117,23 @@ fn absurd_sizes_are_refused() {
 }
 
 #[test]
+fn what_takes_all_of_the_greatest_size_has_a_place() {
+    let program = Program::check(&program()).unwrap();
+    let with_heap = |heap| {
+        let request = Request {
+            start_block: 100,
+            heap,
+            ..Request::default()
+        };
+        plan(&program, &request)
+    };
+    let heap = with_heap(1 << 39).unwrap().heap;
+    let rest = (1 << 40) - heap.start;
+    assert_eq!(with_heap(rest).unwrap().heap, heap.start..1 << 40);
+    assert_eq!(with_heap(rest + 1), Err(LayoutError::TooLarge));
+}
+
+#[test]
 fn a_fixed_program_keeps_its_addresses() {
     let program = fixed(0x8200_1000);
     let layout = plan(

@@ -232,6 +232,14 @@ fn isolations_that_do_not_fit_are_named_with_what_is_expected() {
         "cVM outer: program: program, heap and stack together, or the isolation size, exceed 2^40 bytes"
     );
     assert_eq!(
+        refusal(vec![sized(1 << 40, outer()), within("inner", 0)]),
+        format!(
+            "cVM outer: needs 0x10000000000 bytes of memory, {:#x} are free",
+            POOL_END - POOL_START
+        ),
+        "a size that is sane, but too much for this pool"
+    );
+    assert_eq!(
         refusal(vec![based(
             base + 0x1000,
             CvmSpec {

@@ -352,6 +352,28 @@ fn serving_nobody_ends_at_once() {
 }
 
 #[test]
+fn serving_ends_with_the_last_client() {
+    let mut monitor = monitor(&[("s", "monitor", &[]), ("a", "s", &[]), ("b", "s", &[])]);
+    assert_eq!(call(&mut monitor, Hostcall::Serve, [9; 6]).0, 0);
+    let now = arch::timer::now();
+    monitor.end(CvmId::new(1), End::Exited(0), now);
+    assert_eq!(monitor.scheduler[thread(&monitor, 0)].state, State::Serving);
+    monitor.end(CvmId::new(2), End::Exited(0), now);
+    assert_eq!((monitor.next().argument(0), running(&monitor)), (0, 0));
+}
+
+#[test]
+fn a_server_that_ends_at_rest_is_not_called_any_more() {
+    let mut monitor = pair();
+    let now = arch::timer::now();
+    monitor.end(CvmId::new(0), End::Faulted(abi::FaultKind::Tag), now);
+    assert_eq!(call(&mut monitor, Hostcall::Clock, [0; 6]).0, 1);
+    assert_eq!(running(&monitor), 1);
+    let client = monitor.next();
+    assert_eq!(Errno::from_result(client.argument(0)), Some(Errno::ECONNREFUSED));
+}
+
+#[test]
 fn heap_and_capfile_come_as_capabilities() {
     let mut monitor = monitor(&[("c", "monitor", &[])]);
     call(&mut monitor, Hostcall::Heap, [0; 6]);

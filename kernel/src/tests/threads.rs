@@ -123,6 +123,10 @@ fn an_exit_wakes_who_joins_when_the_thread_is_gone() {
     assert_eq!(who(&mut monitor), (0, 0));
     assert_eq!(frame(&monitor, 0).argument(0), 0);
     assert_eq!(stand_in::memory(word, 4), [0; 4]);
+    let worker = monitor.cvms[0].all_threads().nth(1).unwrap();
+    for (name, what) in monitor.scheduler[worker].frame.registers() {
+        assert!(!what.tag, "the register {name} of a thread that is gone: {what}");
+    }
     assert_eq!(create(&mut monitor, 0, 3), 1 << 16 | 1, "its place is free");
 }
 
@@ -375,6 +379,24 @@ fn an_ended_slice_is_not_renewed_by_calls() {
         assert!(runs < 100);
     }
     assert!(runs >= 10, "{runs}");
+}
+
+#[test]
+fn a_slice_is_not_cut_short_and_ends_in_favour_of_the_next() {
+    let mut monitor = monitor(&[("a", "monitor", &[]), ("b", "monitor", &[])]);
+    monitor.next();
+    assert_eq!(running(&monitor), 0);
+    let slice = stand_in::deadline().unwrap();
+    stand_in::advance(slice - arch::timer::now() - 1);
+    assert!(
+        monitor.usual_switch().is_none(),
+        "a timer interrupt before the end of the slice"
+    );
+    stand_in::advance(1);
+    let next = monitor.usual_switch().unwrap();
+    assert_eq!(running(&monitor), 1);
+    assert!(std::ptr::eq(next, frame(&monitor, 1)));
+    assert!(stand_in::deadline().unwrap() > slice);
 }
 
 proptest! {

@@ -94,6 +94,10 @@ fn other_versions_of_the_format_are_refused() {
         );
     }
     assert!(check(&with_word(20, 18)).is_ok(), "one that is compatible with 17");
+    assert!(
+        check(&with_word(24, 17)).is_ok(),
+        "one that is compatible with nothing older"
+    );
 }
 
 #[test]

@@ -70,6 +70,20 @@ fn relro_is_part_of_one_writable_segment() {
 }
 
 #[test]
+fn a_table_may_end_with_its_segment() {
+    let mut elf = relative([0x4ff8, kind_of(arch::Relocation::Relative), 0x123]);
+    let size = RELATIVE_AT + 24 - elf.headers[0][2];
+    for (size, expected) in [
+        (size, None),
+        (size - 1, Some(ElfError::DynamicRange("the relocation table"))),
+    ] {
+        elf.headers[0][4] = size;
+        elf.headers[0][5] = size;
+        assert_eq!(elf.check().err(), expected, "{size:#x} bytes");
+    }
+}
+
+#[test]
 fn tables_that_lie_are_refused() {
     for tags in [
         vec![0x7000_c000, 0x1000, 0x7000_c001, 41],
