@@ -259,6 +259,9 @@ fn boot(scenario: &Scenario, platform: Platform) -> Outcome {
         return scenario.boot(platform);
     }
     let mut running = scenario.on_board(platform);
+    if let Some(stop) = running.close_heap() {
+        panic!("the boot ended: {stop}\n{}", running.board.console().text());
+    }
     running.until("victim: intact");
     let memory = running.board.memory();
     let secret = memory

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::platform::Platform;
 use tools::Architecture;
 use tools::workspace::Workspace;
 
@@ -23,6 +24,32 @@ impl Artifacts {
         let whole = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         tools::elf::strip(&whole).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
+}
+
+/// Address of the one function of the monitor whose mangled name contains all these.
+///
+/// # Panics
+/// There is none, or there are several.
+pub fn monitor_function(platform: Platform, parts: &[&str]) -> u64 {
+    let functions = tools::elf::functions(&built(platform.arch()).monitor).unwrap_or_else(|error| panic!("{error}"));
+    let mut found = functions
+        .iter()
+        .filter(|function| parts.iter().all(|part| function.name.contains(part)));
+    let address = match (found.next(), found.next()) {
+        (Some(function), None) => function.address,
+        (first, _) => panic!("{parts:?} is the name of no function or of several, first {first:?}"),
+    };
+    // Linked at the address of the image, or at 0.
+    if address < platform.monitor() {
+        address + platform.monitor()
+    } else {
+        address
+    }
+}
+
+/// The monitor's function that every allocation goes through.
+pub fn allocate(platform: Platform) -> u64 {
+    monitor_function(platform, &["kernel..heap", "GlobalAlloc", "5alloc17h"])
 }
 
 /// Monitor and programs for `arch`. The first call of a process asks cargo for them. Several test processes may do that at

@@ -197,6 +197,7 @@ impl Scenario {
             platform,
             board: built.unwrap_or_else(|error| panic!("{error}")),
             input: self.input.clone(),
+            heap_is_closed: false,
         }
     }
 
@@ -232,9 +233,26 @@ pub struct Running {
     /// The board, to look into.
     pub board: Board,
     input: Vec<(String, Vec<u8>)>,
+    heap_is_closed: bool,
 }
 
 impl Running {
+    /// Runs into the first cVM. From there on the monitor faults when it allocates: nothing may fail for want of memory that
+    /// others took. How the run ended instead, if it did.
+    pub fn close_heap(&mut self) -> Option<Stop> {
+        if std::mem::replace(&mut self.heap_is_closed, true) {
+            return None;
+        }
+        match self.board.run_into_user_mode(INSTRUCTIONS, |_| true) {
+            Stop::Condition => {
+                // No instruction of either architecture.
+                self.board.write_memory(artifacts::allocate(self.platform), &[0; 4]);
+                None
+            }
+            stop => Some(stop),
+        }
+    }
+
     /// Runs until `pattern` appears on the console.
     ///
     /// # Panics
@@ -251,6 +269,7 @@ impl Running {
 
     /// Runs to the end.
     pub fn finish(mut self) -> Outcome {
+        let ended = self.close_heap();
         let input = std::mem::take(&mut self.input);
         for (pattern, bytes) in &input {
             self.until(pattern);
@@ -258,13 +277,16 @@ impl Running {
         }
         // Without input, every line gets the time of its end.
         let pattern = if input.is_empty() { "\n" } else { "" };
-        let mut times = Vec::new();
-        let stop = loop {
-            match self.board.run_to_pattern(INSTRUCTIONS, pattern) {
-                Stop::Pattern => times.push(self.board.time()),
-                stop => break stop,
+        let before = self.board.console().text().matches('\n').count();
+        let mut times = vec![self.board.time(); before];
+        let stop = ended.unwrap_or_else(|| {
+            loop {
+                match self.board.run_to_pattern(INSTRUCTIONS, pattern) {
+                    Stop::Pattern => times.push(self.board.time()),
+                    stop => break stop,
+                }
             }
-        };
+        });
         let ending = match stop {
             Stop::Exit(status) => Ending::Exit(status),
             other => Ending::Broken(other.to_string()),

@@ -3,7 +3,7 @@
 
 use abi::manifest::RestartPolicy;
 use machine::Stop;
-use tests::{Board, Platform, Scenario, cvm, on_machine};
+use tests::{Board, Platform, Scenario, artifacts, cvm, on_machine};
 use tools::manifest::{CvmSpec, Restart};
 
 use crate::inject::{self, MEMORY, assert_confined};
@@ -44,7 +44,7 @@ fn for_ever(board: &mut Board, allocate: u64) -> Stop {
 }
 
 fn every_failing_allocation_ends_in_order(platform: Platform) {
-    let allocate = inject::function(platform, &["kernel..heap", "GlobalAlloc", "5alloc17h"]);
+    let allocate = artifacts::allocate(platform);
     let mut running = scenario().on_board(platform);
     let board = &mut running.board;
     let mut count = 0;

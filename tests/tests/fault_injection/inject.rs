@@ -2,8 +2,8 @@
 
 use capability::Decoded;
 use machine::{Stop, morello, riscv};
+use tests::Board;
 use tests::report::{LedgerEntry, ledger};
-use tests::{Board, Platform, artifacts};
 
 /// RAM of the boards: little to copy for a snapshot, but more than 16 MiB, the multiple of which the device tree lies at on
 /// CHERI-RISC-V.
@@ -121,24 +121,6 @@ pub(crate) fn return_at_once(board: &mut Board, result: u64) {
     match board {
         Board::CheriRiscv(board) => board.return_at_once(0, result),
         Board::Morello(board) => board.return_at_once(0, result),
-    }
-}
-
-/// Address of the one function of the monitor whose mangled name contains all these.
-pub(crate) fn function(platform: Platform, parts: &[&str]) -> u64 {
-    let functions = tools::elf::functions(&artifacts::built(platform.arch()).monitor).unwrap();
-    let mut found = functions
-        .iter()
-        .filter(|function| parts.iter().all(|part| function.name.contains(part)));
-    let address = match (found.next(), found.next()) {
-        (Some(function), None) => function.address,
-        (first, _) => panic!("{parts:?} is the name of no function or of several, first {first:?}"),
-    };
-    // Linked at the address of the image, or at 0.
-    if address < platform.monitor() {
-        address + platform.monitor()
-    } else {
-        address
     }
 }
 
