@@ -10,6 +10,7 @@ mod demo;
 mod failure;
 mod firmware;
 mod hostcalls;
+mod leftovers;
 mod malformed_archive;
 mod malformed_elf;
 mod malformed_manifest;
