@@ -94,12 +94,11 @@ fn no_byte_is_older_than_the_life_of_who_can_read_it(platform: Platform) {
             stop => break stop,
         }
         let (entries, pc) = (entries(board), board.pc(0));
-        let code = entries
+        // The innermost one is entered last.
+        let found = entries
             .iter()
-            .filter(|entry| entry.name.ends_with(" code") && entry.what.in_bounds(pc, 1));
-        let code = code
-            .last()
-            .unwrap_or_else(|| panic!("{pc:#x} is nobody's code\n{}", board.console().text()));
+            .rfind(|entry| entry.name.ends_with(" code") && entry.what.in_bounds(pc, 1));
+        let code = found.unwrap_or_else(|| panic!("{pc:#x} is nobody's code\n{}", board.console().text()));
         let name = code.name.trim_end_matches(" code").to_owned();
         for entry in entries
             .iter()

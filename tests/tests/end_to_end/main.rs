@@ -17,6 +17,7 @@ mod malformed_manifest;
 mod malformed_purecap;
 mod purecap;
 mod relocations;
+mod reserved;
 mod restart;
 mod schedule;
 mod servers;
