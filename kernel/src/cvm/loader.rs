@@ -258,7 +258,7 @@ impl Source<'_> {
         let origin = self.place.base.wrapping_add(self.layout.bias);
         let bias = self.place.seen.wrapping_add(self.layout.bias);
         let mut done = 0;
-        for [address, addend] in self.program.words(self.elf).skip(from).take(count) {
+        for [address, addend] in self.program.words(self.elf, from).take(count) {
             let value = addend.wrapping_add(bias);
             user::copy_out(&value.to_le_bytes(), &self.authority.data, origin.wrapping_add(address))?;
             done += 1;

@@ -57,9 +57,12 @@ pub(crate) enum Value {
 }
 
 impl Program {
-    /// The relocations of a hybrid program, checked by [`Program::check`]: the address of a word, and the addend.
-    pub(crate) fn words<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = [u64; 2]> + use<'a> {
-        bytes[self.tables.relocations.clone()]
+    /// The relocations of a hybrid program from this number on, checked by [`Program::check`]: the address of a word, and
+    /// the addend. Those before are not walked through.
+    pub(crate) fn words<'a>(&self, bytes: &'a [u8], from: usize) -> impl Iterator<Item = [u64; 2]> + use<'a> {
+        let table = &bytes[self.tables.relocations.clone()];
+        let start = table.len().min(from * RELA_SIZE as usize);
+        table[start..]
             .chunks_exact(RELA_SIZE as usize)
             .map(|entry| [double(entry, 0), double(entry, 16)])
     }

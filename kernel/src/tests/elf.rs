@@ -28,7 +28,8 @@ fn a_sound_program_is_understood() {
         (program.entry, program.extent.clone(), program.text.clone()),
         (0x1004, 0x1000..0x3000, 0x1000..0x2000)
     );
-    assert_eq!(program.words(&bytes).collect::<Vec<_>>(), [[0x2008, 0x1010]]);
+    assert_eq!(program.words(&bytes, 0).collect::<Vec<_>>(), [[0x2008, 0x1010]]);
+    assert_eq!(program.words(&bytes, 1).count(), 0, "behind the last");
     assert!(!program.purecap && program.code == program.text);
     assert_eq!(program.segments[1].file, 0x400..0x4c0);
     assert_eq!(program.tls, None);
@@ -314,7 +315,7 @@ proptest! {
                 prop_assert!(program.extent.start <= segment.address);
                 prop_assert!(segment.address + segment.memory_size <= program.extent.end);
             }
-            for [address, _] in program.words(bytes) {
+            for [address, _] in program.words(bytes, 0) {
                 prop_assert!(program.extent.contains(&address));
             }
         }
