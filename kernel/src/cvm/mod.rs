@@ -12,6 +12,7 @@ use crate::elf::Program;
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use crate::report::console::Lines;
+use crate::report::symbols::Functions;
 use abi::{Errno, FaultKind};
 use alloc::boxed::Box;
 use alloc::format;
@@ -503,12 +504,14 @@ impl Cvm {
         Ok(request.length)
     }
 
-    /// Name of the function that holds an absolute address, when it lies in this cVM and the ELF has symbols.
-    pub(crate) fn symbol(&self, address: u64) -> Option<(&str, u64)> {
-        if !self.memory().contains(&address) {
-            return None;
-        }
-        let linked = (address - self.place.base).wrapping_sub(self.layout.bias);
-        crate::report::symbols::of_elf(self.elf, linked)
+    /// What an absolute address in this cVM is in its ELF.
+    pub(crate) fn linked(&self, address: u64) -> Option<u64> {
+        let inside = self.memory().contains(&address);
+        inside.then(|| (address - self.place.base).wrapping_sub(self.layout.bias))
+    }
+
+    /// The functions that hold absolute addresses, as far as the ELF has symbols.
+    pub(crate) fn functions(&self, addresses: impl Iterator<Item = u64>) -> Functions<'_> {
+        Functions::find(self.elf, addresses.filter_map(|address| self.linked(address)))
     }
 }

@@ -111,8 +111,12 @@ impl MonitorLine<'_> {
 
 impl Write for MonitorLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Most text, at once: it may stand anywhere.
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'Z' | b'\\'..=b'~')) {
+        // Most text, at once: it may stand anywhere, or stands where a bracket may.
+        let inside = self.column + text.len() <= COLUMNS;
+        if text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && (inside || byte != b'['))
+        {
             self.column += text.len();
             self.console.put(text.as_bytes());
             return Ok(());

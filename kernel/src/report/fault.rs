@@ -2,12 +2,15 @@
 
 use crate::cvm::Cvm;
 use crate::report::console::say;
-use crate::report::symbols;
+use crate::report::symbols::{self, ADDRESS_LIMIT};
 use arch::{Fault, Frame, user};
 use core::fmt::{self, Write};
 
 /// Most lines of a backtrace.
-const BACKTRACE_LIMIT: usize = 16;
+const BACKTRACE_LIMIT: usize = ADDRESS_LIMIT - 1;
+
+/// Most bytes of a function's name that a line shows.
+const SHOWN_LIMIT: usize = 64;
 
 /// How far below a stack an access is called an overflow of it: what one function may take in one step.
 const OVERFLOW_LIMIT: u64 = 64 * 1024;
@@ -22,10 +25,17 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
     }
     let name = &cvm.spec.name;
     say!(Info, "{name}: {}", Headline(fault));
-    let at = Location {
-        address: fault.pc,
-        symbol: cvm.symbol(fault.pc),
+    let callers = backtrace(cvm, frame);
+    // A call may be the last instruction of its function: what counts is where the call is.
+    let calls = callers.iter().map(|caller| caller.wrapping_sub(1));
+    let functions = cvm.functions(calls.chain([fault.pc]));
+    let location = |address: u64, instruction: u64| Location {
+        address,
+        symbol: cvm
+            .linked(instruction)
+            .and_then(|instruction| functions.name(instruction)),
     };
+    let at = location(fault.pc, fault.pc);
     match fault.instruction {
         Some(instruction) => say!(Info, "  instruction {instruction} at {at}"),
         None => say!(Info, "  instruction at {at} could not be read"),
@@ -48,7 +58,9 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
         }
     }
     registers(frame, fault);
-    backtrace(cvm, frame);
+    for caller in callers {
+        say!(Info, "  called from {}", location(caller, caller.wrapping_sub(1)));
+    }
 }
 
 /// Prints the registers that hold something: integers in rows, capabilities in full.
@@ -109,9 +121,27 @@ impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.address)?;
         match self.symbol {
-            Some((name, offset)) => write!(f, " {}+{offset:#x}", Demangled(name)),
+            Some((name, offset)) => {
+                f.write_str(" ")?;
+                write!(Cut { f, left: SHOWN_LIMIT }, "{}", Demangled(name))?;
+                write!(f, "+{offset:#x}")
+            }
             None => Ok(()),
         }
+    }
+}
+
+/// Writes ASCII, as much as is left, and nothing of the rest.
+struct Cut<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    left: usize,
+}
+
+impl Write for Cut<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let shown = &text[..text.len().min(self.left)];
+        self.left -= shown.len();
+        self.f.write_str(shown)
     }
 }
 
@@ -154,33 +184,21 @@ impl fmt::Display for Demangled<'_> {
 }
 
 /// Walks the frame pointers of a cVM. They are the cVM's own data: every step is a checked copy, and steps must go
-/// upwards.
-fn backtrace(cvm: &Cvm, frame: &Frame) {
+/// upwards. Absolute return addresses, the innermost first.
+fn backtrace(cvm: &Cvm, frame: &Frame) -> heapless::Vec<u64, BACKTRACE_LIMIT> {
+    let mut callers = heapless::Vec::new();
     let mut pointer = frame.frame_pointer();
-    for _ in 0..BACKTRACE_LIMIT {
-        let Some(caller) = read(frame, pointer, arch::BACKTRACE_RETURN) else {
-            return;
-        };
-        let Some(previous) = read(frame, pointer, arch::BACKTRACE_PREVIOUS) else {
-            return;
-        };
-        if caller == 0 {
-            return;
-        }
+    while let (Some(caller), Some(previous)) = (
+        read(frame, pointer, arch::BACKTRACE_RETURN),
+        read(frame, pointer, arch::BACKTRACE_PREVIOUS),
+    ) {
         let address = caller.wrapping_sub(cvm.place.seen).wrapping_add(cvm.place.base);
-        say!(
-            Info,
-            "  called from {}",
-            Location {
-                address,
-                symbol: cvm.symbol(address.wrapping_sub(1))
-            }
-        );
-        if previous <= pointer {
-            return;
+        if caller == 0 || callers.push(address).is_err() || previous <= pointer {
+            break;
         }
         pointer = previous;
     }
+    callers
 }
 
 fn read(frame: &Frame, pointer: u64, offset: i64) -> Option<u64> {

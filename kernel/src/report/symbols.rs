@@ -8,7 +8,11 @@ const FUNCTION: u8 = 2;
 const NAME_LIMIT: usize = 256;
 /// Most sections and symbols that are looked at: a report must not take long, whatever the file says.
 const SECTION_LIMIT: u64 = 64;
-const SYMBOL_LIMIT: u64 = 4096;
+const SYMBOL_LIMIT: u64 = 2048;
+/// Most addresses that are looked for at a time: that of a fault and its backtrace.
+pub(crate) const ADDRESS_LIMIT: usize = 17;
+/// Bytes of a symbol.
+const SYMBOL_SIZE: usize = 24;
 /// ELF section type of a symbol table (SHT_SYMTAB).
 const SYMBOL_TABLE: u32 = 2;
 
@@ -29,9 +33,89 @@ fn double(bytes: &[u8], offset: u64) -> Option<u64> {
     bytes_at(bytes, offset).map(u64::from_le_bytes)
 }
 
-/// Name of the function of an ELF64 that holds `address` (as linked), and the distance from its start. Whatever is
-/// malformed counts as absent: symbols only decorate a report.
-pub(crate) fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
+/// An address as linked, and of the functions seen so far that hold it and no lower address that is looked for, the one that
+/// starts last.
+struct Wanted {
+    address: u64,
+    function: Option<Function>,
+}
+
+#[derive(Clone, Copy)]
+struct Function {
+    start: u64,
+    size: u64,
+    name: u32,
+}
+
+impl Function {
+    fn holds(&self, address: u64) -> bool {
+        address >= self.start && address - self.start < self.size.max(1)
+    }
+}
+
+/// The functions of an ELF64 that hold some addresses, found in one pass over its symbols.
+pub(crate) struct Functions<'a> {
+    /// The string table and what follows it.
+    names: &'a [u8],
+    /// By address.
+    wanted: heapless::Vec<Wanted, ADDRESS_LIMIT>,
+}
+
+impl<'a> Functions<'a> {
+    /// Looks for the functions that hold these addresses as linked, [`ADDRESS_LIMIT`] of them. Whatever is malformed counts
+    /// as absent: symbols only decorate a report.
+    pub(crate) fn find(elf: &'a [u8], addresses: impl IntoIterator<Item = u64>) -> Functions<'a> {
+        let mut wanted: heapless::Vec<Wanted, ADDRESS_LIMIT> = heapless::Vec::new();
+        for address in addresses.into_iter().take(ADDRESS_LIMIT) {
+            let at = wanted.partition_point(|other| other.address < address);
+            // There is room.
+            let _ = wanted.insert(
+                at,
+                Wanted {
+                    address,
+                    function: None,
+                },
+            );
+        }
+        let Some([symbols, names]) = tables(elf) else {
+            return Functions { names: &[], wanted };
+        };
+        let (symbols, _) = symbols.as_chunks::<SYMBOL_SIZE>();
+        for symbol in symbols.iter().filter(|symbol| symbol[4] & 0xf == FUNCTION) {
+            let (Some(name), Some(start), Some(size)) = (word(symbol, 0), double(symbol, 8), double(symbol, 16)) else {
+                continue;
+            };
+            // Morello: bit 0 of a function says its instruction set. No other instruction has an odd address.
+            let start = start & !1;
+            let function = Function { start, size, name };
+            let at = wanted.partition_point(|wanted| wanted.address < start);
+            let Some(wanted) = wanted.get_mut(at) else {
+                continue;
+            };
+            // What holds a greater address that is looked for holds this one, too.
+            if function.holds(wanted.address) && wanted.function.is_none_or(|other| start > other.start) {
+                wanted.function = Some(function);
+            }
+        }
+        Functions { names, wanted }
+    }
+
+    /// Name of the function that holds `address`, one of those that were looked for, and the distance from its start.
+    pub(crate) fn name(&self, address: u64) -> Option<(&'a str, u64)> {
+        let behind = self.wanted.partition_point(|wanted| wanted.address <= address);
+        let candidates = self.wanted[..behind].iter().rev().filter_map(|wanted| wanted.function);
+        let function = candidates.into_iter().find(|function| function.holds(address))?;
+        let name = self.names.get(function.name as usize..)?;
+        let end = name.iter().take(NAME_LIMIT + 1).position(|byte| *byte == 0)?;
+        let name = core::str::from_utf8(&name[..end]).ok()?;
+        name.bytes()
+            .all(|byte| byte.is_ascii_graphic())
+            .then_some((name, address - function.start))
+    }
+}
+
+/// The symbols of an ELF64, as many as are looked at, and the string table with what follows it.
+fn tables(elf: &[u8]) -> Option<[&[u8]; 2]> {
     let sections = double(elf, 40)?;
     let (size, count) = (u64::from(half(elf, 58)?), u64::from(half(elf, 60)?));
     let section = |index: u64| sections.checked_add(index.checked_mul(size)?);
@@ -40,23 +124,9 @@ pub(crate) fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
         .find(|header| header.checked_add(4).and_then(|at| word(elf, at)) == Some(SYMBOL_TABLE))?;
     let (start, length) = (double(elf, table + 24)?, double(elf, table + 32)?);
     let strings = double(elf, section(u64::from(word(elf, table + 40)?))? + 24)?;
-    let mut best: Option<(u64, u32)> = None;
-    for at in (start..start.checked_add(length.min(SYMBOL_LIMIT * 24))?).step_by(24) {
-        let (name, info) = (word(elf, at)?, bytes_at::<1>(elf, at + 4)?[0]);
-        // Morello: bit 0 of a function says its instruction set. No other instruction has an odd address.
-        let (value, size) = (double(elf, at + 8)? & !1, double(elf, at + 16)?);
-        let inside = address >= value && address - value < size.max(1);
-        if info & 0xf == FUNCTION && inside && best.is_none_or(|(other, _)| value > other) {
-            best = Some((value, name));
-        }
-    }
-    let (value, name) = best?;
-    let name = elf.get(usize::try_from(strings.checked_add(u64::from(name))?).ok()?..)?;
-    let end = name.iter().take(NAME_LIMIT + 1).position(|byte| *byte == 0)?;
-    let name = core::str::from_utf8(&name[..end]).ok()?;
-    name.bytes()
-        .all(|byte| byte.is_ascii_graphic())
-        .then_some((name, address - value))
+    let end = start.checked_add(length.min(SYMBOL_LIMIT * SYMBOL_SIZE as u64))?;
+    let symbols = elf.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
+    Some([symbols, elf.get(usize::try_from(strings).ok()?..)?])
 }
 
 /// The monitor's own symbols.

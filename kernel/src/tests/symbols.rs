@@ -1,8 +1,13 @@
 //! Symbols for backtraces.
 
 use super::build::words;
-use crate::report::symbols::of_elf;
+use crate::report::symbols::Functions;
 use proptest::prelude::*;
+
+/// Name of the function that holds an address, and the distance from its start.
+fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
+    Functions::find(elf, [address]).name(address)
+}
 
 /// An ELF with nothing but a section table, a symbol table and its strings.
 fn sample() -> Vec<u8> {
@@ -30,6 +35,22 @@ fn the_innermost_function_is_found() {
     assert_eq!(of_elf(&bytes, 0x1050), Some(("outer", 0x50)));
     assert_eq!(of_elf(&bytes, 0x1100), None, "behind its end");
     assert_eq!(of_elf(&bytes, 0x2000), None, "an object, no function");
+}
+
+#[test]
+fn many_addresses_are_found_at_once() {
+    let bytes = sample();
+    let functions = Functions::find(&bytes, [0x1050, 0x2000, 0x1000, 0x1100, 0x104f, 0x1050, 0x1041]);
+    let found = [0x1000, 0x1041, 0x104f, 0x1050, 0x1100, 0x2000].map(|address| functions.name(address));
+    let expected = [
+        Some(("outer", 0)),
+        Some(("inner", 1)),
+        Some(("inner", 0xf)),
+        Some(("outer", 0x50)),
+        None,
+        None,
+    ];
+    assert_eq!(found, expected);
 }
 
 proptest! {
