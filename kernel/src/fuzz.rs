@@ -162,7 +162,7 @@ fn within(archive: &'static [u8], steps: &[Step]) -> Option<usize> {
     let pool = ledger.derive(&POOL, root, ("pool", "fuzz"), POOL_RANGE, permissions);
     let pool = pool.unwrap_or_else(|error| panic!("{error}"));
     let mut monitor = load(archive, ledger, (pool, Pool::new(POOL_RANGE)), FREQUENCY).ok()?;
-    monitor.start_waiting(arch::timer::now());
+    monitor.start_waiting(arch::timer::now(), usize::MAX);
     let mut served = 0;
     finish_loading(&mut monitor)?;
     check(&monitor);

@@ -110,7 +110,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
 /// Loads the archive's cVMs and leaves for the first one.
 fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Pool), frequency: u64, heap: &Heap) -> ! {
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
-    monitor.start_waiting(arch::timer::now());
+    monitor.start_waiting(arch::timer::now(), usize::MAX);
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     say!(Info, "{started} of {} cVMs started", monitor.cvms.len());
     say!(Debug, "{} bytes of the monitor's heap in use", heap.used());

@@ -14,6 +14,7 @@ use abi::manifest::RestartPolicy;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch::Frame;
+use core::fmt::Write;
 use core::sync::atomic::Ordering;
 use spin::Mutex;
 
@@ -29,6 +30,11 @@ const RESTART_REST: u64 = 8;
 
 /// Most deadlines that are dealt with at a time: what one stay in the monitor takes is what others may have to wait for.
 const DUE_LIMIT: usize = 32;
+/// Most cVMs that are started at a time.
+const START_LIMIT: usize = 8;
+
+/// Bytes of a state in the summary at most.
+const STATE_LIMIT: usize = 64;
 
 /// Everything that a trap handler works on. Lock order: this, then the console.
 pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
@@ -83,11 +89,17 @@ impl Monitor {
         seconds.wrapping_add(ticks % self.frequency * SECOND / self.frequency)
     }
 
-    /// Starts the cVMs whose turn has come: those before the first one that others wait for.
-    pub(crate) fn start_waiting(&mut self, now: u64) {
+    /// Starts the cVMs whose turn has come: those before the first one that others wait for. Not more than `most` of them;
+    /// for the others the timer interrupts again at once.
+    pub(crate) fn start_waiting(&mut self, now: u64, most: usize) {
         let node = self.scheduler.threads.len() + self.cvms.len();
         self.scheduler.deadlines.remove(node);
+        let behind = self.next_start.saturating_add(most);
         while self.next_start < self.cvms.len() {
+            if self.next_start == behind {
+                self.scheduler.deadlines.insert(node, (now, node as u64));
+                return;
+            }
             if let Some(before) = self.next_start.checked_sub(1) {
                 let previous = &self.cvms[before];
                 let ended = matches!(previous.life, Life::Ended(_));
@@ -199,11 +211,15 @@ impl Monitor {
             self.end_late(caller, now);
         }
         let threads = self.scheduler.threads.len();
+        let mut starts = START_LIMIT;
         // For what is left the timer interrupts again at once.
         for _ in 0..DUE_LIMIT {
             let Some((number, _)) = self.scheduler.deadlines.first().filter(|(_, (at, _))| *at <= now) else {
                 break;
             };
+            if number >= threads && starts == 0 {
+                break;
+            }
             self.scheduler.deadlines.remove(number);
             if number < threads {
                 let id = ThreadId::new(number);
@@ -213,11 +229,12 @@ impl Monitor {
                     _ => self.scheduler.wake(id),
                 }
             } else if number < threads + self.cvms.len() {
+                starts -= 1;
                 self.start(CvmId::new(number - threads), now);
             }
         }
         if self.next_start < self.cvms.len() {
-            self.start_waiting(now);
+            self.start_waiting(now, starts);
         }
     }
 
@@ -316,10 +333,12 @@ impl Monitor {
             "hostcalls"
         );
         for cvm in &self.cvms {
-            let state = match cvm.life {
-                Life::Ended(End::Exited(code)) => alloc::format!("exited {code}"),
-                Life::Ended(End::Faulted(kind)) => alloc::format!("killed: {}", kind.name()),
-                _ => alloc::string::String::from("not started"),
+            let mut state: heapless::String<STATE_LIMIT> = heapless::String::new();
+            // Every state has room.
+            let _ = match cvm.life {
+                Life::Ended(End::Exited(code)) => write!(state, "exited {code}"),
+                Life::Ended(End::Faulted(kind)) => write!(state, "killed: {}", kind.name()),
+                _ => write!(state, "not started"),
             };
             let time = self.nanoseconds(self.run_time(cvm, now)) / 1000;
             say!(

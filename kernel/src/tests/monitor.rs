@@ -54,7 +54,7 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
         10_000_000,
     )
     .unwrap();
-    monitor.start_waiting(arch::timer::now());
+    monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
     monitor
 }

@@ -55,7 +55,7 @@ pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
     let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
     let pool = (pool.unwrap(), Pool::new(POOL_START..POOL_END));
     let mut monitor = load(bytes.leak(), ledger, pool, TICKS_A_SECOND).unwrap();
-    monitor.start_waiting(arch::timer::now());
+    monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
     monitor
 }
