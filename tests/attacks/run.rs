@@ -18,6 +18,9 @@ use crate::catalogue::{Attack, Fate, Group, Means, Storm};
 
 /// Most instructions of the monitor, once a cVM has run, without a look at what has become due.
 const STAY_LIMIT: u64 = 200_000;
+/// … and in the attack that has the longest report of a fault.
+const REPORT_LIMIT: u64 = 600_000;
+const LONGEST_REPORT: &str = "long-report";
 /// The variable that names the only attack to make, of those that have an image of their own.
 const ONLY: &str = "INTRAVISOR_ATTACK";
 /// How often the secret stands in an initrd that leaves secrets in memory: 9 MiB.
@@ -374,8 +377,13 @@ fn judge_stay(name: &str, outcome: &Outcome) -> String {
         "{}: {name}: longest stay {instructions} instructions, from {from:#x}",
         outcome.platform
     );
-    if instructions > STAY_LIMIT {
-        format!("{instructions} instructions in the monitor in one go, from {from:#x}: expected {STAY_LIMIT} at most\n")
+    let limit = if name == LONGEST_REPORT {
+        REPORT_LIMIT
+    } else {
+        STAY_LIMIT
+    };
+    if instructions > limit {
+        format!("{instructions} instructions in the monitor in one go, from {from:#x}: expected {limit} at most\n")
     } else {
         String::new()
     }

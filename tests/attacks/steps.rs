@@ -33,13 +33,13 @@ const TOGETHER: u64 = 60 * MILLISECOND;
 const ATTACKS: &[Attack] = &[
     play(
         "long-service-stack",
-        "lend to a server with a service stack of 32 MiB",
+        "lend to a server with the greatest service stack, 64 KiB",
         everywhere(Nothing),
         |platform| {
             let mut large = server(platform, "long-service-stack", |a| {
                 a.reply(1);
             });
-            large.spec.service_stack = 32 << 20;
+            large.spec.service_stack = 64 << 10;
             let patient = client(platform, "long-service-stack", |a| writes(a, 1));
             vec![large, patient.budget(1000 * MILLISECOND)]
         },
@@ -101,8 +101,8 @@ const ATTACKS: &[Attack] = &[
                 a.illegal();
             });
             let code = faults.elf.entry;
-            // The one that is meant comes last.
-            let many = (0..4095).map(|number| (code + 2048, 1, format!("{number:0>250}")));
+            // The one that is meant comes last of those that are looked at, the first of which is none.
+            let many = (0..2046).map(|number| (code + 2048, 1, format!("{number:0>250}")));
             let last = (code, 1024, "x".repeat(250));
             faults.elf.functions = many.chain([last]).collect();
             vec![faults]
