@@ -22,10 +22,12 @@ pub(crate) struct Place {
     pub(crate) seen: u64,
 }
 
-/// A cVM's own memory, and whether a life of it has begun and not ended.
+/// A cVM's own memory, and whether it is loaded and its life has not ended.
 pub(crate) struct Home {
     pub(crate) memory: Range<u64>,
     alive: AtomicBool,
+    /// Whether a cVM around it has been loaded, and made this memory fresh, since its own load began.
+    overwritten: AtomicBool,
 }
 
 impl Home {
@@ -34,7 +36,18 @@ impl Home {
         Home {
             memory,
             alive: AtomicBool::new(false),
+            overwritten: AtomicBool::new(false),
         }
+    }
+
+    /// A cVM around it has been loaded: what is not alive begins anew.
+    pub(crate) fn overwrite(&self) {
+        self.overwritten.store(!self.lives(), Ordering::Relaxed);
+    }
+
+    /// Whether a cVM around it has been loaded meanwhile; forgotten when asked for.
+    pub(crate) fn take_overwritten(&self) -> bool {
+        self.overwritten.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn set_alive(&self, alive: bool) {

@@ -355,10 +355,16 @@ impl Cvm {
         for (part, entry) in self.parts().into_iter().flatten().zip(self.entries.following()) {
             ledger.derive_again(part.slot, entry, &POOL)?;
         }
-        self.loading = Some(Load::new(self.bounds.start));
+        self.reload();
         self.life = Life::Alive;
         self.first_started.get_or_insert(now);
         Ok(())
+    }
+
+    /// Lets its load begin from the start.
+    pub(crate) fn reload(&mut self) {
+        self.homes[0].take_overwritten();
+        self.loading = Some(Load::new(self.bounds.start));
     }
 
     /// A life is over: its memory is a part of that of the cVM that it is within, like any other.
@@ -371,9 +377,10 @@ impl Cvm {
     /// # Errors
     /// What could not be written or derived.
     pub(crate) fn load(&mut self, frame: &Frame) -> Result<(), LoadError> {
+        if self.homes[0].take_overwritten() {
+            self.loading = Some(Load::new(self.bounds.start));
+        }
         let Some(load) = &mut self.loading else { return Ok(()) };
-        // Until now a cVM around it may have loaded, and opened, this memory with its own.
-        self.homes[0].set_alive(true);
         let source = Source {
             elf: self.elf,
             program: self.program,
@@ -389,6 +396,9 @@ impl Cvm {
             return Ok(());
         }
         self.loading = None;
+        // A cVM around it that is loaded from now on leaves it alone; until now it made this memory fresh with its own.
+        self.homes[0].set_alive(true);
+        self.homes[1..].iter().for_each(loader::Home::overwrite);
         let Authority { stack, block, .. } = &*self.authority;
         frame
             .start(&self.first(self.program.entry, (&self.layout.stack, stack)))

@@ -161,6 +161,16 @@ impl Monitor {
         let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
         let cvm = &mut self.cvms[id.index()];
         cvm.leave();
+        // What a cVM around it has left out of its load so far is its own now.
+        let mut around = cvm.spec.within;
+        while let Some(outer) = around {
+            let outer = &mut self.cvms[outer];
+            if outer.loading.is_some() {
+                outer.reload();
+            }
+            around = outer.spec.within;
+        }
+        let cvm = &mut self.cvms[id.index()];
         cvm.lines.finish(&cvm.spec.name);
         if let End::Faulted(kind) = end {
             cvm.last_fault = Some(kind);
@@ -285,6 +295,7 @@ impl Monitor {
         if let Some(code) = self.scheduler[thread].exiting.take() {
             return self.end(id, End::Exited(code), arch::timer::now());
         }
+        let id = self.loads_first(id);
         if let Err(error) = self.load_step(id) {
             say!(Error, "{}: cannot start: {error}", self.cvms[id.index()].spec.name);
             self.cvms[id.index()].loading = None;
@@ -294,6 +305,15 @@ impl Monitor {
         let now = arch::timer::now();
         self.due(now);
         self.reschedule(now);
+    }
+
+    /// Whose load goes on in the turn of this cVM: that of the outermost cVM around it that is being loaded, which makes the
+    /// memory of all within it fresh and opens it, or else its own.
+    fn loads_first(&self, id: CvmId) -> CvmId {
+        let around = |id: &CvmId| self.cvms[id.index()].spec.within.map(CvmId::new);
+        let outers = core::iter::successors(Some(id), around);
+        let loading = outers.filter(|outer| self.cvms[outer.index()].loading.is_some());
+        loading.last().unwrap_or(id)
     }
 
     /// The next step of a cVM's load; after the last one its main thread and its handlers are ready.

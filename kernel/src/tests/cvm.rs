@@ -307,6 +307,48 @@ fn what_a_life_can_reach_is_no_older_than_it_but_for_what_lives_within() {
 }
 
 #[test]
+fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
+    let (mut ledger, pool) = ledger();
+    let outer = CvmSpec {
+        isolation_size: Some(0x8_0000),
+        ..spec("outer", "a.elf")
+    };
+    let inner = CvmSpec {
+        within: Some(0),
+        isolation_size: Some(0x4_0000),
+        ..spec("inner", "a.elf")
+    };
+    let mut cvms = placed(vec![outer, inner], program());
+    let [outer, inner] = cvms.as_mut_slice() else {
+        panic!()
+    };
+    let frame = Frame::boxed(&POOL).unwrap();
+    let steps = |inner: &mut Cvm| {
+        (1..)
+            .find(|_| {
+                inner.load(&frame).unwrap();
+                inner.loading.is_none()
+            })
+            .unwrap()
+    };
+    load_in(inner, &mut ledger, pool);
+    inner.leave();
+    inner.begin(&ledger, 0).unwrap();
+    let all = steps(inner);
+    assert!(all > 2, "{all} steps are too few to come between them");
+    inner.leave();
+    inner.begin(&ledger, 0).unwrap();
+    inner.load(&frame).unwrap();
+    load_in(outer, &mut ledger, pool);
+    assert_eq!(steps(inner), all);
+    // What is loaded is left alone.
+    let memory = inner.memory();
+    let filled = dirt(memory.clone());
+    load_in(outer, &mut ledger, pool);
+    assert_eq!(dirt(memory), filled);
+}
+
+#[test]
 fn a_later_life_gets_the_same_capabilities_and_no_ledger_entry() {
     let mut cvm = alone(every_kind().bytes());
     let (mut ledger, pool) = ledger();
