@@ -319,9 +319,7 @@ fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
         ..spec("inner", "a.elf")
     };
     let mut cvms = placed(vec![outer, inner], program());
-    let [outer, inner] = cvms.as_mut_slice() else {
-        panic!()
-    };
+    let [outer, inner] = cvms.as_mut_slice() else { panic!() };
     let frame = Frame::boxed(&POOL).unwrap();
     let steps = |inner: &mut Cvm| {
         (1..)
