@@ -93,11 +93,37 @@ pub enum Hostcall {
     /// its threads. `ENOENT` when no call with this token waits for an answer of this cVM: it was answered, its budget is
     /// used up, its client has ended, or it never was.
     Answer = 22,
+    /// `buffer_find(name, length) -> number, bytes`. The number of the manifest's buffer whose name stands at the pointer `name`
+    /// (`length` bytes, no NUL), and its size as the second value. `ENOENT` when there is none that the caller may read or
+    /// write, or owns; `EFAULT`; `EINVAL` for a length of 0 or above [`NAME_LIMIT`](crate::manifest::NAME_LIMIT).
+    BufferFind = 23,
+    /// `buffer_create(bytes) -> number`. Makes a buffer of the caller's quota, all of it 0; the caller owns it and may read and
+    /// write it. It is gone when the caller's cVM ends. `ENOMEM` when the quota has no room for it, or the cVM has
+    /// [`BUFFERS`] already; `EINVAL` for 0 bytes or more than [`BUFFER_LIMIT`].
+    BufferCreate = 24,
+    /// `buffer_map(number, rights) -> capability, bytes`. A local capability over a buffer, to load when `rights` has
+    /// [`BUFFER_READ`] and to store when it has [`BUFFER_WRITE`], as far as the caller may; and the buffer's size as the second
+    /// value. `ENOENT`; `EPERM` when the caller may do nothing of what is asked; `EINVAL` for other rights; `EAGAIN` when so
+    /// many threads hold something of the owner's already that a revocation would take too long.
+    BufferMap = 25,
+    /// `buffer_grant(number, cvm, rights) -> 0`. Lets the cVM of this number read or write a buffer of the caller's, besides
+    /// what it may already. `ENOENT`; `EPERM` when the caller does not own the buffer; `EINVAL` for other rights, or when there
+    /// is no such cVM.
+    BufferGrant = 26,
+    /// `buffer_revoke(number, cvm) -> 0`. From now on the cVM of this number may do nothing with a buffer of the caller's,
+    /// nor any but the caller when `cvm` is [`BUFFER_ALL`]. When it returns, none of their families holds a capability over
+    /// any of it, wherever it lay, and no server of theirs; hostcalls to which it was passed have ended with an error. A cVM
+    /// around the caller, or within it, counts as the caller. `ENOENT`; `EPERM` when the caller does not own the buffer;
+    /// `EINVAL` when there is no such cVM, or it is one of the caller's family.
+    BufferRevoke = 27,
+    /// `buffer_destroy(number) -> 0`. Revokes a buffer that the caller has made from everybody, the caller among them; its
+    /// memory is the quota's again. `ENOENT`; `EPERM` when the caller has not made it.
+    BufferDestroy = 28,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 23] = [
+    pub const ALL: [Hostcall; 29] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -121,6 +147,12 @@ impl Hostcall {
         Hostcall::Wake,
         Hostcall::Defer,
         Hostcall::Answer,
+        Hostcall::BufferFind,
+        Hostcall::BufferCreate,
+        Hostcall::BufferMap,
+        Hostcall::BufferGrant,
+        Hostcall::BufferRevoke,
+        Hostcall::BufferDestroy,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -141,6 +173,12 @@ impl Hostcall {
             | Hostcall::ThreadPriority
             | Hostcall::ThreadEnd => Family::Thread,
             Hostcall::Wait | Hostcall::Wake => Family::Sync,
+            Hostcall::BufferFind
+            | Hostcall::BufferCreate
+            | Hostcall::BufferMap
+            | Hostcall::BufferGrant
+            | Hostcall::BufferRevoke
+            | Hostcall::BufferDestroy => Family::Buffer,
         }
     }
 
@@ -150,7 +188,7 @@ impl Hostcall {
             Hostcall::Write => (1, false),
             Hostcall::Read => (1, true),
             Hostcall::Arguments | Hostcall::Info => (0, true),
-            Hostcall::Capfile => (0, false),
+            Hostcall::Capfile | Hostcall::BufferFind => (0, false),
             _ => return None,
         };
         Some(Buffer { pointer, written })
@@ -183,11 +221,13 @@ pub enum Family {
     Thread = 6,
     /// `wait`, `wake`.
     Sync = 7,
+    /// `buffer_find`, `buffer_create`, `buffer_map`, `buffer_grant`, `buffer_revoke`, `buffer_destroy`.
+    Buffer = 8,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 9] = [
         Family::Process,
         Family::Console,
         Family::Time,
@@ -196,6 +236,7 @@ impl Family {
         Family::Service,
         Family::Thread,
         Family::Sync,
+        Family::Buffer,
     ];
 
     /// The name in YAML and manifest.
@@ -209,6 +250,7 @@ impl Family {
             Family::Service => "service",
             Family::Thread => "thread",
             Family::Sync => "sync",
+            Family::Buffer => "buffer",
         }
     }
 
@@ -252,6 +294,16 @@ pub const SLEEP_LIMIT: u64 = i64::MAX as u64;
 pub const WAIT_FOREVER: u64 = u64::MAX;
 /// Most threads that one `wake` wakes.
 pub const WAKE_LIMIT: u64 = 64;
+/// Right to a buffer: to read it.
+pub const BUFFER_READ: u64 = 1;
+/// Right to a buffer: to write it.
+pub const BUFFER_WRITE: u64 = 2;
+/// To revoke a buffer from all but its owner.
+pub const BUFFER_ALL: u64 = u64::MAX;
+/// Most bytes of a buffer that a cVM makes.
+pub const BUFFER_LIMIT: u64 = 1 << 20;
+/// Most buffers that one cVM has made at a time.
+pub const BUFFERS: usize = 16;
 
 /// What `info` tells a cVM about itself. Fields are only ever added at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

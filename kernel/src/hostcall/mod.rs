@@ -1,5 +1,6 @@
 //! Hostcalls: the dispatch, and one module a family. `abi::hostcall` is the reference.
 
+mod buffer;
 mod capfile;
 mod console;
 mod memory;
@@ -11,6 +12,7 @@ pub(crate) mod trap;
 use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
+use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
@@ -109,6 +111,12 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Wake => sync::wake(monitor, frame),
         Hostcall::Defer => monitor.defer(thread),
         Hostcall::Answer => monitor.answer_deferred(thread, frame),
+        Hostcall::BufferFind => buffer::find(monitor, id, frame),
+        Hostcall::BufferCreate => buffer::create(monitor, id, frame),
+        Hostcall::BufferMap => monitor.map_buffer(id, frame),
+        Hostcall::BufferGrant => monitor.grant_buffer(id, frame),
+        Hostcall::BufferRevoke => monitor.revoke_buffer(id, frame),
+        Hostcall::BufferDestroy => monitor.destroy_buffer(id, frame),
     }
 }
 
@@ -134,6 +142,19 @@ fn finish(monitor: &mut Monitor, frame: &Frame, outcome: Result<Outcome, Errno>)
         return Next::Switch;
     }
     Next::Return
+}
+
+/// The name that argument 0 points to and argument 1 tells the length of.
+fn name(frame: &Frame) -> Result<heapless::Vec<u8, NAME_LIMIT>, Errno> {
+    let length = length(frame.argument(1))?;
+    let mut name = heapless::Vec::new();
+    name.resize(length, 0).map_err(|_| Errno::EINVAL)?;
+    if name.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let (authority, address) = frame.pointer(0);
+    arch::user::copy_in(&mut name, authority, address).map_err(|_| Errno::EFAULT)?;
+    Ok(name)
 }
 
 /// Copies the first `length` bytes of `record` to the caller and returns the record's whole size.

@@ -1,5 +1,6 @@
 //! Who runs, whom they wait for, and whom they work for.
 
+mod buffer;
 pub(crate) mod call;
 pub(crate) mod hart;
 mod input;

@@ -1,5 +1,6 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
+use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
@@ -43,9 +44,12 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
     pub(crate) cvms: Vec<Cvm>,
-    /// The cVMs that serve others, by their family's outermost cVM.
-    pub(crate) servers: Vec<Vec<CvmId>>,
+    /// The cVMs with memory for local capabilities, by their family's outermost cVM.
+    pub(crate) holders: Vec<Vec<CvmId>>,
+    /// What to look for something in a family takes, by its outermost cVM.
+    pub(crate) weights: Vec<u32>,
     pub(crate) capfiles: Vec<Capfile>,
+    pub(crate) buffers: Buffers,
     pub(crate) ledger: Ledger,
     /// Ticks of the timer in a second.
     pub(crate) frequency: u64,
@@ -158,6 +162,10 @@ impl Monitor {
         for thread in self.cvms[id.index()].all_threads() {
             self.scheduler[thread].frame.clear();
         }
+        for area in 0..self.cvms[id.index()].local_areas().count() {
+            self.cvms[id.index()].clear_local_area(area);
+        }
+        self.end_buffers(id);
         let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
         let cvm = &mut self.cvms[id.index()];
         cvm.leave();

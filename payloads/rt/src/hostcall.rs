@@ -223,11 +223,58 @@ pub fn thread_priority(id: u64, priority: u32) -> Result<(), Errno> {
 /// # Errors
 /// `EAGAIN` when it holds something else; `ETIMEDOUT`; `EPERM` when the manifest does not allow the family `sync`.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
-    let nanoseconds = timeout.map_or(WAIT_FOREVER, |timeout| {
-        u64::try_from(timeout.as_nanos()).map_or(SLEEP_LIMIT, |nanoseconds| nanoseconds.min(SLEEP_LIMIT))
-    });
+    let nanoseconds = self::timeout(timeout);
     let place = core::ptr::from_ref(word).addr() as u64;
     call(Hostcall::Wait, [place, expected.into(), nanoseconds]).map(|_| ())
+}
+
+/// A timeout in nanoseconds, as `wait` takes it.
+pub(crate) fn timeout(timeout: Option<Duration>) -> u64 {
+    timeout.map_or(WAIT_FOREVER, |timeout| {
+        u64::try_from(timeout.as_nanos()).map_or(SLEEP_LIMIT, |nanoseconds| nanoseconds.min(SLEEP_LIMIT))
+    })
+}
+
+/// Number and size of the manifest's buffer of this name.
+///
+/// # Errors
+/// `ENOENT` when there is none that this cVM may do something with; `EINVAL` for a name that none can have.
+pub fn buffer_find(name: &str) -> Result<(u64, u64), Errno> {
+    let arguments = [name.as_ptr().addr() as u64, name.len() as u64, 0, 0, 0, 0];
+    let (number, size) = arch::hostcall(Hostcall::BufferFind as u64, arguments);
+    Errno::from_result(number).map_or(Ok((number, size)), Err)
+}
+
+/// Makes a buffer of this cVM's quota, all of it 0; returns its number. [`Buffer`](crate::Buffer) maps it.
+///
+/// # Errors
+/// `ENOMEM` when the quota has no room for it; `EINVAL` for 0 bytes or too many.
+pub fn buffer_create(bytes: u64) -> Result<u64, Errno> {
+    call(Hostcall::BufferCreate, [bytes])
+}
+
+/// Lets another cVM, by its number, read or write a buffer of this cVM's.
+///
+/// # Errors
+/// `ENOENT`; `EPERM` when this cVM does not own it; `EINVAL` when there is no such cVM.
+pub fn buffer_grant(number: u64, cvm: u64, rights: u64) -> Result<(), Errno> {
+    call(Hostcall::BufferGrant, [number, cvm, rights]).map(|_| ())
+}
+
+/// Takes a buffer of this cVM's back from another one, or from all others: [`BUFFER_ALL`](abi::hostcall::BUFFER_ALL).
+///
+/// # Errors
+/// `ENOENT`; `EPERM` when this cVM does not own it; `EINVAL` when there is no such cVM.
+pub fn buffer_revoke(number: u64, cvm: u64) -> Result<(), Errno> {
+    call(Hostcall::BufferRevoke, [number, cvm]).map(|_| ())
+}
+
+/// Takes a buffer that this cVM has made back from all, this cVM among them, and its memory back into the quota.
+///
+/// # Errors
+/// `ENOENT`; `EPERM` when this cVM has not made it.
+pub fn buffer_destroy(number: u64) -> Result<(), Errno> {
+    call(Hostcall::BufferDestroy, [number]).map(|_| ())
 }
 
 /// Wakes up to `count` of the threads that wait for `word`, at most [`abi::hostcall::WAKE_LIMIT`] in one call; returns how many.
