@@ -93,11 +93,42 @@ pub enum Hostcall {
     /// its threads. `ENOENT` when no call with this token waits for an answer of this cVM: it was answered, its budget is
     /// used up, its client has ended, or it never was.
     Answer = 22,
+    /// `device_info(device) -> features, kind`. The features that a device of the caller offers (virtio's feature bits), and what
+    /// it is as the second value: its [`DeviceKind`](crate::manifest::DeviceKind), and the version of its transport (1 =
+    /// legacy) from bit 8 on. Devices are counted from 0 in the order of the caller's manifest entry. `ENOENT` when the
+    /// caller has no device of this number.
+    DeviceInfo = 23,
+    /// `device_config(device, offset, width) -> value, generation`. Reads 1 or 4 aligned bytes of the device's configuration
+    /// space; the second value counts its changes, where the transport tells. `ENOENT`; `EINVAL` for another width, and for an
+    /// offset that is no multiple of it or not below [`DEVICE_CONFIG_LIMIT`].
+    DeviceConfig = 24,
+    /// `device_start(device, features) -> features, queues`. Resets the device, agrees with it on those of the `features` that it
+    /// offers and the monitor allows, sets up its queues, of [`DEVICE_QUEUE_SIZE`] descriptors each, and starts it. What was in
+    /// flight is dropped. The number of its queues is the second value. `ENOENT`; `EIO` when the device refuses.
+    DeviceStart = 25,
+    /// `device_submit(device, queue, segments, count) -> id`. Lets the device work on `count` (1 to [`SEGMENT_LIMIT`]) pieces of
+    /// memory, which an array of [`Segment`] at the pointer `segments` names: those that the device reads first. The
+    /// caller must be able to do there itself what the device may do. The id is the request's as long as it is in flight.
+    /// `ENOENT` for no such device or queue; `EINVAL` for a wrong `count`, `flags`, order or length, or segments that are not
+    /// aligned to 16; `EFAULT` for memory that the caller may not give; `EAGAIN` when too much is in flight; `EIO` when the
+    /// device is not started.
+    DeviceSubmit = 26,
+    /// `device_take(device, queue) -> id, length`. A request that the device has finished, and how many bytes it has written, at
+    /// most those that it was given to write, as the second value. `EAGAIN` when there is none; `ENOENT`; `EIO` when the device
+    /// is not started, or has said what cannot be: it was reset then, and nothing is in flight any more.
+    DeviceTake = 27,
+    /// `device_wait(device, queues, timeout) -> 0`. Waits until the device has finished something in one of the `queues` (bit n =
+    /// queue n), or has interrupted for something else: look with `device_take`. `timeout` is in nanoseconds, or
+    /// [`WAIT_FOREVER`]. `ETIMEDOUT`; `ENOENT`; `EINVAL` for a timeout above [`SLEEP_LIMIT`]; `EIO` when the device is not started.
+    DeviceWait = 28,
+    /// `device_reset(device) -> 0`. Resets the device, as the end of its driver does: nothing is in flight any more, and who waits
+    /// for it wakes. `ENOENT`; `EIO` when it does not confirm that.
+    DeviceReset = 29,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 23] = [
+    pub const ALL: [Hostcall; 30] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -121,6 +152,13 @@ impl Hostcall {
         Hostcall::Wake,
         Hostcall::Defer,
         Hostcall::Answer,
+        Hostcall::DeviceInfo,
+        Hostcall::DeviceConfig,
+        Hostcall::DeviceStart,
+        Hostcall::DeviceSubmit,
+        Hostcall::DeviceTake,
+        Hostcall::DeviceWait,
+        Hostcall::DeviceReset,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -141,6 +179,13 @@ impl Hostcall {
             | Hostcall::ThreadPriority
             | Hostcall::ThreadEnd => Family::Thread,
             Hostcall::Wait | Hostcall::Wake => Family::Sync,
+            Hostcall::DeviceInfo
+            | Hostcall::DeviceConfig
+            | Hostcall::DeviceStart
+            | Hostcall::DeviceSubmit
+            | Hostcall::DeviceTake
+            | Hostcall::DeviceWait
+            | Hostcall::DeviceReset => Family::Device,
         }
     }
 
@@ -183,11 +228,13 @@ pub enum Family {
     Thread = 6,
     /// `wait`, `wake`.
     Sync = 7,
+    /// `device_info`, `device_config`, `device_start`, `device_submit`, `device_take`, `device_wait`, `device_reset`.
+    Device = 8,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 9] = [
         Family::Process,
         Family::Console,
         Family::Time,
@@ -196,6 +243,7 @@ impl Family {
         Family::Service,
         Family::Thread,
         Family::Sync,
+        Family::Device,
     ];
 
     /// The name in YAML and manifest.
@@ -209,6 +257,7 @@ impl Family {
             Family::Service => "service",
             Family::Thread => "thread",
             Family::Sync => "sync",
+            Family::Device => "device",
         }
     }
 
@@ -252,6 +301,30 @@ pub const SLEEP_LIMIT: u64 = i64::MAX as u64;
 pub const WAIT_FOREVER: u64 = u64::MAX;
 /// Most threads that one `wake` wakes.
 pub const WAKE_LIMIT: u64 = 64;
+
+/// Descriptors of a device's queue: segments that are in flight at a time.
+pub const DEVICE_QUEUE_SIZE: usize = 128;
+/// Bytes of a device's configuration space that can be read.
+pub const DEVICE_CONFIG_LIMIT: u64 = 256;
+/// Most segments of one `device_submit`.
+pub const SEGMENT_LIMIT: usize = 16;
+/// Most bytes of one segment.
+pub const SEGMENT_BYTES_LIMIT: u64 = 256 * 1024;
+/// Flag of a segment: the device writes it; otherwise it reads it.
+pub const SEGMENT_WRITTEN: u64 = 1;
+
+/// A piece of memory that a device is given. It stands in memory as four words: the pointer, an integer with a word that
+/// means nothing behind it or a capability, then the length in bytes, 1 to [`SEGMENT_BYTES_LIMIT`], and the flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct Segment {
+    /// The pointer.
+    pub pointer: [u64; 2],
+    /// Bytes.
+    pub length: u64,
+    /// 0 or [`SEGMENT_WRITTEN`].
+    pub flags: u64,
+}
 
 /// What `info` tells a cVM about itself. Fields are only ever added at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

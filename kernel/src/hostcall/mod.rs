@@ -2,6 +2,7 @@
 
 mod capfile;
 mod console;
+mod device;
 mod memory;
 mod process;
 mod sync;
@@ -109,6 +110,13 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Wake => sync::wake(monitor, frame),
         Hostcall::Defer => monitor.defer(thread),
         Hostcall::Answer => monitor.answer_deferred(thread, frame),
+        Hostcall::DeviceInfo => device::info(monitor, id, frame),
+        Hostcall::DeviceConfig => device::config(monitor, id, frame),
+        Hostcall::DeviceStart => device::start(monitor, id, frame),
+        Hostcall::DeviceSubmit => device::submit(monitor, id, frame),
+        Hostcall::DeviceTake => device::take(monitor, id, frame),
+        Hostcall::DeviceWait => device::wait(monitor, id, frame),
+        Hostcall::DeviceReset => device::reset(monitor, id, frame),
     }
 }
 

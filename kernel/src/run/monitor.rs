@@ -8,6 +8,7 @@ use crate::cvm::short::Line;
 use crate::cvm::thread::State;
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
+use crate::run::device::Device;
 use crate::run::hart;
 use crate::run::thread::Scheduler;
 use abi::manifest::RestartPolicy;
@@ -46,6 +47,8 @@ pub(crate) struct Monitor {
     /// The cVMs that serve others, by their family's outermost cVM.
     pub(crate) servers: Vec<Vec<CvmId>>,
     pub(crate) capfiles: Vec<Capfile>,
+    /// Those that cVMs drive, in the order of the manifest.
+    pub(crate) devices: Vec<Device>,
     pub(crate) ledger: Ledger,
     /// Ticks of the timer in a second.
     pub(crate) frequency: u64,
@@ -158,6 +161,7 @@ impl Monitor {
         for thread in self.cvms[id.index()].all_threads() {
             self.scheduler[thread].frame.clear();
         }
+        let stopped = self.reset_devices(id);
         let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
         let cvm = &mut self.cvms[id.index()];
         cvm.leave();
@@ -180,7 +184,10 @@ impl Monitor {
             RestartPolicy::OnFault => matches!(end, End::Faulted(_)),
             RestartPolicy::Always => end != End::Failed,
         };
-        if wanted && cvm.restarts < cvm.spec.restart_limit {
+        if !stopped {
+            say!(Error, "{}: a device does not stop: no restart", cvm.spec.name);
+        }
+        if wanted && stopped && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
             let spent = arch::timer::now().saturating_sub(now);
             let at = now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST)));

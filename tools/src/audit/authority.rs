@@ -206,6 +206,7 @@ pub(super) fn describe_cvm(machine: Machine, cvms: &[Planned<'_>], index: usize,
             .map(Family::name)
             .collect(),
         within: spec.within.clone(),
+        devices: spec.devices.clone(),
     }
 }
 
