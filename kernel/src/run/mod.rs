@@ -2,6 +2,7 @@
 
 mod buffer;
 pub(crate) mod call;
+pub(crate) mod device;
 pub(crate) mod hart;
 mod input;
 pub(crate) mod life;

@@ -9,6 +9,7 @@ use crate::cvm::short::Line;
 use crate::cvm::thread::State;
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
+use crate::run::device::Device;
 use crate::run::hart;
 use crate::run::thread::Scheduler;
 use abi::manifest::RestartPolicy;
@@ -50,6 +51,8 @@ pub(crate) struct Monitor {
     pub(crate) weights: Vec<u32>,
     pub(crate) capfiles: Vec<Capfile>,
     pub(crate) buffers: Buffers,
+    /// Those that cVMs drive, in the order of the manifest.
+    pub(crate) devices: Vec<Device>,
     pub(crate) ledger: Ledger,
     /// Ticks of the timer in a second.
     pub(crate) frequency: u64,
@@ -162,6 +165,8 @@ impl Monitor {
         for thread in self.cvms[id.index()].all_threads() {
             self.scheduler[thread].frame.clear();
         }
+        // Before any memory that they may be working on is used again.
+        let stopped = self.reset_devices(id);
         for area in 0..self.cvms[id.index()].local_areas().count() {
             self.cvms[id.index()].clear_local_area(area);
         }
@@ -188,7 +193,10 @@ impl Monitor {
             RestartPolicy::OnFault => matches!(end, End::Faulted(_)),
             RestartPolicy::Always => end != End::Failed,
         };
-        if wanted && cvm.restarts < cvm.spec.restart_limit {
+        if !stopped {
+            say!(Error, "{}: a device does not stop: no restart", cvm.spec.name);
+        }
+        if wanted && stopped && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
             let spent = arch::timer::now().saturating_sub(now);
             let at = now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST)));
