@@ -25,6 +25,7 @@
 //!             service-stack = <0x0 0x2000>;    // u64, bytes of the stack that its handler runs on
 //!             threads = <1>;                   // u32, see the table of numbers
 //!             handlers = <1>;                  // u32, see the table of numbers
+//!             raw = <0>;                       // u32, see the table of numbers
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
 //!         };
 //!     };
@@ -173,6 +174,8 @@ macro_rules! cvm_numbers {
             threads: u32 = 1, THREADS = "threads", Count, 1, 64, Always;
             /// most calls that a server handles at a time
             handlers: u32 = 1, HANDLERS = "handlers", Count, 1, 16, Server;
+            /// 1: only its server knows what its hostcalls mean
+            raw: u32 = 0, RAW = "raw", Count, 0, 1, Client;
         }
     };
 }

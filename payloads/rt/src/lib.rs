@@ -54,6 +54,8 @@ pub mod time;
 
 pub use abi::{self, Errno};
 #[cfg(target_os = "none")]
+pub use arch::MACHINE;
+#[cfg(target_os = "none")]
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]
 pub use console::read_line;
