@@ -51,8 +51,9 @@ pub enum Hostcall {
     /// [`HANDLER`], one after the other. Returns when all of them have ended, at once when there are none. `EPERM` in a
     /// handler.
     Serve = 11,
-    /// `reply(value, second, with_second)`. In a handler: ends the call that it serves; its caller gets `value` and, when
-    /// `with_second` is 1, `second`, both as integers. Does not return. `EPERM` outside of a handler.
+    /// `reply(value, second, how)`. In a handler: ends the call that it serves; its caller gets `value` and, with
+    /// [`WITH_SECOND`], `second`, both as integers. A raw client can also be given a stack pointer ([`WITH_STACK`]) and be
+    /// ended ([`END_THREAD`], [`END_CVM`]). Does not return. `EPERM` outside of a handler.
     Reply = 12,
     /// `delegate()`. In a handler: the call that it serves goes on to the server's own server, or the monitor serves it,
     /// as if this server did not exist. Does not return. `EPERM` outside of a handler.
@@ -85,11 +86,12 @@ pub enum Hostcall {
     /// pointer `word`: the greatest priority first, then who waits longest. One call wakes at most [`WAKE_LIMIT`]: call again
     /// for the rest. `EFAULT` when the word cannot be loaded; `EINVAL` when it is not aligned.
     Wake = 20,
-    /// `defer() -> token`. In a handler: the call that it serves is answered later, by `answer` with this token. What was lent
-    /// is gone when it returns. The handler goes on, on its own, until it ends by `reply`. `EPERM` when the caller serves no
-    /// call.
+    /// `defer(nanoseconds, value) -> token`. In a handler: the call that it serves is answered later, by `answer` with this
+    /// token, or when that many nanoseconds have passed, then with `value`; 0 = as long as the call's budget lasts. What was
+    /// lent is gone when it returns. The handler goes on, on its own, until it ends by `reply`. `EPERM` when the caller serves
+    /// no call.
     Defer = 21,
-    /// `answer(token, value, second, with_second) -> 0`. Ends a deferred call of the caller's cVM as `reply` does, from any of
+    /// `answer(token, value, second, how) -> 0`. Ends a deferred call of the caller's cVM as `reply` does, from any of
     /// its threads. `ENOENT` when no call with this token waits for an answer of this cVM: it was answered, its budget is
     /// used up, its client has ended, or it never was.
     Answer = 22,
@@ -150,11 +152,16 @@ pub enum Hostcall {
     /// `device_reset(device) -> 0`. Resets the device, as the end of its driver does: nothing is in flight any more, and who waits
     /// for it wakes. `ENOENT`; `EIO` when it does not confirm that.
     DeviceReset = 35,
+    /// `clone(stack, thread_pointer, result) -> place`. In a handler that serves a raw client: starts another thread of the
+    /// client, with the registers that the calling thread had at its call, but for these three. `place` is the new thread's
+    /// among those of its cVM, from 1 on. `EPERM` when the caller serves no call of a raw client; `EAGAIN` when the client has
+    /// as many threads as its manifest allows.
+    Clone = 36,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 36] = [
+    pub const ALL: [Hostcall; 37] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -191,6 +198,7 @@ impl Hostcall {
         Hostcall::DeviceTake,
         Hostcall::DeviceWait,
         Hostcall::DeviceReset,
+        Hostcall::Clone,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -202,9 +210,12 @@ impl Hostcall {
             Hostcall::Nanosleep | Hostcall::Clock => Family::Time,
             Hostcall::Heap => Family::Memory,
             Hostcall::Capfile => Family::Capfile,
-            Hostcall::Serve | Hostcall::Reply | Hostcall::Delegate | Hostcall::Defer | Hostcall::Answer => {
-                Family::Service
-            }
+            Hostcall::Serve
+            | Hostcall::Reply
+            | Hostcall::Delegate
+            | Hostcall::Defer
+            | Hostcall::Answer
+            | Hostcall::Clone => Family::Service,
             Hostcall::ThreadCreate
             | Hostcall::ThreadExit
             | Hostcall::ThreadSelf
@@ -260,7 +271,7 @@ pub enum Family {
     Memory = 3,
     /// `capfile`.
     Capfile = 4,
-    /// `serve`, `reply`, `delegate`, `defer`, `answer`.
+    /// `serve`, `reply`, `delegate`, `defer`, `answer`, `clone`.
     Service = 5,
     /// `thread_create`, `thread_exit`, `thread_self`, `thread_priority`, `thread_end`.
     Thread = 6,
@@ -324,6 +335,19 @@ pub struct Buffer {
 /// of the calling cVM, argument register 7 the hostcall's number, which the hostcall number register holds too. The stack
 /// pointer is that of the service stack. A handler does not return: it ends by `reply` or `delegate`.
 pub const HANDLER: &str = "syscall_handler";
+/// How `reply` and `answer` end a call: with the second value, too.
+pub const WITH_SECOND: u64 = 1;
+/// How `reply` and `answer` end a call of a raw client: `second` becomes its stack pointer.
+pub const WITH_STACK: u64 = 2;
+/// How `reply` and `answer` end a call of a raw client: its thread ends; a main thread's end is that of its cVM, `value` the
+/// exit code.
+pub const END_THREAD: u64 = 3;
+/// How `reply` and `answer` end a call of a raw client: its cVM ends, `value` is the exit code.
+pub const END_CVM: u64 = 4;
+/// Number of the call that the monitor makes for a raw client before its first instruction. Arguments: the lowest address of
+/// the client's memory as the client sees it, its bytes, the same address as the server sees it (0 = the memory does not lie
+/// within the server's), the address of the start block as the client sees it, what is added to linked addresses.
+pub const START: u64 = u64::MAX;
 /// Stream number of console input.
 pub const STREAM_INPUT: u64 = 0;
 /// Stream number of console output.

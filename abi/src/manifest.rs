@@ -27,6 +27,7 @@
 //!             handlers = <1>;                  // u32, see the table of numbers
 //!             local = <0>;                     // u32, see the table of numbers
 //!             buffer-quota = <0x0 0x0>;        // u64, see the table of numbers
+//!             raw = <0>;                       // u32, see the table of numbers
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
 //!             devices = "block0", "net0";      // devices that it drives; absent = none
 //!         };
@@ -193,6 +194,8 @@ macro_rules! cvm_numbers {
             local: u32 = 0, LOCAL = "local", Count, 0, 256, Always;
             /// bytes that it can make buffers of
             buffer_quota: u64 = 0, BUFFER_QUOTA = "buffer-quota", Bytes, 0, 1 << 30, Always;
+            /// 1: only its server knows what its hostcalls mean
+            raw: u32 = 0, RAW = "raw", Count, 0, 1, Client;
         }
     };
 }

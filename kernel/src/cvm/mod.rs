@@ -37,6 +37,8 @@ pub(crate) enum End {
     Faulted(FaultKind),
     /// It could not be started again.
     Failed,
+    /// Its server has ended, without which a raw client can do nothing.
+    Orphaned,
 }
 
 /// What a cVM is doing.

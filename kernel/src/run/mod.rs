@@ -7,6 +7,7 @@ pub(crate) mod hart;
 mod input;
 pub(crate) mod life;
 pub(crate) mod monitor;
+mod raw;
 mod recall;
 mod shortcut;
 pub(crate) mod thread;

@@ -277,21 +277,29 @@ pub fn wake(word: &AtomicU32, count: u64) -> Result<u64, Errno> {
     call(Hostcall::Wake, [core::ptr::from_ref(word).addr() as u64, count])
 }
 
-/// In a handler: the call that it serves is answered later. Returns the token for [`answer`].
+/// In a handler: the call that it serves is answered later, with `late` when that takes more than so many nanoseconds (0 = as
+/// long as its budget lasts). Returns the token for [`answer`].
 ///
 /// # Errors
 /// `EPERM` when the caller serves no call.
-pub(crate) fn defer() -> Result<u64, Errno> {
-    call(Hostcall::Defer, [])
+pub(crate) fn defer(nanoseconds: u64, late: u64) -> Result<u64, Errno> {
+    call(Hostcall::Defer, [nanoseconds, late])
+}
+
+/// In a handler: starts another thread of the raw client that it serves.
+///
+/// # Errors
+/// `EPERM` when it serves none; `EAGAIN` when the client has as many threads as its manifest allows.
+pub(crate) fn clone(stack: u64, thread_pointer: u64, result: u64) -> Result<u16, Errno> {
+    call(Hostcall::Clone, [stack, thread_pointer, result]).map(|place| place as u16)
 }
 
 /// Ends a deferred call.
 ///
 /// # Errors
 /// `ENOENT` when no call with this token waits for an answer.
-pub(crate) fn answer(token: u64, value: u64, second: Option<u64>) -> Result<(), Errno> {
-    let with_second = u64::from(second.is_some());
-    call(Hostcall::Answer, [token, value, second.unwrap_or(0), with_second]).map(|_| ())
+pub(crate) fn answer(token: u64, [value, second, how]: [u64; 3]) -> Result<(), Errno> {
+    call(Hostcall::Answer, [token, value, second, how]).map(|_| ())
 }
 
 /// What device `number` of this cVM offers, by virtio's feature bits; what it is, and the version of its transport.

@@ -58,6 +58,8 @@ pub mod time;
 
 pub use abi::{self, Errno};
 #[cfg(target_os = "none")]
+pub use arch::MACHINE;
+#[cfg(target_os = "none")]
 pub use buffer::Buffer;
 #[cfg(target_os = "none")]
 pub use capability::CapBuffer;
