@@ -363,6 +363,24 @@ fn a_server_works_with_the_greatest_priority_of_those_that_wait() {
 }
 
 #[test]
+fn a_call_of_a_handler_is_served_with_the_priority_of_its_own_caller() {
+    let mut monitor = monitor(&[
+        ("s1", "monitor", &[("priority", 7)]),
+        ("s2", "s1", &[("priority", 6)]),
+        ("c", "s2", &[("priority", 1)]),
+    ]);
+    for server in [0, 1] {
+        assert_eq!(call(&mut monitor, Hostcall::Serve, [0; 6]).0, server);
+    }
+    for caller in [2, 4] {
+        assert_eq!(call(&mut monitor, Hostcall::Clock, [0; 6]).0, caller);
+    }
+    monitor.next();
+    assert_eq!(running(&monitor), 3, "the handler of the last server");
+    assert_eq!(monitor.scheduler[thread(&monitor, 3)].priority, 1);
+}
+
+#[test]
 fn an_ended_slice_is_not_renewed_by_calls() {
     let mut monitor = monitor(&[("s", "monitor", &[]), ("a", "s", &[]), ("b", "monitor", &[])]);
     call(&mut monitor, Hostcall::Serve, [0; 6]);
