@@ -13,7 +13,15 @@ on_every_platform!(the_audit_says_what_the_ledger_says);
 on_machine!(the_audit_says_what_is_in_the_machine);
 
 /// Every example that ends by itself.
-const EXAMPLES: [&str; 6] = ["demo", "hello", "two-pure", "two-layers", "hello-world", "frames"];
+const EXAMPLES: [&str; 7] = [
+    "demo",
+    "hello",
+    "two-pure",
+    "two-layers",
+    "hello-world",
+    "frames",
+    "pipeline",
+];
 
 /// The audit of an image, as JSON.
 fn audit_of(platform: Platform, scenario: &Scenario) -> Json {

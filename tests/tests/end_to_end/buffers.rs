@@ -5,7 +5,10 @@ use tests::{Platform, Scenario, on_every_platform, on_machine};
 
 use crate::authority::Auditor;
 
-on_every_platform!(the_example_shows_a_buffer_that_is_taken_back);
+on_every_platform!(
+    the_example_shows_a_buffer_that_is_taken_back,
+    the_example_shows_streams_through_three_cvms,
+);
 
 on_machine!(what_is_foreign_lies_in_registers_and_local_areas_only);
 
@@ -23,6 +26,14 @@ fn the_example_shows_a_buffer_that_is_taken_back(platform: Platform) {
     assert_eq!(outcome.of("camera"), ["revoked after 5 frames"], "{outcome}");
     let (told, gone) = (outcome.of("viewer"), "the buffer is gone: EFAULT");
     assert_eq!(told, [&FRAMES[..], &[gone]].concat(), "{outcome}");
+}
+
+fn the_example_shows_streams_through_three_cvms(platform: Platform) {
+    let outcome = Scenario::example(platform, "pipeline").boot(platform);
+    outcome.assert_status(0);
+    let mut expected: Vec<String> = (1..=20).map(|number| format!("MESSAGE {number} OF 20")).collect();
+    expected.push("the end".to_owned());
+    assert_eq!(outcome.of("sink"), expected, "{outcome}");
 }
 
 fn what_is_foreign_lies_in_registers_and_local_areas_only(platform: Platform) {
