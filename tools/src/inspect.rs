@@ -359,5 +359,9 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
         .filter(|family| cvm.allows(*family))
         .map(Family::name)
         .collect();
-    line(names::HOSTCALLS, families.join(", "))
+    line(names::HOSTCALLS, families.join(", "))?;
+    if !cvm.devices.is_empty() {
+        line(names::DEVICES, cvm.devices.join(", "))?;
+    }
+    Ok(())
 }

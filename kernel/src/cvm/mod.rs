@@ -37,6 +37,8 @@ pub(crate) enum End {
     Faulted(FaultKind),
     /// It could not be started again.
     Failed,
+    /// Its server has ended, without which a raw client can do nothing.
+    Orphaned,
 }
 
 /// What a cVM is doing.
@@ -142,6 +144,8 @@ pub(crate) struct Cvm {
     /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
     pub(crate) line: Option<&'static Line>,
+    /// Its devices follow each other from here, as many as its manifest entry names.
+    pub(crate) first_device: usize,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -188,6 +192,7 @@ impl Cvm {
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
+            first_device: 0,
             loading: None,
             first_started: None,
             last_fault: None,

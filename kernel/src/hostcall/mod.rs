@@ -3,6 +3,7 @@
 mod buffer;
 mod capfile;
 mod console;
+mod device;
 mod memory;
 mod process;
 mod sync;
@@ -13,6 +14,7 @@ use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
 use abi::manifest::NAME_LIMIT;
+use abi::hostcall::WITH_SECOND;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
@@ -38,8 +40,9 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'stati
             None
         };
     };
-    let delegates = number == Hostcall::Delegate as u64 && line.last;
-    if number != Hostcall::Reply as u64 && !delegates {
+    let replies = number == Hostcall::Reply as u64 && frame.argument(2) <= WITH_SECOND;
+    let delegates = number == Hostcall::Delegate as u64 && line.last && !line.client().raw;
+    if !replies && !delegates {
         return None;
     }
     let to = monitor.usual_end(line)?;
@@ -47,7 +50,7 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'stati
         return Some(delegated(monitor, to, line));
     }
     to.set_result(frame.argument(0));
-    if frame.argument(2) == 1 {
+    if frame.argument(2) == WITH_SECOND {
         to.set_second(frame.argument(1));
     }
     Some(monitor.usual_recall(to, line))
@@ -109,7 +112,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::ThreadEnd => monitor.end_thread(thread, frame),
         Hostcall::Wait => sync::wait(monitor, frame),
         Hostcall::Wake => sync::wake(monitor, frame),
-        Hostcall::Defer => monitor.defer(thread),
+        Hostcall::Defer => monitor.defer(thread, frame),
         Hostcall::Answer => monitor.answer_deferred(thread, frame),
         Hostcall::BufferFind => buffer::find(monitor, id, frame),
         Hostcall::BufferCreate => buffer::create(monitor, id, frame),
@@ -117,6 +120,14 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::BufferGrant => monitor.grant_buffer(id, frame),
         Hostcall::BufferRevoke => monitor.revoke_buffer(id, frame),
         Hostcall::BufferDestroy => monitor.destroy_buffer(id, frame),
+        Hostcall::DeviceInfo => device::info(monitor, id, frame),
+        Hostcall::DeviceConfig => device::config(monitor, id, frame),
+        Hostcall::DeviceStart => device::start(monitor, id, frame),
+        Hostcall::DeviceSubmit => device::submit(monitor, id, frame),
+        Hostcall::DeviceTake => device::take(monitor, id, frame),
+        Hostcall::DeviceWait => device::wait(monitor, id, frame),
+        Hostcall::DeviceReset => device::reset(monitor, id, frame),
+        Hostcall::Clone => monitor.clone_caller(thread, frame),
     }
 }
 

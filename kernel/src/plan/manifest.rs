@@ -32,6 +32,8 @@ pub(crate) struct CvmSpec {
     pub(crate) within: Option<usize>,
     /// The families of hostcalls that it may use, bit n = family number n.
     pub(crate) families: u32,
+    /// The names of the devices that it drives.
+    pub(crate) devices: Vec<String>,
 }
 }
 
@@ -250,6 +252,16 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
     if let Some(pair) = order.windows(2).find(|pair| cvms[pair[0]].name == cvms[pair[1]].name) {
         let name = &cvms[pair[1]].name;
         return Err(format!("cVM {name}: name is also that of cVM number {}", pair[0]));
+    }
+    let mut driven: Vec<&str> = Vec::new();
+    for cvm in &*cvms {
+        for device in &cvm.devices {
+            if driven.contains(&device.as_str()) {
+                let (name, key) = (&cvm.name, names::DEVICES);
+                return Err(format!("cVM {name}: {key} = \"{device}\": expected a device that has no driver yet"));
+            }
+            driven.push(device);
+        }
     }
     for (index, relation) in relations.iter().enumerate() {
         let find = |key: &str, wanted: &str| {
@@ -485,6 +497,17 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
         None => u32::MAX,
         Some(list) => families(&list).map_err(|error| format!("cVM {name}: {}: {error}", names::HOSTCALLS))?,
     };
+    let devices = texts(names::DEVICES)?;
+    if let Some(device) = devices.iter().find(|device| names::device(device).is_none()) {
+        return Err(format!(
+            "cVM {name}: {} = \"{device}\": expected block, net or entropy and a number",
+            names::DEVICES
+        ));
+    }
+    if devices.len() > names::DEVICE_LIMIT {
+        let (key, limit) = (names::DEVICES, names::DEVICE_LIMIT);
+        return Err(format!("cVM {name}: {key}: {} devices, expected at most {limit}", devices.len()));
+    }
     let relation = Relation {
         server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
         within: text(names::WITHIN)?,
@@ -501,6 +524,7 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
         restart_delay: keys.cells(names::RESTART_DELAY)?.unwrap_or(0),
         wait: keys.cell(names::WAIT)?.map_or(-1, |value| value as i32),
         families,
+        devices,
         ..CvmSpec::default()
     };
     spec.set_numbers(numbers);

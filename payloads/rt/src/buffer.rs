@@ -115,7 +115,7 @@ impl Buffer {
     /// # Errors
     /// As [`hostcall::wait`]; `EFAULT` when the buffer has been revoked, before or meanwhile.
     pub fn wait(&self, offset: u64, expected: u32, timeout: Option<core::time::Duration>) -> Result<(), Errno> {
-        let nanoseconds = hostcall::timeout(timeout);
+        let nanoseconds = hostcall::nanoseconds(timeout);
         self.call(Hostcall::Wait, offset, [expected.into(), nanoseconds])
             .map(|_| ())
     }

@@ -33,6 +33,8 @@ mod capability;
 #[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
+pub mod device;
+#[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
 pub mod hostcall;
@@ -57,6 +59,8 @@ pub mod thread;
 pub mod time;
 
 pub use abi::{self, Errno};
+#[cfg(target_os = "none")]
+pub use arch::MACHINE;
 #[cfg(target_os = "none")]
 pub use buffer::Buffer;
 #[cfg(target_os = "none")]

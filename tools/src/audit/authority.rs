@@ -213,6 +213,7 @@ pub(super) fn describe_cvm(
             .map(Family::name)
             .collect(),
         within: spec.within.clone(),
+        devices: spec.devices.clone(),
     }
 }
 

@@ -57,7 +57,11 @@ impl Graph {
         let mut nodes = vec![Node {
             kind: NodeKind::Monitor,
             name: CALLBACK_MONITOR.to_owned(),
-            note: "all devices".to_owned(),
+            note: if audit.cvms.iter().all(|cvm| cvm.devices.is_empty()) {
+                "all devices".to_owned()
+            } else {
+                "all other devices".to_owned()
+            },
             level: 0,
         }];
         nodes.extend(audit.cvms.iter().map(|cvm| Node {
@@ -67,7 +71,7 @@ impl Graph {
                 NodeKind::Hybrid
             },
             name: cvm.name.clone(),
-            note: cvm.hostcalls.join(" "),
+            note: [cvm.hostcalls.join(" "), cvm.devices.join(" ")].join(if cvm.devices.is_empty() { "" } else { ", " }),
             level: cvm.calls_through.len(),
         }));
         let position = |nodes: &[Node], name: &str| nodes.iter().position(|node| node.name == name);

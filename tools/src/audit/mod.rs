@@ -80,6 +80,8 @@ pub struct Cvm {
     pub hostcalls: Vec<&'static str>,
     /// The cVM that can read and write its memory.
     pub within: Option<String>,
+    /// The devices that it drives, by the monitor's queues: they reach what it reaches.
+    pub devices: Vec<String>,
 }
 
 /// The memory of a cVM.

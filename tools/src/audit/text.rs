@@ -101,7 +101,11 @@ impl fmt::Display for Cvm {
         if !self.serves.is_empty() {
             writeln!(f, "  serves         {}", self.serves.join(", "))?;
         }
-        writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))
+        writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))?;
+        if !self.devices.is_empty() {
+            writeln!(f, "  devices        {}", self.devices.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -217,6 +217,7 @@ fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
             names::CALLBACK_OUT => cvm.callback_out = property.text()?,
             names::WITHIN => cvm.within = Some(property.text()?),
             names::HOSTCALLS => cvm.hostcalls = Some(property.families()?),
+            names::DEVICES => cvm.devices = property.texts()?,
             name => {
                 let at = names::NUMBERS.iter().position(|number| number.name == name);
                 let at = at.ok_or_else(|| property.unknown())?;

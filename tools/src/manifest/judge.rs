@@ -54,6 +54,7 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
         }
     }
     judge_relations(&plan.cvms)?;
+    judge_devices(&plan.cvms)?;
     for (index, capfile) in plan.capfiles.iter().enumerate() {
         let others = plan.capfiles[..index].iter().map(|other| &other.name);
         judge_name("capfile", &capfile.name, others)?;
@@ -125,6 +126,28 @@ fn judge_cvm(cvm: &CvmSpec) -> Result<(), PlanError> {
         if !(number.least..=number.most).contains(&value) {
             let (name, least, most) = (number.name, number.least, number.most);
             return refuse(format!("{name} {value}, expected {least} to {most}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every device that a cVM drives has a name of one, and no other driver.
+fn judge_devices(cvms: &[CvmSpec]) -> Result<(), PlanError> {
+    let mut driven: Vec<&str> = Vec::new();
+    for cvm in cvms {
+        let refuse = |problem: String| Err(refused(format!("cVM {}", cvm.name), problem));
+        let (count, limit) = (cvm.devices.len(), names::DEVICE_LIMIT);
+        if count > limit {
+            return refuse(format!("{count} devices, expected at most {limit}"));
+        }
+        for device in &cvm.devices {
+            if names::device(device).is_none() {
+                return refuse(format!("devices {device:?}, expected block, net or entropy and a number"));
+            }
+            if driven.contains(&device.as_str()) {
+                return refuse(format!("devices {device:?}, expected a device that has no driver yet"));
+            }
+            driven.push(device);
         }
     }
     Ok(())

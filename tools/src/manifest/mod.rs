@@ -58,6 +58,8 @@ pub struct CvmSpec {
     /// Families of hostcalls allowed, beside [`Family::Process`]; `None` = all.
     #[serde(serialize_with = "family_names")]
     pub hostcalls: Option<Vec<Family>>,
+    /// The devices that it drives, see [`abi::manifest::device`].
+    pub devices: Vec<String>,
 }
 }
 
@@ -135,6 +137,9 @@ impl CvmSpec {
                 .map(|family| family.name().to_owned())
                 .collect();
             node.set(names::HOSTCALLS, Value::Texts(&families));
+        }
+        if !self.devices.is_empty() {
+            node.set(names::DEVICES, Value::Texts(&self.devices));
         }
         node
     }
@@ -394,6 +399,7 @@ mod tests {
             local: 4,
             buffer_quota: 0x1000,
             hostcalls: Some(vec![Family::Console, Family::Time]),
+            devices: vec!["block0".into(), "net12".into()],
             ..CvmSpec::new("full", "full.elf")
         }
     }

@@ -40,6 +40,9 @@ global_asm!(
     ".text",
 );
 
+/// The processor's name, as ELF files and `uname` know it.
+pub const MACHINE: &str = "aarch64";
+
 /// Bytes between the thread pointer and the storage (ELF for the Arm 64-bit architecture).
 pub(crate) const THREAD_CONTROL_BLOCK: usize = 16;
 

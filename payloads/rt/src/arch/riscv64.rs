@@ -40,6 +40,9 @@ global_asm!(
     ".text",
 );
 
+/// The processor's name, as ELF files and `uname` know it.
+pub const MACHINE: &str = "riscv64";
+
 /// Bytes between the thread pointer and the storage (RISC-V ELF psABI).
 pub(crate) const THREAD_CONTROL_BLOCK: usize = 0;
 
