@@ -4,7 +4,7 @@ mod capfile;
 mod console;
 mod memory;
 mod process;
-mod sync;
+pub(crate) mod sync;
 mod time;
 pub(crate) mod trap;
 

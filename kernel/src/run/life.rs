@@ -107,6 +107,10 @@ impl Monitor {
                 line.set_short(short);
             }
         }
+        for thread in &mut self.scheduler.threads {
+            thread.short = self.cvms[thread.cvm.index()].short;
+            thread.listed = !self.servers[thread.family.index()].is_empty();
+        }
         self.scheduler.complete(count);
         Ok(())
     }
