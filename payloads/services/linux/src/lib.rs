@@ -16,10 +16,13 @@ mod error;
 mod layout;
 mod names;
 mod open;
+mod pipe;
 mod platform;
 mod program;
 mod stack;
 mod system;
+mod tar;
+mod tree;
 mod window;
 
 pub use error::{Error, Result};
