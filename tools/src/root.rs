@@ -88,8 +88,17 @@ mod tests {
             let link = entry.link_name().unwrap().map(|link| link.display().to_string());
             found.insert(entry.path().unwrap().display().to_string(), link.unwrap_or(text));
         }
-        let expected = [("a", ""), ("etc/", ""), ("etc/deep/", ""), ("etc/deep/name", "value"), ("link", "etc/deep")];
-        let found: Vec<(&str, &str)> = found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let expected = [
+            ("a", ""),
+            ("etc/", ""),
+            ("etc/deep/", ""),
+            ("etc/deep/name", "value"),
+            ("link", "etc/deep"),
+        ];
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
         assert_eq!(found, expected);
         let file = folder.join("a.tar");
         fs::write(&file, &bytes).unwrap();

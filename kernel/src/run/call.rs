@@ -268,7 +268,9 @@ impl Monitor {
     /// Lets a call end with `late` when so many nanoseconds have passed, if its budget does not end it before.
     pub(super) fn set_limit(&mut self, caller: ThreadId, nanoseconds: u64, late: u64) {
         // As `nanosleep`: at least the time asked for.
-        let until = arch::timer::now().saturating_add(self.ticks(nanoseconds)).saturating_add(1);
+        let until = arch::timer::now()
+            .saturating_add(self.ticks(nanoseconds))
+            .saturating_add(1);
         let call = &mut self.scheduler[caller].call;
         if until < call.until {
             (call.until, call.late) = (until, late);

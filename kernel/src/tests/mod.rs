@@ -12,6 +12,7 @@ mod placement;
 mod platform;
 mod pool;
 mod purecap;
+mod raw;
 mod service;
 mod start;
 mod symbols;

@@ -33,7 +33,7 @@ pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
                 ("heap", Cells(8192)),
             ];
             node.extend(more.iter().map(|(key, value)| match *key {
-                "threads" | "handlers" | "priority" => (*key, Cell(*value as u32)),
+                "threads" | "handlers" | "priority" | "raw" => (*key, Cell(*value as u32)),
                 _ => (*key, Cells(*value)),
             }));
             node

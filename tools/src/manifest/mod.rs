@@ -335,6 +335,7 @@ mod tests {
             service_stack: 0x2000,
             threads: 64,
             handlers: 16,
+            raw: 1,
             hostcalls: Some(vec![Family::Console, Family::Time]),
             ..CvmSpec::new("full", "full.elf")
         }

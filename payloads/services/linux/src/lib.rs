@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod arena;
+mod bytes;
 mod calls;
 mod error;
 mod layout;

@@ -26,7 +26,10 @@ pub(crate) enum What {
     /// The end of a pipe that is written.
     Sink(usize),
     /// `eventfd`.
-    Event { count: u64, semaphore: bool },
+    Event {
+        count: u64,
+        semaphore: bool,
+    },
     /// `epoll`.
     Epoll(Vec<Interest>),
     /// A socket, in whatever state.
@@ -64,7 +67,10 @@ pub(crate) struct Socket {
 pub(crate) enum SocketState {
     Fresh,
     /// Who has called and was not accepted yet.
-    Listening { queue: VecDeque<Id>, limit: usize },
+    Listening {
+        queue: VecDeque<Id>,
+        limit: usize,
+    },
     /// The pipe that it reads and the one that it writes, as long as these ways are open.
     Connected {
         receives: Option<usize>,
@@ -200,7 +206,11 @@ impl Descriptors {
         let least = usize::try_from(least).map_err(|_| Error::EINVAL)?;
         let taken = self.0.iter().skip(least).take_while(|slot| slot.is_some()).count();
         let place = least.saturating_add(taken);
-        if place < LIMIT { Ok(place as u64) } else { Err(Error::EMFILE) }
+        if place < LIMIT {
+            Ok(place as u64)
+        } else {
+            Err(Error::EMFILE)
+        }
     }
 
     /// Makes a free descriptor, or one that was in use, stand for something; what it has stood for.
@@ -215,6 +225,10 @@ impl Descriptors {
 
     /// All that they stand for; afterwards they stand for nothing.
     pub(crate) fn take_all(&mut self) -> Vec<Id> {
-        core::mem::take(&mut self.0).into_iter().flatten().map(|descriptor| descriptor.open).collect()
+        core::mem::take(&mut self.0)
+            .into_iter()
+            .flatten()
+            .map(|descriptor| descriptor.open)
+            .collect()
     }
 }

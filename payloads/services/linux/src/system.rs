@@ -13,6 +13,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use linux_raw_sys::general::O_RDWR;
 
+/// Most numbers that are named in the log because they are not there.
+const NAMED: usize = 64;
+
 /// How a system call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -87,7 +90,7 @@ pub(crate) enum On {
 impl Shared {
     /// Whether nobody has asked for this system call, which is not there.
     pub(crate) fn once(&mut self, number: u64) -> bool {
-        self.missing.insert(number)
+        self.missing.len() < NAMED && self.missing.insert(number)
     }
 }
 
@@ -126,7 +129,12 @@ impl System {
         }
     }
 
-    fn try_begin<P: Platform>(&mut self, platform: &mut P, who: Who, start: &Start) -> core::result::Result<u64, ImageError> {
+    fn try_begin<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        who: Who,
+        start: &Start,
+    ) -> core::result::Result<u64, ImageError> {
         let header = stack::header(platform, start)?;
         let heap_end = header.heap.checked_add(header.heap_size);
         let heap = header.heap..heap_end.ok_or(ImageError::Block)?;
@@ -252,7 +260,9 @@ impl System {
 
     /// A program is over.
     fn end(&mut self, client: u32) {
-        let Some(mut program) = self.programs.remove(&client) else { return };
+        let Some(mut program) = self.programs.remove(&client) else {
+            return;
+        };
         let shared = &mut self.shared;
         shared.waiting.retain(|waiting| waiting.who.client != client);
         for open in program.descriptors.take_all() {
@@ -267,5 +277,8 @@ impl System {
 fn trace<P: Platform>(platform: &mut P, who: Who, number: u64, arguments: [u64; 6], outcome: Outcome) {
     let [a, b, c, d, e, f] = arguments;
     let name = name(number).unwrap_or("?");
-    platform.log(who, format_args!("{name}({a:#x}, {b:#x}, {c:#x}, {d:#x}, {e:#x}, {f:#x}) = {outcome:x?}"));
+    platform.log(
+        who,
+        format_args!("{name}({a:#x}, {b:#x}, {c:#x}, {d:#x}, {e:#x}, {f:#x}) = {outcome:x?}"),
+    );
 }

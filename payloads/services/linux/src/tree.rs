@@ -1,5 +1,6 @@
 //! The tree of files: what an archive holds, and above it what programs have written, in memory.
 
+use crate::bytes::{Bytes, PAGE};
 use crate::{Error, Result};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -17,7 +18,20 @@ const LINKS: u32 = 40;
 /// Longest name in a folder.
 const NAME: usize = 255;
 /// What a node takes beside its contents, about.
-const NODE: u64 = 128;
+const NODE: u64 = 256;
+/// Longest file.
+const LARGEST: u64 = 1 << 40;
+
+/// Takes room, when there is so much.
+fn charge(left: &mut u64, bytes: u64) -> bool {
+    match left.checked_sub(bytes) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
 
 /// A file that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +47,7 @@ pub(crate) enum Device {
 enum Content {
     /// A part of the archive.
     Archive(Range<usize>),
-    Memory(Vec<u8>),
+    Memory(Bytes),
 }
 
 /// What a node is.
@@ -100,7 +114,8 @@ impl Tree {
             archive: Vec::new(),
             left: u64::MAX,
         };
-        tree.nodes.push(Some(Inode::new(Kind::Folder(BTreeMap::new()), 0o755, ROOT, 0)));
+        tree.nodes
+            .push(Some(Inode::new(Kind::Folder(BTreeMap::new()), 0o755, ROOT, 0)));
         for member in crate::tar::members(&archive) {
             tree.unpack(&member);
         }
@@ -235,7 +250,10 @@ impl Tree {
         }
         let mut folder = if path[0] == b'/' { ROOT } else { from };
         let slash = path.ends_with(b"/");
-        let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
+        let mut names = path
+            .split(|byte| *byte == b'/')
+            .filter(|name| !name.is_empty())
+            .peekable();
         let mut place = Place {
             folder,
             name: Vec::new(),
@@ -294,7 +312,7 @@ impl Tree {
         let (kind, size) = match &inode.kind {
             Kind::Folder(entries) => (sys::S_IFDIR, entries.len() as u64),
             Kind::File(Content::Archive(range)) => (sys::S_IFREG, range.len() as u64),
-            Kind::File(Content::Memory(bytes)) => (sys::S_IFREG, bytes.len() as u64),
+            Kind::File(Content::Memory(bytes)) => (sys::S_IFREG, bytes.len()),
             Kind::Link(target) => (sys::S_IFLNK, target.len() as u64),
             Kind::Device(_) => (sys::S_IFCHR, 0),
         };
@@ -311,7 +329,7 @@ impl Tree {
     pub(crate) fn read(&self, node: Node, offset: u64, to: &mut [u8]) -> Result<usize> {
         let bytes = match &self.inode(node)?.kind {
             Kind::File(Content::Archive(range)) => &self.archive[range.clone()],
-            Kind::File(Content::Memory(bytes)) => bytes.as_slice(),
+            Kind::File(Content::Memory(bytes)) => return Ok(bytes.read(offset, to)),
             Kind::Folder(_) => return Err(Error::EISDIR),
             _ => return Err(Error::EINVAL),
         };
@@ -321,42 +339,36 @@ impl Tree {
         Ok(count)
     }
 
-    /// The bytes of a file, in memory and of this length at least.
-    fn memory(&mut self, node: Node, length: u64, now: u64) -> Result<&mut Vec<u8>> {
-        let size = self.facts(node)?.size;
+    /// The bytes of a file, in memory and about to change, and how much may be taken.
+    fn memory(&mut self, node: Node, now: u64) -> Result<(&mut Bytes, &mut u64)> {
         let inode = self.nodes.get_mut(node).and_then(Option::as_mut).ok_or(Error::ENOENT)?;
         let Kind::File(content) = &mut inode.kind else {
             return Err(Error::EINVAL);
         };
-        let have = if matches!(content, Content::Memory(_)) { size } else { 0 };
-        let more = length.max(size) - have;
-        if more > self.left {
-            return Err(Error::ENOSPC);
-        }
         if let Content::Archive(range) = content {
-            let mut copy = Vec::new();
-            copy.try_reserve(length.max(size) as usize).map_err(|_| Error::ENOSPC)?;
-            copy.extend_from_slice(&self.archive[range.clone()]);
+            let mut copy = Bytes::default();
+            let part = &self.archive[range.clone()];
+            let room = self.left;
+            if copy.write(0, part, || charge(&mut self.left, PAGE as u64)).is_err() {
+                self.left = room;
+                return Err(Error::ENOSPC);
+            }
             *content = Content::Memory(copy);
         }
         let Content::Memory(bytes) = content else {
             return Err(Error::EIO);
         };
-        if let Some(missing) = (length as usize).checked_sub(bytes.len()) {
-            bytes.try_reserve(missing).map_err(|_| Error::ENOSPC)?;
-            bytes.resize(length as usize, 0);
-        }
-        self.left -= more;
         inode.modified = now;
-        Ok(bytes)
+        Ok((bytes, &mut self.left))
     }
 
     /// Copies to a file.
     pub(crate) fn write(&mut self, node: Node, offset: u64, from: &[u8], now: u64) -> Result<()> {
-        let end = offset.checked_add(from.len() as u64).ok_or(Error::EFBIG)?;
-        let bytes = self.memory(node, end, now)?;
-        bytes[offset as usize..end as usize].copy_from_slice(from);
-        Ok(())
+        let end = offset.checked_add(from.len() as u64).filter(|end| *end <= LARGEST);
+        end.ok_or(Error::EFBIG)?;
+        let (bytes, left) = self.memory(node, now)?;
+        let written = bytes.write(offset, from, || charge(left, PAGE as u64));
+        written.map_err(|_| Error::ENOSPC)
     }
 
     /// Gives a file a length.
@@ -364,18 +376,23 @@ impl Tree {
         if self.is_folder(node) {
             return Err(Error::EISDIR);
         }
-        let size = self.facts(node)?.size;
-        let bytes = self.memory(node, if length == 0 { 0 } else { length }, now)?;
-        bytes.truncate(length as usize);
-        bytes.shrink_to_fit();
-        self.left += size.saturating_sub(length);
+        if length > LARGEST {
+            return Err(Error::EFBIG);
+        }
+        let (bytes, left) = self.memory(node, now)?;
+        let held = bytes.held();
+        bytes.resize(length);
+        *left += held - bytes.held();
         Ok(())
     }
 
     /// Takes room for a node.
     fn charge(&mut self) -> Result<()> {
-        self.left = self.left.checked_sub(NODE).ok_or(Error::ENOSPC)?;
-        Ok(())
+        if charge(&mut self.left, NODE) {
+            Ok(())
+        } else {
+            Err(Error::ENOSPC)
+        }
     }
 
     fn new_in(&mut self, place: &Place, kind: Kind, permissions: u32, now: u64) -> Result<Node> {
@@ -393,7 +410,7 @@ impl Tree {
         if place.slash {
             return Err(Error::EISDIR);
         }
-        self.new_in(place, Kind::File(Content::Memory(Vec::new())), permissions, now)
+        self.new_in(place, Kind::File(Content::Memory(Bytes::default())), permissions, now)
     }
 
     /// Makes an empty folder.
@@ -505,7 +522,7 @@ impl Tree {
         let Ok(inode) = self.inode(node) else { return };
         if inode.links == 0 && inode.users == 0 && node != ROOT {
             let held = match &inode.kind {
-                Kind::File(Content::Memory(bytes)) => bytes.len() as u64,
+                Kind::File(Content::Memory(bytes)) => bytes.held(),
                 _ => 0,
             };
             self.left = self.left.saturating_add(held);
@@ -578,7 +595,7 @@ mod tests {
     use super::*;
 
     fn tree() -> Tree {
-        Tree::new(Vec::new(), 10_000)
+        Tree::new(Vec::new(), 16 * 1024)
     }
 
     fn file(tree: &mut Tree, path: &[u8]) -> Node {
@@ -608,7 +625,7 @@ mod tests {
         let before = tree.left;
         let node = file(&mut tree, b"/tmp/a");
         assert_eq!(tree.write(node, 0, &[1; 9_000], 0), Ok(()));
-        assert_eq!(tree.write(node, 9_000, &[1; 1_000], 0), Err(Error::ENOSPC));
+        assert_eq!(tree.write(node, 9_000, &[1; 5_000], 0), Err(Error::ENOSPC));
         assert_eq!(tree.write(node, u64::MAX, &[1], 0), Err(Error::EFBIG));
         tree.opened(node);
         let place = tree.find(ROOT, b"/tmp/a", true).unwrap();
@@ -636,7 +653,10 @@ mod tests {
         let round = tree.find(ROOT, b"/tmp/round", false).unwrap();
         tree.make_link(&round, b"round".to_vec(), 0).unwrap();
         assert_eq!(tree.find(ROOT, b"/tmp/round", true), Err(Error::ELOOP));
-        assert_eq!(tree.find(ROOT, b"/../../tmp", true).unwrap().node, tree.find(ROOT, b"tmp", true).unwrap().node);
+        assert_eq!(
+            tree.find(ROOT, b"/../../tmp", true).unwrap().node,
+            tree.find(ROOT, b"tmp", true).unwrap().node
+        );
     }
 
     #[test]

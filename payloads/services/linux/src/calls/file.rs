@@ -98,7 +98,10 @@ impl<P: Platform> Context<'_, P> {
                 if more == u64::MAX {
                     return Err(Error::EINVAL);
                 }
-                *count = count.checked_add(more).filter(|sum| *sum != u64::MAX).ok_or(Error::EAGAIN)?;
+                *count = count
+                    .checked_add(more)
+                    .filter(|sum| *sum != u64::MAX)
+                    .ok_or(Error::EAGAIN)?;
                 self.shared.stirred = true;
                 return Ok(8);
             }
@@ -117,7 +120,14 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// Moves bytes between the program's memory and an open file.
-    pub(super) fn move_bytes(&mut self, id: Id, at: At, [address, length]: [u64; 2], writes: bool, peek: bool) -> Result {
+    pub(super) fn move_bytes(
+        &mut self,
+        id: Id,
+        at: At,
+        [address, length]: [u64; 2],
+        writes: bool,
+        peek: bool,
+    ) -> Result {
         let opened = self.shared.opens.get(id)?;
         Self::allows(opened.flags, writes)?;
         let seekable = matches!(opened.what, What::File(_));
@@ -128,13 +138,15 @@ impl<P: Platform> Context<'_, P> {
             At::Offset if appends => self.size(id)?,
             At::Offset => opened.offset,
         };
-        let whole = matches!(opened.what, What::File(_) | What::Zero | What::Random | What::Null) || writes;
+        // Whoever reads it gets what there is: more may not come for long.
+        let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
         self.program.window.check(address, length)?;
         let mut buffer = [0; CHUNK];
         let mut done = 0;
         while done < length {
             let part = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
+            let asked = part.len();
             let moved = if writes {
                 self.program.window.read(self.platform, address + done, part)?;
                 self.give_bytes(id, Some(offset), part)
@@ -147,11 +159,13 @@ impl<P: Platform> Context<'_, P> {
                 Err(_) => break,
             };
             if !writes {
-                self.program.window.write(self.platform, address + done, &buffer[..count])?;
+                self.program
+                    .window
+                    .write(self.platform, address + done, &buffer[..count])?;
             }
             done += count as u64;
             offset = offset.saturating_add(count as u64);
-            if count == 0 || !whole || peek {
+            if count < asked || console || peek {
                 break;
             }
         }
@@ -172,13 +186,20 @@ impl<P: Platform> Context<'_, P> {
     /// The end of a call that would have to wait: it does, unless the file was opened not to.
     pub(super) fn or_wait(&mut self, id: Id, result: Result) -> Result<Outcome> {
         match result {
-            Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0 => Ok(self.wait_again(None, 0)),
+            Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0 => {
+                Ok(self.wait_again(None, 0))
+            }
             other => other.map(Outcome::Value),
         }
     }
 
     /// `read`, `write`, `pread64` and `pwrite64`.
-    pub(super) fn transfer(&mut self, [descriptor, address, length]: [u64; 3], at: At, writes: bool) -> Result<Outcome> {
+    pub(super) fn transfer(
+        &mut self,
+        [descriptor, address, length]: [u64; 3],
+        at: At,
+        writes: bool,
+    ) -> Result<Outcome> {
         if let At::Place(place) = at
             && place > i64::MAX as u64
         {
@@ -246,7 +267,10 @@ impl<P: Platform> Context<'_, P> {
         let mut done = 0;
         while done < length {
             let room = (length - done).min(CHUNK as u64) as usize;
-            let count = self.shared.tree.read(node, start.saturating_add(done), &mut buffer[..room])?;
+            let count = self
+                .shared
+                .tree
+                .read(node, start.saturating_add(done), &mut buffer[..room])?;
             let offset = self.shared.opens.get(to)?.offset;
             let sent = match self.give_bytes(to, Some(offset), &buffer[..count]) {
                 Ok(sent) => sent,
@@ -281,7 +305,9 @@ impl<P: Platform> Context<'_, P> {
             sys::SEEK_END => self.size(id)?,
             _ => return Err(Error::EINVAL),
         };
-        let place = begin.checked_add_signed(distance as i64).filter(|place| *place <= i64::MAX as u64);
+        let place = begin
+            .checked_add_signed(distance as i64)
+            .filter(|place| *place <= i64::MAX as u64);
         let place = place.ok_or(Error::EINVAL)?;
         self.shared.opens.get_mut(id)?.offset = place;
         Ok(place)
@@ -299,7 +325,9 @@ impl<P: Platform> Context<'_, P> {
         };
         let close_on_exec = flags & sys::O_CLOEXEC != 0;
         self.shared.opens.keep(open);
-        self.program.descriptors.set(descriptor, Some(Descriptor { open, close_on_exec }))?;
+        self.program
+            .descriptors
+            .set(descriptor, Some(Descriptor { open, close_on_exec }))?;
         Ok(descriptor)
     }
 
@@ -324,7 +352,9 @@ impl<P: Platform> Context<'_, P> {
         let open = self.program.descriptors.get(descriptor)?;
         let to = self.program.descriptors.free(least)?;
         self.shared.opens.keep(open);
-        self.program.descriptors.set(to, Some(Descriptor { open, close_on_exec }))?;
+        self.program
+            .descriptors
+            .set(to, Some(Descriptor { open, close_on_exec }))?;
         Ok(to)
     }
 
@@ -335,7 +365,10 @@ impl<P: Platform> Context<'_, P> {
         if from == to || flags as u32 & !sys::O_CLOEXEC != 0 {
             return Err(Error::EINVAL);
         }
-        let old = self.program.descriptors.set(to, Some(Descriptor { open, close_on_exec }))?;
+        let old = self
+            .program
+            .descriptors
+            .set(to, Some(Descriptor { open, close_on_exec }))?;
         self.shared.opens.keep(open);
         if let Some(old) = old {
             self.release(old);

@@ -11,8 +11,8 @@ mod time;
 
 use crate::program::{Program, Who};
 use crate::system::{On, Outcome, Shared, Waiting};
-use file::At;
 use crate::{Platform, Result};
+use file::At;
 use linux_raw_sys::general as sys;
 
 /// Bytes of a set of signals, and of what is done with one: handler, flags, set, as all architectures have them.
@@ -145,7 +145,12 @@ impl<P: Platform> Context<'_, P> {
             self.shared.waiting.push(Waiting {
                 who: self.who,
                 token: None,
-                on: On::Anything { number, arguments, until, late },
+                on: On::Anything {
+                    number,
+                    arguments,
+                    until,
+                    late,
+                },
             });
         }
         Outcome::Wait {

@@ -33,7 +33,11 @@ impl<P: Platform> Context<'_, P> {
     /// Where a path leads.
     fn place(&self, folder: u64, path: u64, follow: bool) -> Result<Place> {
         let path = self.program.window.text(self.platform, path)?;
-        let from = if path.first() == Some(&b'/') { 0 } else { self.folder(folder)? };
+        let from = if path.first() == Some(&b'/') {
+            0
+        } else {
+            self.folder(folder)?
+        };
         self.shared.tree.find(from, &path, follow)
     }
 
@@ -231,7 +235,9 @@ impl<P: Platform> Context<'_, P> {
     pub(super) fn remove(&mut self, folder: u64, path: u64, flags: u64) -> Result {
         let place = self.place(folder, path, false)?;
         let now = self.real_time();
-        self.shared.tree.remove(&place, flags as u32 & sys::AT_REMOVEDIR != 0, now)?;
+        self.shared
+            .tree
+            .remove(&place, flags as u32 & sys::AT_REMOVEDIR != 0, now)?;
         Ok(0)
     }
 
@@ -242,7 +248,9 @@ impl<P: Platform> Context<'_, P> {
         }
         let (from, to) = (self.place(from, old, false)?, self.place(to, new, false)?);
         let now = self.real_time();
-        self.shared.tree.rename(&from, &to, flags as u32 & sys::RENAME_NOREPLACE != 0, now)?;
+        self.shared
+            .tree
+            .rename(&from, &to, flags as u32 & sys::RENAME_NOREPLACE != 0, now)?;
         Ok(0)
     }
 

@@ -135,7 +135,9 @@ impl<P: Platform> Context<'_, P> {
             field!(bytes, sys::epoll_event, data),
         );
         let interests = self.interests(epoll)?;
-        let known = interests.iter().position(|interest| (interest.descriptor, interest.open) == (descriptor, open));
+        let known = interests
+            .iter()
+            .position(|interest| (interest.descriptor, interest.open) == (descriptor, open));
         let new = Interest {
             descriptor,
             open,
@@ -184,8 +186,11 @@ impl<P: Platform> Context<'_, P> {
             if interest.events & sys::EPOLLONESHOT != 0 {
                 interest.events = sys::EPOLLONESHOT;
             }
-            let data = interest.data;
-            let bytes = encode!(sys::epoll_event { events: told, data: data });
+            let key = interest.data;
+            let bytes = encode!(sys::epoll_event {
+                events: told,
+                data: key,
+            });
             self.put(address + found * EVENT, &bytes)?;
             found += 1;
         }
@@ -206,7 +211,11 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `recvfrom` and `sendto` on what is connected; `flags` may say not to wait, or to leave what is read.
-    pub(super) fn transfer_socket(&mut self, [descriptor, address, length, flags]: [u64; 4], writes: bool) -> Result<Outcome> {
+    pub(super) fn transfer_socket(
+        &mut self,
+        [descriptor, address, length, flags]: [u64; 4],
+        writes: bool,
+    ) -> Result<Outcome> {
         use linux_raw_sys::net::{MSG_DONTWAIT, MSG_PEEK};
         let id = self.socket_id(descriptor)?;
         let flags = flags as u32;

@@ -64,7 +64,10 @@ impl<P: Platform> Context<'_, P> {
             state: SocketState::Fresh,
             local,
         };
-        let open = self.shared.opens.add(What::Socket(socket), sys::O_RDWR | flags & sys::O_NONBLOCK);
+        let open = self
+            .shared
+            .opens
+            .add(What::Socket(socket), sys::O_RDWR | flags & sys::O_NONBLOCK);
         self.descriptor_for(open, flags)
     }
 
@@ -109,7 +112,9 @@ impl<P: Platform> Context<'_, P> {
                 remote: remote.clone(),
             };
             let local = local.clone();
-            self.shared.opens.add(What::Socket(Socket { state, local }), sys::O_RDWR | flags)
+            self.shared
+                .opens
+                .add(What::Socket(Socket { state, local }), sys::O_RDWR | flags)
         };
         Ok([make(&first, &second, back, there), make(&second, &first, there, back)])
     }
@@ -199,7 +204,9 @@ impl<P: Platform> Context<'_, P> {
                 _ => false,
             })
         };
-        (EPHEMERAL..=u16::MAX).find(|port| !taken(*port)).ok_or(Error::EADDRINUSE)
+        (EPHEMERAL..=u16::MAX)
+            .find(|port| !taken(*port))
+            .ok_or(Error::EADDRINUSE)
     }
 
     /// `bind`.
