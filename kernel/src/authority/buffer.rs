@@ -109,6 +109,11 @@ pub(crate) fn valid(rights: u64) -> Result<u64, Errno> {
 }
 
 impl Buffers {
+    /// Whether there can be any, of which a cVM's registers hold something.
+    pub(crate) fn possible(&self) -> bool {
+        !self.regions.is_empty()
+    }
+
     /// Takes the memory of the manifest's buffers, all of it zero, and that of the quotas.
     ///
     /// # Errors

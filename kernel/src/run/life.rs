@@ -109,9 +109,10 @@ impl Monitor {
                 line.set_short(short);
             }
         }
+        let buffers = self.buffers.possible();
         for thread in &mut self.scheduler.threads {
             thread.short = self.cvms[thread.cvm.index()].short;
-            thread.listed = !self.servers[thread.family.index()].is_empty();
+            thread.listed = buffers || !self.holders[thread.family.index()].is_empty();
         }
         self.scheduler.complete(count);
         self.weigh_families();
