@@ -4,6 +4,7 @@ mod archive;
 mod build;
 mod console;
 mod cvm;
+mod device;
 mod elf;
 mod layout;
 mod manifest;
