@@ -25,6 +25,9 @@
 //!             service-stack = <0x0 0x2000>;    // u64, bytes of the stack that its handler runs on
 //!             threads = <1>;                   // u32, see the table of numbers
 //!             handlers = <1>;                  // u32, see the table of numbers
+//!             local = <0>;                     // u32, see the table of numbers
+//!             buffer-quota = <0x0 0x0>;        // u64, see the table of numbers
+//!             raw = <0>;                       // u32, see the table of numbers
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
 //!             devices = "block0", "net0";      // devices that it drives; absent = none
 //!         };
@@ -35,6 +38,15 @@
 //!             size = <0x0 0x20>;               // u64, bytes
 //!             data = [48 65 6c];               // first bytes, at most `size`; absent = all zero
 //!             access = "read";                 // "read" | "write": what every cVM may do with it
+//!         };
+//!     };
+//!     buffers {                                // absent = none
+//!         buffer@0 {
+//!             label = "frames";                // as a cVM's name; unique among the buffers
+//!             size = <0x0 0x1000>;             // u64, bytes
+//!             owner = "camera";                // cVM that may grant and revoke it; absent = nobody
+//!             readers = "viewer";              // string list of cVMs; absent = none
+//!             writers = "camera";              // string list of cVMs; absent = none
 //!         };
 //!     };
 //! };
@@ -178,6 +190,12 @@ macro_rules! cvm_numbers {
             threads: u32 = 1, THREADS = "threads", Count, 1, 64, Always;
             /// most calls that a server handles at a time
             handlers: u32 = 1, HANDLERS = "handlers", Count, 1, 16, Server;
+            /// capabilities that its local area holds
+            local: u32 = 0, LOCAL = "local", Count, 0, 256, Always;
+            /// bytes that it can make buffers of
+            buffer_quota: u64 = 0, BUFFER_QUOTA = "buffer-quota", Bytes, 0, 1 << 30, Always;
+            /// 1: only its server knows what its hostcalls mean
+            raw: u32 = 0, RAW = "raw", Count, 0, 1, Client;
         }
     };
 }
@@ -263,6 +281,25 @@ pub const CAPFILE_PROPERTIES: [&str; 4] = [NAME, CAPFILE_SIZE, CAPFILE_DATA, CAP
 pub const CAPFILE_LIMIT: usize = 64;
 /// Most bytes of one capfile.
 pub const CAPFILE_SIZE_LIMIT: u64 = 1 << 30;
+
+/// Node that holds one child `buffer@N` a buffer, N = 0, 1, … in decimal.
+pub const BUFFERS: &str = "buffers";
+/// Name of a child of [`BUFFERS`] before its `@`.
+pub const BUFFER: &str = "buffer";
+/// Property of a buffer: bytes.
+pub const BUFFER_SIZE: &str = "size";
+/// Property of a buffer: the cVM that may grant and revoke it.
+pub const BUFFER_OWNER: &str = "owner";
+/// Property of a buffer: the cVMs that may read it.
+pub const BUFFER_READERS: &str = "readers";
+/// Property of a buffer: the cVMs that may write it.
+pub const BUFFER_WRITERS: &str = "writers";
+/// All properties of a buffer node.
+pub const BUFFER_PROPERTIES: [&str; 5] = [NAME, BUFFER_SIZE, BUFFER_OWNER, BUFFER_READERS, BUFFER_WRITERS];
+/// Most buffers in one manifest.
+pub const BUFFER_LIMIT: usize = 64;
+/// Most bytes of one buffer of the manifest.
+pub const BUFFER_SIZE_LIMIT: u64 = 1 << 30;
 
 /// Value of [`CALLBACK_OUT`]: the monitor serves the hostcalls.
 pub const CALLBACK_MONITOR: &str = "monitor";

@@ -1,5 +1,6 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
+use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
 use crate::authority::ledger::{EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::authority::pool::Pool;
@@ -140,14 +141,20 @@ pub(crate) fn load(
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan { cvms: specs, capfiles } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan {
+        cvms: specs,
+        capfiles,
+        buffers,
+    } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
     let Range { start, end } = free.whole();
     arch::protection::open(start, end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
-        servers: Vec::new(),
+        holders: Vec::new(),
+        weights: Vec::new(),
         capfiles: Vec::new(),
+        buffers: Buffers::default(),
         devices: Vec::new(),
         ledger,
         frequency,
@@ -171,6 +178,9 @@ pub(crate) fn load(
         let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;
         monitor.capfiles.push(placed);
     }
+    let specs: Vec<_> = monitor.cvms.iter().map(|cvm| &cvm.spec).collect();
+    let pool = (pool_entry, &mut free);
+    monitor.buffers.place(buffers, &specs, pool, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);

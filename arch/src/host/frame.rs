@@ -108,6 +108,24 @@ impl Frame {
         Ok(())
     }
 
+    /// Makes this thread's registers those of another thread, which made a hostcall.
+    pub fn copy_from(&self, from: &Frame) {
+        self.clear();
+        for (to, from) in self.slots().zip(from.slots()) {
+            to.copy_from(from);
+        }
+    }
+
+    /// Sets the stack pointer.
+    pub fn set_stack(&self, value: u64) {
+        self.stack.set_integer(value);
+    }
+
+    /// Sets the thread pointer.
+    pub fn set_thread_pointer(&self, value: u64) {
+        self.thread_pointer.set_integer(value);
+    }
+
     /// Forgets every register, and what was prepared.
     pub fn clear(&self) {
         self.forget();

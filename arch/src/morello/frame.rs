@@ -202,6 +202,27 @@ impl Frame {
         Ok(())
     }
 
+    /// Makes this thread's registers those of another thread, which made a hostcall.
+    pub fn copy_from(&self, from: &Frame) {
+        self.clear();
+        for (to, from) in self.slots().zip(from.slots()) {
+            to.copy_from(from);
+        }
+        self.status.set(from.status.get());
+        self.start_code.set(from.start_code.get());
+        float::copy(self, from);
+    }
+
+    /// Sets the stack pointer.
+    pub fn set_stack(&self, value: u64) {
+        self.rcsp.set_integer(value);
+    }
+
+    /// Sets the thread pointer.
+    pub fn set_thread_pointer(&self, value: u64) {
+        self.rctpidr.set_integer(value);
+    }
+
     /// Sets argument register 0 to 7.
     pub fn set_argument(&self, index: usize, value: Register<'_>) {
         assert!(index < ARGUMENTS, "there is no argument register {index}");

@@ -27,6 +27,8 @@ pub extern crate alloc;
 mod arch;
 pub mod block;
 #[cfg(target_os = "none")]
+mod buffer;
+#[cfg(target_os = "none")]
 mod capability;
 #[cfg(target_os = "none")]
 pub mod console;
@@ -55,6 +57,10 @@ pub mod thread;
 pub mod time;
 
 pub use abi::{self, Errno};
+#[cfg(target_os = "none")]
+pub use arch::MACHINE;
+#[cfg(target_os = "none")]
+pub use buffer::Buffer;
 #[cfg(target_os = "none")]
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]
