@@ -13,8 +13,8 @@ pub(crate) mod trap;
 use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
-use abi::manifest::NAME_LIMIT;
 use abi::hostcall::WITH_SECOND;
+use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 

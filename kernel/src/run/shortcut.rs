@@ -48,13 +48,7 @@ impl Monitor {
         let service = self.cvms[line.server].service.as_deref_mut()?;
         let handler = &mut service.handlers[0];
         handler.began = self.scheduler.runs + 1;
-        let lent = call::lend(
-            line.caller(),
-            line.handler,
-            &service.slot,
-            &mut handler.lent,
-            what,
-        );
+        let lent = call::lend(line.caller(), line.handler, &service.slot, &mut handler.lent, what);
         if lent.is_err() {
             handler.lent.clear();
             service.slot.clear();
