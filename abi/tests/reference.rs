@@ -138,6 +138,11 @@ fn limits_and_streams_have_their_values() {
         ("END_CVM", hostcall::END_CVM),
         ("WAIT_ON", hostcall::WAIT_ON),
         ("START", hostcall::START),
+        ("DEVICE_QUEUE_SIZE", hostcall::DEVICE_QUEUE_SIZE as u64),
+        ("DEVICE_CONFIG_LIMIT", hostcall::DEVICE_CONFIG_LIMIT),
+        ("SEGMENT_LIMIT", hostcall::SEGMENT_LIMIT as u64),
+        ("SEGMENT_BYTES_LIMIT", hostcall::SEGMENT_BYTES_LIMIT),
+        ("SEGMENT_WRITTEN", hostcall::SEGMENT_WRITTEN),
     ];
     let rows = table("### Limits and streams");
     let found: Vec<(&str, u64)> = rows.into_iter().map(|[name, value]| (name, number(value))).collect();

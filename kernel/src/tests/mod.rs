@@ -5,6 +5,7 @@ mod buffer;
 mod build;
 mod console;
 mod cvm;
+mod device;
 mod elf;
 mod layout;
 mod manifest;
