@@ -94,9 +94,9 @@ impl Monitor {
         };
         let frame = thread.frame;
         let wanted = |slot: &Slot| is_taken(slot, &rightful);
-        let taken = lent
-            .iter()
-            .fold(0, |taken, lent| taken | sweep::registers(frame, &lent.range, &wanted));
+        let taken = lent.iter().fold(0, |taken, lent| {
+            taken | sweep::registers(frame, &lent.range, Some(&wanted))
+        });
         self.taken_from(id, taken);
     }
 
@@ -133,7 +133,7 @@ impl Monitor {
             let serving = handler.filter(|handler| self.scheduler[handler.thread].serving.is_some());
             let rightful = serving.map_or(&[][..], |handler| handler.lent.as_slice());
             for lent in lent {
-                sweep::area(area.clone(), &lent.range, &|slot| is_taken(slot, rightful));
+                sweep::area(area.clone(), &lent.range, Some(&|slot| is_taken(slot, rightful)));
             }
         }
     }
@@ -143,13 +143,13 @@ impl Monitor {
         let mut id = self.scheduler.recent(family);
         while id != ThreadId::NONE {
             let next = self.scheduler[id].recent.next;
-            let taken = sweep::registers(self.scheduler[id].frame, range, &|_| true);
+            let taken = sweep::registers(self.scheduler[id].frame, range, None);
             self.taken_from(id, taken);
             id = next;
         }
         for holder in &self.holders[family.index()] {
             for area in self.cvms[holder.index()].local_areas() {
-                sweep::area(area, range, &|_| true);
+                sweep::area(area, range, None);
             }
         }
     }
