@@ -5,7 +5,15 @@ use super::slot::Slot;
 use super::variant;
 use crate::types::Refused;
 use capability::Permissions;
+use core::arch::asm;
 use core::ops::Range;
+
+/// In front of an instruction that the hardware may refuse: it goes on at label 9 then (GUARDED in copy.S).
+macro_rules! guarded {
+    () => {
+        ".pushsection .intravisor_fixups, \"a\"\n.balign 4\n.word 771f - .\n.word 9f - .\n.popsection\n771:"
+    };
+}
 
 unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
@@ -54,6 +62,33 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     // SAFETY: `to` is writable for its length; the cVM's side is checked by the hardware.
     let left = unsafe { intravisor_copy_in(to.as_mut_ptr(), authority.pointer(), address, to.len()) };
     outcome(to.len(), left)
+}
+
+/// A 32-bit word of a cVM, loaded by one access. `address` is absolute and a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+#[inline]
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let word: i64;
+    // SAFETY: the cVM's side is checked by the hardware, and a refusal goes on at label 9; the register is cleared.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, x6, 0({authority})",         // LC c6, 0(authority)
+            "li {word}, -1",
+            guarded!(),
+            ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
+            guarded!(),
+            ".insn r 0x5b, 0, 0x7d, {word}, x6, x14",      // LWU.CAP
+            "9: li x6, 0",
+            authority = in(reg) authority.pointer(),
+            address = in(reg) address,
+            word = out(reg) word,
+            out("x6") _,
+            options(nostack, readonly),
+        );
+    }
+    u64::try_from(word).map_err(|_| Refused { copied: 0 })
 }
 
 /// Copies to a cVM. `address` is absolute.

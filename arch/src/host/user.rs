@@ -40,6 +40,16 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     outcome(to.len(), count)
 }
 
+/// A 32-bit word of a cVM. `address` is a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let mut bytes = [0; 4];
+    copy_in(&mut bytes, authority, address).map_err(|_| Refused { copied: 0 })?;
+    Ok(u32::from_le_bytes(bytes).into())
+}
+
 /// Copies to a cVM.
 ///
 /// # Errors

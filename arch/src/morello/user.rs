@@ -4,6 +4,7 @@
 use super::slot::Slot;
 use crate::types::Refused;
 use capability::Permissions;
+use core::arch::asm;
 use core::ops::Range;
 
 unsafe extern "C" {
@@ -53,6 +54,37 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     // SAFETY: `to` is writable for its length; the cVM's side is checked by the hardware.
     let left = unsafe { intravisor_copy_in(to.as_mut_ptr(), authority.pointer(), address, to.len()) };
     outcome(to.len(), left)
+}
+
+/// A 32-bit word of a cVM, loaded by one access. `address` is absolute and a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+#[inline]
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let word: i64;
+    // SAFETY: the cVM's side is checked by the hardware, and a refusal goes on at label 9; the register is cleared.
+    unsafe {
+        asm!(
+            ".inst 0xc2400009 | 10 << 5",           // LDR c9, [x10]
+            "mov x11, #-1",
+            ".inst 0xc2c04129 | 12 << 16",          // SCVALUE c9, c9, x12
+            ".pushsection .intravisor_fixups, \"a\"",
+            ".balign 4",
+            ".word 771f - .",
+            ".word 9f - .",
+            ".popsection",
+            "771:",
+            ".inst 0x8260092b",                     // LDR w11, [c9]
+            "9: mov x9, xzr",
+            in("x10") authority.pointer(),
+            in("x12") address,
+            out("x9") _,
+            out("x11") word,
+            options(nostack, readonly),
+        );
+    }
+    u64::try_from(word).map_err(|_| Refused { copied: 0 })
 }
 
 /// Copies to a cVM. `address` is absolute.
