@@ -1,6 +1,6 @@
 //! Taking foreign authority back. A family counts as one holder: what one of its threads was given, any of them can have. So
-//! it is looked for in the registers of all of them that have run since, and in all local areas of the family: when a lent
-//! call ends, and when memory is revoked.
+//! it is looked for in the registers of all of them, those that have run since it was lent, and in all local areas of the family:
+//! when a lent call ends, and when memory is revoked.
 
 use crate::authority::sweep;
 use crate::cvm::id::{CvmId, ThreadId};
@@ -140,12 +140,12 @@ impl Monitor {
 
     /// Takes all authority over a range from a family, and from the servers to which it has lent some.
     pub(crate) fn take_from_family(&mut self, family: CvmId, range: &Range<u64>) {
-        let mut id = self.scheduler.recent(family);
-        while id != ThreadId::NONE {
-            let next = self.scheduler[id].recent.next;
-            let taken = sweep::registers(self.scheduler[id].frame, range, None);
-            self.taken_from(id, taken);
-            id = next;
+        for member in 0..self.families[family.index()].len() {
+            let member = self.families[family.index()][member];
+            for id in self.cvms[member.index()].all_threads() {
+                let taken = sweep::registers(self.scheduler[id].frame, range, None);
+                self.taken_from(id, taken);
+            }
         }
         for holder in &self.holders[family.index()] {
             for area in self.cvms[holder.index()].local_areas() {
