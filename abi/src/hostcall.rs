@@ -345,6 +345,9 @@ pub const WITH_STACK: u64 = 2;
 pub const END_THREAD: u64 = 3;
 /// How `reply` and `answer` end a call of a raw client: its cVM ends, `value` is the exit code.
 pub const END_CVM: u64 = 4;
+/// How `answer` does not end a deferred call of a raw client: it waits on, for `second` nanoseconds from now (0 = for ever),
+/// and then gets `value`.
+pub const WAIT_ON: u64 = 5;
 /// Number of the call that the monitor makes for a raw client before its first instruction. Arguments: the lowest address of
 /// the client's memory as the client sees it, its bytes, the same address as the server sees it (0 = the memory does not lie
 /// within the server's), the address of the start block as the client sees it, what is added to linked addresses.

@@ -13,6 +13,7 @@ mod placement;
 mod platform;
 mod pool;
 mod purecap;
+mod raw;
 mod service;
 mod start;
 mod symbols;
