@@ -501,7 +501,7 @@ fn a_revocation_is_bounded_by_refusing_one_holder_too_many() {
             }
         }
     }
-    assert_eq!(refused, 3);
+    assert_eq!(refused, 4);
     assert_eq!(
         ask_main(&mut monitor, 0, Hostcall::BufferDestroy, [number, 0, 0, 0, 0, 0]),
         0
