@@ -1,6 +1,8 @@
 //! One thread: whose it is, what it does, whom it works for, and its links in the lists that it stands in.
 
+use crate::cvm::End;
 use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::short::{NOBODY, Short};
 use arch::Frame;
 
 /// What a thread is for.
@@ -33,6 +35,15 @@ pub(crate) enum State {
     Stopped,
 }
 
+/// What ends with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// The thread.
+    Thread,
+    /// Its cVM.
+    Cvm(End),
+}
+
 /// Where a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -51,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) stage: Stage,
     /// Tick at which its budget is used up.
     pub(crate) until: u64,
+    /// Its result then.
+    pub(crate) late: u64,
     /// Counts the calls of this thread: what a token says of it is true once.
     pub(crate) number: u32,
 }
@@ -84,8 +97,8 @@ pub(crate) struct Thread {
     pub(crate) priority: u8,
     /// There is something to do before it runs: its cVM is loaded, or ends.
     pub(crate) pending: bool,
-    /// Exit code of its cVM, when its exit hostcall has come back from a server: exit never returns, whoever serves it.
-    pub(crate) exiting: Option<i32>,
+    /// What ends before it would run again: an exit hostcall that has come back from a server never returns, whoever serves it.
+    pub(crate) leaving: Option<Leaving>,
     /// Place among the threads of its cVM, and how many threads have been there before.
     pub(crate) place: u16,
     pub(crate) lives: u32,
@@ -96,6 +109,12 @@ pub(crate) struct Thread {
     /// In the list that its state calls for, and the level there.
     pub(crate) link: Link,
     pub(crate) level: u8,
+    /// In [`State::Waiting`]: the address that it waits for, a multiple of 4; plus 1 when it waits until a deadline.
+    pub(crate) word: u64,
+    /// Its cVM's part in the shortest way.
+    pub(crate) short: &'static Short,
+    /// Whether it can get foreign authority: a server or a local area is in its family, or there are buffers.
+    pub(crate) listed: bool,
     /// In the list of its family's threads, who has run last first.
     pub(crate) recent: Link,
     pub(crate) call: Call,
@@ -120,22 +139,32 @@ impl Thread {
             base: priority,
             priority,
             pending: false,
-            exiting: None,
+            leaving: None,
             place,
             lives: 0,
             run_time: 0,
             ran: 0,
             link: Link::NONE,
             level: 0,
+            word: 0,
+            short: &NOBODY,
+            listed: false,
             recent: Link::NONE,
             call: Call {
                 server: cvm,
                 stage: Stage::Queued,
                 until: 0,
+                late: 0,
                 number: 0,
             },
             serving: None,
         }
+    }
+
+    /// Whether more is to be done than to go on when it runs next: before it, or at the end of the call that it serves.
+    #[inline]
+    pub(crate) fn is_bound(&self) -> bool {
+        self.pending || self.serving.is_some()
     }
 
     /// Its number as its cVM knows it.

@@ -25,7 +25,8 @@ impl Monitor {
     pub(crate) fn make_threads(&mut self) -> Result<(), String> {
         let count = self.cvms.len();
         self.left = count;
-        self.servers.resize_with(count, Vec::new);
+        self.families.resize_with(count, Vec::new);
+        self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
             .cvms
@@ -91,7 +92,10 @@ impl Monitor {
                     cvm.line = Some(Box::leak(Box::new(Line::new(index, cvm.server.is_none(), frame))));
                 }
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
-                self.servers[family.index()].push(id);
+            }
+            self.families[family.index()].push(id);
+            if self.cvms[index].local_areas().next().is_some() {
+                self.holders[family.index()].push(id);
             }
         }
         let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {
@@ -107,7 +111,13 @@ impl Monitor {
                 line.set_short(short);
             }
         }
+        for thread in &mut self.scheduler.threads {
+            thread.short = self.cvms[thread.cvm.index()].short;
+            let mut members = self.families[thread.family.index()].iter();
+            thread.listed = members.any(|cvm| self.cvms[cvm.index()].service.is_some());
+        }
         self.scheduler.complete(count);
+        self.weigh_families();
         Ok(())
     }
 
@@ -134,12 +144,7 @@ impl Monitor {
     pub(crate) fn create_thread(&mut self, creator: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
         let cvm = self.scheduler[creator].cvm;
         let priority = self.allowed_priority(cvm, frame.argument(4))?;
-        let mut threads = self.cvms[cvm.index()].all_threads();
-        let free = threads.find(|id| {
-            let thread = &self.scheduler[*id];
-            thread.role == Role::Worker && thread.state == State::Stopped
-        });
-        let id = free.ok_or(Errno::EAGAIN)?;
+        let id = self.free_worker(cvm)?;
         let thread = &mut self.scheduler[id];
         thread.frame.spawn(frame).map_err(|_| Errno::EFAULT)?;
         (thread.base, thread.priority) = (priority, priority);
@@ -161,8 +166,7 @@ impl Monitor {
         let stored = frame.argument(1) == 1
             && address.is_multiple_of(4)
             && arch::user::copy_out(&[0; 4], authority, address).is_ok();
-        self.cease(id, arch::timer::now());
-        self.scheduler[id].frame.clear();
+        self.end_worker(id);
         if stored {
             self.scheduler.wake_waiters(address, WAKE_LIMIT);
         }
@@ -185,8 +189,23 @@ impl Monitor {
         if id == caller || self.scheduler[id].role == Role::Main {
             return Err(Errno::EPERM);
         }
+        self.end_worker(id);
+        Ok(Outcome::Value(0))
+    }
+
+    /// A thread that is not its cVM's main thread is over, and nothing is left of it.
+    pub(crate) fn end_worker(&mut self, id: ThreadId) {
         self.cease(id, arch::timer::now());
         self.scheduler[id].frame.clear();
-        Ok(Outcome::Value(0))
+    }
+
+    /// A thread that a cVM may begin with.
+    pub(crate) fn free_worker(&self, cvm: CvmId) -> Result<ThreadId, Errno> {
+        let mut threads = self.cvms[cvm.index()].all_threads();
+        let free = threads.find(|id| {
+            let thread = &self.scheduler[*id];
+            thread.role == Role::Worker && thread.state == State::Stopped
+        });
+        free.ok_or(Errno::EAGAIN)
     }
 }

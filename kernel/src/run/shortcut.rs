@@ -8,7 +8,7 @@ use crate::cvm::short::{Line, Short};
 use crate::cvm::thread::{Call, Stage, State};
 use crate::run::monitor::Monitor;
 use crate::run::{call, hart};
-use abi::Hostcall;
+use abi::{Errno, Hostcall};
 use arch::{Frame, Register};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -28,31 +28,27 @@ impl Monitor {
         let (to, number) = (line.handler, from.number());
         to.renew();
         let capabilities = to.pass(from);
-        to.set_argument(6, Register::Integer(short.id));
+        let place = self.scheduler.current().map_or(0, |id| self.scheduler[id].place);
+        to.set_argument(6, Register::Integer(short.caller(place)));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
         line.begin(from, short, now);
         self.usual = Some(line);
         hart::enter(line.short());
-        if capabilities || call::names_buffer(number) {
-            return self.lend_usually(line, capabilities);
+        let buffer = call::names_buffer(number, short.raw);
+        if capabilities || buffer {
+            return self.lend_usually(line, [capabilities, buffer]);
         }
         Some(to)
     }
 
     /// The usual call lends something: the handler's registers, or nothing has happened.
     #[inline(never)]
-    fn lend_usually(&mut self, line: &'static Line, capabilities: bool) -> Option<&'static Frame> {
+    fn lend_usually(&mut self, line: &'static Line, what: [bool; 2]) -> Option<&'static Frame> {
         let service = self.cvms[line.server].service.as_deref_mut()?;
         let handler = &mut service.handlers[0];
         handler.began = self.scheduler.runs + 1;
-        let lent = call::lend(
-            line.caller(),
-            line.handler,
-            &service.slot,
-            &mut handler.lent,
-            capabilities,
-        );
+        let lent = call::lend(line.caller(), line.handler, &service.slot, &mut handler.lent, what);
         if lent.is_err() {
             handler.lent.clear();
             service.slot.clear();
@@ -122,7 +118,7 @@ impl Monitor {
         {
             return None;
         }
-        if threads[next.index()].pending || threads[next.index()].serving.is_some() {
+        if threads[next.index()].is_bound() {
             return None;
         }
         threads[id.index()].run_time += now.saturating_sub(scheduler.since);
@@ -132,7 +128,7 @@ impl Monitor {
         self.programmed = due.min(scheduler.slice_end);
         arch::timer::set_deadline(Some(self.programmed));
         let next = &self.scheduler[next];
-        hart::enter(self.cvms[next.cvm.index()].short);
+        hart::enter(next.short);
         Some(next.frame)
     }
 
@@ -162,6 +158,7 @@ impl Monitor {
             server: CvmId::new(line.server),
             stage: Stage::Served(thread),
             until: called.saturating_add(client.budget),
+            late: Errno::ETIMEDOUT.to_result(),
             number: caller.call.number.wrapping_add(1),
         };
         caller.run_time += called.saturating_sub(since);

@@ -1,9 +1,11 @@
 //! Unit tests of the kernel on the host's stand-in.
 
 mod archive;
+mod buffer;
 mod build;
 mod console;
 mod cvm;
+mod device;
 mod elf;
 mod layout;
 mod manifest;
@@ -12,6 +14,7 @@ mod placement;
 mod platform;
 mod pool;
 mod purecap;
+mod raw;
 mod service;
 mod start;
 mod symbols;
@@ -23,6 +26,8 @@ use crate::cvm::id::{CvmId, ThreadId};
 use crate::elf::File;
 use crate::hostcall::{self, Next};
 use crate::run::monitor::Monitor;
+use crate::run::wait::Usual;
+use abi::Hostcall;
 use arch::{Frame, user};
 use std::cell::Cell;
 
@@ -80,6 +85,21 @@ fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
     let cvm = monitor.scheduler[thread].cvm.index();
     let short = monitor.cvms[cvm].short;
     short.count();
+    let number = frame.number();
+    let usual = match short.is_direct(number) {
+        true if number == Hostcall::Wait as u64 => hostcall::sync::usual_wait(monitor, frame),
+        true if number == Hostcall::Wake as u64 => hostcall::sync::usual_wake(monitor, frame),
+        _ => Usual::Not,
+    };
+    match usual {
+        Usual::Done(to) if std::ptr::eq(to, frame) => return Next::Return,
+        Usual::Done(_) => return Next::Switch,
+        Usual::Unlisted(next) => {
+            monitor.scheduler.list_next(next);
+            return Next::Switch;
+        }
+        Usual::Not => {}
+    }
     if hostcall::usual(monitor, frame, short).is_some() {
         monitor.write_down();
         return Next::Switch;

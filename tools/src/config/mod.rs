@@ -1,25 +1,27 @@
 //! The YAML file: the Intravisor's keys and this project's. Everything that can be said without looking at the programs
 //! is checked here, all limits of [`abi::manifest`] among it.
 
+mod buffer;
 mod capfile;
 mod cvm;
 mod isolation;
+mod linux;
 pub(crate) mod reader;
 mod relations;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use abi::manifest as names;
 
 use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
-use crate::manifest::{CapfileSpec, CvmSpec};
+use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec};
 use crate::yaml::{self, Content, Node, SyntaxError};
 use isolation::Isolation;
 use reader::Reader;
 
 /// Keys of a document.
-const DOCUMENT_KEYS: [&str; 2] = ["cVMs", "capfiles"];
+const DOCUMENT_KEYS: [&str; 3] = ["cVMs", "capfiles", "buffers"];
 
 /// A cVM as the file describes it.
 #[derive(Clone, Debug)]
@@ -34,6 +36,17 @@ pub struct CvmConfig {
     pub callback_position: Position,
     /// Where it says in whose memory it lies, or else the cVM.
     pub within_position: Position,
+    /// What the Linux programs within it see as `/`.
+    pub root: Option<Root>,
+}
+
+/// A folder or a tar file that becomes a capfile of the cVM's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// As the file has it: from the folder that the file is in.
+    pub path: PathBuf,
+    /// Where it stands.
+    pub position: Position,
 }
 
 /// A cVM while the file is read: what it says about others is not looked up yet.
@@ -49,9 +62,32 @@ struct Draft {
     /// Whether it says 0 for `wait` in a file of the Intravisor's form: the next cVM starts at once.
     at_once: bool,
     isolation: Isolation,
+    linux: Option<linux::Linux>,
 }
 
 impl Draft {
+    /// A cVM of which nothing is said but these; another one of the file stands for it in messages.
+    fn unadorned(&self, name: &str, runtime: &str, position: Position) -> Draft {
+        Draft {
+            config: CvmConfig {
+                spec: CvmSpec::new(name, runtime),
+                runtime_position: position,
+                isolation_position: self.position,
+                callback_position: self.position,
+                within_position: self.position,
+                root: None,
+            },
+            position: self.position,
+            callback_out: None,
+            callback_in: None,
+            within: None,
+            given: Vec::new(),
+            at_once: false,
+            isolation: Isolation::default(),
+            linux: None,
+        }
+    }
+
     fn name(&self) -> &str {
         &self.config.spec.name
     }
@@ -70,6 +106,7 @@ impl Draft {
 }
 
 /// A cVM that another one names.
+#[derive(Clone)]
 struct Reference {
     text: String,
     position: Position,
@@ -82,6 +119,8 @@ pub struct Config {
     pub cvms: Vec<CvmConfig>,
     /// The capfiles, in the order of the file; without the ones that had errors.
     pub capfiles: Vec<CapfileSpec>,
+    /// The buffers, in the order of the file; without the ones that had errors.
+    pub buffers: Vec<BufferSpec>,
     /// Errors and warnings, in the order they were found.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -97,13 +136,15 @@ impl Config {
 
 /// What has been read so far.
 #[derive(Default)]
-struct Found {
+struct Found<'n> {
     cvms: Vec<Draft>,
     /// cVMs in the file, the wrong ones among them.
     cvm_count: usize,
     capfiles: Vec<CapfileSpec>,
     /// Capfiles in the file, the wrong ones among them.
     capfile_count: usize,
+    /// What has to wait until all cVMs are known.
+    buffers: Vec<&'n Node>,
 }
 
 /// Reads a YAML file; `file` is its name for messages. See [`parse`].
@@ -172,6 +213,7 @@ pub fn parse(file: &Path, text: &str) -> Config {
     let limits = [
         ("cVMs", found.cvm_count, names::CVM_LIMIT),
         ("capfiles", found.capfile_count, names::CAPFILE_LIMIT),
+        ("buffers", found.buffers.len(), names::BUFFER_LIMIT),
     ];
     for (key, count, limit) in limits.into_iter().filter(|(_, count, limit)| count > limit) {
         let problem = format!("{count} {key}, expected at most {limit}");
@@ -184,12 +226,20 @@ pub fn parse(file: &Path, text: &str) -> Config {
     if reader.clean() {
         isolation::settle(&mut reader, &mut found.cvms);
     }
+    let mut buffers = Vec::new();
+    if reader.clean() {
+        let cvms: Vec<&CvmSpec> = found.cvms.iter().map(|draft| &draft.config.spec).collect();
+        for node in found.buffers {
+            buffers.extend(buffer::read(&mut reader, node, &buffers, &cvms));
+        }
+    }
+    config.buffers = buffers;
     config.cvms = found.cvms.into_iter().map(|draft| draft.config).collect();
     config.capfiles = found.capfiles;
     config
 }
 
-fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
+fn read_document<'n>(reader: &mut Reader<'_>, document: &'n Node, found: &mut Found<'n>) {
     let entries = match &document.content {
         Content::Null => return,
         Content::Mapping(entries) => entries,
@@ -203,7 +253,17 @@ fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
             "cVMs" => {
                 for item in reader.list("cVMs", value).unwrap_or_default() {
                     found.cvm_count += 1;
-                    found.cvms.extend(cvm::read(reader, item, found.cvm_count, &found.cvms));
+                    let Some(mut draft) = cvm::read(reader, item, found.cvm_count, &found.cvms) else {
+                        continue;
+                    };
+                    match draft.linux.take() {
+                        Some(linux) => {
+                            reader.enter(draft.name());
+                            found.cvms.extend(linux::pair(reader, draft, linux));
+                            reader.leave();
+                        }
+                        None => found.cvms.push(draft),
+                    }
                 }
             }
             "capfiles" => {
@@ -213,6 +273,7 @@ fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
                     found.capfiles.extend(capfile);
                 }
             }
+            "buffers" => found.buffers.extend(reader.list("buffers", value).unwrap_or_default()),
             "libvirt" => {
                 let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";
                 let text = reader.text("libvirt", value);
