@@ -38,6 +38,8 @@ pub struct Scenario {
     pub harts: usize,
     /// Bytes of memory.
     pub memory: u64,
+    /// The board by QEMU's name, with its options, when it is not the plain one; the embedded machine has only that.
+    pub qemu_board: Option<&'static str>,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
 }
@@ -53,6 +55,7 @@ impl Scenario {
             append: String::new(),
             harts: 1,
             memory: 128 << 20,
+            qemu_board: None,
             input: Vec::new(),
         }
     }
@@ -110,6 +113,12 @@ impl Scenario {
     /// Bytes of memory.
     pub fn memory(mut self, memory: u64) -> Scenario {
         self.memory = memory;
+        self
+    }
+
+    /// The board by QEMU's name, with its options.
+    pub fn qemu_board(mut self, board: &'static str) -> Scenario {
+        self.qemu_board = Some(board);
         self
     }
 
@@ -215,6 +224,9 @@ impl Scenario {
             "-smp".into(),
             self.harts.to_string().into(),
         ];
+        if let Some(board) = self.qemu_board {
+            extra.extend(["-M".into(), board.into()]);
+        }
         if !self.append.is_empty() {
             extra.extend(["-append".into(), self.append.clone().into()]);
         }

@@ -25,4 +25,5 @@ mod schedule;
 mod servers;
 mod service;
 mod threads;
+mod trees;
 mod vectors;
