@@ -156,7 +156,7 @@ impl Frame {
         } else {
             pcc.copy_from(creator.code());
             let origin = if variant::relocates() {
-                creator.code().extent().0
+                creator.code().base()
             } else {
                 0
             };

@@ -456,16 +456,20 @@ impl Cvm {
     /// Clears every tag in what takes local capabilities of a handler's stack. Nothing can have been lent to a cVM without
     /// authority.
     pub(crate) fn clear_local_area(&self, handler: usize) {
-        let authority = &self.authority.service_stack;
-        if authority.tag() {
+        if self.authority.service_stack.tag() {
             let Range { start, end } = self.local_area(handler);
-            let cleared = user::clear_tags(authority, start, end - start);
-            assert!(
-                cleared.is_ok(),
-                "{}: its service stack cannot be cleared",
-                self.spec.name
-            );
+            self.clear_tags((start, end - start));
         }
+    }
+
+    /// Clears every tag in such a part of its service stacks, of so many bytes. It has authority.
+    pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
+        let cleared = user::clear_tags(&self.authority.service_stack, start, length);
+        assert!(
+            cleared.is_ok(),
+            "{}: its service stack cannot be cleared",
+            self.spec.name
+        );
     }
 
     /// Prepares what a handler starts every call with: its function, on its empty stack.
