@@ -23,6 +23,9 @@ pub const PROGRAMS: &str = "programs";
 /// Package of the purecap cVM programs.
 pub const PURECAP_PROGRAMS: &str = "purecap";
 
+/// Package of the library OS for Linux programs.
+pub const LINUX: &str = "linux";
+
 /// Manifest of the workspace this tool was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 
@@ -307,7 +310,7 @@ impl Workspace {
         let mut command = cargo();
         command.current_dir(&self.root);
         command.args(["build", "--profile", PROFILE, "--target", arch.triple()]);
-        command.args(["-p", MONITOR, "-p", PROGRAMS, "-p", PURECAP_PROGRAMS]);
+        command.args(["-p", MONITOR, "-p", PROGRAMS, "-p", PURECAP_PROGRAMS, "-p", LINUX]);
         run(command, step, &format!("the monitor and the programs for {arch}"))?;
         self.finish(arch)
     }

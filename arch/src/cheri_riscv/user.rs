@@ -6,6 +6,7 @@ use super::variant;
 use crate::types::Refused;
 use capability::Permissions;
 use core::arch::asm;
+use core::ops::Range;
 
 /// In front of an instruction that the hardware may refuse: it goes on at label 9 then (GUARDED in copy.S).
 macro_rules! guarded {
@@ -22,7 +23,14 @@ unsafe extern "C" {
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
     fn intravisor_load_capability(to: *mut u64, authority: *const u64, address: u64) -> usize;
-    fn intravisor_next_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
+    fn intravisor_next_reaching(
+        unused: usize,
+        authority: *const u64,
+        address: u64,
+        length: u64,
+        start: u64,
+        end: u64,
+    ) -> u64;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
 }
@@ -145,12 +153,16 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     outcome(GRANULE as usize, left)
 }
 
-/// The first 64 bytes of a range in which there is a tag; `None` = there is none, or `authority` does not allow to look.
-/// `address`, absolute, and `length` are multiples of 64.
-pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range. `address`, absolute, and `length` are
+/// multiples of 16, and the end is one of 64.
+///
+/// # Panics
+/// When `authority` does not allow to look.
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
     // SAFETY: only looks, through `authority`, checked by the hardware.
-    let left = unsafe { intravisor_next_tags(0, authority.pointer(), address, length) };
-    (left != 0).then(|| address + length - left as u64)
+    let left = unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end) };
+    assert!(left <= length, "an area is looked at without authority");
+    (left != 0).then(|| address + length - left)
 }
 
 /// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.

@@ -3,6 +3,7 @@
 use crate::types::{Derivation, DeriveError, Register};
 use capability::riscv::{Capability, permission_bits, representable_length, representable_mask};
 use capability::{Decoded, Permissions};
+use core::ops::Range;
 use std::sync::Mutex;
 
 /// A pinned home of one capability.
@@ -64,6 +65,11 @@ impl Slot {
 
     pub(super) fn set_address(&self, address: u64) {
         self.set(self.get().set_address(address));
+    }
+
+    pub(super) fn reaches(&self, range: &Range<u64>) -> bool {
+        let what = self.decoded();
+        what.tag && what.base < range.end && what.top > u128::from(range.start)
     }
 
     /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. Returns its base, its length, and

@@ -91,6 +91,21 @@ pub(super) fn claim(frame: &Frame) {
     set_open(true);
 }
 
+/// The thread behind `to`, which has not run, begins with the registers of another one.
+pub(super) fn copy(to: &Frame, from: &Frame) {
+    if !from.float().used.get() {
+        return;
+    }
+    to.float().used.set(true);
+    // SAFETY: both states are alive, aligned and ours alone; the registers in the processor are those of their owner.
+    unsafe {
+        if ptr::eq(HART.float.owner.get(), from) {
+            intravisor_float_save(from.float().words.get().cast());
+        }
+        to.float().words.get().write(from.float().words.get().read());
+    }
+}
+
 /// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.
 #[inline]
 pub(super) fn forget(frame: &Frame) {

@@ -19,6 +19,8 @@ pub(crate) struct Short {
     pub(crate) line: Option<&'static Line>,
     /// Its number.
     pub(crate) id: u64,
+    /// Only its server knows what its hostcalls mean.
+    pub(crate) raw: bool,
     /// Ticks that a served hostcall may take.
     pub(crate) budget: u64,
     /// Hostcalls that it has made.
@@ -31,6 +33,7 @@ pub(crate) static NOBODY: Short = Short {
     served: 0,
     line: None,
     id: 0,
+    raw: false,
     budget: 0,
     hostcalls: AtomicU64::new(0),
 };
@@ -44,14 +47,26 @@ impl Short {
         };
         let direct = of(&|hostcall| spec.server.is_none() && spec.allows(*hostcall));
         // What concerns a cVM's own role as a server stays with the monitor; what is no hostcall goes to the server.
-        let kept = of(&|hostcall| hostcall.family() == Family::Service || !spec.allows(*hostcall));
+        let raw = spec.raw != 0;
+        let kept = of(&|hostcall| !raw && (hostcall.family() == Family::Service || !spec.allows(*hostcall)));
         Short {
             direct,
             served: if spec.server.is_some() { !kept } else { 0 },
             line,
             id: id as u64,
-            budget,
+            raw,
+            budget: if raw { u64::MAX } else { budget },
             hostcalls: AtomicU64::new(0),
+        }
+    }
+
+    /// What its server is told of who calls: its number, and of a raw client the thread's place.
+    #[inline]
+    pub(crate) fn caller(&self, place: u16) -> u64 {
+        if self.raw {
+            self.id | u64::from(place) << 32
+        } else {
+            self.id
         }
     }
 

@@ -1,5 +1,6 @@
 //! One thread: whose it is, what it does, whom it works for, and its links in the lists that it stands in.
 
+use crate::cvm::End;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::short::{NOBODY, Short};
 use arch::Frame;
@@ -34,6 +35,15 @@ pub(crate) enum State {
     Stopped,
 }
 
+/// What ends with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// The thread.
+    Thread,
+    /// Its cVM.
+    Cvm(End),
+}
+
 /// Where a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -52,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) stage: Stage,
     /// Tick at which its budget is used up.
     pub(crate) until: u64,
+    /// Its result then.
+    pub(crate) late: u64,
     /// Counts the calls of this thread: what a token says of it is true once.
     pub(crate) number: u32,
 }
@@ -85,8 +97,8 @@ pub(crate) struct Thread {
     pub(crate) priority: u8,
     /// There is something to do before it runs: its cVM is loaded, or ends.
     pub(crate) pending: bool,
-    /// Exit code of its cVM, when its exit hostcall has come back from a server: exit never returns, whoever serves it.
-    pub(crate) exiting: Option<i32>,
+    /// What ends before it would run again: an exit hostcall that has come back from a server never returns, whoever serves it.
+    pub(crate) leaving: Option<Leaving>,
     /// Place among the threads of its cVM, and how many threads have been there before.
     pub(crate) place: u16,
     pub(crate) lives: u32,
@@ -127,7 +139,7 @@ impl Thread {
             base: priority,
             priority,
             pending: false,
-            exiting: None,
+            leaving: None,
             place,
             lives: 0,
             run_time: 0,
@@ -142,6 +154,7 @@ impl Thread {
                 server: cvm,
                 stage: Stage::Queued,
                 until: 0,
+                late: 0,
                 number: 0,
             },
             serving: None,

@@ -1,7 +1,9 @@
 //! Hostcalls: the dispatch, and one module a family. `abi::hostcall` is the reference.
 
+mod buffer;
 mod capfile;
 mod console;
+mod device;
 mod memory;
 mod process;
 pub(crate) mod sync;
@@ -11,6 +13,8 @@ pub(crate) mod trap;
 use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
+use abi::hostcall::WITH_SECOND;
+use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
@@ -36,8 +40,9 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'stati
             None
         };
     };
-    let delegates = number == Hostcall::Delegate as u64 && line.last;
-    if number != Hostcall::Reply as u64 && !delegates {
+    let replies = number == Hostcall::Reply as u64 && frame.argument(2) <= WITH_SECOND;
+    let delegates = number == Hostcall::Delegate as u64 && line.last && !line.client().raw;
+    if !replies && !delegates {
         return None;
     }
     let to = monitor.usual_end(line)?;
@@ -45,7 +50,7 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'stati
         return Some(delegated(monitor, to, line));
     }
     to.set_result(frame.argument(0));
-    if frame.argument(2) == 1 {
+    if frame.argument(2) == WITH_SECOND {
         to.set_second(frame.argument(1));
     }
     Some(monitor.usual_recall(to, line))
@@ -107,8 +112,22 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::ThreadEnd => monitor.end_thread(thread, frame),
         Hostcall::Wait => sync::wait(monitor, frame),
         Hostcall::Wake => sync::wake(monitor, frame),
-        Hostcall::Defer => monitor.defer(thread),
+        Hostcall::Defer => monitor.defer(thread, frame),
         Hostcall::Answer => monitor.answer_deferred(thread, frame),
+        Hostcall::BufferFind => buffer::find(monitor, id, frame),
+        Hostcall::BufferCreate => buffer::create(monitor, id, frame),
+        Hostcall::BufferMap => monitor.map_buffer(id, frame),
+        Hostcall::BufferGrant => monitor.grant_buffer(id, frame),
+        Hostcall::BufferRevoke => monitor.revoke_buffer(id, frame),
+        Hostcall::BufferDestroy => monitor.destroy_buffer(id, frame),
+        Hostcall::DeviceInfo => device::info(monitor, id, frame),
+        Hostcall::DeviceConfig => device::config(monitor, id, frame),
+        Hostcall::DeviceStart => device::start(monitor, id, frame),
+        Hostcall::DeviceSubmit => device::submit(monitor, id, frame),
+        Hostcall::DeviceTake => device::take(monitor, id, frame),
+        Hostcall::DeviceWait => device::wait(monitor, id, frame),
+        Hostcall::DeviceReset => device::reset(monitor, id, frame),
+        Hostcall::Clone => monitor.clone_caller(thread, frame),
     }
 }
 
@@ -134,6 +153,19 @@ fn finish(monitor: &mut Monitor, frame: &Frame, outcome: Result<Outcome, Errno>)
         return Next::Switch;
     }
     Next::Return
+}
+
+/// The name that argument 0 points to and argument 1 tells the length of.
+fn name(frame: &Frame) -> Result<heapless::Vec<u8, NAME_LIMIT>, Errno> {
+    let length = length(frame.argument(1))?;
+    let mut name = heapless::Vec::new();
+    name.resize(length, 0).map_err(|_| Errno::EINVAL)?;
+    if name.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let (authority, address) = frame.pointer(0);
+    arch::user::copy_in(&mut name, authority, address).map_err(|_| Errno::EFAULT)?;
+    Ok(name)
 }
 
 /// Copies the first `length` bytes of `record` to the caller and returns the record's whole size.

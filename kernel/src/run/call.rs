@@ -7,11 +7,11 @@
 
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::service::{ARGUMENTS, Lent, Service};
-use crate::cvm::thread::{Role, Stage, State};
+use crate::cvm::thread::{Leaving, Role, Stage, State};
 use crate::cvm::{End, Life};
 use crate::report::console::say;
 use crate::run::monitor::{Monitor, Outcome};
-use abi::hostcall::TRANSFER_LIMIT;
+use abi::hostcall::{TRANSFER_LIMIT, WITH_SECOND};
 use abi::{Errno, Hostcall};
 use arch::{Frame, Register, user};
 
@@ -33,6 +33,7 @@ impl Monitor {
         let call = &mut self.scheduler[caller].call;
         call.number = call.number.wrapping_add(1);
         call.until = now.saturating_add(budget);
+        call.late = Errno::ETIMEDOUT.to_result();
         self.scheduler.block(State::Calling, now);
         self.send(caller, server, now);
         Outcome::Switch
@@ -47,7 +48,8 @@ impl Monitor {
             .as_deref_mut()
             .filter(|_| !matches!(cvm.life, Life::Ended(_)))
         else {
-            return self.answer(caller, Errno::ECONNREFUSED.to_result(), now);
+            self.refuse_call(caller, Errno::ECONNREFUSED);
+            return self.scheduler.hand_over(caller, now);
         };
         let priority = self.scheduler[caller].priority;
         service.enter(priority);
@@ -61,7 +63,8 @@ impl Monitor {
                 Ok(thread) => self.scheduler.hand_over(thread, now),
                 Err(errno) => {
                     self.leave_service(caller);
-                    return self.answer(caller, errno.to_result(), now);
+                    self.refuse_call(caller, errno);
+                    return self.scheduler.hand_over(caller, now);
                 }
             }
             if self.cvms[server.index()].threads > 2 {
@@ -95,7 +98,7 @@ impl Monitor {
                 Err(errno) => {
                     self.scheduler.deadlines.remove(caller.index());
                     self.leave_service(caller);
-                    self.set_answer(caller, errno.to_result());
+                    self.refuse_call(caller, errno);
                     self.scheduler.wake(caller);
                 }
             }
@@ -104,6 +107,7 @@ impl Monitor {
 
     /// Prepares a free handler's registers for a call, and makes the call its own.
     fn begin(&mut self, caller: ThreadId, server: CvmId, index: usize) -> Result<ThreadId, Errno> {
+        let short = self.cvms[self.scheduler[caller].cvm.index()].short;
         let Some(service) = self.cvms[server.index()].service.as_deref_mut() else {
             return Err(Errno::ECONNREFUSED);
         };
@@ -112,13 +116,13 @@ impl Monitor {
         let (client, thread) = (&self.scheduler[caller], handler.thread);
         let (from, to) = (client.frame, self.scheduler[thread].frame);
         to.renew();
-        if let Err(errno) = pass(from, to, &mut handler.lent) {
+        if let Err(errno) = pass((from, short.raw), to, &mut handler.lent) {
             to.forget();
             handler.lent.clear();
             return Err(errno);
         }
         let number = from.number();
-        to.set_argument(6, Register::Integer(client.cvm.index() as u64));
+        to.set_argument(6, Register::Integer(short.caller(client.place)));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
         handler.began = self.scheduler.runs + 1;
@@ -140,21 +144,45 @@ impl Monitor {
         }
     }
 
-    /// Gives a caller its result and lets it go on, at once when nobody runs.
-    fn answer(&mut self, caller: ThreadId, result: u64, now: u64) {
-        self.set_answer(caller, result);
-        self.scheduler.hand_over(caller, now);
+    /// Whether only its server knows what a thread's hostcalls mean.
+    pub(super) fn is_raw(&self, thread: ThreadId) -> bool {
+        self.cvms[self.scheduler[thread].cvm.index()].short.raw
     }
 
     /// Gives a caller its result. Whatever a server says to an exit, the caller ends.
     #[inline]
     fn set_answer(&mut self, caller: ThreadId, result: u64) {
-        let caller = &mut self.scheduler[caller];
-        if caller.frame.number() == Hostcall::Exit as u64 {
-            caller.exiting = Some(caller.frame.argument(0) as i32);
-            caller.pending = true;
+        let frame = self.scheduler[caller].frame;
+        if frame.number() == Hostcall::Exit as u64 && !self.is_raw(caller) {
+            self.leave(caller, Leaving::Cvm(End::Exited(frame.argument(0) as i32)));
         }
-        caller.frame.set_result(result);
+        frame.set_result(result);
+    }
+
+    /// Ends a thread, or its cVM, before it would run again.
+    pub(super) fn leave(&mut self, thread: ThreadId, what: Leaving) {
+        let thread = &mut self.scheduler[thread];
+        thread.leaving = Some(what);
+        thread.pending = true;
+    }
+
+    /// Gives a caller an error in its server's place. A raw client can do nothing without its server.
+    fn refuse_call(&mut self, caller: ThreadId, errno: Errno) {
+        self.set_answer(caller, errno.to_result());
+        if self.is_raw(caller) {
+            self.leave(caller, Leaving::Cvm(End::Orphaned));
+        }
+    }
+
+    /// Ends a call as its server says: value, second value, how.
+    #[inline]
+    fn conclude(&mut self, caller: ThreadId, [value, second, how]: [u64; 3]) {
+        self.set_answer(caller, value);
+        if how == WITH_SECOND {
+            self.scheduler[caller].frame.set_second(second);
+        } else if how != 0 {
+            self.conclude_raw(caller, [value, second, how]);
+        }
     }
 
     /// The handler's part in a call is over: it is free, and what was lent is gone. It runs no more.
@@ -194,19 +222,17 @@ impl Monitor {
         Ok(Outcome::Switch)
     }
 
-    /// `reply(value, second, with_second)`.
+    /// `reply(value, second, how)`.
     pub(crate) fn reply(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
         let (server, index) = self.handler(thread)?;
-        let (value, second, with_second) = (frame.argument(0), frame.argument(1), frame.argument(2) == 1);
+        let answer = [0, 1, 2].map(|index| frame.argument(index));
         let now = arch::timer::now();
         let caller = self.scheduler[thread].serving.take();
         self.park(thread, index, now);
         if let Some(caller) = caller {
             self.settle(caller);
-            self.answer(caller, value, now);
-            if with_second {
-                self.scheduler[caller].frame.set_second(second);
-            }
+            self.conclude(caller, answer);
+            self.scheduler.hand_over(caller, now);
         }
         self.settled(server);
         Ok(Outcome::Switch)
@@ -222,6 +248,11 @@ impl Monitor {
         if let Some(caller) = caller {
             self.settle(caller);
             match self.cvms[server.index()].server {
+                // Nobody else knows what it means.
+                _ if self.is_raw(caller) => {
+                    self.set_answer(caller, Errno::ENOSYS.to_result());
+                    self.scheduler.hand_over(caller, now);
+                }
                 Some(next) => self.send(caller, next, now),
                 None => {
                     self.scheduler.hand_over(caller, now);
@@ -233,10 +264,21 @@ impl Monitor {
         Ok(outcome)
     }
 
-    /// `defer()`.
-    pub(crate) fn defer(&mut self, thread: ThreadId) -> Result<Outcome, Errno> {
+    /// `defer(nanoseconds, value)`.
+    pub(crate) fn defer(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
         let (server, index) = self.handler(thread)?;
         let caller = self.scheduler[thread].serving.take().ok_or(Errno::EPERM)?;
+        let nanoseconds = frame.argument(0);
+        // As `nanosleep`: at least the time asked for.
+        let until = arch::timer::now()
+            .saturating_add(self.ticks(nanoseconds))
+            .saturating_add(1);
+        let call = &mut self.scheduler[caller].call;
+        if nanoseconds != 0 && until < call.until {
+            call.until = until;
+            call.late = frame.argument(1);
+            self.scheduler.deadlines.remove(caller.index());
+        }
         self.scheduler.limit(caller);
         let priority = self.scheduler[caller].priority;
         if let Some(service) = self.cvms[server.index()].service.as_deref_mut() {
@@ -248,7 +290,7 @@ impl Monitor {
         Ok(Outcome::Value(u64::from(call.number) << 16 | caller.index() as u64))
     }
 
-    /// `answer(token, value, second, with_second)`.
+    /// `answer(token, value, second, how)`.
     pub(crate) fn answer_deferred(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
         let (server, token) = (self.scheduler[thread].cvm, frame.argument(0));
         let caller = ThreadId::new((token & 0xffff) as usize);
@@ -262,10 +304,7 @@ impl Monitor {
             return Err(Errno::ENOENT);
         }
         self.undo(caller, arch::timer::now());
-        self.set_answer(caller, frame.argument(1));
-        if frame.argument(3) == 1 {
-            self.scheduler[caller].frame.set_second(frame.argument(2));
-        }
+        self.conclude(caller, [1, 2, 3].map(|index| frame.argument(index)));
         self.scheduler.wake(caller);
         self.settled(server);
         Ok(Outcome::Value(0))
@@ -331,19 +370,24 @@ impl Monitor {
     /// A call that is not answered ends with an error.
     pub(crate) fn fail(&mut self, caller: ThreadId, errno: Errno, now: u64) {
         self.withdraw(caller, now);
-        self.set_answer(caller, errno.to_result());
+        self.refuse_call(caller, errno);
         self.scheduler.wake(caller);
     }
 
-    /// The budget of a call is used up: the caller gets an error, the handler is stopped.
+    /// The budget of a call is used up: the caller gets an error, or what its server said for this case; the handler is
+    /// stopped.
     pub(crate) fn end_late(&mut self, caller: ThreadId, now: u64) {
-        let client = self.scheduler[caller].cvm;
-        say!(
-            Debug,
-            "{}: a hostcall was not served in time",
-            self.cvms[client.index()].spec.name
-        );
-        self.fail(caller, Errno::ETIMEDOUT, now);
+        let (client, late) = (self.scheduler[caller].cvm, self.scheduler[caller].call.late);
+        if Errno::from_result(late) == Some(Errno::ETIMEDOUT) {
+            say!(
+                Debug,
+                "{}: a hostcall was not served in time",
+                self.cvms[client.index()].spec.name
+            );
+        }
+        self.withdraw(caller, now);
+        self.set_answer(caller, late);
+        self.scheduler.wake(caller);
     }
 
     /// A life of a cVM is over: whom it was serving gets an error.
@@ -422,18 +466,19 @@ impl Monitor {
 }
 
 /// Puts a caller's arguments into the registers of the handler, and notes what is lent.
-fn pass(from: &Frame, to: &Frame, lent: &mut heapless::Vec<Lent, ARGUMENTS>) -> Result<(), Errno> {
+fn pass((from, raw): (&Frame, bool), to: &Frame, lent: &mut heapless::Vec<Lent, ARGUMENTS>) -> Result<(), Errno> {
     let capabilities = to.pass(from);
-    if !capabilities && !names_buffer(from.number()) {
+    let buffer = names_buffer(from.number(), raw);
+    if !capabilities && !buffer {
         return Ok(());
     }
-    lend(from, to, lent, capabilities)
+    lend(from, to, lent, [capabilities, buffer])
 }
 
 /// Whether the arguments of a hostcall name a buffer.
 #[inline]
-pub(super) fn names_buffer(number: u64) -> bool {
-    number < 64 && BUFFERS.named >> number & 1 == 1
+pub(super) fn names_buffer(number: u64, raw: bool) -> bool {
+    number < 64 && BUFFERS.named >> number & 1 == 1 && !raw
 }
 
 /// What the arguments of the hostcalls say of buffers, bit n = number n.
@@ -466,12 +511,12 @@ pub(super) fn lend(
     from: &Frame,
     to: &Frame,
     lent: &mut heapless::Vec<Lent, ARGUMENTS>,
-    capabilities: bool,
+    [capabilities, buffer]: [bool; 2],
 ) -> Result<(), Errno> {
     if capabilities {
         lend_capabilities(from, to, lent);
     }
-    if names_buffer(from.number()) {
+    if buffer {
         lend_buffer(from, to, lent)?;
     }
     Ok(())

@@ -25,7 +25,7 @@ impl Monitor {
     pub(crate) fn make_threads(&mut self) -> Result<(), String> {
         let count = self.cvms.len();
         self.left = count;
-        self.servers.resize_with(count, Vec::new);
+        self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
             .cvms
@@ -87,14 +87,17 @@ impl Monitor {
             cvm.threads = (threads + handlers) as u16;
             if handlers > 0 {
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
-                self.servers[family.index()].push(id);
+            }
+            if self.cvms[index].local_areas().next().is_some() {
+                self.holders[family.index()].push(id);
             }
         }
         for index in 0..count {
             let (cvm, family) = (&self.cvms[index], self.scheduler[self.cvms[index].main()].family);
             if let (Some(service), 2) = (&cvm.service, cvm.threads) {
                 let frame = self.scheduler[service.handlers[0].thread].frame;
-                let line = Line::new((index, cvm), frame, self.servers[family.index()].len() == 1);
+                let alone = self.holders[family.index()].len() == 1 && cvm.layout.local.is_empty();
+                let line = Line::new((index, cvm), frame, alone);
                 self.cvms[index].line = Some(Box::leak(Box::new(line)));
             }
         }
@@ -111,11 +114,14 @@ impl Monitor {
                 line.set_short(short);
             }
         }
+        // Nothing is looked for in the registers of a family that can get nothing foreign.
+        let buffers = !self.buffers.regions.is_empty();
         for thread in &mut self.scheduler.threads {
             thread.short = self.cvms[thread.cvm.index()].short;
-            thread.listed = !self.servers[thread.family.index()].is_empty();
+            thread.listed = buffers || !self.holders[thread.family.index()].is_empty();
         }
         self.scheduler.complete(count);
+        self.weigh_families();
         Ok(())
     }
 
@@ -142,12 +148,7 @@ impl Monitor {
     pub(crate) fn create_thread(&mut self, creator: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
         let cvm = self.scheduler[creator].cvm;
         let priority = self.allowed_priority(cvm, frame.argument(4))?;
-        let mut threads = self.cvms[cvm.index()].all_threads();
-        let free = threads.find(|id| {
-            let thread = &self.scheduler[*id];
-            thread.role == Role::Worker && thread.state == State::Stopped
-        });
-        let id = free.ok_or(Errno::EAGAIN)?;
+        let id = self.free_worker(cvm)?;
         let thread = &mut self.scheduler[id];
         thread.frame.spawn(frame).map_err(|_| Errno::EFAULT)?;
         (thread.base, thread.priority) = (priority, priority);
@@ -169,8 +170,7 @@ impl Monitor {
         let stored = frame.argument(1) == 1
             && address.is_multiple_of(4)
             && arch::user::copy_out(&[0; 4], authority, address).is_ok();
-        self.cease(id, arch::timer::now());
-        self.scheduler[id].frame.clear();
+        self.end_worker(id);
         if stored {
             self.scheduler.wake_waiters(address, WAKE_LIMIT);
         }
@@ -193,8 +193,23 @@ impl Monitor {
         if id == caller || self.scheduler[id].role == Role::Main {
             return Err(Errno::EPERM);
         }
+        self.end_worker(id);
+        Ok(Outcome::Value(0))
+    }
+
+    /// A thread that is not its cVM's main thread is over, and nothing is left of it.
+    pub(crate) fn end_worker(&mut self, id: ThreadId) {
         self.cease(id, arch::timer::now());
         self.scheduler[id].frame.clear();
-        Ok(Outcome::Value(0))
+    }
+
+    /// A thread that a cVM may begin with.
+    pub(crate) fn free_worker(&self, cvm: CvmId) -> Result<ThreadId, Errno> {
+        let mut threads = self.cvms[cvm.index()].all_threads();
+        let free = threads.find(|id| {
+            let thread = &self.scheduler[*id];
+            thread.role == Role::Worker && thread.state == State::Stopped
+        });
+        free.ok_or(Errno::EAGAIN)
     }
 }

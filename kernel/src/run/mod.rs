@@ -1,10 +1,13 @@
 //! Who runs, whom they wait for, and whom they work for.
 
+mod buffer;
 pub(crate) mod call;
+pub(crate) mod device;
 pub(crate) mod hart;
 mod input;
 pub(crate) mod life;
 pub(crate) mod monitor;
+mod raw;
 mod recall;
 mod shortcut;
 pub(crate) mod thread;

@@ -1,13 +1,15 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
+use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::loader::LoadError;
 use crate::cvm::short::Line;
-use crate::cvm::thread::State;
+use crate::cvm::thread::{Leaving, State};
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
+use crate::run::device::Device;
 use crate::run::hart;
 use crate::run::thread::Scheduler;
 use abi::manifest::RestartPolicy;
@@ -43,9 +45,14 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
     pub(crate) cvms: Vec<Cvm>,
-    /// The cVMs that serve others, by their family's outermost cVM.
-    pub(crate) servers: Vec<Vec<CvmId>>,
+    /// The cVMs with memory for local capabilities, by their family's outermost cVM.
+    pub(crate) holders: Vec<Vec<CvmId>>,
+    /// What to look for something in a family takes, by its outermost cVM.
+    pub(crate) weights: Vec<u32>,
     pub(crate) capfiles: Vec<Capfile>,
+    pub(crate) buffers: Buffers,
+    /// Those that cVMs drive, in the order of the manifest.
+    pub(crate) devices: Vec<Device>,
     pub(crate) ledger: Ledger,
     /// Ticks of the timer in a second.
     pub(crate) frequency: u64,
@@ -158,6 +165,12 @@ impl Monitor {
         for thread in self.cvms[id.index()].all_threads() {
             self.scheduler[thread].frame.clear();
         }
+        // Before any memory that they may be working on is used again.
+        let stopped = self.reset_devices(id);
+        for area in 0..self.cvms[id.index()].local_areas().count() {
+            self.cvms[id.index()].clear_local_area(area);
+        }
+        self.end_buffers(id);
         let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
         let cvm = &mut self.cvms[id.index()];
         cvm.leave();
@@ -177,10 +190,13 @@ impl Monitor {
         }
         let wanted = match cvm.spec.restart {
             RestartPolicy::Never => false,
-            RestartPolicy::OnFault => matches!(end, End::Faulted(_)),
+            RestartPolicy::OnFault => matches!(end, End::Faulted(_) | End::Orphaned),
             RestartPolicy::Always => end != End::Failed,
         };
-        if wanted && cvm.restarts < cvm.spec.restart_limit {
+        if !stopped {
+            say!(Error, "{}: a device does not stop: no restart", cvm.spec.name);
+        }
+        if wanted && stopped && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
             let spent = arch::timer::now().saturating_sub(now);
             let at = now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST)));
@@ -291,15 +307,19 @@ impl Monitor {
     /// time, when it is not loaded yet, then what has become due meanwhile.
     #[inline(never)]
     fn prepare(&mut self, thread: ThreadId) {
-        let id = self.scheduler[thread].cvm;
-        if let Some(code) = self.scheduler[thread].exiting.take() {
-            return self.end(id, End::Exited(code), arch::timer::now());
+        let own = self.scheduler[thread].cvm;
+        match self.scheduler[thread].leaving.take() {
+            Some(Leaving::Cvm(end)) => return self.end(own, end, arch::timer::now()),
+            Some(Leaving::Thread) => return self.end_worker(thread),
+            None => {}
         }
-        let id = self.loads_first(id);
+        let id = self.loads_first(own);
         if let Err(error) = self.load_step(id) {
             say!(Error, "{}: cannot start: {error}", self.cvms[id.index()].spec.name);
             self.cvms[id.index()].loading = None;
             self.end(id, End::Failed, arch::timer::now());
+        } else if self.cvms[own.index()].loading.is_none() && self.is_raw(thread) {
+            self.call_at_start(thread);
         }
         self.service_devices();
         let now = arch::timer::now();
@@ -358,6 +378,7 @@ impl Monitor {
             let _ = match cvm.life {
                 Life::Ended(End::Exited(code)) => write!(state, "exited {code}"),
                 Life::Ended(End::Faulted(kind)) => write!(state, "killed: {}", kind.name()),
+                Life::Ended(End::Orphaned) => write!(state, "ended with its server"),
                 _ => write!(state, "not started"),
             };
             let time = self.nanoseconds(self.run_time(cvm, now)) / 1000;

@@ -8,7 +8,7 @@ use crate::cvm::short::{Line, Short};
 use crate::cvm::thread::{Call, Stage, State};
 use crate::run::monitor::Monitor;
 use crate::run::{call, hart};
-use abi::Hostcall;
+use abi::{Errno, Hostcall};
 use arch::{Frame, Register};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -28,24 +28,26 @@ impl Monitor {
         let (to, number) = (line.handler, from.number());
         to.renew();
         let capabilities = to.pass(from);
-        to.set_argument(6, Register::Integer(short.id));
+        let place = self.scheduler.current().map_or(0, |id| self.scheduler[id].place);
+        to.set_argument(6, Register::Integer(short.caller(place)));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
         line.begin(from, short, now);
         self.usual = Some(line);
         hart::enter(line.short());
-        if capabilities || call::names_buffer(number) {
-            return self.lend_usually(line, capabilities);
+        let buffer = call::names_buffer(number, short.raw);
+        if capabilities || buffer {
+            return self.lend_usually(line, [capabilities, buffer]);
         }
         Some(to)
     }
 
     /// The usual call lends something: the handler's registers, or nothing has happened.
     #[inline(never)]
-    fn lend_usually(&mut self, line: &'static Line, capabilities: bool) -> Option<&'static Frame> {
+    fn lend_usually(&mut self, line: &'static Line, what: [bool; 2]) -> Option<&'static Frame> {
         let service = self.cvms[line.server].service.as_deref_mut()?;
         let lent = &mut service.handlers.first_mut()?.lent;
-        if call::lend(line.caller(), line.handler, lent, capabilities).is_err() {
+        if call::lend(line.caller(), line.handler, lent, what).is_err() {
             lent.clear();
             line.open.store(true, Relaxed);
             self.usual = None;
@@ -87,7 +89,11 @@ impl Monitor {
     fn recall_usually(&mut self, line: &Line) -> &'static Frame {
         line.lent.store(false, Relaxed);
         let cvm = &mut self.cvms[line.server];
-        if let Some(handler) = cvm.service.as_deref_mut().and_then(|service| service.handlers.first_mut()) {
+        if let Some(handler) = cvm
+            .service
+            .as_deref_mut()
+            .and_then(|service| service.handlers.first_mut())
+        {
             if line.alone {
                 handler.lent.clear();
                 line.handler.forget();
@@ -162,6 +168,7 @@ impl Monitor {
             server: CvmId::new(line.server),
             stage: Stage::Served(thread),
             until: called.saturating_add(client.budget),
+            late: Errno::ETIMEDOUT.to_result(),
             number: caller.call.number.wrapping_add(1),
         };
         caller.run_time += called.saturating_sub(since);

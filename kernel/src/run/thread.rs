@@ -243,7 +243,7 @@ impl Scheduler {
         }
         self.deadlines.remove(id.index());
         let thread = &mut self[id];
-        thread.exiting = None;
+        thread.leaving = None;
         thread.pending = false;
     }
 

@@ -224,9 +224,16 @@ fn served(handlers: u64, priorities: &[u64]) -> Box<Monitor> {
     monitor
 }
 
+/// Whom the handlers of the first cVM serve; each has been told so.
 fn serving(monitor: &Monitor) -> Vec<Option<usize>> {
-    let handlers = monitor.cvms[0].handlers();
-    handlers.map(|id| monitor.served_by(id).map(CvmId::index)).collect()
+    let told = |id| {
+        let caller = monitor.served_by(id).map(CvmId::index)?;
+        let frame = monitor.scheduler[id].frame;
+        assert_eq!(frame.argument(6), caller as u64, "the caller's number");
+        assert_eq!(frame.argument(7), frame.number(), "the hostcall's number");
+        Some(caller)
+    };
+    monitor.cvms[0].handlers().map(told).collect()
 }
 
 #[test]
@@ -353,6 +360,24 @@ fn a_server_works_with_the_greatest_priority_of_those_that_wait() {
         "not the answered caller"
     );
     assert_eq!(monitor.scheduler[thread(&monitor, 3)].role, Role::Handler(0));
+}
+
+#[test]
+fn a_call_of_a_handler_is_served_with_the_priority_of_its_own_caller() {
+    let mut monitor = monitor(&[
+        ("s1", "monitor", &[("priority", 7)]),
+        ("s2", "s1", &[("priority", 6)]),
+        ("c", "s2", &[("priority", 1)]),
+    ]);
+    for server in [0, 1] {
+        assert_eq!(call(&mut monitor, Hostcall::Serve, [0; 6]).0, server);
+    }
+    for caller in [2, 4] {
+        assert_eq!(call(&mut monitor, Hostcall::Clock, [0; 6]).0, caller);
+    }
+    monitor.next();
+    assert_eq!(running(&monitor), 3, "the handler of the last server");
+    assert_eq!(monitor.scheduler[thread(&monitor, 3)].priority, 1);
 }
 
 #[test]

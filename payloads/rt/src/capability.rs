@@ -25,6 +25,12 @@ impl Slot {
         unsafe { self.0.get().cast::<u64>().read_volatile() }
     }
 
+    /// Makes it hold nothing.
+    pub(crate) fn clear(&self) {
+        // SAFETY: a slot is not shared between threads, and no reference to the contents is ever made.
+        unsafe { self.0.get().write_volatile([0; 2]) }
+    }
+
     /// What the capability covers and allows.
     pub(crate) fn shape(&self) -> Shape {
         arch::shape(self)
@@ -37,9 +43,7 @@ impl Slot {
     pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let shape = self.shape();
         shape.check(shape.loads, offset, bytes.len())?;
-        for (place, at) in bytes.iter_mut().zip(shape.base + offset..) {
-            *place = arch::load_byte(self, at);
-        }
+        arch::load_bytes(self, shape.base + offset, bytes);
         Ok(())
     }
 
@@ -50,9 +54,7 @@ impl Slot {
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         let shape = self.shape();
         shape.check(shape.stores, offset, bytes.len())?;
-        for (byte, at) in bytes.iter().zip(shape.base + offset..) {
-            arch::store_byte(self, at, *byte);
-        }
+        arch::store_bytes(self, shape.base + offset, bytes);
         Ok(())
     }
 }

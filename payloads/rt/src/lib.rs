@@ -27,9 +27,13 @@ pub extern crate alloc;
 mod arch;
 pub mod block;
 #[cfg(target_os = "none")]
+mod buffer;
+#[cfg(target_os = "none")]
 mod capability;
 #[cfg(target_os = "none")]
 pub mod console;
+#[cfg(target_os = "none")]
+pub mod device;
 #[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
@@ -44,6 +48,8 @@ mod service;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(any(target_os = "none", test))]
+pub mod stream;
+#[cfg(any(target_os = "none", test))]
 pub mod sync;
 #[cfg(any(target_os = "none", test))]
 mod sys;
@@ -53,6 +59,10 @@ pub mod thread;
 pub mod time;
 
 pub use abi::{self, Errno};
+#[cfg(target_os = "none")]
+pub use arch::MACHINE;
+#[cfg(target_os = "none")]
+pub use buffer::Buffer;
 #[cfg(target_os = "none")]
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]

@@ -1,6 +1,7 @@
 //! Serving the hostcalls of other cVMs.
 
 use abi::Hostcall;
+use abi::hostcall::{END_CVM, END_THREAD, WITH_SECOND, WITH_STACK};
 
 use crate::{Errno, arch, capability::Slot, hostcall};
 
@@ -35,13 +36,20 @@ impl Token {
     /// # Panics
     /// With [`Answer::Delegate`] or [`Answer::Deferred`], which only a handler can give.
     pub fn answer(self, answer: impl Into<Answer>) -> Result<(), Errno> {
-        let (value, second) = match answer.into() {
-            Answer::Value(value) => (value, None),
-            Answer::Values(value, second) => (value, Some(second)),
-            Answer::Error(errno) => (errno.to_result(), None),
-            Answer::Delegate | Answer::Deferred => panic!("a deferred call can only be answered"),
+        let Some(words) = answer.into().words() else {
+            panic!("a deferred call can only be answered");
         };
-        hostcall::answer(self.0, value, second)
+        hostcall::answer(self.0, words)
+    }
+
+    /// The number that stands for the call, for who keeps it in a table.
+    pub fn into_number(self) -> u64 {
+        self.0
+    }
+
+    /// The token of a number that [`Token::into_number`] gave. Any other answers nothing.
+    pub fn from_number(number: u64) -> Token {
+        Token(number)
     }
 }
 
@@ -54,10 +62,31 @@ pub enum Answer {
     Values(u64, u64),
     /// The caller gets a negated error number.
     Error(Errno),
+    /// A raw client gets this result and this stack pointer.
+    Stack(u64, u64),
+    /// The calling thread of a raw client ends; the main thread's end is its cVM's, with this exit code.
+    EndThread(i32),
+    /// The raw client ends with this exit code.
+    End(i32),
     /// This cVM's own server, or the monitor, serves the call as if this one did not exist.
     Delegate,
     /// The call is answered by the token that [`Call::defer`] gave.
     Deferred,
+}
+
+impl Answer {
+    /// Value, second value, and how the call ends, when it ends by an answer.
+    fn words(self) -> Option<[u64; 3]> {
+        Some(match self {
+            Answer::Value(value) => [value, 0, 0],
+            Answer::Values(value, second) => [value, second, WITH_SECOND],
+            Answer::Error(errno) => [errno.to_result(), 0, 0],
+            Answer::Stack(value, pointer) => [value, pointer, WITH_STACK],
+            Answer::EndThread(code) => [code as u64, 0, END_THREAD],
+            Answer::End(code) => [code as u64, 0, END_CVM],
+            Answer::Delegate | Answer::Deferred => return None,
+        })
+    }
 }
 
 impl From<Result<u64, Errno>> for Answer {
@@ -69,7 +98,12 @@ impl From<Result<u64, Errno>> for Answer {
 impl Call {
     /// Number of the cVM that made the call.
     pub fn caller(&self) -> u64 {
-        self.frame.caller
+        self.frame.caller & u64::from(u32::MAX)
+    }
+
+    /// Place of the calling thread among those of a raw client, 0 = its main thread.
+    pub fn thread(&self) -> u16 {
+        (self.frame.caller >> 32) as u16
     }
 
     /// Number of the hostcall, known or not.
@@ -117,7 +151,25 @@ impl Call {
     /// # Errors
     /// `EPERM` for a call that was deferred already.
     pub fn defer(&self) -> Result<Token, Errno> {
-        hostcall::defer().map(Token)
+        hostcall::defer(0, 0).map(Token)
+    }
+
+    /// As [`Call::defer`]; when nobody has answered after so many nanoseconds, the caller gets `late`. 0 nanoseconds: as long as
+    /// the call's budget lasts.
+    ///
+    /// # Errors
+    /// As [`Call::defer`].
+    pub fn defer_for(&self, nanoseconds: u64, late: u64) -> Result<Token, Errno> {
+        hostcall::defer(nanoseconds, late).map(Token)
+    }
+
+    /// Starts another thread of the calling raw client, with the caller's registers but for stack pointer, thread pointer and
+    /// result; returns its place.
+    ///
+    /// # Errors
+    /// `EPERM` when the client is not raw; `EAGAIN` when it has as many threads as its manifest allows.
+    pub fn clone_caller(&self, stack: u64, thread_pointer: u64, result: u64) -> Result<u16, Errno> {
+        hostcall::clone(stack, thread_pointer, result)
     }
 
     /// Distance from a capability's base to the address it points to.
@@ -157,15 +209,14 @@ pub unsafe fn handle(frame: *const u8, handler: fn(&Call) -> Answer) -> ! {
     let frame = unsafe { &*frame.cast::<Frame>() };
     let answer = handler(&Call { frame });
     crate::console::flush_at_exit();
-    let (number, arguments) = match answer {
-        // Nobody gets the values of a reply to a deferred call.
-        Answer::Deferred => (Hostcall::Reply, [0; ARGUMENTS]),
-        Answer::Value(value) => (Hostcall::Reply, [value, 0, 0, 0, 0, 0]),
-        Answer::Values(value, second) => (Hostcall::Reply, [value, second, 1, 0, 0, 0]),
-        Answer::Error(errno) => (Hostcall::Reply, [errno.to_result(), 0, 0, 0, 0, 0]),
-        Answer::Delegate => (Hostcall::Delegate, [0; ARGUMENTS]),
+    let number = if answer == Answer::Delegate {
+        Hostcall::Delegate
+    } else {
+        Hostcall::Reply
     };
-    arch::hostcall(number as u64, arguments);
+    // Nobody gets the values of a reply to a deferred call.
+    let [value, second, how] = answer.words().unwrap_or_default();
+    arch::hostcall(number as u64, [value, second, how, 0, 0, 0]);
     // Both do not return: the monitor would not keep its word.
     crate::exit(i32::from(u8::MAX))
 }

@@ -1,0 +1,45 @@
+//! Looking for foreign authority. It is local, so it lies in register frames and local areas and nowhere else; all of it can
+//! be looked at. The memory is looked at by the pool's capability: what lies in the local area of a cVM counts when that cVM has
+//! ended, too, because a cVM around it reaches it.
+
+use crate::authority::ledger::POOL;
+use arch::{Frame, Slot, user};
+use core::ops::Range;
+
+/// Bytes of a capability in memory, and what a local area begins and ends at multiples of.
+pub(crate) const GRANULE: u64 = 16;
+pub(crate) const LINE: u64 = 64;
+
+/// Clears the registers of a frame that reach a range and are wanted; which of its slots they were, a bit each.
+#[inline]
+pub(crate) fn registers(frame: &Frame, range: &Range<u64>, wanted: &dyn Fn(&Slot) -> bool) -> u64 {
+    let found = frame.reaching(range);
+    if found == 0 { 0 } else { clear(frame, found, wanted) }
+}
+
+#[inline(never)]
+fn clear(frame: &Frame, found: u64, wanted: &dyn Fn(&Slot) -> bool) -> u64 {
+    let mut taken = 0;
+    for (index, slot) in frame.slots().enumerate() {
+        if found >> index & 1 == 1 && wanted(slot) {
+            slot.clear();
+            taken |= 1 << index;
+        }
+    }
+    taken
+}
+
+/// Clears what reaches a range in a local area and is wanted.
+pub(crate) fn area(area: Range<u64>, range: &Range<u64>, wanted: &dyn Fn(&Slot) -> bool) {
+    static SEEN: Slot = Slot::null();
+    let mut at = area.start;
+    while let Some(granule) = user::next_reaching(&POOL, at, area.end - at, range) {
+        let loaded = user::load_capability(&SEEN, &POOL, granule);
+        if loaded.is_ok() && wanted(&SEEN) {
+            let cleared = user::zero(&POOL, granule, GRANULE as usize);
+            assert!(cleared.is_ok(), "the local area {area:x?} cannot be cleared");
+        }
+        SEEN.clear();
+        at = granule + GRANULE;
+    }
+}

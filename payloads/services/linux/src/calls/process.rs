@@ -1,0 +1,53 @@
+//! The program itself.
+
+use super::Context;
+use crate::{Error, Platform, Result};
+use linux_raw_sys::system::new_utsname;
+
+impl<P: Platform> Context<'_, P> {
+    /// `umask`.
+    pub(super) fn set_mask(&mut self, mask: u64) -> Result {
+        Ok(core::mem::replace(&mut self.program.mask, mask as u32 & 0o777).into())
+    }
+
+    /// `uname`.
+    pub(super) fn system_name(&mut self, address: u64) -> Result {
+        const FIELD: usize = size_of::<new_utsname>() / 6;
+        let machine = self.platform.machine();
+        let texts = [
+            "Linux",
+            "intravisor",
+            "6.1.0",
+            "library OS of the Intravisor",
+            machine,
+            "(none)",
+        ];
+        let mut bytes = [0; size_of::<new_utsname>()];
+        for (field, text) in bytes.chunks_exact_mut(FIELD).zip(texts) {
+            field[..text.len()].copy_from_slice(text.as_bytes());
+        }
+        self.put(address, &bytes)?;
+        Ok(0)
+    }
+
+    /// `getrandom`.
+    pub(super) fn get_random(&mut self, address: u64, length: u64, _flags: u64) -> Result {
+        let mut bytes = [0; 256];
+        let length = length.min(bytes.len() as u64);
+        let bytes = &mut bytes[..length as usize];
+        self.platform.random(bytes);
+        self.put(address, bytes)?;
+        Ok(length)
+    }
+
+    /// `rt_sigaction` and `rt_sigprocmask`: what was set before is nothing, so many bytes of it at `old`.
+    pub(super) fn no_signals(&mut self, old: u64, size: u64, bytes: usize) -> Result {
+        if size != super::SET as u64 {
+            return Err(Error::EINVAL);
+        }
+        if old != 0 {
+            self.put(old, &[0; super::ACTION][..bytes])?;
+        }
+        Ok(0)
+    }
+}

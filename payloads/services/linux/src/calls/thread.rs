@@ -1,0 +1,228 @@
+//! Threads: made, ended, waiting for each other.
+
+use super::Context;
+use super::time::SECOND;
+use crate::layout::field;
+use crate::program::{Thread, Who};
+use crate::system::{Outcome, Waiting};
+use crate::{Error, Platform, Result};
+use linux_raw_sys::general as sys;
+use linux_raw_sys::general::__kernel_timespec;
+
+/// What a clone has to share to be a thread.
+const THREAD: u32 = sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD;
+
+impl<P: Platform> Context<'_, P> {
+    /// `clone`, as far as it makes a thread.
+    pub(super) fn clone(&mut self, [flags, stack, parent, pointer, child]: [u64; 5]) -> Result {
+        let flags = flags as u32;
+        if flags & THREAD != THREAD {
+            if self.shared.once(sys::__NR_clone.into()) {
+                let line = format_args!(
+                    "clone with flags {flags:#x} is not there: a copy of a program would need the same addresses; \
+                     threads and posix_spawn do not"
+                );
+                self.platform.log(self.who, line);
+            }
+            return Err(Error::ENOSYS);
+        }
+        for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {
+            if flags & flag != 0 {
+                self.program.window.check(address, 4)?;
+            }
+        }
+        let pointer = if flags & sys::CLONE_SETTLS != 0 {
+            Some(pointer)
+        } else {
+            None
+        };
+        let place = self.platform.clone(stack, pointer)?;
+        let number = self.program.thread_number(place);
+        let clear = if flags & sys::CLONE_CHILD_CLEARTID != 0 {
+            child
+        } else {
+            0
+        };
+        self.program.threads.insert(place, Thread { clear });
+        for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {
+            if flags & flag != 0 {
+                self.put(address, &number.to_ne_bytes())?;
+            }
+        }
+        Ok(number.into())
+    }
+
+    /// `exit`: the calling thread ends, and with the last one the program.
+    pub(super) fn exit_thread(&mut self, status: u64) -> Outcome {
+        let place = self.who.thread;
+        if let Some(Thread { clear }) = self.program.threads.remove(&place)
+            && clear != 0
+            && self.put(clear, &[0; 4]).is_ok()
+        {
+            self.wake(clear, 1);
+        }
+        if self.program.threads.is_empty() {
+            Outcome::EndProgram(status as i32 & 0xff)
+        } else if place == 0 {
+            // The others go on; a cVM cannot do without its main thread.
+            Outcome::Wait {
+                nanoseconds: 0,
+                late: 0,
+            }
+        } else {
+            Outcome::EndThread
+        }
+    }
+
+    /// `set_tid_address`.
+    pub(super) fn set_clear(&mut self, address: u64) -> Result {
+        let number = self.program.thread_number(self.who.thread);
+        self.program.threads.entry(self.who.thread).or_default().clear = address;
+        Ok(number.into())
+    }
+
+    /// A time span that stands in the program's memory, in nanoseconds.
+    pub(super) fn span(&self, address: u64) -> Result<u64> {
+        let mut bytes = [0; size_of::<__kernel_timespec>()];
+        self.get(address, &mut bytes)?;
+        let seconds = u64::try_from(field!(bytes, __kernel_timespec, tv_sec)).map_err(|_| Error::EINVAL)?;
+        let rest = u64::try_from(field!(bytes, __kernel_timespec, tv_nsec)).map_err(|_| Error::EINVAL)?;
+        if rest >= SECOND {
+            return Err(Error::EINVAL);
+        }
+        Ok(seconds.saturating_mul(SECOND).saturating_add(rest))
+    }
+
+    /// Waits for so long, or until somebody answers; 0 is no time.
+    fn wait_for(nanoseconds: u64, late: Result) -> Outcome {
+        if nanoseconds == 0 {
+            return Outcome::of(late);
+        }
+        Outcome::Wait {
+            // What is beyond the monitor's longest sleep is as good as for ever.
+            nanoseconds: nanoseconds.min(abi::hostcall::SLEEP_LIMIT),
+            late: late.unwrap_or_else(Error::to_result),
+        }
+    }
+
+    /// `nanosleep`.
+    pub(super) fn sleep(&mut self, address: u64) -> Result<Outcome> {
+        Ok(Self::wait_for(self.span(address)?, Ok(0)))
+    }
+
+    /// `clock_nanosleep`.
+    pub(super) fn sleep_by(&mut self, clock: u64, flags: u64, address: u64) -> Result<Outcome> {
+        let now = self.now(clock)?;
+        let mut span = self.span(address)?;
+        if flags as u32 & sys::TIMER_ABSTIME != 0 {
+            span = span.saturating_sub(now);
+        }
+        Ok(Self::wait_for(span, Ok(0)))
+    }
+
+    /// `futex`.
+    pub(super) fn futex(&mut self, [word, operation, value, timeout, other, bits]: [u64; 6]) -> Result<Outcome> {
+        let operation = operation as u32;
+        if word % 4 != 0 {
+            return Err(Error::EINVAL);
+        }
+        self.program.window.check(word, 4)?;
+        match operation & !(sys::FUTEX_PRIVATE_FLAG | sys::FUTEX_CLOCK_REALTIME) {
+            command @ (sys::FUTEX_WAIT | sys::FUTEX_WAIT_BITSET) => {
+                let absolute = command == sys::FUTEX_WAIT_BITSET;
+                if absolute && bits as u32 == 0 {
+                    return Err(Error::EINVAL);
+                }
+                if self.program.window.half(self.platform, word)? != value as u32 {
+                    return Err(Error::EAGAIN);
+                }
+                let mut nanoseconds = None;
+                if timeout != 0 {
+                    let span = self.span(timeout)?;
+                    let real = operation & sys::FUTEX_CLOCK_REALTIME != 0;
+                    let clock = if real {
+                        sys::CLOCK_REALTIME
+                    } else {
+                        sys::CLOCK_MONOTONIC
+                    };
+                    let begin = if absolute { self.now(clock.into())? } else { 0 };
+                    nanoseconds = Some(span.saturating_sub(begin));
+                }
+                self.shared.waiting.push(Waiting {
+                    who: self.who,
+                    token: None,
+                    word,
+                    bits: if absolute { bits as u32 } else { u32::MAX },
+                });
+                Ok(match nanoseconds {
+                    None => Outcome::Wait {
+                        nanoseconds: 0,
+                        late: 0,
+                    },
+                    Some(nanoseconds) => Self::wait_for(nanoseconds, Err(Error::ETIMEDOUT)),
+                })
+            }
+            sys::FUTEX_WAKE => Ok(Outcome::Value(self.wake(word, value as u32))),
+            sys::FUTEX_WAKE_BITSET if bits as u32 != 0 => {
+                Ok(Outcome::Value(self.wake_some(word, value as u32, bits as u32)))
+            }
+            command @ (sys::FUTEX_REQUEUE | sys::FUTEX_CMP_REQUEUE) => {
+                if other % 4 != 0 {
+                    return Err(Error::EINVAL);
+                }
+                self.program.window.check(other, 4)?;
+                if command == sys::FUTEX_CMP_REQUEUE && self.program.window.half(self.platform, word)? != bits as u32 {
+                    return Err(Error::EAGAIN);
+                }
+                // What is a timeout elsewhere is here how many wait for the other word from now on.
+                let woken = self.wake(word, value as u32);
+                let client = self.who.client;
+                let waiting = self.shared.waiting.iter_mut();
+                let moved = waiting.filter(|waiting| waiting.who.client == client && waiting.word == word);
+                let moved = moved
+                    .take(timeout as u32 as usize)
+                    .map(|waiting| waiting.word = other)
+                    .count();
+                Ok(Outcome::Value(woken + moved as u64))
+            }
+            _ => Err(Error::ENOSYS),
+        }
+    }
+
+    /// Wakes up to `count` threads of this program that wait for a word; how many.
+    pub(super) fn wake(&mut self, word: u64, count: u32) -> u64 {
+        self.wake_some(word, count, u32::MAX)
+    }
+
+    fn wake_some(&mut self, word: u64, count: u32, bits: u32) -> u64 {
+        let mut woken = 0;
+        let (client, platform) = (self.who.client, &mut *self.platform);
+        self.shared.waiting.retain(|waiting| {
+            let meant = waiting.who.client == client && waiting.word == word && waiting.bits & bits != 0;
+            if !meant || woken >= u64::from(count) {
+                return true;
+            }
+            if let Some(token) = waiting.token {
+                woken += u64::from(platform.answer(token, 0));
+            }
+            false
+        });
+        woken
+    }
+
+    /// `sched_getaffinity`: one processor.
+    pub(super) fn affinity(&mut self, length: u64, address: u64) -> Result {
+        if length < 8 || length % 8 != 0 {
+            return Err(Error::EINVAL);
+        }
+        self.put(address, &1_u64.to_ne_bytes())?;
+        Ok(8)
+    }
+}
+
+impl Waiting {
+    /// Whether this is a wait of a thread.
+    pub(crate) fn is_of(&self, who: Who) -> bool {
+        self.who == who
+    }
+}

@@ -1,0 +1,66 @@
+//! Clocks.
+
+use super::Context;
+use crate::layout::encode;
+use crate::{Error, Platform, Result};
+use linux_raw_sys::general as sys;
+use linux_raw_sys::general::{__kernel_old_timeval, __kernel_timespec};
+
+/// Nanoseconds of a second.
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+impl<P: Platform> Context<'_, P> {
+    /// Nanoseconds by one of Linux's clocks.
+    pub(super) fn now(&self, clock: u64) -> Result<u64> {
+        let machine = self.platform.clock();
+        match clock as u32 {
+            sys::CLOCK_REALTIME | sys::CLOCK_REALTIME_COARSE => Ok(machine.saturating_add(self.platform.epoch())),
+            sys::CLOCK_MONOTONIC | sys::CLOCK_MONOTONIC_RAW | sys::CLOCK_MONOTONIC_COARSE | sys::CLOCK_BOOTTIME => {
+                Ok(machine)
+            }
+            // The program has the processor to itself, as far as it can see.
+            sys::CLOCK_PROCESS_CPUTIME_ID | sys::CLOCK_THREAD_CPUTIME_ID => {
+                Ok(machine.saturating_sub(self.program.began))
+            }
+            _ => Err(Error::EINVAL),
+        }
+    }
+
+    fn put_time(&mut self, address: u64, nanoseconds: u64) -> Result {
+        let time = encode!(__kernel_timespec {
+            tv_sec: (nanoseconds / SECOND) as i64,
+            tv_nsec: (nanoseconds % SECOND) as i64,
+        });
+        self.put(address, &time)?;
+        Ok(0)
+    }
+
+    /// `clock_gettime`.
+    pub(super) fn clock(&mut self, clock: u64, address: u64) -> Result {
+        let now = self.now(clock)?;
+        self.put_time(address, now)
+    }
+
+    /// `clock_getres`.
+    pub(super) fn resolution(&mut self, clock: u64, address: u64) -> Result {
+        self.now(clock)?;
+        if address == 0 {
+            return Ok(0);
+        }
+        self.put_time(address, 100)
+    }
+
+    /// `gettimeofday`.
+    pub(super) fn time_of_day(&mut self, address: u64) -> Result {
+        if address == 0 {
+            return Ok(0);
+        }
+        let now = self.now(sys::CLOCK_REALTIME.into())?;
+        let time = encode!(__kernel_old_timeval {
+            tv_sec: (now / SECOND) as i64,
+            tv_usec: (now % SECOND / 1000) as i64,
+        });
+        self.put(address, &time)?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,159 @@
+//! What the system call layer is built on, in a cVM.
+
+use core::fmt::{self, Write as _};
+use core::ptr;
+
+use abi::hostcall::START;
+use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
+use rt::sync::Mutex;
+use rt::{Answer, Call, Errno, Token};
+
+rt::entry!(main);
+rt::handler!(handle);
+
+static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
+/// State of the generator of random numbers.
+static SEED: Mutex<u64> = Mutex::new(0);
+
+fn main() -> Result<(), Errno> {
+    *SYSTEM.lock() = Some(System::new());
+    rt::hostcall::serve()
+}
+
+fn handle(call: &Call) -> Answer {
+    let who = Who {
+        client: call.caller() as u32,
+        thread: call.thread(),
+    };
+    let mut system = SYSTEM.lock();
+    let Some(system) = system.as_mut() else {
+        return Answer::Error(Errno::ENOSYS);
+    };
+    let mut host = Host { call };
+    let arguments = [0, 1, 2, 3, 4, 5].map(|index| call.argument(index));
+    let outcome = if call.number() == START {
+        begin(system, &mut host, who, arguments)
+    } else {
+        system.call(&mut host, who, call.number(), arguments)
+    };
+    match outcome {
+        Outcome::Value(value) => Answer::Value(value),
+        Outcome::Begin(pointer) => Answer::Stack(0, pointer),
+        Outcome::EndThread => Answer::EndThread(0),
+        Outcome::EndProgram(status) => Answer::End(status),
+        Outcome::Wait { nanoseconds, late } => match call.defer_for(nanoseconds, late) {
+            Ok(token) => {
+                system.waits(who, token.into_number());
+                Answer::Deferred
+            }
+            Err(errno) => Answer::Error(errno),
+        },
+    }
+}
+
+/// The monitor's call before a program's first instruction. A program that makes it itself begins anew, in its own memory.
+fn begin(system: &mut System, host: &mut Host<'_>, who: Who, [seen, size, near, block, bias, _]: [u64; 6]) -> Outcome {
+    let window = Window::new(seen, size, near).filter(|_| near != 0);
+    match window {
+        Some(window) => system.begin(host, who, &Start { window, block, bias }),
+        None => {
+            host.log(
+                who,
+                format_args!("cannot start: its memory does not lie within this cVM"),
+            );
+            Outcome::EndProgram(126)
+        }
+    }
+}
+
+/// The cVM around the programs.
+struct Host<'a> {
+    call: &'a Call,
+}
+
+impl Platform for Host<'_> {
+    fn load(&self, address: u64, to: &mut [u8]) {
+        let from = ptr::with_exposed_provenance::<u8>(address as usize);
+        // SAFETY: `Window` has checked that this is the program's memory, which the monitor has put within this cVM's and
+        // which no reference of this program leads to. Where it has not, the processor ends this cVM.
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) }
+    }
+
+    fn store(&mut self, address: u64, from: &[u8]) {
+        let to = ptr::with_exposed_provenance_mut::<u8>(address as usize);
+        // SAFETY: as above.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) }
+    }
+
+    fn zero(&mut self, address: u64, length: u64) {
+        let to = ptr::with_exposed_provenance_mut::<u8>(address as usize);
+        // SAFETY: as above.
+        unsafe { ptr::write_bytes(to, 0, length as usize) }
+    }
+
+    fn clock(&self) -> u64 {
+        rt::hostcall::clock()
+    }
+
+    fn epoch(&self) -> u64 {
+        let seconds = rt::var("EPOCH").and_then(|text| text.parse::<u64>().ok());
+        seconds.unwrap_or(0).saturating_mul(1_000_000_000)
+    }
+
+    fn machine(&self) -> &'static str {
+        rt::MACHINE
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Who writes to the console does not learn that it is gone.
+        let _ = rt::hostcall::write_all(abi::hostcall::STREAM_OUTPUT, bytes);
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
+        // Room for the end of the line, which `read_line` leaves out.
+        let Some(room) = buffer.len().checked_sub(1) else {
+            return 0;
+        };
+        let count = match rt::read_line(&mut buffer[..room]) {
+            Ok(Some(line)) => line.len(),
+            Ok(None) | Err(_) => return 0,
+        };
+        buffer[count] = b'\n';
+        count + 1
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        // SplitMix64 from the time: different from run to run where time is, and no secret.
+        let mut state = SEED.lock();
+        *state ^= rt::hostcall::clock();
+        for part in bytes.chunks_mut(8) {
+            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = *state;
+            word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^= word >> 31;
+            part.copy_from_slice(&word.to_le_bytes()[..part.len()]);
+        }
+    }
+
+    fn clone(&mut self, stack: u64, thread_pointer: Option<u64>) -> Result<u16, Error> {
+        let thread_pointer = thread_pointer.ok_or(Error::EINVAL)?;
+        let cloned = self.call.clone_caller(stack, thread_pointer, 0);
+        cloned.map_err(|_| Error::EAGAIN)
+    }
+
+    fn answer(&mut self, token: u64, value: u64) -> bool {
+        Token::from_number(token).answer(Answer::Value(value)).is_ok()
+    }
+
+    fn log(&mut self, who: Who, line: fmt::Arguments<'_>) {
+        let mut text = rt::alloc::string::String::new();
+        // A text takes whatever fits into memory.
+        let _ = writeln!(text, "linux: {}.{}: {line}", who.client, who.thread);
+        self.write(text.as_bytes());
+    }
+
+    fn traces(&self) -> bool {
+        rt::var("LOG") == Some("debug")
+    }
+}

@@ -1,0 +1,30 @@
+//! The system call layer of the library OS: what a Linux program asks for, answered without a kernel. Pure and without
+//! `unsafe`: what it needs from outside - the program's memory, the console, the time - is behind [`Platform`], so that it
+//! runs on the host as it runs in a cVM.
+//!
+//! Every number and every pointer that a program passes is an allegation. A pointer becomes an access in one place only,
+//! [`Window`], which covers the program's memory and nothing else.
+
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod arena;
+mod calls;
+mod error;
+mod layout;
+mod names;
+mod open;
+mod platform;
+mod program;
+mod stack;
+mod system;
+mod window;
+
+pub use error::{Error, Result};
+pub use platform::Platform;
+pub use program::Who;
+pub use stack::{ImageError, Start};
+pub use system::{Outcome, System};
+pub use window::Window;

@@ -1,0 +1,14 @@
+//! The library OS for Linux programs, as a cVM: its clients are raw, and lie within it.
+//!
+//! Environment: `LOG=debug` shows every system call, `EPOCH` is the time at which the machine started, in seconds since 1970.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod cvm;
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("linux: this is a cVM: intravisor pack puts it into an image");
+    std::process::exit(2);
+}

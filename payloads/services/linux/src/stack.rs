@@ -1,0 +1,172 @@
+//! What a program finds on its stack when it starts: arguments, environment, and the auxiliary vector that tells it where its
+//! own program headers are.
+
+use crate::arena::PAGE;
+use crate::{Error, Platform, Window};
+use abi::start::StartHeader;
+use alloc::vec::Vec;
+use core::fmt;
+use linux_raw_sys::auxvec::{AT_CLKTCK, AT_PHENT, AT_PHNUM, AT_RANDOM, AT_SECURE, AT_UID};
+use linux_raw_sys::auxvec::{AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_GID, AT_HWCAP, AT_NULL, AT_PAGESZ, AT_PHDR};
+use linux_raw_sys::elf_uapi::{Elf64_Ehdr, Elf64_Phdr};
+
+/// Bytes of the stack that arguments and environment may take at most, of four.
+const SHARE: u64 = 4;
+/// Ticks of the user's clock in a second, a constant of the interface.
+const TICKS: u64 = 100;
+
+/// What the monitor's call before the first instruction tells, and the start block.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// The program's memory.
+    pub window: Window,
+    /// Where its start block is, as it sees it.
+    pub block: u64,
+    /// What was added to the addresses that it is linked at.
+    pub bias: u64,
+}
+
+/// Why a program cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// Something lies outside of its memory.
+    Outside(&'static str),
+    /// The start block is none.
+    Block,
+    /// There is no ELF header at the address that its file's begin is linked at.
+    Header,
+    /// Its program headers are not loaded.
+    ProgramHeaders,
+    /// Arguments and environment are larger than a quarter of its stack.
+    Arguments { needed: u64, stack: u64 },
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Outside(what) => write!(f, "its {what} is not within this cVM's memory, or not in its own"),
+            ImageError::Block => write!(f, "the start block is malformed"),
+            ImageError::Header => write!(
+                f,
+                "no ELF header at linked address 0: expected a static position-independent program (-static-pie)"
+            ),
+            ImageError::ProgramHeaders => write!(f, "its program headers are not in its memory"),
+            ImageError::Arguments { needed, stack } => write!(
+                f,
+                "arguments and environment take {needed} bytes: expected at most a quarter of its stack of {stack} bytes"
+            ),
+        }
+    }
+}
+
+/// The start block's header.
+pub(crate) fn header<P: Platform>(platform: &P, start: &Start) -> Result<StartHeader, ImageError> {
+    let mut bytes = [0; StartHeader::SIZE];
+    let read = start.window.read(platform, start.block, &mut bytes);
+    read.map_err(|_| ImageError::Outside("start block"))?;
+    let header = StartHeader::from_bytes(&bytes);
+    let header = header.filter(|header| header.magic == abi::start::MAGIC && header.size as usize >= StartHeader::SIZE);
+    header.ok_or(ImageError::Block)
+}
+
+/// `count` texts, one behind the other, as they are in memory: each with its NUL.
+fn texts<P: Platform>(platform: &P, window: &Window, mut at: u64, count: u32) -> Result<Vec<Vec<u8>>, ImageError> {
+    let mut found = Vec::new();
+    for _ in 0..count {
+        let mut text = window.text(platform, at).map_err(|_| ImageError::Block)?;
+        text.push(0);
+        at = at.wrapping_add(text.len() as u64);
+        found.push(text);
+    }
+    Ok(found)
+}
+
+/// Builds the stack; the stack pointer.
+pub(crate) fn build<P: Platform>(platform: &mut P, start: &Start, header: &StartHeader) -> Result<u64, ImageError> {
+    let window = &start.window;
+    let mut elf = [0; size_of::<Elf64_Ehdr>()];
+    let read = window.read(platform, start.bias, &mut elf);
+    read.map_err(|_| ImageError::Header)?;
+    if !elf.starts_with(b"\x7fELF\x02\x01") {
+        return Err(ImageError::Header);
+    }
+    let half = |at: usize| u64::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
+    let word = |at: usize| {
+        elf[at..at + 8]
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte))
+    };
+    let entry = word(core::mem::offset_of!(Elf64_Ehdr, e_entry));
+    let headers = start
+        .bias
+        .wrapping_add(word(core::mem::offset_of!(Elf64_Ehdr, e_phoff)));
+    let header_size = half(core::mem::offset_of!(Elf64_Ehdr, e_phentsize));
+    let count = half(core::mem::offset_of!(Elf64_Ehdr, e_phnum));
+    if header_size != size_of::<Elf64_Phdr>() as u64 || window.check(headers, header_size * count).is_err() {
+        return Err(ImageError::ProgramHeaders);
+    }
+    let at = |offset: u32| start.block.wrapping_add(offset.into());
+    let arguments = texts(platform, window, at(header.arguments), header.argument_count)?;
+    let environment = texts(platform, window, at(header.environment), header.environment_count)?;
+
+    let texts_size = |texts: &[Vec<u8>]| texts.iter().map(|text| text.len() as u64).sum::<u64>();
+    let strings = texts_size(&arguments) + texts_size(&environment);
+    let vector_words = 1 + arguments.len() as u64 + 1 + environment.len() as u64 + 1 + 2 * 16;
+    let needed = strings + 16 + vector_words * 8 + 32;
+    if needed > header.stack_size / SHARE {
+        return Err(ImageError::Arguments {
+            needed,
+            stack: header.stack_size,
+        });
+    }
+    let outside = |_: Error| ImageError::Outside("stack");
+    let top = header.stack.wrapping_add(header.stack_size) & !15;
+    // From the top: texts, random bytes; then the vectors, whose lowest word is where the stack pointer points to.
+    let mut at = top.wrapping_sub(strings);
+    let mut vector = Vec::with_capacity(vector_words as usize);
+    vector.push(arguments.len() as u64);
+    let mut name = 0;
+    for (index, text) in arguments.iter().chain(&environment).enumerate() {
+        if index == 0 {
+            name = at;
+        }
+        if index == arguments.len() {
+            vector.push(0);
+        }
+        window.write(platform, at, text).map_err(outside)?;
+        vector.push(at);
+        at = at.wrapping_add(text.len() as u64);
+    }
+    if environment.is_empty() {
+        vector.push(0);
+    }
+    vector.push(0);
+    let random = (top.wrapping_sub(strings) & !15).wrapping_sub(16);
+    let mut bytes = [0; 16];
+    platform.random(&mut bytes);
+    window.write(platform, random, &bytes).map_err(outside)?;
+    for (kind, value) in [
+        (AT_PHDR, headers),
+        (AT_PHENT, header_size),
+        (AT_PHNUM, count),
+        (AT_PAGESZ, PAGE),
+        (AT_ENTRY, start.bias.wrapping_add(entry)),
+        (AT_UID, 0),
+        (AT_EUID, 0),
+        (AT_GID, 0),
+        (AT_EGID, 0),
+        (AT_HWCAP, 0),
+        (AT_CLKTCK, TICKS),
+        (AT_SECURE, 0),
+        (AT_RANDOM, random),
+        (AT_EXECFN, name),
+        (AT_NULL, 0),
+    ] {
+        vector.extend([kind.into(), value]);
+    }
+    let pointer = random.wrapping_sub(vector.len() as u64 * 8) & !15;
+    let bytes: Vec<u8> = vector.iter().flat_map(|word| word.to_le_bytes()).collect();
+    window.write(platform, pointer, &bytes).map_err(outside)?;
+    Ok(pointer)
+}
