@@ -95,16 +95,73 @@ pub enum Hostcall {
     /// its threads. `ENOENT` when no call with this token waits for an answer of this cVM: it was answered, its budget is
     /// used up, its client has ended, or it never was.
     Answer = 22,
+    /// `buffer_find(name, length) -> number, bytes`. The number of the manifest's buffer whose name stands at the pointer `name`
+    /// (`length` bytes, no NUL), and its size as the second value. `ENOENT` when there is none that the caller may read or
+    /// write, or owns; `EFAULT`; `EINVAL` for a length of 0 or above [`NAME_LIMIT`](crate::manifest::NAME_LIMIT).
+    BufferFind = 23,
+    /// `buffer_create(bytes) -> number`. Makes a buffer of the caller's quota, all of it 0; the caller owns it and may read and
+    /// write it. It is gone when the caller's cVM ends. `ENOMEM` when the quota has no room for it, or the cVM has
+    /// [`BUFFERS`] already; `EINVAL` for 0 bytes or more than [`BUFFER_LIMIT`].
+    BufferCreate = 24,
+    /// `buffer_map(number, rights) -> capability, bytes`. A local capability over a buffer, to load when `rights` has
+    /// [`BUFFER_READ`] and to store when it has [`BUFFER_WRITE`], as far as the caller may; and the buffer's size as the second
+    /// value. `ENOENT`; `EPERM` when the caller may do nothing of what is asked; `EINVAL` for other rights; `EAGAIN` when so
+    /// many threads hold something of the owner's already that a revocation would take too long.
+    BufferMap = 25,
+    /// `buffer_grant(number, cvm, rights) -> 0`. Lets the cVM of this number read or write a buffer of the caller's, besides
+    /// what it may already. `ENOENT`; `EPERM` when the caller does not own the buffer; `EINVAL` for other rights, or when there
+    /// is no such cVM.
+    BufferGrant = 26,
+    /// `buffer_revoke(number, cvm) -> 0`. From now on the cVM of this number may do nothing with a buffer of the caller's,
+    /// nor any but the caller when `cvm` is [`BUFFER_ALL`]. When it returns, none of their families holds a capability over
+    /// any of it, wherever it lay, and no server of theirs; hostcalls to which it was passed have ended with an error. A cVM
+    /// around the caller, or within it, counts as the caller. `ENOENT`; `EPERM` when the caller does not own the buffer;
+    /// `EINVAL` when there is no such cVM, or it is one of the caller's family.
+    BufferRevoke = 27,
+    /// `buffer_destroy(number) -> 0`. Revokes a buffer that the caller has made from everybody, the caller among them; its
+    /// memory is the quota's again. `ENOENT`; `EPERM` when the caller has not made it.
+    BufferDestroy = 28,
+    /// `device_info(device) -> features, kind`. The features that a device of the caller offers (virtio's feature bits), and what
+    /// it is as the second value: its [`DeviceKind`](crate::manifest::DeviceKind), and the version of its transport (1 =
+    /// legacy) from bit 8 on. Devices are counted from 0 in the order of the caller's manifest entry. `ENOENT` when the
+    /// caller has no device of this number.
+    DeviceInfo = 29,
+    /// `device_config(device, offset, width) -> value, generation`. Reads 1 or 4 aligned bytes of the device's configuration
+    /// space; the second value counts its changes, where the transport tells. `ENOENT`; `EINVAL` for another width, and for an
+    /// offset that is no multiple of it or not below [`DEVICE_CONFIG_LIMIT`].
+    DeviceConfig = 30,
+    /// `device_start(device, features) -> features, queues`. Resets the device, agrees with it on those of the `features` that it
+    /// offers and the monitor allows, sets up its queues, of [`DEVICE_QUEUE_SIZE`] descriptors each, and starts it. What was in
+    /// flight is dropped. The number of its queues is the second value. `ENOENT`; `EIO` when the device refuses.
+    DeviceStart = 31,
+    /// `device_submit(device, queue, segments, count) -> id`. Lets the device work on `count` (1 to [`SEGMENT_LIMIT`]) pieces of
+    /// memory, which an array of [`Segment`] at the pointer `segments` names: those that the device reads first. The
+    /// caller must be able to do there itself what the device may do. The id is the request's as long as it is in flight.
+    /// `ENOENT` for no such device or queue; `EINVAL` for a wrong `count`, `flags`, order or length, or segments that are not
+    /// aligned to 16; `EFAULT` for memory that the caller may not give; `EAGAIN` when too much is in flight; `EIO` when the
+    /// device is not started.
+    DeviceSubmit = 32,
+    /// `device_take(device, queue) -> id, length`. A request that the device has finished, and how many bytes it has written, at
+    /// most those that it was given to write, as the second value. `EAGAIN` when there is none; `ENOENT`; `EIO` when the device
+    /// is not started, or has said what cannot be: it was reset then, and nothing is in flight any more.
+    DeviceTake = 33,
+    /// `device_wait(device, queues, timeout) -> 0`. Waits until the device has finished something in one of the `queues` (bit n =
+    /// queue n), or has interrupted for something else: look with `device_take`. `timeout` is in nanoseconds, or
+    /// [`WAIT_FOREVER`]. `ETIMEDOUT`; `ENOENT`; `EINVAL` for a timeout above [`SLEEP_LIMIT`]; `EIO` when the device is not started.
+    DeviceWait = 34,
+    /// `device_reset(device) -> 0`. Resets the device, as the end of its driver does: nothing is in flight any more, and who waits
+    /// for it wakes. `ENOENT`; `EIO` when it does not confirm that.
+    DeviceReset = 35,
     /// `clone(stack, thread_pointer, result) -> place`. In a handler that serves a raw client: starts another thread of the
     /// client, with the registers that the calling thread had at its call, but for these three. `place` is the new thread's
     /// among those of its cVM, from 1 on. `EPERM` when the caller serves no call of a raw client; `EAGAIN` when the client has
     /// as many threads as its manifest allows.
-    Clone = 23,
+    Clone = 36,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 24] = [
+    pub const ALL: [Hostcall; 37] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -128,6 +185,19 @@ impl Hostcall {
         Hostcall::Wake,
         Hostcall::Defer,
         Hostcall::Answer,
+        Hostcall::BufferFind,
+        Hostcall::BufferCreate,
+        Hostcall::BufferMap,
+        Hostcall::BufferGrant,
+        Hostcall::BufferRevoke,
+        Hostcall::BufferDestroy,
+        Hostcall::DeviceInfo,
+        Hostcall::DeviceConfig,
+        Hostcall::DeviceStart,
+        Hostcall::DeviceSubmit,
+        Hostcall::DeviceTake,
+        Hostcall::DeviceWait,
+        Hostcall::DeviceReset,
         Hostcall::Clone,
     ];
 
@@ -152,6 +222,19 @@ impl Hostcall {
             | Hostcall::ThreadPriority
             | Hostcall::ThreadEnd => Family::Thread,
             Hostcall::Wait | Hostcall::Wake => Family::Sync,
+            Hostcall::BufferFind
+            | Hostcall::BufferCreate
+            | Hostcall::BufferMap
+            | Hostcall::BufferGrant
+            | Hostcall::BufferRevoke
+            | Hostcall::BufferDestroy => Family::Buffer,
+            Hostcall::DeviceInfo
+            | Hostcall::DeviceConfig
+            | Hostcall::DeviceStart
+            | Hostcall::DeviceSubmit
+            | Hostcall::DeviceTake
+            | Hostcall::DeviceWait
+            | Hostcall::DeviceReset => Family::Device,
         }
     }
 
@@ -161,7 +244,7 @@ impl Hostcall {
             Hostcall::Write => (1, false),
             Hostcall::Read => (1, true),
             Hostcall::Arguments | Hostcall::Info => (0, true),
-            Hostcall::Capfile => (0, false),
+            Hostcall::Capfile | Hostcall::BufferFind => (0, false),
             _ => return None,
         };
         Some(Buffer { pointer, written })
@@ -194,11 +277,15 @@ pub enum Family {
     Thread = 6,
     /// `wait`, `wake`.
     Sync = 7,
+    /// `buffer_find`, `buffer_create`, `buffer_map`, `buffer_grant`, `buffer_revoke`, `buffer_destroy`.
+    Buffer = 8,
+    /// `device_info`, `device_config`, `device_start`, `device_submit`, `device_take`, `device_wait`, `device_reset`.
+    Device = 9,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 10] = [
         Family::Process,
         Family::Console,
         Family::Time,
@@ -207,6 +294,8 @@ impl Family {
         Family::Service,
         Family::Thread,
         Family::Sync,
+        Family::Buffer,
+        Family::Device,
     ];
 
     /// The name in YAML and manifest.
@@ -220,6 +309,8 @@ impl Family {
             Family::Service => "service",
             Family::Thread => "thread",
             Family::Sync => "sync",
+            Family::Buffer => "buffer",
+            Family::Device => "device",
         }
     }
 
@@ -279,6 +370,40 @@ pub const SLEEP_LIMIT: u64 = i64::MAX as u64;
 pub const WAIT_FOREVER: u64 = u64::MAX;
 /// Most threads that one `wake` wakes.
 pub const WAKE_LIMIT: u64 = 64;
+/// Right to a buffer: to read it.
+pub const BUFFER_READ: u64 = 1;
+/// Right to a buffer: to write it.
+pub const BUFFER_WRITE: u64 = 2;
+/// To revoke a buffer from all but its owner.
+pub const BUFFER_ALL: u64 = u64::MAX;
+/// Most bytes of a buffer that a cVM makes.
+pub const BUFFER_LIMIT: u64 = 1 << 20;
+/// Most buffers that one cVM has made at a time.
+pub const BUFFERS: usize = 16;
+
+/// Descriptors of a device's queue: segments that are in flight at a time.
+pub const DEVICE_QUEUE_SIZE: usize = 128;
+/// Bytes of a device's configuration space that can be read.
+pub const DEVICE_CONFIG_LIMIT: u64 = 256;
+/// Most segments of one `device_submit`.
+pub const SEGMENT_LIMIT: usize = 16;
+/// Most bytes of one segment.
+pub const SEGMENT_BYTES_LIMIT: u64 = 256 * 1024;
+/// Flag of a segment: the device writes it; otherwise it reads it.
+pub const SEGMENT_WRITTEN: u64 = 1;
+
+/// A piece of memory that a device is given. It stands in memory as four words: the pointer, an integer with a word that
+/// means nothing behind it or a capability, then the length in bytes, 1 to [`SEGMENT_BYTES_LIMIT`], and the flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct Segment {
+    /// The pointer.
+    pub pointer: [u64; 2],
+    /// Bytes.
+    pub length: u64,
+    /// 0 or [`SEGMENT_WRITTEN`].
+    pub flags: u64,
+}
 
 /// What `info` tells a cVM about itself. Fields are only ever added at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

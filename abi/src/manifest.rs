@@ -25,8 +25,11 @@
 //!             service-stack = <0x0 0x2000>;    // u64, bytes of the stack that its handler runs on
 //!             threads = <1>;                   // u32, see the table of numbers
 //!             handlers = <1>;                  // u32, see the table of numbers
+//!             local = <0>;                     // u32, see the table of numbers
+//!             buffer-quota = <0x0 0x0>;        // u64, see the table of numbers
 //!             raw = <0>;                       // u32, see the table of numbers
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
+//!             devices = "block0", "net0";      // devices that it drives; absent = none
 //!         };
 //!     };
 //!     capfiles {                               // absent = none
@@ -35,6 +38,15 @@
 //!             size = <0x0 0x20>;               // u64, bytes
 //!             data = [48 65 6c];               // first bytes, at most `size`; absent = all zero
 //!             access = "read";                 // "read" | "write": what every cVM may do with it
+//!         };
+//!     };
+//!     buffers {                                // absent = none
+//!         buffer@0 {
+//!             label = "frames";                // as a cVM's name; unique among the buffers
+//!             size = <0x0 0x1000>;             // u64, bytes
+//!             owner = "camera";                // cVM that may grant and revoke it; absent = nobody
+//!             readers = "viewer";              // string list of cVMs; absent = none
+//!             writers = "camera";              // string list of cVMs; absent = none
 //!         };
 //!     };
 //! };
@@ -80,8 +92,11 @@ pub const WITHIN: &str = "within";
 /// Property: families of hostcalls allowed.
 pub const HOSTCALLS: &str = "hostcalls";
 
+/// Property: the devices that the cVM drives, by the names of [`device`].
+pub const DEVICES: &str = "devices";
+
 /// Properties of a cVM that are no plain numbers.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     NAME,
     RUNTIME,
     ARGS,
@@ -95,6 +110,7 @@ const OTHERS: [&str; 13] = [
     CALLBACK_OUT,
     WITHIN,
     HOSTCALLS,
+    DEVICES,
 ];
 
 /// All properties of a cVM node.
@@ -174,6 +190,10 @@ macro_rules! cvm_numbers {
             threads: u32 = 1, THREADS = "threads", Count, 1, 64, Always;
             /// most calls that a server handles at a time
             handlers: u32 = 1, HANDLERS = "handlers", Count, 1, 16, Server;
+            /// capabilities that its local area holds
+            local: u32 = 0, LOCAL = "local", Count, 0, 256, Always;
+            /// bytes that it can make buffers of
+            buffer_quota: u64 = 0, BUFFER_QUOTA = "buffer-quota", Bytes, 0, 1 << 30, Always;
             /// 1: only its server knows what its hostcalls mean
             raw: u32 = 0, RAW = "raw", Count, 0, 1, Client;
         }
@@ -262,6 +282,25 @@ pub const CAPFILE_LIMIT: usize = 64;
 /// Most bytes of one capfile.
 pub const CAPFILE_SIZE_LIMIT: u64 = 1 << 30;
 
+/// Node that holds one child `buffer@N` a buffer, N = 0, 1, … in decimal.
+pub const BUFFERS: &str = "buffers";
+/// Name of a child of [`BUFFERS`] before its `@`.
+pub const BUFFER: &str = "buffer";
+/// Property of a buffer: bytes.
+pub const BUFFER_SIZE: &str = "size";
+/// Property of a buffer: the cVM that may grant and revoke it.
+pub const BUFFER_OWNER: &str = "owner";
+/// Property of a buffer: the cVMs that may read it.
+pub const BUFFER_READERS: &str = "readers";
+/// Property of a buffer: the cVMs that may write it.
+pub const BUFFER_WRITERS: &str = "writers";
+/// All properties of a buffer node.
+pub const BUFFER_PROPERTIES: [&str; 5] = [NAME, BUFFER_SIZE, BUFFER_OWNER, BUFFER_READERS, BUFFER_WRITERS];
+/// Most buffers in one manifest.
+pub const BUFFER_LIMIT: usize = 64;
+/// Most bytes of one buffer of the manifest.
+pub const BUFFER_SIZE_LIMIT: u64 = 1 << 30;
+
 /// Value of [`CALLBACK_OUT`]: the monitor serves the hostcalls.
 pub const CALLBACK_MONITOR: &str = "monitor";
 
@@ -286,6 +325,47 @@ pub fn valid_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Most devices that a cVM drives.
+pub const DEVICE_LIMIT: usize = 8;
+
+/// What a device is, by virtio's number of it. In what these get from their drivers there are no addresses: what they reach is
+/// what the queues name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum DeviceKind {
+    /// A network card.
+    Net = 1,
+    /// A disk.
+    Block = 2,
+    /// A source of random bytes.
+    Entropy = 4,
+}
+
+impl DeviceKind {
+    /// All kinds.
+    pub const ALL: [DeviceKind; 3] = [DeviceKind::Net, DeviceKind::Block, DeviceKind::Entropy];
+
+    /// The name in YAML and manifest, before the number.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Net => "net",
+            DeviceKind::Block => "block",
+            DeviceKind::Entropy => "entropy",
+        }
+    }
+}
+
+/// The device that a name means: a kind and a number behind it, without leading zeros, that counts the devices of this kind
+/// from 0: the highest slot comes first, which is the one that emulators fill first.
+pub fn device(name: &str) -> Option<(DeviceKind, usize)> {
+    let (kind, number) = DeviceKind::ALL
+        .iter()
+        .find_map(|kind| Some((*kind, name.strip_prefix(kind.name())?)))?;
+    let canonical = number == "0" || !number.starts_with('0');
+    let digits = (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    (canonical && digits).then(|| Some((kind, number.parse().ok()?)))?
 }
 
 /// What the cVMs may do with a capfile.

@@ -48,11 +48,17 @@ pub struct StartHeader {
     pub stack: u64,
     /// Bytes of the stack.
     pub stack_size: u64,
+    /// Lowest address of the local area, which is all that takes local capabilities.
+    pub local: u64,
+    /// Bytes of the local area; 0 = there is none.
+    pub local_size: u64,
+    /// Offset of the 16 bytes of the block in which the capability over the local area lies; 0 = there is none.
+    pub local_slot: u64,
 }
 
 impl StartHeader {
     /// Size of the header in bytes.
-    pub const SIZE: usize = 88;
+    pub const SIZE: usize = 112;
 
     /// The header as it stands in memory.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -78,6 +84,9 @@ impl StartHeader {
             self.heap_size,
             self.stack,
             self.stack_size,
+            self.local,
+            self.local_size,
+            self.local_slot,
         ];
         for (slot, word) in bytes[40..].chunks_exact_mut(8).zip(addresses) {
             slot.copy_from_slice(&word.to_le_bytes());
@@ -105,6 +114,9 @@ impl StartHeader {
             heap_size: large(64),
             stack: large(72),
             stack_size: large(80),
+            local: large(88),
+            local_size: large(96),
+            local_slot: large(104),
         };
         (header.magic == MAGIC && header.version == VERSION).then_some(header)
     }

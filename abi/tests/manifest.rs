@@ -9,6 +9,7 @@ const SOURCE: &str = include_str!("../src/manifest.rs");
 fn text(unit: Unit, value: u64) -> String {
     match unit {
         _ if value == 0 && unit != Unit::Count => "none".into(),
+        Unit::Bytes if value.is_multiple_of(1 << 30) => format!("{} GiB", value >> 30),
         Unit::Bytes => format!("{} KiB", value / 1024),
         Unit::Nanoseconds => format!("{} s", value / 1_000_000_000),
         Unit::Count => value.to_string(),

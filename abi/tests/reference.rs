@@ -133,6 +133,11 @@ fn limits_and_streams_have_their_values() {
         ("END_CVM", hostcall::END_CVM),
         ("WAIT_ON", hostcall::WAIT_ON),
         ("START", hostcall::START),
+        ("BUFFER_READ", hostcall::BUFFER_READ),
+        ("BUFFER_WRITE", hostcall::BUFFER_WRITE),
+        ("BUFFER_ALL", hostcall::BUFFER_ALL),
+        ("BUFFER_LIMIT", hostcall::BUFFER_LIMIT),
+        ("BUFFERS", hostcall::BUFFERS as u64),
     ];
     let rows = table("### Limits and streams");
     let found: Vec<(&str, u64)> = rows.into_iter().map(|[name, value]| (name, number(value))).collect();
@@ -235,6 +240,9 @@ fn the_start_block_has_its_layout() {
         heap_size,
         stack,
         stack_size,
+        local,
+        local_size,
+        local_slot,
     });
     assert_layout("## Start block", &header.to_bytes(), &fields);
     let rows = table::<4>("## Start block");

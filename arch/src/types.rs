@@ -180,6 +180,14 @@ impl Platform {
     pub(crate) fn window(&mut self, device: Device, base: u64, size: u64) {
         self.windows[device as usize].get_or_insert(Window { device, base, size });
     }
+
+    /// Takes note of a virtio slot whose interrupt is one of a device.
+    pub(crate) fn virtio_slot(&mut self, base: u64, interrupt: Option<u32>) {
+        let free = self.virtio.iter_mut().find(|slot| slot.is_none());
+        if let (Some(free), Some(interrupt)) = (free, interrupt) {
+            *free = Some(VirtioSlot { base, interrupt });
+        }
+    }
 }
 
 impl Device {
@@ -228,6 +236,8 @@ pub enum Kind {
     GicV3,
     /// The device that ends the run.
     Power,
+    /// A slot for a virtio device.
+    Virtio,
 }
 
 /// What a node of the device tree says of a device.
@@ -243,6 +253,20 @@ pub struct Description<'a> {
     pub register_width: u32,
 }
 
+/// Most slots for virtio devices; one more is not looked at.
+pub const VIRTIO_LIMIT: usize = 32;
+/// Bytes of the window of a virtio slot: the registers, and as much of the configuration space as a driver may read.
+pub const VIRTIO_WINDOW: u64 = 0x200;
+
+/// A slot for a virtio device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtioSlot {
+    /// Physical base address of its window.
+    pub base: u64,
+    /// Number of its interrupt.
+    pub interrupt: u32,
+}
+
 /// What the platform's device tree says of the devices that the monitor drives: of several of a kind, the first.
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
@@ -254,6 +278,8 @@ pub struct Platform {
     pub timer_interrupt: Option<u32>,
     /// Ticks a second of the timer, where the tree says it.
     pub frequency: Option<u64>,
+    /// The slots for virtio devices, in the order of the tree.
+    pub virtio: [Option<VirtioSlot>; VIRTIO_LIMIT],
 }
 
 /// What the boot code tells the kernel. Addresses are physical.

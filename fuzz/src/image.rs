@@ -57,6 +57,7 @@ const KEYS: [&str; 22] = [
     names::WITHIN,
     names::SERVICE_STACK,
     names::HOSTCALLS,
+    names::DEVICES,
     names::CAPFILE_SIZE,
     names::CAPFILE_DATA,
     names::CAPFILE_ACCESS,
@@ -159,6 +160,9 @@ fn value(source: &mut Source<'_>, key: &str, own: &str) -> Vec<u8> {
         names::ARGS => (0..source.below(3)).flat_map(|_| text(source.of(&TEXTS))).collect(),
         names::HOSTCALLS => (0..source.below(3))
             .flat_map(|_| text(source.of(&TEXTS[11..14])))
+            .collect(),
+        names::DEVICES => (0..source.below(3))
+            .flat_map(|_| text(source.of(&["block0", "net1", "entropy0", "block00", "disk0"])))
             .collect(),
         names::PRIORITY => u32::from(source.byte() % 9).to_be_bytes().to_vec(),
         names::RESTART_LIMIT | names::WAIT => u32::from(source.byte()).to_be_bytes().to_vec(),

@@ -49,7 +49,7 @@ fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
             cvm.wait,
         );
         let server = cvm.is_served().then_some(cvm.callback_out.as_str());
-        let others = (server, cvm.within.as_deref());
+        let others = (server, cvm.within.as_deref(), &cvm.devices);
         let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall.family()));
         let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
         let program = members.iter().find(|member| member.name == cvm.runtime);

@@ -59,7 +59,7 @@ pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
         let strings = (&cvm.name, &cvm.runtime, &cvm.args, &cvm.env);
         let memory = (cvm.isolation_base, cvm.isolation_size, cvm.numbers());
         let restart = (cvm.restart.name(), cvm.restart_limit, cvm.restart_delay, cvm.wait);
-        let others = (name(cvm.server), name(cvm.within));
+        let others = (name(cvm.server), name(cvm.within), &cvm.devices);
         let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall));
         let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
         (line, archive.find(&cvm.runtime).unwrap_or(&[]))

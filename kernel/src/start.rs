@@ -1,5 +1,6 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
+use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
 use crate::authority::ledger::{EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::authority::pool::Pool;
@@ -13,6 +14,7 @@ use crate::plan::{manifest, placement, platform, tree};
 use crate::report::console::say;
 use crate::report::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
 use crate::report::{console, panic};
+use crate::run::device::{self, Found};
 use crate::run::monitor::{FREQUENCY_LIMIT, MONITOR, Monitor};
 use crate::run::thread::Scheduler;
 use abi::image::ImageHeader;
@@ -59,6 +61,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     let mut ledger = Ledger::new(arch::root());
     let platform = &board.platform;
     let devices = carve_devices(&mut ledger, platform);
+    let found = device::probe(&mut ledger, platform);
     say!(
         Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
@@ -89,7 +92,8 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     arch::root().clear();
     say!(
         Info,
-        "root capability destroyed, {devices} devices, cVM memory {:#x}-{:#x}",
+        "root capability destroyed, {} devices, cVM memory {:#x}-{:#x}",
+        devices + found.len(),
         pool.start,
         pool.end
     );
@@ -104,12 +108,19 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     };
     let mut free = Pool::new(pool);
     board.reserved.iter().for_each(|range| free.reserve(range));
-    run(archive, ledger, (pool_entry, free), frequency, heap)
+    run(archive, ledger, (pool_entry, free), (frequency, &found), heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
-fn run(archive: &'static [u8], ledger: Ledger, pool: (EntryId, Pool), frequency: u64, heap: &Heap) -> ! {
+fn run(
+    archive: &'static [u8],
+    ledger: Ledger,
+    pool: (EntryId, Pool),
+    (frequency, found): (u64, &[Found]),
+    heap: &Heap,
+) -> ! {
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
+    monitor.give_devices(found).unwrap_or_else(|error| refuse(&error));
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     say!(Info, "{started} of {} cVMs started", monitor.cvms.len());
@@ -130,14 +141,21 @@ pub(crate) fn load(
     frequency: u64,
 ) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan { cvms: specs, capfiles } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan {
+        cvms: specs,
+        capfiles,
+        buffers,
+    } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
     let Range { start, end } = free.whole();
     arch::protection::open(start, end);
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
-        servers: Vec::new(),
+        holders: Vec::new(),
+        weights: Vec::new(),
         capfiles: Vec::new(),
+        buffers: Buffers::default(),
+        devices: Vec::new(),
         ledger,
         frequency,
         boot: arch::timer::now(),
@@ -160,6 +178,9 @@ pub(crate) fn load(
         let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;
         monitor.capfiles.push(placed);
     }
+    let specs: Vec<_> = monitor.cvms.iter().map(|cvm| &cvm.spec).collect();
+    let pool = (pool_entry, &mut free);
+    monitor.buffers.place(buffers, &specs, pool, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);

@@ -34,6 +34,12 @@ enum {
     CVM_WAKE = 20,
     CVM_DEFER = 21,
     CVM_ANSWER = 22,
+    CVM_BUFFER_FIND = 23,
+    CVM_BUFFER_CREATE = 24,
+    CVM_BUFFER_MAP = 25,
+    CVM_BUFFER_GRANT = 26,
+    CVM_BUFFER_REVOKE = 27,
+    CVM_BUFFER_DESTROY = 28,
 };
 
 /* Error numbers, as negative results. */
@@ -57,6 +63,9 @@ enum {
 #define CVM_READ_NONBLOCKING 1
 #define CVM_WAIT_FOREVER UINT64_MAX
 #define CVM_TRANSFER_LIMIT 4096
+#define CVM_BUFFER_READ 1
+#define CVM_BUFFER_WRITE 2
+#define CVM_BUFFER_ALL UINT64_MAX
 
 /* What a cVM finds at its start. Offsets count from the start of the block. */
 struct cvm_start_block {
@@ -75,6 +84,9 @@ struct cvm_start_block {
     uint64_t heap_size;
     uint64_t stack;
     uint64_t stack_size;
+    uint64_t local;             /* the local area: the only memory that takes local capabilities */
+    uint64_t local_size;        /* 0 = there is none */
+    uint64_t local_slot;        /* offset of the capability over it */
 };
 
 /* What info() tells. */
@@ -89,7 +101,7 @@ struct cvm_info {
     uint64_t hostcalls;
 };
 
-_Static_assert(sizeof(struct cvm_start_block) == 88, "layout of the start block");
+_Static_assert(sizeof(struct cvm_start_block) == 112, "layout of the start block");
 _Static_assert(sizeof(struct cvm_info) == 48, "layout of the information record");
 
 /* An argument or a result: in a purecap program a capability or an integer, otherwise an integer. */
@@ -205,6 +217,29 @@ static inline int64_t cvm_defer(void) { return cvm_call(CVM_DEFER, 0, 0, 0, 0); 
 /* Ends a deferred call, from any thread of the server; -CVM_ENOENT when nobody waits for it any more. */
 static inline int64_t cvm_answer(int64_t token, int64_t value) {
     return cvm_call(CVM_ANSWER, (cvm_word)token, (cvm_word)value, 0, 0);
+}
+
+/* The number of the manifest's buffer of this name. */
+static inline int64_t cvm_buffer_find(const char *name, size_t length) {
+    return cvm_call(CVM_BUFFER_FIND, (cvm_word)name, length, 0, 0);
+}
+
+/* Makes a buffer of the quota; its number. */
+static inline int64_t cvm_buffer_create(size_t bytes) { return cvm_call(CVM_BUFFER_CREATE, bytes, 0, 0, 0); }
+
+/* Lets the cVM of this number do so with a buffer. */
+static inline int64_t cvm_buffer_grant(int64_t number, uint64_t cvm, uint64_t rights) {
+    return cvm_call(CVM_BUFFER_GRANT, (cvm_word)number, cvm, rights, 0);
+}
+
+/* Takes a buffer back, from one cVM or from all others (CVM_BUFFER_ALL). */
+static inline int64_t cvm_buffer_revoke(int64_t number, uint64_t cvm) {
+    return cvm_call(CVM_BUFFER_REVOKE, (cvm_word)number, cvm, 0, 0);
+}
+
+/* Takes a buffer that this cVM has made back from all, and its memory. */
+static inline int64_t cvm_buffer_destroy(int64_t number) {
+    return cvm_call(CVM_BUFFER_DESTROY, (cvm_word)number, 0, 0, 0);
 }
 
 /* Rests and lets syscall_handler serve the hostcalls of the cVMs that name this one; 0 when all of them have ended. */

@@ -8,11 +8,13 @@ pub mod artifacts;
 pub mod board;
 pub mod code;
 pub mod fuzz;
+pub mod lines;
 pub mod outcome;
 pub mod platform;
 pub mod qemu;
 pub mod report;
 pub mod scenario;
+pub mod tcb;
 
 pub use board::Board;
 pub use outcome::{Ending, Line, Outcome};

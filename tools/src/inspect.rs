@@ -10,9 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Architecture;
 use crate::archive::{self, ArchiveError};
+use crate::audit::text::list;
 use crate::elf::Facts;
 use crate::image::{Image, ImageError};
-use crate::manifest::{self, CapfileSpec, CvmSpec};
+use crate::manifest::{self, BufferSpec, CapfileSpec, CvmSpec};
 use crate::quantity::{format_duration, format_size};
 
 /// Everything about a file.
@@ -26,6 +27,8 @@ pub struct Report {
     pub cvms: Option<Vec<CvmSpec>>,
     /// The capfiles of the manifest.
     pub capfiles: Vec<CapfileSpec>,
+    /// The buffers of the manifest.
+    pub buffers: Vec<BufferSpec>,
     /// What is wrong; empty when all can be read.
     pub problems: Vec<String>,
 }
@@ -115,7 +118,9 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
     }
     // What the monitor would refuse is shown all the same, as far as it can be read.
     let plan = manifest.and_then(|member| manifest::decode(&member.data).ok());
-    let (cvms, capfiles) = plan.map_or((None, Vec::new()), |plan| (Some(plan.cvms), plan.capfiles));
+    let (cvms, capfiles, buffers) = plan.map_or((None, Vec::new(), Vec::new()), |plan| {
+        (Some(plan.cvms), plan.capfiles, plan.buffers)
+    });
     let mut reports = Vec::new();
     for member in &members {
         let elf = match Facts::read(&member.data) {
@@ -160,6 +165,7 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         members: reports,
         cvms,
         capfiles,
+        buffers,
         problems,
     })
 }
@@ -197,6 +203,20 @@ impl fmt::Display for Report {
                     format_size(capfile.size),
                     capfile.data.len(),
                     capfile.access.name()
+                )?;
+            }
+        }
+        if !self.buffers.is_empty() {
+            writeln!(f, "buffers: {}", self.buffers.len())?;
+            for buffer in &self.buffers {
+                writeln!(
+                    f,
+                    "  {:<20} {}, of {}, read by {}, written by {}",
+                    buffer.name,
+                    format_size(buffer.size),
+                    buffer.owner.as_deref().unwrap_or("nobody"),
+                    list(&buffer.readers),
+                    list(&buffer.writers)
                 )?;
             }
         }
@@ -339,5 +359,9 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
         .filter(|family| cvm.allows(*family))
         .map(Family::name)
         .collect();
-    line(names::HOSTCALLS, families.join(", "))
+    line(names::HOSTCALLS, families.join(", "))?;
+    if !cvm.devices.is_empty() {
+        line(names::DEVICES, cvm.devices.join(", "))?;
+    }
+    Ok(())
 }

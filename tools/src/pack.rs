@@ -12,7 +12,7 @@ use crate::archive::{self, ArchiveError, Member};
 use crate::config::{self, CvmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::elf::{ElfError, Facts, patches, strip};
-use crate::manifest::{CapfileSpec, CvmSpec, Manifest};
+use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
 use crate::root;
 
@@ -30,6 +30,8 @@ pub struct Packed {
     pub cvms: Vec<CvmSpec>,
     /// The capfiles as the manifest has them.
     pub capfiles: Vec<CapfileSpec>,
+    /// The buffers as the manifest has them.
+    pub buffers: Vec<BufferSpec>,
     /// What the user should know.
     pub warnings: Vec<Diagnostic>,
 }
@@ -115,7 +117,8 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     {
         return Err(PackError::Refused(diagnostics));
     }
-    let manifest = Manifest::new(&cvms).with_capfiles(&capfiles).encode()?;
+    let manifest = Manifest::new(&cvms).with_capfiles(&capfiles);
+    let manifest = manifest.with_buffers(&config.buffers).encode()?;
     let manifest = Member::new(names::MEMBER, manifest);
     let programs = programs
         .into_iter()
@@ -125,6 +128,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         archive: archive::write(&members)?,
         cvms,
         capfiles,
+        buffers: config.buffers,
         warnings: diagnostics,
     })
 }

@@ -2,7 +2,7 @@
 //! timer, PLIC, and the test device that ends the run.
 
 use super::slot::Slot;
-use crate::types::{Description, Device, Kind, Platform, Window};
+use crate::types::{Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +15,7 @@ pub fn window(device: Device) -> &'static Slot {
 
 /// What has this `compatible` string.
 pub fn known(compatible: &[u8]) -> Option<Kind> {
-    const KNOWN: [(&str, Kind); 9] = [
+    const KNOWN: [(&str, Kind); 10] = [
         ("ns16550a", Kind::Console),
         ("ns16550", Kind::Console),
         ("snps,dw-apb-uart", Kind::Console),
@@ -25,6 +25,7 @@ pub fn known(compatible: &[u8]) -> Option<Kind> {
         ("riscv,plic0", Kind::Plic),
         ("sifive,plic-1.0.0", Kind::Plic),
         ("sifive,test0", Kind::Power),
+        ("virtio,mmio", Kind::Virtio),
     ];
     let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
     known.map(|(_, kind)| *kind)
@@ -54,28 +55,81 @@ pub const USUAL_WINDOWS: [Window; 2] = [
 /// Takes note of a device, with the bytes that the monitor needs of it.
 pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) {
     let [first, second] = what.regions.map(|region| region.map(|(base, _)| base));
+    // The interrupt controller numbers interrupts by one cell (binding riscv,plic0).
+    let interrupt = what.interrupts.first_chunk().copied().map(u32::from_be_bytes);
     match (kind, first, second) {
         (Kind::Console, Some(base), _) => {
             let shift = what.register_shift.min(console::SHIFT_LIMIT);
             console::SHIFT.store(shift, Ordering::Relaxed);
             console::WIDE.store(what.register_width == 4, Ordering::Relaxed);
             platform.window(Device::Console, base, console::REGISTERS << shift);
-            // The interrupt controller numbers interrupts by one cell (binding riscv,plic0).
-            platform.console_interrupt = what.interrupts.first_chunk().copied().map(u32::from_be_bytes);
+            platform.console_interrupt = interrupt;
         }
         // `mtimecmp` of hart 0.
         (Kind::Clint, Some(base), _) => platform.window(Device::Timer, base.wrapping_add(0x4000), 8),
         (Kind::AclintTimer, _, Some(base)) => platform.window(Device::Timer, base, 8),
         (Kind::Plic, Some(base), _) => platform.window(Device::InterruptController, base, 0x20_1000),
         (Kind::Power, Some(base), _) => platform.window(Device::Power, base, 0x1000),
+        (Kind::Virtio, Some(base), _) => {
+            platform.virtio_slot(
+                base,
+                interrupt.filter(|number| (1..interrupts::SOURCES).contains(number)),
+            );
+        }
         _ => {}
+    }
+}
+
+/// What has a window.
+trait Windowed {
+    fn window(self) -> &'static Slot;
+}
+
+impl Windowed for Device {
+    fn window(self) -> &'static Slot {
+        window(self)
+    }
+}
+
+/// The slots for virtio devices.
+pub mod virtio {
+    use super::{Slot, VIRTIO_LIMIT, Windowed, asm, read8, read32, write32};
+
+    static WINDOWS: [Slot; VIRTIO_LIMIT] = [const { Slot::null() }; VIRTIO_LIMIT];
+
+    /// The window of a slot, by its place in the platform's list; NULL until the kernel has carved it.
+    pub fn window(slot: usize) -> &'static Slot {
+        &WINDOWS[slot]
+    }
+
+    impl Windowed for usize {
+        fn window(self) -> &'static Slot {
+            window(self)
+        }
+    }
+
+    /// Reads a register of 32 bits.
+    pub fn read(slot: usize, offset: u64) -> u32 {
+        read32(slot, offset)
+    }
+
+    /// Reads a byte of the configuration space.
+    pub fn read_byte(slot: usize, offset: u64) -> u8 {
+        read8(slot, offset)
+    }
+
+    /// Writes a register; the device sees all that was written to memory before.
+    pub fn write(slot: usize, offset: u64, value: u32) {
+        // SAFETY: orders accesses.
+        unsafe { asm!("fence iorw, iorw", options(nostack)) };
+        write32(slot, offset, value);
     }
 }
 
 /// A function that reads a device register; `offset` counts bytes from the start of the window.
 macro_rules! device_read {
     ($name:ident, $type:ty, $load:literal) => {
-        fn $name(device: Device, offset: u64) -> $type {
+        fn $name(device: impl Windowed, offset: u64) -> $type {
             let value: u64;
             // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
             unsafe {
@@ -84,7 +138,7 @@ macro_rules! device_read {
                     ".insn r 0x5b, 0, 0x11, x6, x6, {offset}", // CIncOffset
                     $load,
                     "li x6, 0",
-                    slot = in(reg) window(device).pointer(),
+                    slot = in(reg) device.window().pointer(),
                     offset = in(reg) offset,
                     value = lateout(reg) value,
                     out("x6") _,
@@ -99,7 +153,7 @@ macro_rules! device_read {
 /// A function that writes a device register; `offset` counts bytes from the start of the window.
 macro_rules! device_write {
     ($name:ident, $type:ty, $store:literal) => {
-        fn $name(device: Device, offset: u64, value: $type) {
+        fn $name(device: impl Windowed, offset: u64, value: $type) {
             // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
             unsafe {
                 asm!(
@@ -107,7 +161,7 @@ macro_rules! device_write {
                     ".insn r 0x5b, 0, 0x11, x6, x6, {offset}", // CIncOffset
                     $store,
                     "li x6, 0",
-                    slot = in(reg) window(device).pointer(),
+                    slot = in(reg) device.window().pointer(),
                     offset = in(reg) offset,
                     value = in(reg) u64::from(value),
                     out("x6") _,
@@ -189,6 +243,8 @@ pub mod interrupts {
     const ENABLE: u64 = 0x2000;
     const THRESHOLD: u64 = 0x20_0000;
     const CLAIM: u64 = 0x20_0004;
+    /// Interrupts are numbered below this.
+    pub(super) const SOURCES: u32 = 1024;
     /// `mie`: machine timer and machine external interrupts.
     const MIE_TIMER_EXTERNAL: u64 = 1 << 7 | 1 << 11;
 
@@ -199,31 +255,45 @@ pub mod interrupts {
         let console = platform.console_interrupt.unwrap_or(0);
         CONSOLE.store(console, Ordering::Relaxed);
         if console != 0 {
-            write32(Device::InterruptController, PRIORITY + 4 * u64::from(console), 1);
-            write32(
-                Device::InterruptController,
-                ENABLE + u64::from(console / 32) * 4,
-                1 << (console % 32),
-            );
+            prepare(console);
+            open(console);
             write32(Device::InterruptController, THRESHOLD, 0);
         }
         // SAFETY: enables interrupt sources; M-mode itself keeps mstatus.MIE clear, so they are taken from U-mode only.
         unsafe { asm!("csrs mie, {bits}", bits = in(reg) MIE_TIMER_EXTERNAL, options(nostack, nomem)) };
     }
 
-    /// Claims, and completes, a pending device interrupt; true when it is the console's. `None` = nothing pending.
-    /// `drain` runs between claim and completion and must take away the cause.
-    pub fn service(drain: impl FnOnce()) -> Option<bool> {
+    /// Gives a device's interrupt its priority; it stays closed.
+    pub fn prepare(number: u32) {
+        write32(Device::InterruptController, PRIORITY + 4 * u64::from(number), 1);
+    }
+
+    /// Lets a device's interrupt through, once: it closes when it is served.
+    pub fn open(number: u32) {
+        set_enabled(number, true);
+    }
+
+    fn set_enabled(number: u32, enabled: bool) {
+        let (word, bit) = (ENABLE + u64::from(number / 32) * 4, 1 << (number % 32));
+        let others = read32(Device::InterruptController, word) & !bit;
+        let own = if enabled { bit } else { 0 };
+        write32(Device::InterruptController, word, others | own);
+    }
+
+    /// Claims, and completes, a pending device interrupt. `serve` is told its number, none when it is the console's, in
+    /// between, and must take away the cause.
+    pub fn service(serve: impl FnOnce(Option<u32>)) {
         let number = read32(Device::InterruptController, CLAIM);
         if number == 0 {
-            return None;
+            return;
         }
-        let console = number == CONSOLE.load(Ordering::Relaxed);
-        if console {
-            drain();
-        }
+        let device = Some(number).filter(|number| *number != CONSOLE.load(Ordering::Relaxed));
+        serve(device);
         write32(Device::InterruptController, CLAIM, number);
-        Some(console)
+        // Not before: a completion of what is closed does not count.
+        if let Some(number) = device {
+            set_enabled(number, false);
+        }
     }
 
     /// Halts the hart until an interrupt is pending. It is not taken here: look for its cause afterwards.

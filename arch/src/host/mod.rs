@@ -13,7 +13,7 @@ pub use slot::{
     monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
 };
 
-use crate::types::{DeriveError, Description, Device, Fault, Kind, Platform, Relocation, Window};
+use crate::types::{DeriveError, Description, Device, Fault, Kind, Platform, Relocation, VIRTIO_LIMIT, Window};
 use abi::FaultKind;
 use capability::Decoded;
 
@@ -140,6 +140,7 @@ pub fn known(compatible: &[u8]) -> Option<Kind> {
     match compatible {
         b"ns16550a" => Some(Kind::Console),
         b"riscv,plic0" => Some(Kind::Plic),
+        b"virtio,mmio" => Some(Kind::Virtio),
         _ => None,
     }
 }
@@ -149,12 +150,11 @@ pub const NEEDED: [(Device, &str); 1] = [(Device::Console, "ns16550a")];
 
 /// Takes note of the windows.
 pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) {
-    let device = match kind {
-        Kind::Console => Device::Console,
-        _ => Device::InterruptController,
-    };
-    if let [Some((base, size)), _] = what.regions {
-        platform.window(device, base, size);
+    let [Some((base, size)), _] = what.regions else { return };
+    match kind {
+        Kind::Virtio => platform.virtio_slot(base, what.interrupts.first_chunk().copied().map(u32::from_be_bytes)),
+        Kind::Console => platform.window(Device::Console, base, size),
+        _ => platform.window(Device::InterruptController, base, size),
     }
 }
 
@@ -190,6 +190,12 @@ pub mod protection {
 
     /// Makes what was loaded what is executed.
     pub fn publish(_text: Range<u64>, _data: &Slot) {}
+
+    /// Whether cVMs can reach pages: all but those that the test has closed to writes.
+    pub fn is_open(pages: Range<u64>, written: bool) -> bool {
+        let read_only = super::stand_in::WORLD.with_borrow(|world| world.read_only.clone());
+        !written || pages.end <= read_only.start || read_only.end <= pages.start
+    }
 }
 
 /// The console: what the monitor sends is collected, what it receives comes from the test.
@@ -212,7 +218,34 @@ pub mod console {
     }
 }
 
-/// Interrupts: pending while there is input.
+/// The slots for virtio devices: what the test has put into them answers.
+pub mod virtio {
+    use super::{Slot, VIRTIO_LIMIT, stand_in};
+
+    static WINDOWS: [Slot; VIRTIO_LIMIT] = [const { Slot::null() }; VIRTIO_LIMIT];
+
+    /// The window of a slot.
+    pub fn window(slot: usize) -> &'static Slot {
+        &WINDOWS[slot]
+    }
+
+    /// Reads a register.
+    pub fn read(slot: usize, offset: u64) -> u32 {
+        stand_in::access(slot, offset, None)
+    }
+
+    /// Reads a byte.
+    pub fn read_byte(slot: usize, offset: u64) -> u8 {
+        stand_in::access(slot, offset, None) as u8
+    }
+
+    /// Writes a register.
+    pub fn write(slot: usize, offset: u64, value: u32) {
+        stand_in::access(slot, offset, Some(value));
+    }
+}
+
+/// Interrupts: pending while there is input, and when the test says so.
 pub mod interrupts {
     use super::Platform;
     use super::stand_in::WORLD;
@@ -220,13 +253,27 @@ pub mod interrupts {
     /// Nothing to open.
     pub fn init(_platform: &Platform) {}
 
-    /// Services pending input; `None` = nothing pending.
-    pub fn service(drain: impl FnOnce()) -> Option<bool> {
-        let pending = WORLD.with_borrow(|world| world.interrupt && !world.input.is_empty());
-        pending.then(|| {
-            drain();
-            true
-        })
+    /// Nothing to prepare.
+    pub fn prepare(_number: u32) {}
+
+    /// Lets a device's interrupt through, once.
+    pub fn open(number: u32) {
+        WORLD.with_borrow_mut(|world| world.open.insert(number));
+    }
+
+    /// Services what is pending: a device, or input.
+    pub fn service(serve: impl FnOnce(Option<u32>)) {
+        let device = WORLD.with_borrow_mut(|world| {
+            let pending = world.pending.intersection(&world.open).next().copied();
+            pending.inspect(|number| {
+                world.pending.remove(number);
+                world.open.remove(number);
+            })
+        });
+        let input = WORLD.with_borrow(|world| world.interrupt && !world.input.is_empty());
+        if device.is_some() || input {
+            serve(device);
+        }
     }
 
     /// Moves time to the deadline.

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use capability::Decoded;
 use capability::riscv::Capability;
 use core::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use core::ops::Range;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The world of one thread.
 pub(super) struct World {
@@ -20,7 +21,17 @@ pub(super) struct World {
     pub(super) interrupt: bool,
     pub(super) now: u64,
     pub(super) deadline: Option<u64>,
+    /// Interrupts of devices that are pending, and those that are let through.
+    pub(super) pending: BTreeSet<u32>,
+    pub(super) open: BTreeSet<u32>,
+    /// Memory that cVMs cannot write, whatever their capabilities say.
+    pub(super) read_only: Range<u64>,
+    /// The devices in the virtio slots.
+    devices: BTreeMap<usize, Device>,
 }
+
+/// A virtio device: it is told the offset of a register, and what is written to it or none for a read, whose value it returns.
+pub type Device = Box<dyn FnMut(u64, Option<u32>) -> u32>;
 
 /// Bytes that share a tag.
 pub(super) const GRANULE: u64 = 16;
@@ -64,6 +75,10 @@ std::thread_local! {
             interrupt: true,
             now: 0,
             deadline: None,
+            pending: BTreeSet::new(),
+            open: BTreeSet::new(),
+            read_only: 0..0,
+            devices: BTreeMap::new(),
         })
     };
 }
@@ -106,4 +121,35 @@ pub fn memory(address: u64, length: usize) -> Vec<u8> {
 /// The capability in physical memory, when the granule at `address` has a tag.
 pub fn capability(address: u64) -> Option<Decoded> {
     WORLD.with_borrow(|world| world.capabilities.get(&address).map(Capability::decode))
+}
+
+/// Puts a device into a virtio slot.
+pub fn attach(slot: usize, device: Device) {
+    WORLD.with_borrow_mut(|world| world.devices.insert(slot, device));
+}
+
+/// An access to a register of a virtio slot; 0 where there is no device.
+pub(super) fn access(slot: usize, offset: u64, written: Option<u32>) -> u32 {
+    // The device may look at memory.
+    let Some(mut device) = WORLD.with_borrow_mut(|world| world.devices.remove(&slot)) else {
+        return 0;
+    };
+    let value = device(offset, written);
+    attach(slot, device);
+    value
+}
+
+/// Raises the interrupt of a device.
+pub fn interrupt(number: u32) {
+    WORLD.with_borrow_mut(|world| world.pending.insert(number));
+}
+
+/// Makes memory such that cVMs cannot write it, whatever their capabilities say.
+pub fn make_read_only(range: Range<u64>) {
+    WORLD.with_borrow_mut(|world| world.read_only = range);
+}
+
+/// Writes to physical memory, as a device does: tags are gone.
+pub fn write(address: u64, bytes: &[u8]) {
+    WORLD.with_borrow_mut(|world| world.write(address, bytes.iter().copied()));
 }

@@ -1,10 +1,12 @@
 //! The devices that the monitor drives, each through its own capability, and the generic timer, which is no device but
 //! a set of system registers.
 
+use super::gic::interrupts;
 use super::slot::Slot;
-use crate::types::{Description, Device, Kind, Platform, Window};
+use crate::types::{Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
 
 unsafe extern "C" {
+    fn intravisor_device_read8(window: *const u64, offset: u64) -> u8;
     fn intravisor_device_read32(window: *const u64, offset: u64) -> u32;
     fn intravisor_device_write32(window: *const u64, offset: u64, value: u32);
     fn intravisor_device_write64(window: *const u64, offset: u64, value: u64);
@@ -18,8 +20,8 @@ pub fn window(device: Device) -> &'static Slot {
 }
 
 /// The slots of all device windows.
-pub(super) fn all_windows() -> &'static [Slot] {
-    &WINDOWS
+pub(super) fn all_windows() -> impl Iterator<Item = &'static Slot> {
+    WINDOWS.iter().chain(&virtio::WINDOWS)
 }
 
 /// Bytes of one processor's redistributor.
@@ -27,12 +29,13 @@ pub(super) const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
 /// What has this `compatible` string.
 pub fn known(compatible: &[u8]) -> Option<Kind> {
-    const KNOWN: [(&str, Kind); 5] = [
+    const KNOWN: [(&str, Kind); 6] = [
         ("arm,pl011", Kind::Console),
         ("arm,cortex-a15-gic", Kind::GicV2),
         ("arm,gic-400", Kind::GicV2),
         ("arm,gic-v3", Kind::GicV3),
         ("arm,armv8-timer", Kind::GenericTimer),
+        ("virtio,mmio", Kind::Virtio),
     ];
     let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
     known.map(|(_, kind)| *kind)
@@ -67,6 +70,16 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         Kind::GicV3 => (Some(Device::InterruptInterface), [0x1_0000, REDISTRIBUTOR_SIZE]),
         Kind::GenericTimer => {
             platform.timer_interrupt = interrupt(what.interrupts, VIRTUAL);
+            return;
+        }
+        Kind::Virtio => {
+            if let [Some((base, _)), _] = what.regions {
+                let shared = 32..interrupts::SPECIAL;
+                platform.virtio_slot(
+                    base,
+                    interrupt(what.interrupts, 0).filter(|number| shared.contains(number)),
+                );
+            }
             return;
         }
         _ => return,
@@ -104,6 +117,40 @@ pub(super) fn write32(device: Device, offset: u64, value: u32) {
 pub(super) fn write64(device: Device, offset: u64, value: u64) {
     // SAFETY: as for `read32`.
     unsafe { intravisor_device_write64(window(device).pointer(), offset, value) }
+}
+
+/// The slots for virtio devices.
+pub mod virtio {
+    use super::{Slot, VIRTIO_LIMIT, intravisor_device_read8, intravisor_device_read32, intravisor_device_write32};
+    use core::arch::asm;
+
+    pub(super) static WINDOWS: [Slot; VIRTIO_LIMIT] = [const { Slot::null() }; VIRTIO_LIMIT];
+
+    /// The window of a slot, by its place in the platform's list; NULL until the kernel has carved it.
+    pub fn window(slot: usize) -> &'static Slot {
+        &WINDOWS[slot]
+    }
+
+    /// Reads a register of 32 bits.
+    pub fn read(slot: usize, offset: u64) -> u32 {
+        // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
+        unsafe { intravisor_device_read32(window(slot).pointer(), offset) }
+    }
+
+    /// Reads a byte of the configuration space.
+    pub fn read_byte(slot: usize, offset: u64) -> u8 {
+        // SAFETY: as for `read`.
+        unsafe { intravisor_device_read8(window(slot).pointer(), offset) }
+    }
+
+    /// Writes a register; the device sees all that was written to memory before.
+    pub fn write(slot: usize, offset: u64, value: u32) {
+        // SAFETY: orders accesses; as for `read`.
+        unsafe {
+            asm!("dsb sy", options(nostack));
+            intravisor_device_write32(window(slot).pointer(), offset, value);
+        }
+    }
 }
 
 /// The console UART (Arm PrimeCell UART PL011, DDI 0183).

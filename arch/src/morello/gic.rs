@@ -1,10 +1,10 @@
 //! The interrupt controller: Arm Generic Interrupt Controller, version 2 (IHI 0048) or 3 (IHI 0069), as the device tree
-//! says. Two interrupts are in use: the console's and the virtual timer's.
+//! says. In use are the console's interrupt, the virtual timer's, and those of the devices that cVMs drive.
 //!
-//! The timer's interrupt is never acknowledged: its level falls when the kernel sets the next deadline. So the console
-//! has the higher priority, and an acknowledgement that returns the timer means that no device is pending.
+//! The timer's interrupt is never acknowledged: its level falls when the kernel sets the next deadline. So devices
+//! have the higher priority, and an acknowledgement that returns the timer means that no device is pending.
 
-/// The interrupts of timer and console.
+/// The interrupts of timer, console and devices.
 pub mod interrupts {
     use super::super::device::{REDISTRIBUTOR_SIZE, read32, window, write32, write64};
     use crate::types::{Device, Platform};
@@ -14,10 +14,11 @@ pub mod interrupts {
     const DISTRIBUTOR: Device = Device::InterruptController;
     const INTERFACE: Device = Device::InterruptInterface;
 
-    /// Registers of the distributor. The first five exist in a redistributor, too, for numbers below 32.
+    /// Registers of the distributor. The first six exist in a redistributor, too, for numbers below 32.
     const CONTROL: u64 = 0x000;
     const GROUP: u64 = 0x080;
     const SET_ENABLE: u64 = 0x100;
+    const CLEAR_ENABLE: u64 = 0x180;
     const PRIORITY: u64 = 0x400;
     const TARGETS: u64 = 0x800;
     /// Version 3: which processor gets an interrupt, 64 bits each.
@@ -43,17 +44,18 @@ pub mod interrupts {
     const PRIVATE_FRAME: u64 = 0x1_0000;
 
     /// Lower numbers are more urgent.
-    const CONSOLE_PRIORITY: u32 = 0x40;
+    const DEVICE_PRIORITY: u32 = 0x40;
     const TIMER_PRIORITY: u32 = 0x80;
     const LOWEST_PRIORITY: u32 = 0xff;
     /// Numbers from here on mean that nothing is pending.
-    const SPECIAL: u32 = 1020;
+    pub(in super::super) const SPECIAL: u32 = 1020;
     /// The number in an acknowledgement.
     const NUMBER_MASK: u32 = 0x3ff;
 
     /// Version of the interrupt controller.
     static VERSION: AtomicU32 = AtomicU32::new(0);
     static CONSOLE: AtomicU32 = AtomicU32::new(SPECIAL);
+    static TIMER: AtomicU32 = AtomicU32::new(SPECIAL);
 
     /// Opens the console's and the timer's interrupt, as the device tree numbers them, and lets them through to EL0.
     pub fn init(platform: &Platform) {
@@ -68,11 +70,14 @@ pub mod interrupts {
             write32(INTERFACE, INTERFACE_CONTROL, FORWARD);
         }
         if let Some(number) = platform.timer_interrupt {
-            open(number, TIMER_PRIORITY);
+            TIMER.store(number, Ordering::Relaxed);
+            prepare_as(number, TIMER_PRIORITY);
+            open(number);
         }
         if let Some(number) = platform.console_interrupt {
             CONSOLE.store(number, Ordering::Relaxed);
-            open(number, CONSOLE_PRIORITY);
+            prepare(number);
+            open(number);
         }
     }
 
@@ -101,17 +106,39 @@ pub mod interrupts {
         }
     }
 
-    /// Gives an interrupt its priority, this processor as its target, and lets it through.
-    fn open(number: u32, priority: u32) {
-        let version_3 = VERSION.load(Ordering::Relaxed) == 3;
-        let private = number < 32;
-        let (device, frame) = if version_3 && private {
+    /// Where the registers of an interrupt are: a part of the controller, and a frame of it.
+    fn place(number: u32) -> (Device, u64) {
+        if VERSION.load(Ordering::Relaxed) == 3 && number < 32 {
             (INTERFACE, PRIVATE_FRAME)
         } else {
             (DISTRIBUTOR, 0)
-        };
-        let bit = 1 << (number % 32);
-        let word = u64::from(number / 32) * 4;
+        }
+    }
+
+    /// Writes an interrupt's bit of a register in which zeros mean nothing.
+    fn write_bit(register: u64, number: u32) {
+        let (device, frame) = place(number);
+        write32(
+            device,
+            frame + register + u64::from(number / 32) * 4,
+            1 << (number % 32),
+        );
+    }
+
+    /// Gives a device's interrupt its priority and this processor as its target; it stays closed.
+    pub fn prepare(number: u32) {
+        prepare_as(number, DEVICE_PRIORITY);
+    }
+
+    /// Lets a device's interrupt through, once: it closes when it is served.
+    pub fn open(number: u32) {
+        write_bit(SET_ENABLE, number);
+    }
+
+    fn prepare_as(number: u32, priority: u32) {
+        let version_3 = VERSION.load(Ordering::Relaxed) == 3;
+        let private = number < 32;
+        let (device, frame) = place(number);
         let replace_byte = |register: u64, byte: u32| {
             let (at, shift) = (frame + register + u64::from(number / 4 * 4), number % 4 * 8);
             let others = read32(device, at) & !(0xff << shift);
@@ -119,15 +146,14 @@ pub mod interrupts {
         };
         replace_byte(PRIORITY, priority);
         if version_3 {
-            let group = read32(device, frame + GROUP + word);
-            write32(device, frame + GROUP + word, group | bit);
+            let word = frame + GROUP + u64::from(number / 32) * 4;
+            write32(device, word, read32(device, word) | 1 << (number % 32));
         }
         match (version_3, private) {
             (_, true) => {}
             (true, false) => write64(device, ROUTER + u64::from(number) * 8, affinity()),
             (false, false) => replace_byte(TARGETS, own_target()),
         }
-        write32(device, frame + SET_ENABLE + word, bit);
     }
 
     /// This processor as version 2 targets it: what its private interrupts say.
@@ -171,21 +197,25 @@ pub mod interrupts {
         }
     }
 
-    /// Acknowledges, and ends, a pending device interrupt; true when it is the console's. `None` = nothing pending.
-    /// `drain` runs in between and must take away the cause.
-    pub fn service(drain: impl FnOnce()) -> Option<bool> {
+    /// Acknowledges, and ends, a pending device interrupt. `serve` is told its number, none when it is the console's, in
+    /// between, and must take away the cause.
+    pub fn service(serve: impl FnOnce(Option<u32>)) {
         let acknowledged = acknowledge();
         let number = acknowledged & NUMBER_MASK;
         if number >= SPECIAL {
-            return None;
+            return;
         }
-        let console = number == CONSOLE.load(Ordering::Relaxed);
-        if console {
-            drain();
+        let own = |other: &AtomicU32| number == other.load(Ordering::Relaxed);
+        // The timer comes last: no device is pending then.
+        if own(&TIMER) {
+            return end(acknowledged);
         }
+        let device = (!own(&CONSOLE)).then_some(number);
+        serve(device);
         end(acknowledged);
-        // Only timer and console are enabled, and the timer comes last.
-        console.then_some(true)
+        if let Some(number) = device {
+            write_bit(CLEAR_ENABLE, number);
+        }
     }
 
     /// Halts the processor until an interrupt is pending. It is not taken here: look for its cause afterwards.

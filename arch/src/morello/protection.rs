@@ -96,6 +96,21 @@ impl Table {
     }
 }
 
+impl Table {
+    /// What maps an address, in this table of the root's level, and how many bytes that maps.
+    fn look_up(&self, address: u64) -> (u64, u64) {
+        let (mut table, mut level) = (self, 0);
+        loop {
+            let (entry, span) = (&table.0[(address / SPAN[level] % 512) as usize], SPAN[level]);
+            if level == SPAN.len() - 1 || entry.get() & (VALID | TABLE_OR_PAGE) != VALID | TABLE_OR_PAGE {
+                return (entry.get(), span);
+            }
+            table = table_of(entry, level);
+            level += 1;
+        }
+    }
+}
+
 /// The table that an entry leads to; where there was none, it is made.
 fn table_of(entry: &Cell<u64>, level: usize) -> &'static Table {
     if entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE {
@@ -140,7 +155,7 @@ pub fn open(base: u64, top: u64) {
     let [text, data] = super::own();
     ROOT.map(pages(&text), MONITOR_TEXT);
     ROOT.map(pages(&data), MONITOR_DATA);
-    let windows = all_windows().iter().map(Slot::decoded);
+    let windows = all_windows().map(Slot::decoded);
     windows
         .filter(|window| window.tag)
         .for_each(|window| ROOT.map(pages(&window), DEVICE_WINDOW));
@@ -210,4 +225,19 @@ pub fn publish(text: Range<u64>, data: &Slot) {
     let line = 4 << (types >> 16 & 0xf);
     // SAFETY: cache maintenance within the bounds of `data`, which covers the text.
     unsafe { intravisor_publish_code(data.pointer(), text.start, text.end - text.start, line) };
+}
+
+/// Whether cVMs can reach these pages, and write them if `written`.
+pub fn is_open(pages: Range<u64>, written: bool) -> bool {
+    let wanted = VALID | EL0;
+    let looked_at = wanted | if written { READ_ONLY } else { 0 };
+    let mut address = pages.start / PAGE * PAGE;
+    while address < pages.end {
+        let (entry, span) = ROOT.look_up(address);
+        if entry & looked_at != wanted {
+            return false;
+        }
+        address = (address / span + 1) * span;
+    }
+    true
 }

@@ -109,6 +109,14 @@ intravisor_slot_set_address:
     ret
 
 // Device registers through the window in a slot. (x0 = slot, x1 = offset[, x2 = value])
+.globl intravisor_device_read8
+intravisor_device_read8:
+    LDR_C 9, 0, 0
+    ADD_C_REGISTER 9, 9, 1
+    ALDRB 0, 0, 9
+    mov x9, xzr
+    ret
+
 .globl intravisor_device_read32
 intravisor_device_read32:
     LDR_C 9, 0, 0

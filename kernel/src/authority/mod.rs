@@ -1,5 +1,8 @@
-//! Who may what: every derivation and its entry in the ledger, the pool of cVM memory, capfiles.
+//! Who may what: every derivation and its entry in the ledger, the pool of cVM memory, capfiles, buffers, the search for
+//! what has to be given back.
 
+pub(crate) mod buffer;
 pub(crate) mod capfile;
 pub(crate) mod ledger;
 pub(crate) mod pool;
+pub(crate) mod sweep;

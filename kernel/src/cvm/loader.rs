@@ -2,6 +2,7 @@
 //! through the cVM's own data capability, and every capability that a relocation makes is derived from it or from the
 //! cVM's code capability.
 
+use crate::authority::sweep::GRANULE;
 use crate::cvm::Authority;
 use crate::elf::{ElfError, PAGE, Program, Relocation, Value};
 use crate::plan::layout::Layout;
@@ -66,7 +67,12 @@ pub(crate) fn start_block_size(spec: &CvmSpec) -> u64 {
         .chain(&spec.args)
         .chain(&spec.env);
     let strings: usize = strings.map(|text| text.len() + 1).sum();
-    (StartHeader::SIZE + strings) as u64
+    let end = (StartHeader::SIZE + strings) as u64;
+    if spec.local > 0 {
+        end.next_multiple_of(GRANULE) + GRANULE
+    } else {
+        end
+    }
 }
 
 /// The start block of a cVM.
@@ -89,6 +95,10 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Pla
     let seen = |range: &Range<u64>| (place.seen + range.start, range.end - range.start);
     let (heap, heap_size) = seen(&layout.heap);
     let (stack, stack_size) = seen(&layout.stack);
+    let (local, local_size) = seen(&layout.local);
+    let slot = block.len().next_multiple_of(GRANULE as usize);
+    let local_slot = if local_size > 0 { slot as u64 } else { 0 };
+    block.resize(size, 0);
     let header = StartHeader {
         magic: MAGIC,
         version: VERSION,
@@ -105,6 +115,9 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Pla
         heap_size,
         stack,
         stack_size,
+        local: if local_size > 0 { local } else { 0 },
+        local_size,
+        local_slot,
     };
     block[..StartHeader::SIZE].copy_from_slice(&header.to_bytes());
     block
@@ -360,7 +373,12 @@ impl Source<'_> {
                 (next?.map_or(Stage::StartBlock, Stage::Relocation), left)
             }
             Stage::StartBlock => {
-                user::copy_out(self.block, data, self.place.base + self.layout.start_block.start)?;
+                let block = self.place.base + self.layout.start_block.start;
+                user::copy_out(self.block, data, block)?;
+                if self.authority.local.tag() {
+                    let slot = block + self.block.len() as u64 - GRANULE;
+                    user::store_capability(&self.authority.local, data, slot)?;
+                }
                 (Stage::Open(self.bounds.start), self.block.len() as u64)
             }
             Stage::Open(from) => match self.part(from, region).filter(|_| !self.shared) {

@@ -66,8 +66,10 @@ pub(crate) struct Authority {
     block: Slot,
     /// Thread-local storage; purecap.
     tls: Slot,
-    /// Stack of the handler, its address at the end: the only memory that takes local capabilities.
+    /// Stack of the handler, its address at the end: it takes local capabilities.
     pub(crate) service_stack: Slot,
+    /// The local area, which takes local capabilities.
+    pub(crate) local: Slot,
     /// Where the loader makes a capability before it stores it.
     pub(crate) made: Slot,
 }
@@ -81,6 +83,7 @@ impl Authority {
             block: Slot::null(),
             tls: Slot::null(),
             service_stack: Slot::null(),
+            local: Slot::null(),
             made: Slot::null(),
         }
     }
@@ -94,9 +97,10 @@ impl Authority {
             block,
             tls,
             service_stack,
+            local,
             made,
         } = self;
-        for slot in [code, data, stack, block, tls, service_stack, made] {
+        for slot in [code, data, stack, block, tls, service_stack, local, made] {
             slot.clear();
         }
     }
@@ -140,6 +144,8 @@ pub(crate) struct Cvm {
     /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
     pub(crate) line: Option<&'static Line>,
+    /// Its devices follow each other from here, as many as its manifest entry names.
+    pub(crate) first_device: usize,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -186,6 +192,7 @@ impl Cvm {
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
+            first_device: 0,
             loading: None,
             first_started: None,
             last_fault: None,
@@ -253,7 +260,7 @@ impl Cvm {
     }
 
     /// The capabilities that the cVM starts with, in the order of the ledger.
-    fn parts(&self) -> [Option<Part<'_>>; 6] {
+    fn parts(&self) -> [Option<Part<'_>>; 7] {
         let (purecap, layout, authority) = (self.program.purecap, &self.layout, &*self.authority);
         let whole = |slot, name, reason, range, permissions| {
             Some(Part {
@@ -315,6 +322,13 @@ impl Cvm {
                 "service stack",
                 "stack of its handler",
                 &layout.service_stack,
+                arch::service_stack_permissions(),
+            ),
+            part(
+                &authority.local,
+                "local area",
+                "what takes local capabilities",
+                &layout.local,
                 arch::service_stack_permissions(),
             ),
         ]
@@ -455,19 +469,21 @@ impl Cvm {
         }
     }
 
-    /// Clears every tag in what takes local capabilities of a handler's stack. Nothing can have been lent to a cVM without
-    /// authority.
-    pub(crate) fn clear_local_area(&self, handler: usize) {
-        let authority = &self.authority.service_stack;
-        if authority.tag() {
-            let Range { start, end } = self.local_area(handler);
-            let cleared = user::clear_tags(authority, start, end - start);
-            assert!(
-                cleared.is_ok(),
-                "{}: its service stack cannot be cleared",
-                self.spec.name
-            );
-        }
+    /// All memory that takes local capabilities: of each handler's stack, in their order, and the local area.
+    pub(crate) fn local_areas(&self) -> impl Iterator<Item = Range<u64>> {
+        let handlers = self.service.as_ref().map_or(0, |service| service.handlers.len());
+        let own = self.physical(&self.layout.local);
+        let stacks = (0..handlers).map(|handler| self.local_area(handler));
+        stacks.chain([own].into_iter().filter(|area| !area.is_empty()))
+    }
+
+    /// Clears every tag in one of its local areas. With the pool's authority: a cVM around it reaches it when it has ended.
+    pub(crate) fn clear_local_area(&self, index: usize) {
+        let area = self.local_areas().nth(index);
+        let cleared = area.map_or(Ok(()), |area| {
+            user::clear_tags(&POOL, area.start, area.end - area.start)
+        });
+        assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 
     /// Prepares what a handler starts every call with: its function, on its empty stack.

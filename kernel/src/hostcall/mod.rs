@@ -1,7 +1,9 @@
 //! Hostcalls: the dispatch, and one module a family. `abi::hostcall` is the reference.
 
+mod buffer;
 mod capfile;
 mod console;
+mod device;
 mod memory;
 mod process;
 mod sync;
@@ -12,6 +14,7 @@ use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
 use abi::hostcall::WITH_SECOND;
+use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 
@@ -111,6 +114,19 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Wake => sync::wake(monitor, frame),
         Hostcall::Defer => monitor.defer(thread, frame),
         Hostcall::Answer => monitor.answer_deferred(thread, frame),
+        Hostcall::BufferFind => buffer::find(monitor, id, frame),
+        Hostcall::BufferCreate => buffer::create(monitor, id, frame),
+        Hostcall::BufferMap => monitor.map_buffer(id, frame),
+        Hostcall::BufferGrant => monitor.grant_buffer(id, frame),
+        Hostcall::BufferRevoke => monitor.revoke_buffer(id, frame),
+        Hostcall::BufferDestroy => monitor.destroy_buffer(id, frame),
+        Hostcall::DeviceInfo => device::info(monitor, id, frame),
+        Hostcall::DeviceConfig => device::config(monitor, id, frame),
+        Hostcall::DeviceStart => device::start(monitor, id, frame),
+        Hostcall::DeviceSubmit => device::submit(monitor, id, frame),
+        Hostcall::DeviceTake => device::take(monitor, id, frame),
+        Hostcall::DeviceWait => device::wait(monitor, id, frame),
+        Hostcall::DeviceReset => device::reset(monitor, id, frame),
         Hostcall::Clone => monitor.clone_caller(thread, frame),
     }
 }
@@ -137,6 +153,19 @@ fn finish(monitor: &mut Monitor, frame: &Frame, outcome: Result<Outcome, Errno>)
         return Next::Switch;
     }
     Next::Return
+}
+
+/// The name that argument 0 points to and argument 1 tells the length of.
+fn name(frame: &Frame) -> Result<heapless::Vec<u8, NAME_LIMIT>, Errno> {
+    let length = length(frame.argument(1))?;
+    let mut name = heapless::Vec::new();
+    name.resize(length, 0).map_err(|_| Errno::EINVAL)?;
+    if name.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let (authority, address) = frame.pointer(0);
+    arch::user::copy_in(&mut name, authority, address).map_err(|_| Errno::EFAULT)?;
+    Ok(name)
 }
 
 /// Copies the first `length` bytes of `record` to the caller and returns the record's whole size.

@@ -1,10 +1,11 @@
 //! Where things lie in a cVM's memory. Pure arithmetic, checked against overflow.
 //!
 //! A position-independent program: the stacks lowest, so that an overflow leaves the cVM's bounds and faults; then the
-//! program, the TLS block, the start block, the heap. A program linked at fixed addresses keeps them; the rest follows
+//! program, the TLS block, the start block, the local area, the heap. A program linked at fixed addresses keeps them; the rest follows
 //! behind it. The first page stays empty where the cVM's addresses start at 0. What gets a capability of its own gets
-//! bounds that this can express: the heap and the stack of a handler always, the other parts in a purecap cVM.
+//! bounds that this can express: local area, heap and the stack of a handler always, the other parts in a purecap cVM.
 
+use crate::authority::sweep::LINE;
 use crate::elf::{PAGE, Program};
 use core::fmt;
 use core::ops::Range;
@@ -26,6 +27,8 @@ pub(crate) struct Layout {
     /// Where the TLS image begins.
     pub(crate) tls_image: u64,
     pub(crate) start_block: Range<u64>,
+    /// What takes local capabilities, besides the stack of a handler.
+    pub(crate) local: Range<u64>,
     pub(crate) heap: Range<u64>,
     /// Bytes of the whole cVM, a multiple of the page size.
     pub(crate) size: u64,
@@ -40,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) stack: u64,
     /// The stack of the handler, where there is one.
     pub(crate) service_stack: Option<u64>,
+    /// Bytes for local capabilities.
+    pub(crate) local: u64,
     pub(crate) heap: u64,
     /// The whole, when it is given.
     pub(crate) size: Option<u64>,
@@ -259,6 +264,10 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
     });
     let tls = cursor.place_part(tls_size, tls_alignment)?;
     let start_block = cursor.place_part(request.start_block, abi::start::ALIGNMENT as u64)?;
+    let local = match request.local.next_multiple_of(LINE) {
+        0 => 0..0,
+        size => cursor.place_exact(size, LINE)?,
+    };
     let heap = cursor.place_exact(request.heap, 16)?;
     let needed = cursor.place(0, PAGE)?.end;
     let size = match request.size {
@@ -277,6 +286,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         tls_image: tls.start + tls_image,
         tls,
         start_block,
+        local,
         heap,
         size,
     })

@@ -32,6 +32,8 @@ pub(crate) struct CvmSpec {
     pub(crate) within: Option<usize>,
     /// The families of hostcalls that it may use, bit n = family number n.
     pub(crate) families: u32,
+    /// The names of the devices that it drives.
+    pub(crate) devices: Vec<String>,
 }
 }
 
@@ -53,11 +55,22 @@ pub(crate) struct CapfileSpec {
     pub(crate) access: CapfileAccess,
 }
 
+/// What the manifest says of one buffer. cVMs are numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BufferSpec {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) owner: Option<usize>,
+    pub(crate) readers: Vec<usize>,
+    pub(crate) writers: Vec<usize>,
+}
+
 /// A checked manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) cvms: Vec<CvmSpec>,
     pub(crate) capfiles: Vec<CapfileSpec>,
+    pub(crate) buffers: Vec<BufferSpec>,
 }
 
 /// What is wrong with a manifest.
@@ -95,12 +108,14 @@ fn plan(archive: &Archive<'_>) -> Result<Plan, String> {
         let found = compatible.map_or("None".into(), |text| format!("Some(\"{text}\")"));
         return Err(format!("compatible is {found}, expected \"{}\"", names::COMPATIBLE));
     }
-    let (mut cvms, mut capfiles_found) = (None, None);
+    let (mut cvms, mut capfiles_found, mut drafts) = (None, None, None);
     while let Some(name) = child {
         if name == names::CVMS.as_bytes() && cvms.is_none() {
             cvms = Some(read_cvms(&mut reader, archive)?);
         } else if name == names::CAPFILES.as_bytes() && capfiles_found.is_none() {
             capfiles_found = Some(capfiles(&mut reader)?);
+        } else if name == names::BUFFERS.as_bytes() && drafts.is_none() {
+            drafts = Some(read_buffers(&mut reader)?);
         } else {
             reader.tokens.skip().map_err(text_of)?;
         }
@@ -113,7 +128,9 @@ fn plan(archive: &Archive<'_>) -> Result<Plan, String> {
         return Err("no cVM".into());
     }
     relate(&mut cvms, &relations)?;
+    let buffers = drafts.unwrap_or_default().into_iter().map(|draft| draft.settle(&cvms));
     Ok(Plan {
+        buffers: buffers.collect::<Result<_, _>>()?,
         cvms,
         capfiles: capfiles_found.unwrap_or_default(),
     })
@@ -236,6 +253,18 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
         let name = &cvms[pair[1]].name;
         return Err(format!("cVM {name}: name is also that of cVM number {}", pair[0]));
     }
+    let mut driven: Vec<&str> = Vec::new();
+    for cvm in &*cvms {
+        for device in &cvm.devices {
+            if driven.contains(&device.as_str()) {
+                let (name, key) = (&cvm.name, names::DEVICES);
+                return Err(format!(
+                    "cVM {name}: {key} = \"{device}\": expected a device that has no driver yet"
+                ));
+            }
+            driven.push(device);
+        }
+    }
     for (index, relation) in relations.iter().enumerate() {
         let find = |key: &str, wanted: &str| {
             let found = order.binary_search_by(|other| cvms[*other].name.as_str().cmp(wanted));
@@ -333,12 +362,7 @@ fn capfiles(reader: &mut Reader<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
         if let Some(other) = capfiles.iter().position(|other| other.name == name) {
             return Err(format!("{what}: the name is also that of capfile number {other}"));
         }
-        let size = keys.cells(names::CAPFILE_SIZE)?;
-        let size = size.ok_or_else(|| format!("{what}: {} is missing", names::CAPFILE_SIZE))?;
-        if !(1..=names::CAPFILE_SIZE_LIMIT).contains(&size) {
-            let (key, limit) = (names::CAPFILE_SIZE, names::CAPFILE_SIZE_LIMIT);
-            return Err(format!("{what}: {key} = {size:#x}: expected 1 to {limit:#x}"));
-        }
+        let size = keys.size(names::CAPFILE_SIZE, names::CAPFILE_SIZE_LIMIT)?;
         let data = keys.get(names::CAPFILE_DATA, "bytes", Some)?.unwrap_or_default();
         if data.len() as u64 > size {
             let (key, found) = (names::CAPFILE_DATA, data.len());
@@ -362,6 +386,66 @@ fn capfiles(reader: &mut Reader<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
         child = reader.child()?;
     }
     Ok(capfiles)
+}
+
+/// A buffer with the names of cVMs.
+struct Draft {
+    name: String,
+    size: u64,
+    owner: Option<String>,
+    readers: Vec<String>,
+    writers: Vec<String>,
+}
+
+impl Draft {
+    fn settle(self, cvms: &[CvmSpec]) -> Result<BufferSpec, String> {
+        let name = self.name;
+        let find = |key: &str, wanted: &String| {
+            let found = cvms.iter().position(|cvm| cvm.name == *wanted);
+            found.ok_or_else(|| format!("buffer {name}: {key} = \"{wanted}\": expected the name of a cVM"))
+        };
+        let all = |key, list: &[String]| list.iter().map(|wanted| find(key, wanted)).collect::<Result<_, _>>();
+        let owner = self.owner.map(|owner| find(names::BUFFER_OWNER, &owner)).transpose()?;
+        let readers = all(names::BUFFER_READERS, &self.readers)?;
+        let writers = all(names::BUFFER_WRITERS, &self.writers)?;
+        Ok(BufferSpec {
+            size: self.size,
+            owner,
+            readers,
+            writers,
+            name,
+        })
+    }
+}
+
+fn read_buffers(reader: &mut Reader<'_, '_>) -> Result<Vec<Draft>, String> {
+    let mut buffers: Vec<Draft> = Vec::new();
+    let mut child = reader.list()?;
+    while let Some(node) = child {
+        let index = buffers.len();
+        listed(node, (names::BUFFER, names::BUFFERS), (index, names::BUFFER_LIMIT))?;
+        let what = format!("buffer number {index}");
+        reader.leaf(&names::BUFFER_PROPERTIES, &what)?;
+        let name = valid_name(reader, &what)?;
+        let what = format!("buffer {name}");
+        let keys = Keys { reader, what: &what };
+        if let Some(other) = buffers.iter().position(|other| other.name == name) {
+            return Err(format!("{what}: the name is also that of buffer number {other}"));
+        }
+        let texts = |key| {
+            keys.get(key, "a list of strings", tree::texts)
+                .map(Option::unwrap_or_default)
+        };
+        buffers.push(Draft {
+            name: name.into(),
+            size: keys.size(names::BUFFER_SIZE, names::BUFFER_SIZE_LIMIT)?,
+            owner: keys.get(names::BUFFER_OWNER, "a string", tree::text)?.map(String::from),
+            readers: texts(names::BUFFER_READERS)?,
+            writers: texts(names::BUFFER_WRITERS)?,
+        });
+        child = reader.child()?;
+    }
+    Ok(buffers)
 }
 
 fn valid_name<'a>(reader: &Reader<'a, '_>, what: &str) -> Result<&'a str, String> {
@@ -423,6 +507,20 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
         None => u32::MAX,
         Some(list) => families(&list).map_err(|error| format!("cVM {name}: {}: {error}", names::HOSTCALLS))?,
     };
+    let devices = texts(names::DEVICES)?;
+    if let Some(device) = devices.iter().find(|device| names::device(device).is_none()) {
+        return Err(format!(
+            "cVM {name}: {} = \"{device}\": expected block, net or entropy and a number",
+            names::DEVICES
+        ));
+    }
+    if devices.len() > names::DEVICE_LIMIT {
+        let (key, limit) = (names::DEVICES, names::DEVICE_LIMIT);
+        return Err(format!(
+            "cVM {name}: {key}: {} devices, expected at most {limit}",
+            devices.len()
+        ));
+    }
     let relation = Relation {
         server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
         within: text(names::WITHIN)?,
@@ -439,6 +537,7 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
         restart_delay: keys.cells(names::RESTART_DELAY)?.unwrap_or(0),
         wait: keys.cell(names::WAIT)?.map_or(-1, |value| value as i32),
         families,
+        devices,
         ..CvmSpec::default()
     };
     spec.set_numbers(numbers);
@@ -482,6 +581,15 @@ impl<'a> Keys<'a, '_> {
 
     fn cells(&self, key: &str) -> Result<Option<u64>, String> {
         self.get(key, "8 bytes", tree::cells)
+    }
+
+    /// The size that must be there.
+    fn size(&self, key: &str, limit: u64) -> Result<u64, String> {
+        let what = self.what;
+        let size = self.cells(key)?.ok_or_else(|| format!("{what}: {key} is missing"))?;
+        let fits = (1..=limit).contains(&size);
+        fits.then_some(size)
+            .ok_or_else(|| format!("{what}: {key} = {size:#x}: expected 1 to {limit:#x}"))
     }
 
     /// The value of a number, or its default.

@@ -3,6 +3,7 @@
 //! found out before any cVM starts, and every refusal names the cVM and what was expected.
 
 use crate::authority::pool::Pool;
+use crate::authority::sweep::GRANULE;
 use crate::cvm::Cvm;
 use crate::cvm::loader::{self, Home};
 use crate::elf::{PAGE, Program};
@@ -167,6 +168,7 @@ fn plan(
         start_block: loader::start_block_size(spec),
         stack: spec.stack,
         service_stack: serves.then_some(spec.service_stack.saturating_mul(spec.handlers.into())),
+        local: u64::from(spec.local) * GRANULE,
         heap: spec.heap,
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),

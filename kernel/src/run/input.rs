@@ -1,4 +1,4 @@
-//! Console input: from the device to who waits for it.
+//! What devices have to say: to who waits for it.
 
 use crate::run::length;
 use crate::run::monitor::Monitor;
@@ -12,10 +12,19 @@ const CHUNK: usize = 256;
 const END_OF_INPUT: u8 = 4;
 
 impl Monitor {
-    /// Takes what devices have to say: console input, which wakes who waits for it.
+    /// Takes what devices have to say: console input, and that the driver of a device should look. Whoever waits wakes.
     pub(crate) fn service_devices(&mut self) {
-        let input = &mut self.input;
-        arch::interrupts::service(|| {
+        let Monitor { input, devices, .. } = self;
+        let mut interrupted = None;
+        arch::interrupts::service(|number| {
+            if number.is_some() {
+                let mut devices = devices.iter_mut();
+                if let Some(device) = devices.find(|device| Some(device.interrupt()) == number) {
+                    device.acknowledge();
+                    interrupted = Some(device.waiters());
+                }
+                return;
+            }
             while !input.is_full() {
                 match arch::console::get() {
                     // There is room: this cannot fail.
@@ -26,6 +35,10 @@ impl Monitor {
             // What does not fit stays in the device until somebody has read: `take_input` lets it interrupt again.
             arch::console::set_interrupt(false);
         });
+        // The interrupt is closed now, until somebody waits again.
+        if let Some(device) = interrupted {
+            self.wake_driver(device);
+        }
         self.serve_readers();
     }
 

@@ -25,7 +25,7 @@ impl Monitor {
     pub(crate) fn make_threads(&mut self) -> Result<(), String> {
         let count = self.cvms.len();
         self.left = count;
-        self.servers.resize_with(count, Vec::new);
+        self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
             .cvms
@@ -91,7 +91,9 @@ impl Monitor {
                     cvm.line = Some(Box::leak(Box::new(Line::new(index, cvm.server.is_none(), frame))));
                 }
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
-                self.servers[family.index()].push(id);
+            }
+            if self.cvms[index].local_areas().next().is_some() {
+                self.holders[family.index()].push(id);
             }
         }
         let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {
@@ -108,6 +110,7 @@ impl Monitor {
             }
         }
         self.scheduler.complete(count);
+        self.weigh_families();
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Who runs, whom they wait for, and whom they work for.
 
+mod buffer;
 pub(crate) mod call;
+pub(crate) mod device;
 pub(crate) mod hart;
 mod input;
 pub(crate) mod life;

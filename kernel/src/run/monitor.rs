@@ -1,5 +1,6 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
+use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
@@ -8,6 +9,7 @@ use crate::cvm::short::Line;
 use crate::cvm::thread::{Leaving, State};
 use crate::cvm::{Cvm, End, Life};
 use crate::report::console::say;
+use crate::run::device::Device;
 use crate::run::hart;
 use crate::run::thread::Scheduler;
 use abi::manifest::RestartPolicy;
@@ -43,9 +45,14 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
     pub(crate) cvms: Vec<Cvm>,
-    /// The cVMs that serve others, by their family's outermost cVM.
-    pub(crate) servers: Vec<Vec<CvmId>>,
+    /// The cVMs with memory for local capabilities, by their family's outermost cVM.
+    pub(crate) holders: Vec<Vec<CvmId>>,
+    /// What to look for something in a family takes, by its outermost cVM.
+    pub(crate) weights: Vec<u32>,
     pub(crate) capfiles: Vec<Capfile>,
+    pub(crate) buffers: Buffers,
+    /// Those that cVMs drive, in the order of the manifest.
+    pub(crate) devices: Vec<Device>,
     pub(crate) ledger: Ledger,
     /// Ticks of the timer in a second.
     pub(crate) frequency: u64,
@@ -158,6 +165,12 @@ impl Monitor {
         for thread in self.cvms[id.index()].all_threads() {
             self.scheduler[thread].frame.clear();
         }
+        // Before any memory that they may be working on is used again.
+        let stopped = self.reset_devices(id);
+        for area in 0..self.cvms[id.index()].local_areas().count() {
+            self.cvms[id.index()].clear_local_area(area);
+        }
+        self.end_buffers(id);
         let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
         let cvm = &mut self.cvms[id.index()];
         cvm.leave();
@@ -180,7 +193,10 @@ impl Monitor {
             RestartPolicy::OnFault => matches!(end, End::Faulted(_) | End::Orphaned),
             RestartPolicy::Always => end != End::Failed,
         };
-        if wanted && cvm.restarts < cvm.spec.restart_limit {
+        if !stopped {
+            say!(Error, "{}: a device does not stop: no restart", cvm.spec.name);
+        }
+        if wanted && stopped && cvm.restarts < cvm.spec.restart_limit {
             cvm.restarts += 1;
             let spent = arch::timer::now().saturating_sub(now);
             let at = now.saturating_add(delay.max(spent.saturating_mul(RESTART_REST)));

@@ -1,35 +1,46 @@
-//! The end of a lent call. What was lent is local: it can be in registers, and in the service stacks, the only memory that
-//! takes local capabilities. The server can have given it to whatever thread of its family; so it is looked for in the
-//! frames of all of them that have run since the call began, and in all service stacks of the family.
+//! Taking foreign authority back. A family counts as one holder: what one of its threads was given, any of them can have. So
+//! it is looked for in the registers of all of them that have run since, and in all local areas of the family: when a lent
+//! call ends, and when memory is revoked.
 
+use crate::authority::sweep;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::service::{ARGUMENTS, Lent};
 use crate::cvm::thread::{Role, Stage, State};
 use crate::run::monitor::Monitor;
 use abi::Errno;
-use arch::{Slot, user};
-use capability::{Decoded, Permissions};
+use arch::{Frame, Slot};
+use capability::Permissions;
+use core::ops::Range;
 
-/// Bytes of a capability in memory, and bytes whose tags are looked at together.
-const GRANULE: usize = 16;
-const LINE: u64 = 64;
-
-fn overlaps(what: &Decoded, lent: &[Lent]) -> bool {
-    let local = what.tag && !what.permissions.contains(Permissions::GLOBAL);
-    local
-        && lent
-            .iter()
-            .any(|lent| what.top > u128::from(lent.range.start) && what.base < lent.range.end)
-}
-
-/// Whether what is found is covered by what is lent by rights.
-fn covers(rightful: &[Lent], what: &Decoded) -> bool {
-    rightful.iter().any(|lent| {
+/// Whether a slot holds something of what was lent, and not by rights.
+fn is_lent(slot: &Slot, lent: &[Lent], rightful: &[Lent]) -> bool {
+    if !lent.iter().any(|lent| sweep::reaches(slot, &lent.range)) {
+        return false;
+    }
+    let what = slot.decoded();
+    let covered = rightful.iter().any(|lent| {
         lent.range.start <= what.base
             && what.top <= u128::from(lent.range.end)
             && (lent.load || !what.permissions.contains(Permissions::LOAD))
             && (lent.store || !what.permissions.contains(Permissions::STORE))
-    })
+    });
+    !what.permissions.contains(Permissions::GLOBAL) && !covered
+}
+
+/// What to look at the registers of a thread takes, and to undo a call, in units of about an instruction.
+const THREAD: u32 = 500;
+pub(crate) const CALL: u32 = 2500;
+
+/// What to look at so many threads and bytes of local areas takes.
+pub(crate) fn weight(threads: u32, bytes: u64) -> u32 {
+    // A line with capabilities.
+    threads * THREAD + (bytes / sweep::LINE) as u32 * 100
+}
+
+/// How many of the capabilities are there by which a hostcall reaches memory.
+fn authorities(frame: &Frame) -> usize {
+    let arguments = (0..ARGUMENTS).map(|index| frame.argument_slot(index));
+    arguments.chain([frame.data()]).filter(|slot| slot.tag()).count()
 }
 
 impl Monitor {
@@ -37,12 +48,12 @@ impl Monitor {
     /// more, and no tag on its stack; one that goes on (`defer`) loses what was lent.
     pub(crate) fn recall(&mut self, handler: ThreadId, index: u8, over: bool) {
         let (server, family) = (self.scheduler[handler].cvm, self.scheduler[handler].family);
-        let servers = &self.servers[family.index()];
+        let holders = &self.holders[family.index()];
         let cvm = &mut self.cvms[server.index()];
         let Some(service) = cvm.service.as_deref_mut() else {
             return;
         };
-        let alone = over && servers.len() == 1 && service.handlers.len() == 1;
+        let alone = over && holders.len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
         let own = &mut service.handlers[index as usize];
         let began = own.began;
         if own.lent.is_empty() {
@@ -71,14 +82,14 @@ impl Monitor {
             }
             id = next;
         }
-        for number in 0..self.servers[family.index()].len() {
-            let member = self.servers[family.index()][number];
-            self.recall_from_stacks(member, &lent, (over && member == server).then_some(index as usize));
+        for number in 0..self.holders[family.index()].len() {
+            let member = self.holders[family.index()][number];
+            self.recall_from_areas(member, &lent, (over && member == server).then_some(index as usize));
         }
     }
 
     /// Takes what was lent out of a thread's registers, unless it belongs to the thread's own cVM or was lent to the thread
-    /// as well. A call by which it has lent it to others is undone.
+    /// as well.
     fn recall_from(&mut self, id: ThreadId, lent: &[Lent]) {
         let thread = &self.scheduler[id];
         let cvm = &self.cvms[thread.cvm.index()];
@@ -86,64 +97,62 @@ impl Monitor {
         if lent.iter().all(own) {
             return;
         }
-        let rightful: &[Lent] = match (thread.role, thread.serving, &cvm.service) {
-            (Role::Handler(index), Some(_), Some(service)) => &service.handlers[index as usize].lent,
-            _ => &[],
+        let rightful = match (thread.role, thread.serving, &cvm.service) {
+            (Role::Handler(index), Some(_), Some(service)) => service.handlers[index as usize].lent.clone(),
+            _ => heapless::Vec::new(),
         };
-        let mut taken = false;
-        for slot in thread.frame.slots() {
-            taken |= take(slot, lent, rightful);
+        self.take_from_thread(id, &|slot| is_lent(slot, lent, &rightful));
+    }
+
+    /// Takes what is wanted out of a thread's registers. A hostcall that the thread is in the middle of, and that reaches
+    /// memory by something of that, ends with an error; a call by which it has lent it to others is undone.
+    fn take_from_thread(&mut self, id: ThreadId, wanted: &dyn Fn(&Slot) -> bool) {
+        let thread = &self.scheduler[id];
+        let (frame, state, stage) = (thread.frame, thread.state, thread.call.stage);
+        let before = authorities(frame);
+        if !sweep::registers(frame, wanted) || authorities(frame) == before {
+            return;
         }
-        let (state, call) = (thread.state, thread.call);
-        if let (true, State::Calling, Stage::Served(_)) = (taken, state, call.stage) {
-            self.fail(id, Errno::ECONNRESET, arch::timer::now());
+        let now = arch::timer::now();
+        match state {
+            // What a deferred call was lent is gone already.
+            State::Calling if stage != Stage::Deferred => self.fail(id, Errno::ECONNRESET, now),
+            State::Waiting | State::Reading => {
+                self.scheduler.stop(id, now);
+                frame.set_result(Errno::EFAULT.to_result());
+                self.scheduler.wake(id);
+            }
+            _ => {}
         }
     }
 
-    /// Takes what was lent out of the service stacks of a server; the stack of handler `over` keeps no tag at all.
-    fn recall_from_stacks(&self, server: CvmId, lent: &[Lent], over: Option<usize>) {
-        let cvm = &self.cvms[server.index()];
-        let authority = &cvm.authority.service_stack;
-        let Some(service) = cvm.service.as_deref().filter(|_| authority.tag()) else {
-            return;
-        };
-        for (index, handler) in service.handlers.iter().enumerate() {
-            let stack = cvm.local_area(index);
-            let (mut at, end) = (stack.start, stack.end);
+    /// Takes what was lent out of the local areas of a cVM; the stack of handler `over` keeps no tag at all.
+    fn recall_from_areas(&self, cvm: CvmId, lent: &[Lent], over: Option<usize>) {
+        let cvm = &self.cvms[cvm.index()];
+        for (index, area) in cvm.local_areas().enumerate() {
             if over == Some(index) {
                 cvm.clear_local_area(index);
                 continue;
             }
-            let serving = self.scheduler[handler.thread].serving.is_some();
-            let rightful = if serving { handler.lent.as_slice() } else { &[] };
-            while let Some(line) = user::next_tags(authority, at, end - at) {
-                for granule in (line..line + LINE).step_by(GRANULE) {
-                    let loaded = user::load_capability(&service.slot, authority, granule);
-                    if loaded.is_ok() && take(&service.slot, lent, rightful) {
-                        let cleared = user::zero(authority, granule, GRANULE);
-                        assert!(
-                            cleared.is_ok(),
-                            "{}: its service stack cannot be cleared",
-                            cvm.spec.name
-                        );
-                    }
-                }
-                service.slot.clear();
-                at = line + LINE;
+            let handler = cvm.service.as_ref().and_then(|service| service.handlers.get(index));
+            let serving = handler.filter(|handler| self.scheduler[handler.thread].serving.is_some());
+            let rightful = serving.map_or(&[][..], |handler| handler.lent.as_slice());
+            sweep::area(area, &|slot| is_lent(slot, lent, rightful));
+        }
+    }
+
+    /// Takes all authority over a range from a family, and from the servers to which it has lent some.
+    pub(crate) fn take_from_family(&mut self, family: CvmId, range: &Range<u64>) {
+        let mut id = self.scheduler.recent(family);
+        while id != ThreadId::NONE {
+            let next = self.scheduler[id].recent.next;
+            self.take_from_thread(id, &|slot| sweep::reaches(slot, range));
+            id = next;
+        }
+        for holder in &self.holders[family.index()] {
+            for area in self.cvms[holder.index()].local_areas() {
+                sweep::area(area, &|slot| sweep::reaches(slot, range));
             }
         }
     }
-}
-
-/// Clears a slot that holds something of what was lent, but for what is held by rights.
-fn take(slot: &Slot, lent: &[Lent], rightful: &[Lent]) -> bool {
-    if !slot.tag() {
-        return false;
-    }
-    let what = slot.decoded();
-    let taken = overlaps(&what, lent) && !covers(rightful, &what);
-    if taken {
-        slot.clear();
-    }
-    taken
 }

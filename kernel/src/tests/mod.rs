@@ -1,6 +1,7 @@
 //! Unit tests of the kernel on the host's stand-in.
 
 mod archive;
+mod buffer;
 mod build;
 mod console;
 mod cvm;

@@ -1,6 +1,6 @@
 //! cVMs that serve the hostcalls of others.
 
-use super::build::{Value, Value::*, archive, manifest_with_capfiles, program, server};
+use super::build::{Value, Value::*, archive, manifest_with, manifest_with_capfiles, program, server};
 use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
 use crate::authority::ledger::{Ledger, POOL};
 use crate::authority::pool::Pool;
@@ -22,6 +22,11 @@ pub(super) type Node<'a> = (&'a str, &'a str, &'a [(&'a str, u64)]);
 
 /// A monitor with these cVMs.
 pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
+    monitor_with(cvms, &[])
+}
+
+/// A monitor with these cVMs and buffers.
+pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
     let nodes: Vec<Vec<(&str, Value<'_>)>> = cvms
         .iter()
         .map(|(name, server, more)| {
@@ -33,7 +38,7 @@ pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
                 ("heap", Cells(8192)),
             ];
             node.extend(more.iter().map(|(key, value)| match *key {
-                "threads" | "handlers" | "priority" | "raw" => (*key, Cell(*value as u32)),
+                "threads" | "handlers" | "priority" | "local" | "raw" => (*key, Cell(*value as u32)),
                 _ => (*key, Cells(*value)),
             }));
             node
@@ -44,7 +49,7 @@ pub(super) fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
     let bytes = archive(&[
         (
             "manifest.dtb",
-            &manifest_with_capfiles("intravisor,manifest-1", &nodes, &[&capfile]),
+            &manifest_with("intravisor,manifest-1", &nodes, &[&capfile], buffers),
         ),
         ("program", &program()),
         ("server", &server()),

@@ -224,9 +224,16 @@ fn served(handlers: u64, priorities: &[u64]) -> Box<Monitor> {
     monitor
 }
 
+/// Whom the handlers of the first cVM serve; each has been told so.
 fn serving(monitor: &Monitor) -> Vec<Option<usize>> {
-    let handlers = monitor.cvms[0].handlers();
-    handlers.map(|id| monitor.served_by(id).map(CvmId::index)).collect()
+    let told = |id| {
+        let caller = monitor.served_by(id).map(CvmId::index)?;
+        let frame = monitor.scheduler[id].frame;
+        assert_eq!(frame.argument(6), caller as u64, "the caller's number");
+        assert_eq!(frame.argument(7), frame.number(), "the hostcall's number");
+        Some(caller)
+    };
+    monitor.cvms[0].handlers().map(told).collect()
 }
 
 #[test]

@@ -42,6 +42,31 @@ fn exclusive_pairs_work_together() {
     assert_eq!((lab.x(2), lab.read_u64(DATA + 16), lab.read_u64(DATA + 24)), (0, 1, 2));
 }
 
+/// What two programs of a suite made from the Sail model do (`rems-project/morello-generated-tests`, 2020-11-10, test-03-012 and
+/// test-04-023), and expect to succeed: in that model every exclusive store does. The architecture allows either outcome; see
+/// `docs/machine.md`.
+#[test]
+fn an_exclusive_store_to_another_place_than_was_loaded_fails() {
+    let mut within = Lab::new(&[
+        0x227f_f985, /* ldaxp c5, c30, [x12] */
+        0xc802_7fc0, /* stxr w2, x0, [x30] */
+    ]);
+    within.write(DATA + 16, &(DATA + 8).to_le_bytes());
+    within.set(0, 42);
+    within.set(12, DATA);
+    within.run();
+    assert_eq!((within.x(30), within.x(2), within.read_u64(DATA + 8)), (DATA + 8, 1, 0));
+
+    let beside = run(
+        &[
+            0x485f_fca1, /* ldaxrh w1, [x5] */
+            0x8822_fccd, /* stlxp w2, w13, wzr, [x6] */
+        ],
+        &[(5, DATA + 12), (6, DATA), (13, 42)],
+    );
+    assert_eq!((beside.x(2), beside.read_u64(DATA)), (1, 0));
+}
+
 #[test]
 fn compare_and_swap_returns_what_was_there() {
     let lab = run(

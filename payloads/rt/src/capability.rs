@@ -25,6 +25,12 @@ impl Slot {
         unsafe { self.0.get().cast::<u64>().read_volatile() }
     }
 
+    /// Makes it hold nothing.
+    pub(crate) fn clear(&self) {
+        // SAFETY: a slot is not shared between threads, and no reference to the contents is ever made.
+        unsafe { self.0.get().write_volatile([0; 2]) }
+    }
+
     /// What the capability covers and allows.
     pub(crate) fn shape(&self) -> Shape {
         arch::shape(self)

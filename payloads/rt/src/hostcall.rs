@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
-use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING, SLEEP_LIMIT, WAIT_FOREVER};
+use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING, SLEEP_LIMIT, Segment, WAIT_FOREVER};
 
 use crate::{CapBuffer, Errno, arch};
 
@@ -223,11 +223,50 @@ pub fn thread_priority(id: u64, priority: u32) -> Result<(), Errno> {
 /// # Errors
 /// `EAGAIN` when it holds something else; `ETIMEDOUT`; `EPERM` when the manifest does not allow the family `sync`.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
-    let nanoseconds = timeout.map_or(WAIT_FOREVER, |timeout| {
-        u64::try_from(timeout.as_nanos()).map_or(SLEEP_LIMIT, |nanoseconds| nanoseconds.min(SLEEP_LIMIT))
-    });
     let place = core::ptr::from_ref(word).addr() as u64;
-    call(Hostcall::Wait, [place, expected.into(), nanoseconds]).map(|_| ())
+    call(Hostcall::Wait, [place, expected.into(), nanoseconds(timeout)]).map(|_| ())
+}
+
+/// Number and size of the manifest's buffer of this name.
+///
+/// # Errors
+/// `ENOENT` when there is none that this cVM may do something with; `EINVAL` for a name that none can have.
+pub fn buffer_find(name: &str) -> Result<(u64, u64), Errno> {
+    let arguments = [name.as_ptr().addr() as u64, name.len() as u64, 0, 0, 0, 0];
+    let (number, size) = arch::hostcall(Hostcall::BufferFind as u64, arguments);
+    Errno::from_result(number).map_or(Ok((number, size)), Err)
+}
+
+/// Makes a buffer of this cVM's quota, all of it 0; returns its number. [`Buffer`](crate::Buffer) maps it.
+///
+/// # Errors
+/// `ENOMEM` when the quota has no room for it; `EINVAL` for 0 bytes or too many.
+pub fn buffer_create(bytes: u64) -> Result<u64, Errno> {
+    call(Hostcall::BufferCreate, [bytes])
+}
+
+/// Lets another cVM, by its number, read or write a buffer of this cVM's.
+///
+/// # Errors
+/// `ENOENT`; `EPERM` when this cVM does not own it; `EINVAL` when there is no such cVM.
+pub fn buffer_grant(number: u64, cvm: u64, rights: u64) -> Result<(), Errno> {
+    call(Hostcall::BufferGrant, [number, cvm, rights]).map(|_| ())
+}
+
+/// Takes a buffer of this cVM's back from another one, or from all others: [`BUFFER_ALL`](abi::hostcall::BUFFER_ALL).
+///
+/// # Errors
+/// `ENOENT`; `EPERM` when this cVM does not own it; `EINVAL` when there is no such cVM.
+pub fn buffer_revoke(number: u64, cvm: u64) -> Result<(), Errno> {
+    call(Hostcall::BufferRevoke, [number, cvm]).map(|_| ())
+}
+
+/// Takes a buffer that this cVM has made back from all, this cVM among them, and its memory back into the quota.
+///
+/// # Errors
+/// `ENOENT`; `EPERM` when this cVM has not made it.
+pub fn buffer_destroy(number: u64) -> Result<(), Errno> {
+    call(Hostcall::BufferDestroy, [number]).map(|_| ())
 }
 
 /// Wakes up to `count` of the threads that wait for `word`, at most [`abi::hostcall::WAKE_LIMIT`] in one call; returns how many.
@@ -261,4 +300,77 @@ pub(crate) fn clone(stack: u64, thread_pointer: u64, result: u64) -> Result<u16,
 /// `ENOENT` when no call with this token waits for an answer.
 pub(crate) fn answer(token: u64, [value, second, how]: [u64; 3]) -> Result<(), Errno> {
     call(Hostcall::Answer, [token, value, second, how]).map(|_| ())
+}
+
+/// What device `number` of this cVM offers, by virtio's feature bits; what it is, and the version of its transport.
+///
+/// # Errors
+/// `ENOENT` when the manifest gives this cVM no device of this number; `EPERM` when it does not allow the family `device`.
+pub fn device_info(number: u64) -> Result<(u64, u64), Errno> {
+    call_for_two(Hostcall::DeviceInfo, [number, 0, 0, 0])
+}
+
+/// Reads `width` (1 or 4) bytes of a device's configuration space; and how often that has changed.
+///
+/// # Errors
+/// `ENOENT`; `EINVAL` for an offset that is no multiple of the width or too large.
+pub fn device_config(number: u64, offset: u64, width: u64) -> Result<(u64, u64), Errno> {
+    call_for_two(Hostcall::DeviceConfig, [number, offset, width, 0])
+}
+
+/// Resets a device and starts it with these of its features; those that it has agreed on, and the number of its queues.
+///
+/// # Errors
+/// `ENOENT`; `EIO` when the device refuses.
+pub fn device_start(number: u64, features: u64) -> Result<(u64, u64), Errno> {
+    call_for_two(Hostcall::DeviceStart, [number, features, 0, 0])
+}
+
+/// Lets a device work on memory; returns the request's id.
+///
+/// # Safety
+/// What the device writes is this program's to write, and stays that until the request was taken or the device was reset;
+/// what it reads does not change meanwhile.
+///
+/// # Errors
+/// `EAGAIN` when too much is in flight; `EFAULT` for memory that is not this cVM's; `EIO` when the device is not started.
+pub unsafe fn device_submit(number: u64, queue: u64, segments: &[Segment]) -> Result<u64, Errno> {
+    let pointer = segments.as_ptr().addr() as u64;
+    call(Hostcall::DeviceSubmit, [number, queue, pointer, segments.len() as u64])
+}
+
+/// Takes a finished request: its id, and how many bytes the device has written.
+///
+/// # Errors
+/// `EAGAIN` when there is none; `EIO` when the device is not started any more.
+pub fn device_take(number: u64, queue: u64) -> Result<(u64, u64), Errno> {
+    call_for_two(Hostcall::DeviceTake, [number, queue, 0, 0])
+}
+
+/// Waits until there may be something to take from `queues`, a bit each; `None` = as long as that takes.
+///
+/// # Errors
+/// `ETIMEDOUT`; `EIO` when the device is not started any more.
+pub fn device_wait(number: u64, queues: u64, timeout: Option<Duration>) -> Result<(), Errno> {
+    call(Hostcall::DeviceWait, [number, queues, nanoseconds(timeout)]).map(|_| ())
+}
+
+/// Resets a device: it uses no memory any more.
+///
+/// # Errors
+/// `EIO` when it does not confirm that.
+pub fn device_reset(number: u64) -> Result<(), Errno> {
+    call(Hostcall::DeviceReset, [number]).map(|_| ())
+}
+
+/// A timeout as the monitor takes it.
+pub(crate) fn nanoseconds(timeout: Option<Duration>) -> u64 {
+    timeout.map_or(WAIT_FOREVER, |timeout| {
+        u64::try_from(timeout.as_nanos()).map_or(SLEEP_LIMIT, |nanoseconds| nanoseconds.min(SLEEP_LIMIT))
+    })
+}
+
+fn call_for_two(call: Hostcall, [a0, a1, a2, a3]: [u64; 4]) -> Result<(u64, u64), Errno> {
+    let (first, second) = arch::hostcall(call as u64, [a0, a1, a2, a3, 0, 0]);
+    Ok((result(first)?, second))
 }

@@ -27,9 +27,13 @@ pub extern crate alloc;
 mod arch;
 pub mod block;
 #[cfg(target_os = "none")]
+mod buffer;
+#[cfg(target_os = "none")]
 mod capability;
 #[cfg(target_os = "none")]
 pub mod console;
+#[cfg(target_os = "none")]
+pub mod device;
 #[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
@@ -55,6 +59,8 @@ pub mod time;
 pub use abi::{self, Errno};
 #[cfg(target_os = "none")]
 pub use arch::MACHINE;
+#[cfg(target_os = "none")]
+pub use buffer::Buffer;
 #[cfg(target_os = "none")]
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]

@@ -9,7 +9,7 @@ use capability::Permissions;
 use serde::Serialize;
 
 use super::layout::{Layout, Machine};
-use super::{Capfile, Cvm, Memory, Part, Planned};
+use super::{Buffer, Capfile, Cvm, Memory, Part, Planned};
 use crate::Architecture;
 use crate::elf::Facts;
 use crate::elf::purecap::{CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_DATA, FRAGMENT_FUNCTION, Wanted};
@@ -21,7 +21,7 @@ pub struct Capability {
     pub name: String,
     /// Where it is, or how the cVM gets it.
     pub held: &'static str,
-    /// First offset from the start of the cVM's memory; of a capfile, from its own start.
+    /// First offset from the start of the cVM's memory; of a capfile or a buffer, from its own start.
     pub start: u64,
     /// End of its bounds, counted likewise.
     pub end: u64,
@@ -47,6 +47,8 @@ pub(super) enum Kind {
     Kept,
     /// Over a capfile.
     Capfile,
+    /// Over a buffer, local.
+    Buffer,
 }
 
 /// Number of capabilities that the relocations of a purecap program make.
@@ -155,7 +157,12 @@ fn lowest(used: &[Range<u64>], origin: u64, size: u64, alignment: u64) -> u64 {
 }
 
 /// Describes cVM number `index`. Its servers have an end: the plan was judged.
-pub(super) fn describe_cvm(machine: Machine, cvms: &[Planned<'_>], index: usize, capfiles: &[Capfile]) -> Cvm {
+pub(super) fn describe_cvm(
+    machine: Machine,
+    cvms: &[Planned<'_>],
+    index: usize,
+    (capfiles, buffers): (&[Capfile], &[Buffer]),
+) -> Cvm {
     let Planned {
         spec,
         facts,
@@ -194,7 +201,7 @@ pub(super) fn describe_cvm(machine: Machine, cvms: &[Planned<'_>], index: usize,
             offset,
             parts: parts(layout),
         },
-        capabilities: capabilities(machine, &cvms[index], base, capfiles),
+        capabilities: capabilities(machine, &cvms[index], base, (capfiles, buffers)),
         made: made(facts),
         calls: spec.callback_out.clone(),
         call_budget: spec.is_served().then_some(spec.call_budget),
@@ -206,6 +213,7 @@ pub(super) fn describe_cvm(machine: Machine, cvms: &[Planned<'_>], index: usize,
             .map(Family::name)
             .collect(),
         within: spec.within.clone(),
+        devices: spec.devices.clone(),
     }
 }
 
@@ -226,6 +234,7 @@ fn parts(layout: &Layout) -> Vec<Part> {
         ("program", &layout.program),
         ("tls", &layout.tls),
         ("start block", &layout.start_block),
+        ("local area", &layout.local),
         ("heap", &layout.heap),
     ]
     .into_iter()
@@ -241,7 +250,12 @@ fn parts(layout: &Layout) -> Vec<Part> {
     parts
 }
 
-fn capabilities(machine: Machine, cvm: &Planned<'_>, base: Option<u64>, capfiles: &[Capfile]) -> Vec<Capability> {
+fn capabilities(
+    machine: Machine,
+    cvm: &Planned<'_>,
+    base: Option<u64>,
+    (capfiles, buffers): (&[Capfile], &[Buffer]),
+) -> Vec<Capability> {
     let Rights { data, code, read_only } = rights(machine.arch);
     let (spec, layout, purecap) = (cvm.spec, &cvm.layout, cvm.facts.purecap());
     let mut found = Vec::new();
@@ -252,7 +266,9 @@ fn capabilities(machine: Machine, cvm: &Planned<'_>, base: Option<u64>, capfiles
         found.push(Capability {
             name: format!("{} {name}", spec.name),
             held,
-            address: base.filter(|_| kind != Kind::Capfile).map(|base| base + range.start),
+            address: base
+                .filter(|_| !matches!(kind, Kind::Capfile | Kind::Buffer))
+                .map(|base| base + range.start),
             start: range.start,
             end: range.end,
             permissions: rights.to_string(),
@@ -285,6 +301,7 @@ fn capabilities(machine: Machine, cvm: &Planned<'_>, base: Option<u64>, capfiles
         layout.service_stack.clone(),
         local,
     );
+    add("local area", "start block", Kind::Own, layout.local.clone(), local);
     if spec.allows(Family::Memory) {
         add("heap", "hostcall heap", Kind::Own, layout.heap.clone(), data);
     }
@@ -295,6 +312,28 @@ fn capabilities(machine: Machine, cvm: &Planned<'_>, base: Option<u64>, capfiles
         }
         let name = format!("capfile {}", capfile.name);
         add(&name, "hostcall capfile", Kind::Capfile, 0..capfile.covered, rights);
+    }
+    for buffer in buffers.iter().filter(|_| spec.allows(Family::Buffer)) {
+        let mut rights = Permissions::empty();
+        rights.set(Permissions::LOAD, buffer.readers.contains(&spec.name));
+        rights.set(Permissions::STORE, buffer.writers.contains(&spec.name));
+        if !rights.is_empty() {
+            let name = format!("buffer {}", buffer.name);
+            add(&name, "hostcall buffer_map", Kind::Buffer, 0..buffer.covered, rights);
+        }
+    }
+    if spec.buffer_quota > 0 && spec.allows(Family::Buffer) {
+        let rights = Permissions::LOAD | Permissions::STORE;
+        let covered = machine
+            .exact(spec.buffer_quota)
+            .map_or(spec.buffer_quota, |(length, _)| length);
+        add(
+            "buffers",
+            "hostcalls buffer_create, buffer_map",
+            Kind::Buffer,
+            0..covered,
+            rights,
+        );
     }
     found
 }

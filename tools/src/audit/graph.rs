@@ -1,4 +1,4 @@
-//! The authority graph: who can do something to whom. Nodes are the monitor, the cVMs and the capfiles.
+//! The authority graph: who can do something to whom. Nodes are the monitor, the cVMs, the capfiles and the buffers.
 
 use std::fmt::Write as _;
 
@@ -13,6 +13,7 @@ pub(super) enum NodeKind {
     Hybrid,
     Purecap,
     Capfile,
+    Buffer,
 }
 
 /// A node.
@@ -32,6 +33,7 @@ pub(super) enum EdgeKind {
     Calls,
     Memory,
     Capfile,
+    Buffer,
 }
 
 /// An edge, by the numbers of its nodes.
@@ -55,7 +57,11 @@ impl Graph {
         let mut nodes = vec![Node {
             kind: NodeKind::Monitor,
             name: CALLBACK_MONITOR.to_owned(),
-            note: "all devices".to_owned(),
+            note: if audit.cvms.iter().all(|cvm| cvm.devices.is_empty()) {
+                "all devices".to_owned()
+            } else {
+                "all other devices".to_owned()
+            },
             level: 0,
         }];
         nodes.extend(audit.cvms.iter().map(|cvm| Node {
@@ -65,7 +71,7 @@ impl Graph {
                 NodeKind::Hybrid
             },
             name: cvm.name.clone(),
-            note: cvm.hostcalls.join(" "),
+            note: [cvm.hostcalls.join(" "), cvm.devices.join(" ")].join(if cvm.devices.is_empty() { "" } else { ", " }),
             level: cvm.calls_through.len(),
         }));
         let position = |nodes: &[Node], name: &str| nodes.iter().position(|node| node.name == name);
@@ -105,6 +111,31 @@ impl Graph {
                 })
             }));
         }
+        for buffer in &audit.buffers {
+            let to = nodes.len();
+            let owner = buffer.owner.as_deref().unwrap_or("nobody");
+            nodes.push(Node {
+                kind: NodeKind::Buffer,
+                name: buffer.name.clone(),
+                note: format!("buffer of {owner}, {} bytes", buffer.size),
+                level: deepest + 1,
+            });
+            for cvm in &audit.cvms {
+                let may = [(&buffer.readers, "reads"), (&buffer.writers, "writes")];
+                let may = may.iter().filter(|(cvms, _)| cvms.contains(&cvm.name));
+                let label = may.map(|(_, what)| *what).collect::<Vec<_>>().join(", ");
+                edges.extend(
+                    position(&nodes, &cvm.name)
+                        .filter(|_| !label.is_empty())
+                        .map(|from| Edge {
+                            kind: EdgeKind::Buffer,
+                            from,
+                            to,
+                            label,
+                        }),
+                );
+            }
+        }
         Graph { nodes, edges }
     }
 }
@@ -120,6 +151,7 @@ impl Audit {
                 NodeKind::Hybrid => "shape=box",
                 NodeKind::Purecap => "shape=box style=bold",
                 NodeKind::Capfile => "shape=note",
+                NodeKind::Buffer => "shape=cylinder",
             };
             // Names and notes are letters, digits and `._-,` only: nothing in them needs an escape.
             let _ = writeln!(dot, "    n{index} [{shape} label=\"{}\\n{}\"];", node.name, node.note);
@@ -129,6 +161,7 @@ impl Audit {
                 EdgeKind::Calls => "style=solid",
                 EdgeKind::Memory => "style=bold color=red",
                 EdgeKind::Capfile => "style=dashed",
+                EdgeKind::Buffer => "style=dotted",
             };
             let _ = writeln!(
                 dot,

@@ -69,6 +69,8 @@ pub struct Layout {
     pub tls: Range<u64>,
     /// The start block.
     pub start_block: Range<u64>,
+    /// The local area; empty when it has none.
+    pub local: Range<u64>,
     /// The heap.
     pub heap: Range<u64>,
     /// Bytes of the whole.
@@ -124,7 +126,13 @@ fn start_block(spec: &CvmSpec) -> u64 {
         .into_iter()
         .chain(&spec.args)
         .chain(&spec.env);
-    StartHeader::SIZE as u64 + texts.map(|text| text.len() as u64 + 1).sum::<u64>()
+    let end = StartHeader::SIZE as u64 + texts.map(|text| text.len() as u64 + 1).sum::<u64>();
+    // The capability over the local area lies behind the strings.
+    if spec.local > 0 {
+        end.next_multiple_of(16) + 16
+    } else {
+        end
+    }
 }
 
 /// Lays out a cVM. `serves`: other cVMs' hostcalls arrive at it. `outer`: others lie within it.
@@ -196,6 +204,10 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
     });
     let tls = places.part(tls_size, tls_alignment, purecap)?;
     let start_block = places.part(start_block(spec), ALIGNMENT as u64, purecap)?;
+    let local = match spec.local {
+        0 => 0..0,
+        count => places.part((u64::from(count) * 16).next_multiple_of(64), 64, true)?,
+    };
     let heap = places.part(spec.heap, 16, true)?;
     let needed = places.take(0, PAGE)?.end;
     let given = spec.isolation_size.filter(|_| !outer);
@@ -214,6 +226,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         program,
         tls,
         start_block,
+        local,
         heap,
         size,
         alignment: region_alignment.max(facts.alignment()),

@@ -7,7 +7,7 @@ mod graph;
 pub mod layout;
 pub mod policy;
 mod svg;
-mod text;
+pub(crate) mod text;
 
 use abi::hostcall::Family;
 use abi::manifest as names;
@@ -17,7 +17,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError};
 use crate::elf::{ElfError, Facts};
 use crate::image::{Image, ImageError};
-use crate::manifest::{self, CapfileSpec, CvmSpec, Plan, PlanError};
+use crate::manifest::{self, BufferSpec, CapfileSpec, CvmSpec, Plan, PlanError};
 use crate::run::Isa;
 
 use authority::place;
@@ -45,6 +45,8 @@ pub struct Audit {
     pub cvms: Vec<Cvm>,
     /// The capfiles.
     pub capfiles: Vec<Capfile>,
+    /// The buffers of the manifest.
+    pub buffers: Vec<Buffer>,
     /// What several cVMs share.
     pub shared: Vec<Shared>,
     /// Devices that only the monitor reaches.
@@ -78,6 +80,8 @@ pub struct Cvm {
     pub hostcalls: Vec<&'static str>,
     /// The cVM that can read and write its memory.
     pub within: Option<String>,
+    /// The devices that it drives, by the monitor's queues: they reach what it reaches.
+    pub devices: Vec<String>,
 }
 
 /// The memory of a cVM.
@@ -125,10 +129,27 @@ pub struct Capfile {
     pub cvms: Vec<String>,
 }
 
+/// A buffer of the manifest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Buffer {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Bytes that a capability over it covers: more than its own when those cannot be said exactly.
+    pub covered: u64,
+    /// The cVM that may grant it to any other, and revoke it.
+    pub owner: Option<String>,
+    /// The cVMs that may read it.
+    pub readers: Vec<String>,
+    /// The cVMs that may write it.
+    pub writers: Vec<String>,
+}
+
 /// What two cVMs share.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shared {
-    /// How: `memory`, `capfile`, `calls` or `program`.
+    /// How: `memory`, `capfile`, `buffer`, `calls` or `program`.
     pub kind: Sharing,
     /// The one that has more of it: the outer one, the server.
     pub first: String,
@@ -146,6 +167,8 @@ pub enum Sharing {
     Memory,
     /// Both get the same capfile.
     Capfile,
+    /// Both may map the same buffer.
+    Buffer,
     /// The first serves the second's hostcalls: it sees their arguments, and what they lend while they last.
     Calls,
     /// Both run the same program. Each has a copy; nothing passes from one to the other.
@@ -274,15 +297,21 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
         .iter()
         .map(|capfile| describe_capfile(machine, capfile, &plan.cvms))
         .collect();
+    let buffers: Vec<Buffer> = plan
+        .buffers
+        .iter()
+        .map(|buffer| describe_buffer(machine, buffer))
+        .collect();
     let cvms: Vec<Cvm> = (0..planned.len())
-        .map(|index| authority::describe_cvm(machine, &planned, index, &capfiles))
+        .map(|index| authority::describe_cvm(machine, &planned, index, (&capfiles, &buffers)))
         .collect();
     Ok(Audit {
         arch: machine.arch,
         isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),
-        shared: shared(&cvms, &capfiles),
+        shared: shared(&cvms, &capfiles, &buffers),
         cvms,
         capfiles,
+        buffers,
         devices_of_the_monitor: DEVICES.to_vec(),
     })
 }
@@ -305,8 +334,20 @@ fn describe_capfile(machine: Machine, capfile: &CapfileSpec, cvms: &[CvmSpec]) -
     }
 }
 
+fn describe_buffer(machine: Machine, buffer: &BufferSpec) -> Buffer {
+    let covered = machine.exact(buffer.size).map_or(buffer.size, |(length, _)| length);
+    Buffer {
+        name: buffer.name.clone(),
+        size: buffer.size,
+        covered,
+        owner: buffer.owner.clone(),
+        readers: buffer.readers.clone(),
+        writers: buffer.writers.clone(),
+    }
+}
+
 /// Every pair of cVMs that share something, and what.
-fn shared(cvms: &[Cvm], capfiles: &[Capfile]) -> Vec<Shared> {
+fn shared(cvms: &[Cvm], capfiles: &[Capfile], buffers: &[Buffer]) -> Vec<Shared> {
     let mut shared = Vec::new();
     let mut add = |kind, first: &str, second: &str, what: String| {
         shared.push(Shared {
@@ -349,6 +390,14 @@ fn shared(cvms: &[Cvm], capfiles: &[Capfile]) -> Vec<Shared> {
             for second in &capfile.cvms[index + 1..] {
                 let what = format!("capfile {}, which both {}", capfile.name, capfile.access);
                 add(Sharing::Capfile, first, second, what);
+            }
+        }
+    }
+    for buffer in buffers {
+        for writer in &buffer.writers {
+            for reader in buffer.readers.iter().filter(|reader| *reader != writer) {
+                let what = format!("buffer {}, which {writer} writes and {reader} reads", buffer.name);
+                add(Sharing::Buffer, writer, reader, what);
             }
         }
     }

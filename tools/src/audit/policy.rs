@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use abi::hostcall::Family;
+use abi::manifest;
 use capability::Permissions;
 use serde::Serialize;
 
@@ -228,11 +229,11 @@ fn read_demand(reader: &mut Reader<'_>, rule: &str, node: &Node) -> Option<Deman
         "nobody_but" => {
             let [cvms, devices] = read_lists(reader, rule, node, ["cvms", "device"])?;
             let device = match devices.as_slice() {
-                [device] if DEVICES.contains(&device.as_str()) => device.clone(),
+                [device] if DEVICES.contains(&device.as_str()) || manifest::device(device).is_some() => device.clone(),
                 _ => {
                     let found = devices.join(", ");
                     let problem = format!(
-                        "expected one of {}{}",
+                        "expected one of {}, or a device such as block0{}",
                         DEVICES.join(", "),
                         did_you_mean(&found, &DEVICES)
                     );
@@ -345,8 +346,25 @@ fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
             let wrong = found.iter().filter(|cvm| !call.contains(&cvm.calls));
             problems.extend(wrong.map(|cvm| format!("{} calls {}", cvm.name, cvm.calls)));
         }
-        // The monitor keeps every device: there is no key that gives one away, and no capability to check.
-        Demand::NobodyBut { .. } => {}
+        // The monitor keeps the others: there is no key that gives one away, and no capability to check.
+        Demand::NobodyBut { cvms, device } => {
+            let drivers = audit.cvms.iter().filter(|cvm| cvm.devices.contains(device));
+            let strangers = drivers.filter(|cvm| !cvms.contains(&cvm.name));
+            problems.extend(strangers.map(|cvm| format!("{} drives {device}", cvm.name)));
+            // Who reads and writes the driver's memory can make it do anything.
+            let around = audit.cvms.iter().filter(|cvm| !cvms.contains(&cvm.name)).filter(|cvm| {
+                let shares = |shared: &&super::Shared| shared.kind == Sharing::Memory && shared.first == cvm.name;
+                let inner = audit
+                    .shared
+                    .iter()
+                    .filter(shares)
+                    .filter_map(|shared| audit.cvm(&shared.second));
+                inner.into_iter().any(|inner| inner.devices.contains(device))
+            });
+            problems.extend(
+                around.map(|cvm| format!("{} reads and writes the memory of the driver of {device}", cvm.name)),
+            );
+        }
         Demand::NoStoreToText => reach(audit, &mut problems, |_, capability, victim| {
             let stores = capability.rights.contains(Permissions::STORE);
             let hits = |part: &&super::Part| part.name == "text" && capability.covers(part.start, part.end);
@@ -469,7 +487,7 @@ mod tests {
         assert_eq!(
             only("rules:\n- nobody_but: {cvms: net, device: network}"),
             "p.yaml:2:15: error: nobody_but.device: \"network\": expected one of console, timer, interrupt controller, \
-             interrupt interface, power"
+             interrupt interface, power, or a device such as block0"
         );
         assert_eq!(
             only("rules:\n- no_store_to_text: false"),

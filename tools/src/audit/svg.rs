@@ -39,6 +39,7 @@ fn draw_node(svg: &mut String, node: &Node, (x, y): Place) {
         NodeKind::Hybrid => ("#ffffff", 1),
         NodeKind::Purecap => ("#e4f0e4", 2),
         NodeKind::Capfile => ("#fff6d8", 1),
+        NodeKind::Buffer => ("#dcecfa", 1),
     };
     let center = x + BOX_WIDTH / 2;
     let _ = writeln!(
@@ -63,6 +64,7 @@ fn draw_edge(svg: &mut String, edge: &Edge, places: &[Place]) {
         EdgeKind::Calls => ("stroke=\"black\"", 0),
         EdgeKind::Memory => ("stroke=\"#c00000\" stroke-width=\"3\"", 70),
         EdgeKind::Capfile => ("stroke=\"black\" stroke-dasharray=\"5 4\"", 30),
+        EdgeKind::Buffer => ("stroke=\"#2060a0\" stroke-dasharray=\"2 3\"", 50),
     };
     let (start, end) = if from_y > to_y {
         (from_y, to_y + BOX_HEIGHT)

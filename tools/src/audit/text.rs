@@ -25,6 +25,20 @@ impl fmt::Display for Audit {
                 list(&capfile.cvms)
             )?;
         }
+        if !self.buffers.is_empty() {
+            writeln!(f, "\nbuffers")?;
+        }
+        for buffer in &self.buffers {
+            writeln!(
+                f,
+                "  {}: {}, of {}, read by {}, written by {}",
+                buffer.name,
+                format_size(buffer.size),
+                buffer.owner.as_deref().unwrap_or("nobody"),
+                list(&buffer.readers),
+                list(&buffer.writers)
+            )?;
+        }
         writeln!(f, "\nshared")?;
         for shared in &self.shared {
             writeln!(f, "  {} and {}: {}", shared.first, shared.second, shared.what)?;
@@ -40,7 +54,7 @@ impl fmt::Display for Audit {
     }
 }
 
-fn list(names: &[String]) -> String {
+pub(crate) fn list(names: &[String]) -> String {
     if names.is_empty() {
         "nobody".to_owned()
     } else {
@@ -87,7 +101,11 @@ impl fmt::Display for Cvm {
         if !self.serves.is_empty() {
             writeln!(f, "  serves         {}", self.serves.join(", "))?;
         }
-        writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))
+        writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))?;
+        if !self.devices.is_empty() {
+            writeln!(f, "  devices        {}", self.devices.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -25,7 +25,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, others: &[CapfileSpec])
     for (key, value) in entries {
         let full = format!("capfiles.{}", key.text);
         match key.text.as_str() {
-            "name" => name = read_name(reader, &full, value, others),
+            "name" => {
+                let taken = |name: &str| others.iter().any(|other| other.name == name);
+                name = read_name(reader, ("capfile", &full), value, taken);
+            }
             "data" => data = reader.text(&full, value).map(|text| (text, value.position)),
             "size" => size = reader.place(&full, value).map(|size| (size, value.position)),
             "addr" => {
@@ -76,7 +79,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, others: &[CapfileSpec])
     })
 }
 
-fn read_name(reader: &mut Reader<'_>, key: &str, node: &Node, others: &[CapfileSpec]) -> Option<String> {
+/// The name of something of a kind, which no other one has.
+pub(super) fn read_name(
+    reader: &mut Reader<'_>,
+    (kind, key): (&str, &str),
+    node: &Node,
+    taken: impl Fn(&str) -> bool,
+) -> Option<String> {
     let name = reader.text(key, node)?;
     if !names::valid_name(name) {
         let expected = format!(
@@ -85,8 +94,8 @@ fn read_name(reader: &mut Reader<'_>, key: &str, node: &Node, others: &[CapfileS
             names::MONITOR_NAME
         );
         reader.error(Some(node.position), Some(key), Some(name), expected);
-    } else if others.iter().any(|other| other.name == name) {
-        let problem = "used twice, expected a different name for each capfile";
+    } else if taken(name) {
+        let problem = format!("used twice, expected a different name for each {kind}");
         reader.error(Some(node.position), Some(key), Some(name), problem);
     }
     Some(name.to_owned())

@@ -12,7 +12,7 @@ use crate::quantity::{format_duration, format_size};
 use crate::yaml::{Content, Node};
 
 /// Keys of a cVM that are no plain numbers. The Intravisor's first, then this project's.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "runtime",
     "args",
@@ -28,6 +28,7 @@ const KEYS: [&str; 15] = [
     "within",
     "hostcalls",
     "linux",
+    "devices",
 ];
 const RESTART_KEYS: [&str; 3] = ["policy", "limit", "delay"];
 
@@ -135,6 +136,7 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
         }
         "linux" => draft.linux = linux::read(reader, at, value),
         "hostcalls" => spec.hostcalls = Some(read_hostcalls(reader, value)),
+        "devices" => spec.devices = read_devices(reader, value),
         "libvirt" => {
             let text = reader.text(key, value);
             let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";
@@ -338,6 +340,32 @@ fn read_hostcalls(reader: &mut Reader<'_>, node: &Node) -> Vec<Family> {
     families
 }
 
+/// Devices of the machine; one name, or a list of them.
+fn read_devices(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
+    let single = [node.clone()];
+    let items = match &node.content {
+        Content::Null => &[],
+        Content::List(items) => &items[..],
+        _ => &single,
+    };
+    let devices = read_texts(reader, "devices", items);
+    for (index, device) in devices.iter().enumerate() {
+        if names::device(device).is_none() {
+            let kinds = names::DeviceKind::ALL.map(names::DeviceKind::name).join(", ");
+            let problem = format!("expected one of {kinds} and a number from 0 on, such as block0");
+            reader.error(Some(node.position), Some("devices"), Some(device), problem);
+        } else if devices[..index].contains(device) {
+            let problem = "given twice, expected each device once";
+            reader.error(Some(node.position), Some("devices"), Some(device), problem);
+        }
+    }
+    if devices.len() > names::DEVICE_LIMIT {
+        let problem = format!("{} devices, expected at most {}", devices.len(), names::DEVICE_LIMIT);
+        reader.error(Some(node.position), Some("devices"), None, problem);
+    }
+    devices
+}
+
 fn read_restart(reader: &mut Reader<'_>, node: &Node) -> Restart {
     let mut restart = Restart::default();
     let Some(entries) = reader.mapping("restart", node) else {
@@ -380,7 +408,7 @@ fn read_device(reader: &mut Reader<'_>, key: &str, node: &Node) {
     }
     let Some(device) = reader.text(key, node) else { return };
     if device != "none" {
-        let problem = "ignored, it has no meaning here: the monitor offers no disks and no networks";
+        let problem = "ignored, it has no meaning here: a cVM gets a device by the key devices";
         reader.warning(node.position, key, Some(device), problem);
     }
 }

@@ -1,6 +1,7 @@
 //! The YAML file: the Intravisor's keys and this project's. Everything that can be said without looking at the programs
 //! is checked here, all limits of [`abi::manifest`] among it.
 
+mod buffer;
 mod capfile;
 mod cvm;
 mod isolation;
@@ -14,13 +15,13 @@ use std::path::{Path, PathBuf};
 use abi::manifest as names;
 
 use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
-use crate::manifest::{CapfileSpec, CvmSpec};
+use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec};
 use crate::yaml::{self, Content, Node, SyntaxError};
 use isolation::Isolation;
 use reader::Reader;
 
 /// Keys of a document.
-const DOCUMENT_KEYS: [&str; 2] = ["cVMs", "capfiles"];
+const DOCUMENT_KEYS: [&str; 3] = ["cVMs", "capfiles", "buffers"];
 
 /// A cVM as the file describes it.
 #[derive(Clone, Debug)]
@@ -118,6 +119,8 @@ pub struct Config {
     pub cvms: Vec<CvmConfig>,
     /// The capfiles, in the order of the file; without the ones that had errors.
     pub capfiles: Vec<CapfileSpec>,
+    /// The buffers, in the order of the file; without the ones that had errors.
+    pub buffers: Vec<BufferSpec>,
     /// Errors and warnings, in the order they were found.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -133,13 +136,15 @@ impl Config {
 
 /// What has been read so far.
 #[derive(Default)]
-struct Found {
+struct Found<'n> {
     cvms: Vec<Draft>,
     /// cVMs in the file, the wrong ones among them.
     cvm_count: usize,
     capfiles: Vec<CapfileSpec>,
     /// Capfiles in the file, the wrong ones among them.
     capfile_count: usize,
+    /// What has to wait until all cVMs are known.
+    buffers: Vec<&'n Node>,
 }
 
 /// Reads a YAML file; `file` is its name for messages. See [`parse`].
@@ -208,6 +213,7 @@ pub fn parse(file: &Path, text: &str) -> Config {
     let limits = [
         ("cVMs", found.cvm_count, names::CVM_LIMIT),
         ("capfiles", found.capfile_count, names::CAPFILE_LIMIT),
+        ("buffers", found.buffers.len(), names::BUFFER_LIMIT),
     ];
     for (key, count, limit) in limits.into_iter().filter(|(_, count, limit)| count > limit) {
         let problem = format!("{count} {key}, expected at most {limit}");
@@ -220,12 +226,20 @@ pub fn parse(file: &Path, text: &str) -> Config {
     if reader.clean() {
         isolation::settle(&mut reader, &mut found.cvms);
     }
+    let mut buffers = Vec::new();
+    if reader.clean() {
+        let cvms: Vec<&CvmSpec> = found.cvms.iter().map(|draft| &draft.config.spec).collect();
+        for node in found.buffers {
+            buffers.extend(buffer::read(&mut reader, node, &buffers, &cvms));
+        }
+    }
+    config.buffers = buffers;
     config.cvms = found.cvms.into_iter().map(|draft| draft.config).collect();
     config.capfiles = found.capfiles;
     config
 }
 
-fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
+fn read_document<'n>(reader: &mut Reader<'_>, document: &'n Node, found: &mut Found<'n>) {
     let entries = match &document.content {
         Content::Null => return,
         Content::Mapping(entries) => entries,
@@ -259,6 +273,7 @@ fn read_document(reader: &mut Reader<'_>, document: &Node, found: &mut Found) {
                     found.capfiles.extend(capfile);
                 }
             }
+            "buffers" => found.buffers.extend(reader.list("buffers", value).unwrap_or_default()),
             "libvirt" => {
                 let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";
                 let text = reader.text("libvirt", value);

@@ -40,6 +40,7 @@ pub(super) fn relate(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
             check_wait(cvms, &servers, index, &mut complaints);
             check_service(cvms, &servers, index, &mut complaints);
             check_callback_in(cvms, &servers, index, &mut complaints);
+            check_devices(cvms, index, &mut complaints);
         }
     }
     for (index, cvm) in cvms.iter().enumerate() {
@@ -340,6 +341,35 @@ fn check_service(cvms: &[Draft], servers: &[Option<usize>], index: usize, compla
         if let Some(position) = cvm.given(&key) {
             complain(Some(position), &key, problem.to_owned(), false);
         }
+    }
+}
+
+/// A device has one driver, which may use it.
+fn check_devices(cvms: &[Draft], index: usize, complaints: &mut Vec<Complaint>) {
+    let cvm = &cvms[index];
+    let mut complain = |key: &str, value: Option<&String>, problem: String| {
+        complaints.push(Complaint {
+            cvm: index,
+            position: cvm.given(key).unwrap_or(cvm.position),
+            key: key.to_owned(),
+            value: value.cloned(),
+            problem,
+            fatal: true,
+        });
+    };
+    let spec = &cvm.config.spec;
+    for device in &spec.devices {
+        let driver = cvms[..index]
+            .iter()
+            .find(|other| other.config.spec.devices.contains(device));
+        if let Some(driver) = driver {
+            let problem = format!("{} drives it, expected a device that has no driver yet", driver.name());
+            complain("devices", Some(device), problem);
+        }
+    }
+    if !spec.devices.is_empty() && !spec.allows(Family::Device) {
+        let problem = "it has devices, expected the family device among the others";
+        complain("hostcalls", None, problem.to_owned());
     }
 }
 

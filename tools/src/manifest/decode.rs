@@ -4,7 +4,7 @@ use abi::hostcall::Family;
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 
 use super::tree::{self, Node};
-use super::{CapfileSpec, CvmNode, CvmSpec, Plan};
+use super::{BufferSpec, CapfileSpec, CvmNode, CvmSpec, Plan};
 
 /// Why a manifest cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +102,9 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, DecodeError> {
     };
     let cvms = read(names::CVMS, names::CVM)?.ok_or(DecodeError::NoCvms)?;
     let capfiles = read(names::CAPFILES, names::CAPFILE)?.unwrap_or_default();
+    let buffers = read(names::BUFFERS, names::BUFFER)?.unwrap_or_default();
     Ok(Plan {
+        buffers: buffers.iter().map(decode_buffer).collect::<Result<_, _>>()?,
         cvms: cvms.iter().map(decode_cvm).collect::<Result<_, _>>()?,
         capfiles: capfiles.iter().map(decode_capfile).collect::<Result<_, _>>()?,
     })
@@ -215,6 +217,7 @@ fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
             names::CALLBACK_OUT => cvm.callback_out = property.text()?,
             names::WITHIN => cvm.within = Some(property.text()?),
             names::HOSTCALLS => cvm.hostcalls = Some(property.families()?),
+            names::DEVICES => cvm.devices = property.texts()?,
             name => {
                 let at = names::NUMBERS.iter().position(|number| number.name == name);
                 let at = at.ok_or_else(|| property.unknown())?;
@@ -254,6 +257,24 @@ fn decode_capfile(node: &CvmNode) -> Result<CapfileSpec, DecodeError> {
         data,
         access,
     })
+}
+
+fn decode_buffer(node: &CvmNode) -> Result<BufferSpec, DecodeError> {
+    let mut buffer = BufferSpec::default();
+    let (mut name, mut size) = (None, None);
+    for property in properties(node) {
+        match property.name {
+            names::NAME => name = Some(property.text()?),
+            names::BUFFER_SIZE => size = Some(property.long()?),
+            names::BUFFER_OWNER => buffer.owner = Some(property.text()?),
+            names::BUFFER_READERS => buffer.readers = property.texts()?,
+            names::BUFFER_WRITERS => buffer.writers = property.texts()?,
+            _ => return Err(property.unknown()),
+        }
+    }
+    buffer.name = name.ok_or_else(|| missing(node, names::NAME))?;
+    buffer.size = size.ok_or_else(|| missing(node, names::BUFFER_SIZE))?;
+    Ok(buffer)
 }
 
 fn missing(node: &CvmNode, property: &'static str) -> DecodeError {

@@ -19,7 +19,7 @@ pub enum PlanError {
     /// It says something that the monitor refuses.
     #[error("{what}: {problem}")]
     Refused {
-        /// The cVM or capfile, or the list.
+        /// The cVM, capfile or buffer, or the list.
         what: String,
         /// Key, value and what was expected.
         problem: String,
@@ -36,6 +36,7 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
     for (list, count, limit) in [
         (names::CVMS, plan.cvms.len(), names::CVM_LIMIT),
         (names::CAPFILES, plan.capfiles.len(), names::CAPFILE_LIMIT),
+        (names::BUFFERS, plan.buffers.len(), names::BUFFER_LIMIT),
     ] {
         if count > limit {
             return Err(refused(list, format!("{count} of them, expected at most {limit}")));
@@ -53,6 +54,7 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
         }
     }
     judge_relations(&plan.cvms)?;
+    judge_devices(&plan.cvms)?;
     for (index, capfile) in plan.capfiles.iter().enumerate() {
         let others = plan.capfiles[..index].iter().map(|other| &other.name);
         judge_name("capfile", &capfile.name, others)?;
@@ -67,6 +69,19 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
                 what(),
                 format!("data of {bytes} bytes, expected at most {size}"),
             ));
+        }
+    }
+    for (index, buffer) in plan.buffers.iter().enumerate() {
+        let others = plan.buffers[..index].iter().map(|other| &other.name);
+        judge_name("buffer", &buffer.name, others)?;
+        let refuse = |problem: String| Err(refused(format!("buffer {}", buffer.name), problem));
+        let (size, limit) = (buffer.size, names::BUFFER_SIZE_LIMIT);
+        if size == 0 || size > limit {
+            return refuse(format!("size {size:#x}, expected 1 to {limit:#x}"));
+        }
+        let mut named = buffer.owner.iter().chain(&buffer.readers).chain(&buffer.writers);
+        if let Some(name) = named.find(|name| !plan.cvms.iter().any(|cvm| cvm.name == **name)) {
+            return refuse(format!("{name:?}, expected the name of a cVM"));
         }
     }
     Ok(plan)
@@ -111,6 +126,30 @@ fn judge_cvm(cvm: &CvmSpec) -> Result<(), PlanError> {
         if !(number.least..=number.most).contains(&value) {
             let (name, least, most) = (number.name, number.least, number.most);
             return refuse(format!("{name} {value}, expected {least} to {most}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every device that a cVM drives has a name of one, and no other driver.
+fn judge_devices(cvms: &[CvmSpec]) -> Result<(), PlanError> {
+    let mut driven: Vec<&str> = Vec::new();
+    for cvm in cvms {
+        let refuse = |problem: String| Err(refused(format!("cVM {}", cvm.name), problem));
+        let (count, limit) = (cvm.devices.len(), names::DEVICE_LIMIT);
+        if count > limit {
+            return refuse(format!("{count} devices, expected at most {limit}"));
+        }
+        for device in &cvm.devices {
+            if names::device(device).is_none() {
+                return refuse(format!(
+                    "devices {device:?}, expected block, net or entropy and a number"
+                ));
+            }
+            if driven.contains(&device.as_str()) {
+                return refuse(format!("devices {device:?}, expected a device that has no driver yet"));
+            }
+            driven.push(device);
         }
     }
     Ok(())

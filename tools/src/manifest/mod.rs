@@ -58,6 +58,8 @@ pub struct CvmSpec {
     /// Families of hostcalls allowed, beside [`Family::Process`]; `None` = all.
     #[serde(serialize_with = "family_names")]
     pub hostcalls: Option<Vec<Family>>,
+    /// The devices that it drives, see [`abi::manifest::device`].
+    pub devices: Vec<String>,
 }
 }
 
@@ -136,6 +138,9 @@ impl CvmSpec {
                 .collect();
             node.set(names::HOSTCALLS, Value::Texts(&families));
         }
+        if !self.devices.is_empty() {
+            node.set(names::DEVICES, Value::Texts(&self.devices));
+        }
         node
     }
 }
@@ -175,6 +180,45 @@ impl CapfileSpec {
     }
 }
 
+/// Memory that cVMs share as far as it says, and that its owner takes back.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct BufferSpec {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// The cVM that may grant and revoke it.
+    pub owner: Option<String>,
+    /// The cVMs that may read it.
+    pub readers: Vec<String>,
+    /// The cVMs that may write it.
+    pub writers: Vec<String>,
+}
+
+impl BufferSpec {
+    /// The node that stands for this buffer as number `index` of the list.
+    pub fn node(&self, index: usize) -> CvmNode {
+        let mut node = CvmNode {
+            name: format!("{}@{index}", names::BUFFER),
+            properties: Vec::new(),
+        };
+        node.set(names::NAME, Value::Text(&self.name));
+        node.set(names::BUFFER_SIZE, Value::U64(self.size));
+        if let Some(owner) = &self.owner {
+            node.set(names::BUFFER_OWNER, Value::Text(owner));
+        }
+        for (key, cvms) in [
+            (names::BUFFER_READERS, &self.readers),
+            (names::BUFFER_WRITERS, &self.writers),
+        ] {
+            if !cvms.is_empty() {
+                node.set(key, Value::Texts(cvms));
+            }
+        }
+        node
+    }
+}
+
 /// What a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Plan {
@@ -182,6 +226,8 @@ pub struct Plan {
     pub cvms: Vec<CvmSpec>,
     /// The capfiles, in their order.
     pub capfiles: Vec<CapfileSpec>,
+    /// The buffers, in their order.
+    pub buffers: Vec<BufferSpec>,
 }
 
 /// A value of a property, in the encodings of the Devicetree Specification v0.4, section 2.2.4.
@@ -250,6 +296,8 @@ pub struct Manifest {
     pub cvms: Option<Vec<CvmNode>>,
     /// The children of the node `capfiles`; `None` leaves that node out.
     pub capfiles: Option<Vec<CvmNode>>,
+    /// The children of the node `buffers`; `None` leaves that node out.
+    pub buffers: Option<Vec<CvmNode>>,
 }
 
 impl Manifest {
@@ -260,6 +308,7 @@ impl Manifest {
             compatible: Some(names::COMPATIBLE.to_owned()),
             cvms: Some(nodes),
             capfiles: None,
+            buffers: None,
         }
     }
 
@@ -274,6 +323,14 @@ impl Manifest {
         self
     }
 
+    /// The same with these buffers.
+    pub fn with_buffers(mut self, buffers: &[BufferSpec]) -> Manifest {
+        let nodes = buffers.iter().enumerate().map(|(index, buffer)| buffer.node(index));
+        let nodes: Vec<CvmNode> = nodes.collect();
+        self.buffers = (!nodes.is_empty()).then_some(nodes);
+        self
+    }
+
     /// The flattened device tree.
     ///
     /// # Errors
@@ -284,7 +341,11 @@ impl Manifest {
         if let Some(compatible) = &self.compatible {
             writer.property_string("compatible", compatible)?;
         }
-        let lists = [(names::CVMS, &self.cvms), (names::CAPFILES, &self.capfiles)];
+        let lists = [
+            (names::CVMS, &self.cvms),
+            (names::CAPFILES, &self.capfiles),
+            (names::BUFFERS, &self.buffers),
+        ];
         for (name, nodes) in lists {
             let Some(nodes) = nodes else { continue };
             let list = writer.begin_node(name)?;
@@ -336,7 +397,10 @@ mod tests {
             threads: 64,
             handlers: 16,
             raw: 1,
+            local: 4,
+            buffer_quota: 0x1000,
             hostcalls: Some(vec![Family::Console, Family::Time]),
+            devices: vec!["block0".into(), "net12".into()],
             ..CvmSpec::new("full", "full.elf")
         }
     }
@@ -354,11 +418,34 @@ mod tests {
         let plan = |capfiles| Plan {
             cvms: cvms.clone(),
             capfiles,
+            buffers: Vec::new(),
         };
         assert_eq!(decode(&encode(&cvms).unwrap()).unwrap(), plan(Vec::new()));
         let capfiles = vec![capfile(b"Hello\n\0"), capfile(b"")];
         let bytes = Manifest::new(&cvms).with_capfiles(&capfiles).encode().unwrap();
         assert_eq!(decode(&bytes).unwrap(), plan(capfiles));
+        let buffers = vec![
+            BufferSpec {
+                name: "shared".into(),
+                size: 0x1000,
+                owner: Some("full".into()),
+                readers: vec!["plain".into(), "full".into()],
+                writers: vec!["full".into()],
+            },
+            BufferSpec {
+                name: "closed".into(),
+                size: 1,
+                ..BufferSpec::default()
+            },
+        ];
+        let bytes = Manifest::new(&cvms).with_buffers(&buffers).encode().unwrap();
+        assert_eq!(
+            decode(&bytes).unwrap(),
+            Plan {
+                buffers,
+                ..plan(Vec::new())
+            }
+        );
     }
 
     fn capfile(data: &[u8]) -> CapfileSpec {
@@ -452,6 +539,7 @@ mod tests {
             compatible: Some("other".into()),
             cvms: None,
             capfiles: None,
+            buffers: None,
         };
         let foreign = decode(&foreign.encode().unwrap()).unwrap_err().to_string();
         assert_eq!(
@@ -462,6 +550,7 @@ mod tests {
             compatible: Some(names::COMPATIBLE.into()),
             cvms: None,
             capfiles: None,
+            buffers: None,
         };
         assert_eq!(decode(&empty.encode().unwrap()), Err(DecodeError::NoCvms));
         let whole = encode(&[full()]).unwrap();

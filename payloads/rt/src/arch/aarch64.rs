@@ -145,6 +145,54 @@ pub(crate) fn hostcall_for_capability(number: u64, arguments: [u64; 2], place: &
     (first, second)
 }
 
+/// As [`hostcall_for_capability`], but stores it to the local area, `offset` bytes from its start: by the capability that lies at
+/// `authority`.
+#[inline]
+pub(crate) fn hostcall_for_local((number, arguments): (u64, [u64; 2]), authority: u64, offset: u64) -> (u64, u64) {
+    let [x0, x1] = arguments;
+    let (first, second);
+    // SAFETY: as in `hostcall`; the local area is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            "svc #0",
+            ".inst 0xc2400000 | 9 << 5 | 9",             // LDR c9, [x9]
+            ".inst 0xc2a06000 | 10 << 16 | 9 << 5 | 9",  // ADD c9, c9, x10
+            ".inst 0x82400000 | 0 << 12 | 9 << 5 | 0",   // STR c0, [c9] (alternate base)
+            "mov x9, xzr",
+            in("x8") number,
+            inlateout("x9") authority => _,
+            in("x10") offset,
+            inlateout("x0") x0 => first,
+            inlateout("x1") x1 => second,
+            options(nostack),
+        );
+    }
+    (first, second)
+}
+
+/// Makes a hostcall whose argument 0 is the capability in a slot, moved to an absolute address; returns the first result
+/// register.
+#[inline]
+pub(crate) fn hostcall_with(number: u64, slot: &Slot, address: u64, arguments: [u64; 2]) -> u64 {
+    let [x1, x2] = arguments;
+    let first;
+    // SAFETY: as in `hostcall`; what the capability reaches is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 0 << 5 | 0",             // LDR c0, [x0]
+            ".inst 0xc2c04000 | 9 << 16 | 0 << 5 | 0",   // SCVALUE c0, c0, x9
+            "svc #0",
+            in("x8") number,
+            in("x9") address,
+            inlateout("x0") slot.address() => first,
+            in("x1") x1,
+            in("x2") x2,
+            options(nostack),
+        );
+    }
+    first
+}
+
 /// Makes a hostcall with six arguments as capabilities, and returns both result registers.
 #[inline]
 pub(crate) fn pass_on(number: u64, arguments: &[Slot; 6]) -> (u64, u64) {

@@ -151,6 +151,54 @@ pub(crate) fn hostcall_for_capability(number: u64, arguments: [u64; 2], place: &
     (first, second)
 }
 
+/// As [`hostcall_for_capability`], but stores it to the local area, `offset` bytes from its start: by the capability that lies at
+/// `authority`.
+#[inline]
+pub(crate) fn hostcall_for_local((number, arguments): (u64, [u64; 2]), authority: u64, offset: u64) -> (u64, u64) {
+    let [a0, a1] = arguments;
+    let (first, second);
+    // SAFETY: as in `hostcall`; the local area is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            "ecall",
+            ".insn i 0x0f, 2, t1, 0(t1)",         // LC ct1, 0(t1)
+            ".insn r 0x5b, 0, 0x11, t1, t1, t2",  // CIncOffset ct1, ct1, t2
+            ".insn r 0x5b, 0, 0x7c, x12, t1, a0", // SC.CAP ca0, (ct1)
+            "li t1, 0",
+            in("a7") number,
+            inlateout("t1") authority => _,
+            in("t2") offset,
+            inlateout("a0") a0 => first,
+            inlateout("a1") a1 => second,
+            options(nostack),
+        );
+    }
+    (first, second)
+}
+
+/// Makes a hostcall whose argument 0 is the capability in a slot, moved to an absolute address; returns the first result
+/// register.
+#[inline]
+pub(crate) fn hostcall_with(number: u64, slot: &Slot, address: u64, arguments: [u64; 2]) -> u64 {
+    let [a1, a2] = arguments;
+    let first;
+    // SAFETY: as in `hostcall`; what the capability reaches is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, a0, 0(a0)",         // LC ca0, 0(a0)
+            ".insn r 0x5b, 0, 0x10, a0, a0, t1",  // CSetAddr ca0, ca0, t1
+            "ecall",
+            in("a7") number,
+            in("t1") address,
+            inlateout("a0") slot.address() => first,
+            in("a1") a1,
+            in("a2") a2,
+            options(nostack),
+        );
+    }
+    first
+}
+
 /// Makes a hostcall with six arguments as capabilities, and returns both result registers.
 #[inline]
 pub(crate) fn pass_on(number: u64, arguments: &[Slot; 6]) -> (u64, u64) {

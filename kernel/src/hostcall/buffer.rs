@@ -1,0 +1,23 @@
+//! Buffers: memory shared by cVMs, and taken back.
+
+use super::name;
+use crate::cvm::id::CvmId;
+use crate::run::monitor::{Monitor, Outcome};
+use abi::Errno;
+use arch::Frame;
+
+/// `buffer_find(name, length)`.
+#[inline(never)]
+pub(super) fn find(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    let (number, size) = monitor.buffers.named(&name(frame)?, id.index())?;
+    frame.set_result(number);
+    frame.set_second(size);
+    Ok(Outcome::Set)
+}
+
+/// `buffer_create(bytes)`.
+#[inline(never)]
+pub(super) fn create(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    let number = monitor.buffers.create(id.index(), frame.argument(0))?;
+    Ok(Outcome::Value(number))
+}

@@ -1,0 +1,134 @@
+//! Buffers among those that run: who asks, whose families hold what, and taking it back.
+
+use crate::authority::buffer;
+use crate::cvm::id::CvmId;
+use crate::run::monitor::{Monitor, Outcome};
+use crate::run::recall;
+use abi::Errno;
+use abi::hostcall::BUFFER_ALL;
+use arch::{Frame, Slot};
+use core::ops::Range;
+
+impl Monitor {
+    /// The outermost cVM around one.
+    fn family(&self, cvm: CvmId) -> CvmId {
+        self.scheduler[self.cvms[cvm.index()].main()].family
+    }
+
+    /// The cVM of this number.
+    fn numbered(&self, number: u64) -> Result<CvmId, Errno> {
+        let number = usize::try_from(number).ok().filter(|number| *number < self.cvms.len());
+        number.map(CvmId::new).ok_or(Errno::EINVAL)
+    }
+
+    /// `buffer_map(number, rights)`.
+    pub(crate) fn map_buffer(&mut self, cvm: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+        static MADE: Slot = Slot::null();
+        let index = self.buffers.find(frame.argument(0))?;
+        let rights = buffer::valid(frame.argument(1))?;
+        let family = self.family(cvm);
+        let who = (cvm.index(), family.index(), self.weights[family.index()]);
+        let size = self.buffers.map(index, who, rights, &MADE)?;
+        frame.set_result_capability(&MADE);
+        frame.set_second(size);
+        MADE.clear();
+        Ok(Outcome::Set)
+    }
+
+    /// `buffer_grant(number, cvm, rights)`.
+    pub(crate) fn grant_buffer(&mut self, owner: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+        let index = self.buffers.owned(frame.argument(0), owner.index())?;
+        let (cvm, rights) = (self.numbered(frame.argument(1))?, buffer::valid(frame.argument(2))?);
+        self.buffers.grant(index, cvm.index(), rights);
+        Ok(Outcome::Value(0))
+    }
+
+    /// `buffer_revoke(number, cvm)`.
+    pub(crate) fn revoke_buffer(&mut self, owner: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+        let index = self.buffers.owned(frame.argument(0), owner.index())?;
+        let (region, memory) = (self.buffers.get(index).region, self.buffers.get(index).memory.clone());
+        let own = self.family(owner);
+        if frame.argument(1) == BUFFER_ALL {
+            self.buffers.deny(index, None);
+            self.take_from_all(region, &memory, Some(own));
+        } else {
+            let cvm = self.numbered(frame.argument(1))?;
+            let family = self.family(cvm);
+            if family == own {
+                return Err(Errno::EINVAL);
+            }
+            self.buffers.deny(index, Some(cvm.index()));
+            if self.buffers.regions[region].held.contains(family.index()) {
+                self.take_from_family(family, &memory);
+            }
+        }
+        Ok(self.taken())
+    }
+
+    /// `buffer_destroy(number)`.
+    pub(crate) fn destroy_buffer(&mut self, owner: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+        let index = self.buffers.owned(frame.argument(0), owner.index())?;
+        if self.buffers.is_named(index) {
+            return Err(Errno::EPERM);
+        }
+        let (region, memory) = (self.buffers.get(index).region, self.buffers.get(index).memory.clone());
+        self.buffers.forget(index);
+        self.take_from_all(region, &memory, None);
+        Ok(self.taken())
+    }
+
+    /// A handler that takes from its caller what that has lent it has ended its own call.
+    fn taken(&self) -> Outcome {
+        match self.scheduler.current() {
+            Some(_) => Outcome::Value(0),
+            None => Outcome::Switch,
+        }
+    }
+
+    /// A cVM's life is over: the buffers that it has made are gone.
+    pub(crate) fn end_buffers(&mut self, owner: CvmId) {
+        if let Some(region) = self.buffers.region_of(owner.index()) {
+            let memory = self.buffers.regions[region].memory.clone();
+            self.take_from_all(region, &memory, None);
+            self.buffers.empty(region);
+        }
+    }
+
+    /// Takes memory of a region from all families that may hold something of it, but for one.
+    fn take_from_all(&mut self, region: usize, memory: &Range<u64>, but: Option<CvmId>) {
+        let mut next = 0;
+        while let Some(family) = self.buffers.regions[region].held.next(next) {
+            next = family + 1;
+            if Some(CvmId::new(family)) != but {
+                self.take_from_family(CvmId::new(family), memory);
+            }
+        }
+    }
+
+    /// What to look for something in a family takes at most, by its outermost cVM, in units of about an instruction.
+    pub(crate) fn weigh_families(&mut self) {
+        self.weights.resize(self.cvms.len(), 0);
+        for index in 0..self.cvms.len() {
+            let cvm = &self.cvms[index];
+            let areas: u64 = cvm.local_areas().map(|area| area.end - area.start).sum();
+            let family = self.family(CvmId::new(index)).index();
+            self.weights[family] += recall::weight(cvm.threads.into(), areas);
+        }
+        // What a client has lent of it is looked for among its servers, call by call.
+        let alone = self.weights.clone();
+        for index in 0..self.cvms.len() {
+            let family = self.family(CvmId::new(index)).index();
+            let mut at = index;
+            while let Some(server) = self.cvms[at].server {
+                at = server.index();
+                let handlers = self.cvms[at]
+                    .service
+                    .as_ref()
+                    .map_or(0, |service| service.handlers.len());
+                let calls = u32::from(self.cvms[index].threads).min(handlers as u32);
+                let each = recall::CALL.saturating_add(alone[self.family(server).index()]);
+                self.weights[family] = self.weights[family].saturating_add(calls.saturating_mul(each));
+            }
+        }
+    }
+}

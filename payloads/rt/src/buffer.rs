@@ -1,0 +1,149 @@
+//! Buffers: memory that this cVM shares with others by a local capability, as far as the manifest or the buffer's owner lets
+//! it. The capability lies in the cVM's local area (`local:` in the manifest), the only memory that takes it.
+
+use core::fmt::{self, Debug, Formatter};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use abi::Hostcall;
+use abi::start::StartHeader;
+
+use crate::capability::Slot;
+use crate::{Errno, arch, hostcall, start_block};
+
+/// Bytes of a capability.
+const SIZE: u64 = 16;
+
+/// Which places of the local area are taken, a bit each; as many as `local:` can say.
+static TAKEN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// A place in the local area that nobody else has.
+fn take_place() -> Result<u64, Errno> {
+    let places = start_block().header().local_size / SIZE;
+    for (index, word) in (0..places.div_ceil(64)).zip(&TAKEN) {
+        let here = (places - index * 64).min(64);
+        let mut taken = word.load(Ordering::Relaxed);
+        while u64::from(taken.trailing_ones()) < here {
+            let bit = taken.trailing_ones();
+            let new = taken | 1 << bit;
+            match word.compare_exchange_weak(taken, new, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Ok(index * 64 + u64::from(bit)),
+                Err(now) => taken = now,
+            }
+        }
+    }
+    Err(Errno::ENOMEM)
+}
+
+/// A mapped buffer. Dropped, its capability is gone from this cVM's local area.
+pub struct Buffer {
+    place: u64,
+    size: u64,
+}
+
+impl Buffer {
+    /// Maps the buffer with this number, to do with it what `rights` says as far as this cVM may.
+    ///
+    /// # Errors
+    /// As [`Hostcall::BufferMap`]; `ENOMEM` when the local area is full.
+    pub fn map(number: u64, rights: u64) -> Result<Buffer, Errno> {
+        let buffer = Buffer {
+            place: take_place()?,
+            size: 0,
+        };
+        let StartHeader { local_slot, .. } = *start_block().header();
+        let authority = start_block().bytes().as_ptr().addr() as u64 + local_slot;
+        let call = (Hostcall::BufferMap as u64, [number, rights]);
+        let (first, size) = arch::hostcall_for_local(call, authority, buffer.place * SIZE);
+        // A capability is no error, whatever its address looks like.
+        match Errno::from_result(first) {
+            Some(errno) if !buffer.is_mapped() => Err(errno),
+            _ => Ok(Buffer {
+                size,
+                place: core::mem::ManuallyDrop::new(buffer).place,
+            }),
+        }
+    }
+
+    /// Maps the manifest's buffer of this name.
+    ///
+    /// # Errors
+    /// As [`Hostcall::BufferFind`] and [`Buffer::map`].
+    pub fn open(name: &str, rights: u64) -> Result<Buffer, Errno> {
+        Buffer::map(hostcall::buffer_find(name)?.0, rights)
+    }
+
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether it has not been revoked yet.
+    pub fn is_mapped(&self) -> bool {
+        self.slot().shape().usable
+    }
+
+    /// Copies the bytes from `offset` on to `bytes`. A revocation in the middle of that is a fault of this cVM, like any use of
+    /// what has been revoked.
+    ///
+    /// # Errors
+    /// `EFAULT` when it has been revoked, does not have so many bytes, or may not be read.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.slot().read(offset, bytes)
+    }
+
+    /// Copies `bytes` to `offset`, as [`Buffer::read`].
+    ///
+    /// # Errors
+    /// `EFAULT` when it has been revoked, does not have so many bytes, or may not be written.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.slot().write(offset, bytes)
+    }
+
+    /// Makes a hostcall whose argument 0 is this buffer's capability, moved to `offset`: `wait` and `wake`.
+    pub(crate) fn call(&self, call: Hostcall, offset: u64, arguments: [u64; 2]) -> Result<u64, Errno> {
+        let shape = self.slot().shape();
+        if !shape.usable || offset > shape.length {
+            return Err(Errno::EFAULT);
+        }
+        let result = arch::hostcall_with(call as u64, self.slot(), shape.base + offset, arguments);
+        Errno::from_result(result).map_or(Ok(result), Err)
+    }
+
+    /// Waits until [`Buffer::wake`] is called for the aligned word at `offset`, as [`hostcall::wait`] does.
+    ///
+    /// # Errors
+    /// As [`hostcall::wait`]; `EFAULT` when the buffer has been revoked, before or meanwhile.
+    pub fn wait(&self, offset: u64, expected: u32, timeout: Option<core::time::Duration>) -> Result<(), Errno> {
+        let nanoseconds = hostcall::nanoseconds(timeout);
+        self.call(Hostcall::Wait, offset, [expected.into(), nanoseconds])
+            .map(|_| ())
+    }
+
+    /// Wakes up to `count` of the threads, of whatever cVM, that wait for the word at `offset`; returns how many.
+    ///
+    /// # Errors
+    /// `EFAULT` when the buffer has been revoked.
+    pub fn wake(&self, offset: u64, count: u64) -> Result<u64, Errno> {
+        self.call(Hostcall::Wake, offset, [count, 0])
+    }
+
+    fn slot(&self) -> &Slot {
+        let StartHeader { local, .. } = *start_block().header();
+        let place = (local + self.place * SIZE) as usize as *const Slot;
+        // SAFETY: a slot of the local area, which lives as long as the cVM; it is this buffer's alone.
+        unsafe { &*place }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.slot().clear();
+        TAKEN[(self.place / 64) as usize].fetch_and(!(1 << (self.place % 64)), Ordering::Release);
+    }
+}
+
+impl Debug for Buffer {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Buffer").field(&self.slot().shape()).finish()
+    }
+}
