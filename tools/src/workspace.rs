@@ -25,6 +25,8 @@ pub const PURECAP_PROGRAMS: &str = "purecap";
 
 /// Package of the library OS for Linux programs.
 pub const LINUX: &str = "linux";
+/// Package of the web server, which drives a network card and a disk.
+pub const WEB: &str = "web";
 
 /// Manifest of the workspace this tool was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -315,7 +317,18 @@ impl Workspace {
         let mut command = cargo();
         command.current_dir(&self.root);
         command.args(["build", "--profile", PROFILE, "--target", arch.triple()]);
-        command.args(["-p", MONITOR, "-p", PROGRAMS, "-p", PURECAP_PROGRAMS, "-p", LINUX]);
+        command.args([
+            "-p",
+            MONITOR,
+            "-p",
+            PROGRAMS,
+            "-p",
+            PURECAP_PROGRAMS,
+            "-p",
+            LINUX,
+            "-p",
+            WEB,
+        ]);
         run(command, step, &format!("the monitor and the programs for {arch}"))?;
         self.finish(arch)
     }

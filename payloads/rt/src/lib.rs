@@ -35,6 +35,8 @@ pub mod console;
 #[cfg(target_os = "none")]
 pub mod device;
 #[cfg(target_os = "none")]
+pub mod disk;
+#[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
 pub mod hostcall;
@@ -47,6 +49,8 @@ mod panic;
 mod service;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(any(target_os = "none", test))]
+pub mod stream;
 #[cfg(any(target_os = "none", test))]
 pub mod sync;
 #[cfg(any(target_os = "none", test))]

@@ -27,8 +27,8 @@ const KEYS: [&str; 16] = [
     "env",
     "within",
     "hostcalls",
-    "linux",
     "devices",
+    "linux",
 ];
 const RESTART_KEYS: [&str; 3] = ["policy", "limit", "delay"];
 

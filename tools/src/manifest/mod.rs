@@ -396,9 +396,9 @@ mod tests {
             service_stack: 0x2000,
             threads: 64,
             handlers: 16,
-            raw: 1,
             local: 4,
             buffer_quota: 0x1000,
+            raw: 1,
             hostcalls: Some(vec![Family::Console, Family::Time]),
             devices: vec!["block0".into(), "net12".into()],
             ..CvmSpec::new("full", "full.elf")
