@@ -7,6 +7,7 @@ mod cast;
 mod catalogue;
 mod clients;
 mod crafted;
+mod devices;
 mod document;
 mod forging;
 mod hostcalls;
@@ -51,6 +52,7 @@ const GROUPS: &[&Group] = &[
     &capfiles::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
+    &devices::GROUP,
 ];
 
 on_every_platform!(
@@ -74,6 +76,7 @@ on_every_platform!(
     capfiles_carry_data_only,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
+    devices_reach_what_their_drivers_reach,
 );
 
 fn outside_is_closed(platform: Platform) {
@@ -146,6 +149,10 @@ fn nothing_is_tampered_with(platform: Platform) {
 
 fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
+}
+
+fn devices_reach_what_their_drivers_reach(platform: Platform) {
+    run::alone(&devices::GROUP, platform);
 }
 
 fn capfiles_carry_data_only(platform: Platform) {
