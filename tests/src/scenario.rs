@@ -3,6 +3,7 @@
 use abi::manifest::MEMBER;
 use machine::Stop;
 use machine::cli::Isa as MachineIsa;
+use machine::virtio::Entropy;
 use machine::{morello, riscv};
 use tools::Architecture;
 use tools::archive::{self, Member};
@@ -42,6 +43,8 @@ pub struct Scenario {
     pub qemu_board: Option<&'static str>,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
+    /// Whether there is a source of random bytes.
+    entropy: bool,
 }
 
 impl Scenario {
@@ -57,7 +60,14 @@ impl Scenario {
             memory: 128 << 20,
             qemu_board: None,
             input: Vec::new(),
+            entropy: false,
         }
+    }
+
+    /// With a source of random bytes, `entropy0`.
+    pub fn entropy(mut self) -> Scenario {
+        self.entropy = true;
+        self
     }
 
     /// A manifest that no list of cVMs can express, and the workspace's programs `hello` and `idle`.
@@ -202,15 +212,30 @@ impl Scenario {
             .map(|board| Board::Morello(Box::new(board)))
             .map_err(|error| error.to_string()),
         };
+        let mut board = built.unwrap_or_else(|error| panic!("{error}"));
+        if self.entropy {
+            board
+                .attach(Entropy::seeded(7))
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
         Running {
             platform,
-            board: built.unwrap_or_else(|error| panic!("{error}")),
+            board,
             input: self.input.clone(),
             heap_is_closed: false,
         }
     }
 
     fn on_qemu(&self, platform: Platform) -> Outcome {
+        let (ending, console) = self.console_of_qemu(platform);
+        Outcome::new(platform, ending, &console, &[])
+    }
+
+    /// Boots it on QEMU; how the run ended, and the console, which may tell of a fault of the monitor.
+    ///
+    /// # Panics
+    /// QEMU cannot be started.
+    pub fn console_of_qemu(&self, platform: Platform) -> (Ending, String) {
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
         let write = |name: &str, bytes: &[u8]| {
             let path = directory.path().join(name);
@@ -233,9 +258,12 @@ impl Scenario {
         if let Some(initrd) = &self.initrd {
             extra.extend(["-initrd".into(), write("initrd", initrd).into()]);
         }
+        if self.entropy {
+            extra.extend(["-object", "rng-builtin,id=entropy0"].map(Into::into));
+            extra.extend(["-device", "virtio-rng-device,rng=entropy0"].map(Into::into));
+        }
         let image = write("image", &self.image(platform));
-        let (ending, console) = qemu::run(platform, &image, &extra, &self.input);
-        Outcome::new(platform, ending, &console, &[])
+        qemu::run(platform, &image, &extra, &self.input)
     }
 }
 

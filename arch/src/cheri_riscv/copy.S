@@ -281,19 +281,22 @@ intravisor_clear_tags:
     GUARDED 9f
     CSetAddr x5, x5, x12
     beqz x13, 9f
-    # A multiple of 512 first: eight looks at a time, which leave it to the other loop to find out more.
-    li  x7, 512
+    # A multiple of 1024 first: sixteen looks at a time, which leave it to the other loop to find out more.
+    li  x7, 1024
     mv  x28, x13
-5:  bltu x13, x7, 1f
-.rept 8
+    bltu x13, x7, 1f
+5:
+.rept 16
     GUARDED 9f
     CLoadTags x6, x5
     bnez x6, 6f
     CIncOffsetImm x5, x5, 64
 .endr
-    addi x13, x13, -512
-    j   5b
-6:  sub x28, x28, x13                     # back to where the eight began
+    addi x13, x13, -1024
+    bgeu x13, x7, 5b
+    bnez x13, 1f
+    j   9f
+6:  sub x28, x28, x13                     # back to where the sixteen began
     add x28, x28, x12
     CSetAddr x5, x5, x28
 1:  beqz x13, 9f

@@ -223,21 +223,30 @@ intravisor_store_capability:
 .globl intravisor_clear_tags
 intravisor_clear_tags:
     LDR_C 9, 0, 1
+    GCPERM 4, 9                 // without LoadCapability the tags would be there and not be seen
+    tbz x4, #{load_capability}, 3f
     SCVALUE 9, 9, 2
     cbz x3, 3f
     BX_NEXT
-    // LIVE: C64, in which LDCT and capability stores go through c9 instead of DDC. x4 = four tags. Eight looks at a time while
-    // there is no tag.
-8:  cmp x3, #512
+    // LIVE: C64, in which LDCT and capability stores go through c9 instead of DDC. x4 = four tags. Sixteen looks at a time
+    // while there is no tag, which leave it to the other loop to find out more. x5 = bytes left before them.
+    mov x5, x3
+    cmp x3, #1024
     b.lo 1f
-.rept 8
+8:
+.rept 16
     GUARDED 9f
     LDCT 4, 9
-    cbnz x4, 4f
+    cbnz x4, 10f
     ADD_C_IMMEDIATE 9, 9, 64
-    sub x3, x3, #64
 .endr
-    b   8b
+    sub x3, x3, #1024
+    cmp x3, #1024
+    b.hs 8b
+    b   1f
+10: sub x5, x5, x3              // back to where the sixteen began
+    add x5, x5, x2
+    SCVALUE 9, 9, 5
 1:  cbz x3, 9f
     GUARDED 9f
     LDCT 4, 9

