@@ -214,16 +214,19 @@ impl<'a> Tokens<'a> {
 
 /// The name at the start of some bytes, whose end is a NUL.
 fn name<'a>(bytes: &'a [u8], offset: usize, expected: [&'static str; 2]) -> Result<&'a [u8], TreeError> {
-    let end = bytes.iter().position(|byte| *byte == 0);
-    let name = &bytes[..end.ok_or(TreeError {
-        offset,
-        expected: expected[0],
-    })?];
-    if name.is_ascii() || core::str::from_utf8(name).is_ok() {
-        Ok(name)
-    } else {
-        fail(offset, expected[1])
+    let mut bits = 0;
+    for (end, byte) in bytes.iter().enumerate() {
+        if *byte == 0 {
+            let name = &bytes[..end];
+            return if bits < 0x80 || core::str::from_utf8(name).is_ok() {
+                Ok(name)
+            } else {
+                fail(offset, expected[1])
+            };
+        }
+        bits |= byte;
     }
+    fail(offset, expected[0])
 }
 
 fn reservation_entries(bytes: &[u8], start: usize) -> impl Iterator<Item = [u8; 16]> {
