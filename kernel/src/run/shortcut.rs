@@ -28,18 +28,23 @@ impl Monitor {
         let (to, number) = (line.handler, from.number());
         to.renew();
         let capabilities = to.pass(from);
-        let place = self.scheduler.current().map_or(0, |id| self.scheduler[id].place);
-        to.set_argument(6, Register::Integer(short.caller(place)));
+        let caller = if short.raw { self.raw_caller(short) } else { short.id };
+        to.set_argument(6, Register::Integer(caller));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
         line.begin(from, short, now);
         self.usual = Some(line);
         hart::enter(line.short());
-        let buffer = call::names_buffer(number, short.raw);
+        let buffer = number < 64 && short.buffers >> number & 1 == 1;
         if capabilities || buffer {
             return self.lend_usually(line, [capabilities, buffer]);
         }
         Some(to)
+    }
+
+    #[inline(never)]
+    fn raw_caller(&self, short: &Short) -> u64 {
+        short.caller(self.scheduler.current().map_or(0, |id| self.scheduler[id].place))
     }
 
     /// The usual call lends something: the handler's registers, or nothing has happened.
