@@ -28,7 +28,11 @@ impl Monitor {
         let (to, number) = (line.handler, from.number());
         to.renew();
         let capabilities = to.pass(from);
-        let caller = if short.raw { self.raw_caller(short) } else { short.id };
+        let mut caller = short.id;
+        if short.raw {
+            let thread = self.scheduler.threads.get(self.scheduler.current.index());
+            caller = short.caller(thread.map_or(0, |thread| thread.place));
+        }
         to.set_argument(6, Register::Integer(caller));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
@@ -40,11 +44,6 @@ impl Monitor {
             return self.lend_usually(line, [capabilities, buffer]);
         }
         Some(to)
-    }
-
-    #[inline(never)]
-    fn raw_caller(&self, short: &Short) -> u64 {
-        short.caller(self.scheduler.current().map_or(0, |id| self.scheduler[id].place))
     }
 
     /// The usual call lends something: the handler's registers, or nothing has happened.
