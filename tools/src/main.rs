@@ -196,7 +196,7 @@ fn pack_command(arguments: &Pack) -> Result<ExitCode, Box<dyn Error>> {
     };
     let arch = arguments.arch;
     let programs = match (&workspace, arguments.programs.is_empty()) {
-        (Some(workspace), true) => vec![workspace.programs(arch)],
+        (Some(workspace), true) => vec![workspace.programs(arch), workspace.linux_programs(arch)],
         _ => arguments.programs.clone(),
     };
     let monitor = match (&workspace, &arguments.monitor) {
@@ -317,6 +317,7 @@ fn build_command(
     }
     let mut directories = programs.to_vec();
     directories.push(workspace.programs(arch));
+    directories.push(workspace.linux_programs(arch));
     write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), &output)?;
     eprintln!("{}", output.display());
     Ok((workspace, output))

@@ -10,6 +10,7 @@ use core::ops::Range;
 unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_copy(from: *const u64, authority: *const u64, address: u64, length: usize, source: u64) -> usize;
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> u64;
@@ -21,6 +22,7 @@ unsafe extern "C" {
         length: u64,
         start: u64,
         end: u64,
+        take: bool,
     ) -> u64;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
@@ -96,6 +98,16 @@ pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refus
     outcome(from.len(), left)
 }
 
+/// Copies to a cVM what another capability reaches, without tags. `address` and `source` are absolute.
+///
+/// # Errors
+/// [`Refused`] when `from` or `authority` does not allow the access.
+pub fn copy(from: &Slot, source: u64, authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    // SAFETY: reads and writes only through the two capabilities, checked by the hardware.
+    let left = unsafe { intravisor_copy(from.pointer(), authority.pointer(), address, length, source) };
+    outcome(length, left)
+}
+
 /// Zeroes memory of a cVM, tags included. `address` is absolute.
 ///
 /// # Errors
@@ -140,14 +152,15 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     outcome(SIZE, left)
 }
 
-/// The first 16 bytes of an area that hold a capability whose bounds reach a range. `address`, absolute, and `length` are
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range; with `take` all of them are zeroed instead. `address`, absolute, and `length` are
 /// multiples of 16, and the end is one of 64.
 ///
 /// # Panics
 /// When `authority` does not allow to look.
-pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>, take: bool) -> Option<u64> {
     // SAFETY: only looks, through `authority`, checked by the hardware.
-    let left = unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end) };
+    let left =
+        unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end, take) };
     assert!(left <= length, "an area is looked at without authority");
     (left != 0).then(|| address + length - left)
 }

@@ -8,7 +8,7 @@ pub(crate) mod short;
 pub(crate) mod thread;
 
 use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
-use crate::elf::Program;
+use crate::elf::{File, Program};
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use crate::report::console::Lines;
@@ -120,7 +120,7 @@ struct Part<'a> {
 /// A cVM.
 pub(crate) struct Cvm {
     pub(crate) spec: CvmSpec,
-    pub(crate) elf: &'static [u8],
+    pub(crate) elf: File,
     pub(crate) program: &'static Program,
     pub(crate) layout: Layout,
     pub(crate) place: Place,
@@ -158,7 +158,7 @@ impl Cvm {
     pub(crate) fn new(
         id: usize,
         spec: CvmSpec,
-        elf: &'static [u8],
+        elf: File,
         program: &'static Program,
         layout: Layout,
         bounds: Range<u64>,
@@ -543,7 +543,7 @@ impl Cvm {
     }
 
     /// The functions that hold absolute addresses, as far as the ELF has symbols.
-    pub(crate) fn functions(&self, addresses: impl Iterator<Item = u64>) -> Functions<'_> {
+    pub(crate) fn functions(&self, addresses: impl Iterator<Item = u64>) -> Functions {
         Functions::find(self.elf, addresses.filter_map(|address| self.linked(address)))
     }
 }

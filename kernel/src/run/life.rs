@@ -23,6 +23,7 @@ impl Monitor {
     pub(crate) fn make_threads(&mut self) -> Result<(), String> {
         let count = self.cvms.len();
         self.left = count;
+        self.families.resize_with(count, Vec::new);
         self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
@@ -86,6 +87,7 @@ impl Monitor {
             if handlers > 0 {
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
             }
+            self.families[family.index()].push(id);
             if self.cvms[index].local_areas().next().is_some() {
                 self.holders[family.index()].push(id);
             }
@@ -112,11 +114,10 @@ impl Monitor {
                 line.set_short(short);
             }
         }
-        // Nothing is looked for in the registers of a family that can get nothing foreign.
-        let buffers = !self.buffers.regions.is_empty();
         for thread in &mut self.scheduler.threads {
             thread.short = self.cvms[thread.cvm.index()].short;
-            thread.listed = buffers || !self.holders[thread.family.index()].is_empty();
+            let mut members = self.families[thread.family.index()].iter();
+            thread.listed = members.any(|cvm| self.cvms[cvm.index()].service.is_some());
         }
         self.scheduler.complete(count);
         self.weigh_families();

@@ -45,6 +45,8 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
     pub(crate) cvms: Vec<Cvm>,
+    /// All cVMs, by their family's outermost cVM.
+    pub(crate) families: Vec<Vec<CvmId>>,
     /// The cVMs with memory for local capabilities, by their family's outermost cVM.
     pub(crate) holders: Vec<Vec<CvmId>>,
     /// What to look for something in a family takes, by its outermost cVM.
@@ -58,6 +60,8 @@ pub(crate) struct Monitor {
     pub(crate) frequency: u64,
     /// Tick at which the monitor started.
     pub(crate) boot: u64,
+    /// Nanoseconds from 1970 to that, when the machine knows.
+    pub(crate) born: Option<u64>,
     /// Console input that nobody has read yet.
     pub(crate) input: heapless::Deque<u8, 1024>,
     /// The first cVM that still waits for an earlier one; all before it have been started.
