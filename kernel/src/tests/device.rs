@@ -1,6 +1,7 @@
 //! Devices that cVMs drive: what may go into a queue, and what becomes of what comes out.
 
 use super::build::{Value, Value::*, archive, manifest, program};
+use super::stored;
 use super::{dispatch, finish_loading, running_cvm, thread};
 use crate::accomplice::{Accomplice, Piece};
 use crate::authority::ledger::{Ledger, POOL};
@@ -67,7 +68,7 @@ fn boot(version: u32, extra: &Extra<'_>) -> (Box<Monitor>, Accomplice) {
         .derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions)
         .unwrap();
     let mut monitor = load(
-        bytes.leak(),
+        stored(&bytes),
         ledger,
         (pool, Pool::new(POOL_START..POOL_END)),
         10_000_000,
@@ -182,7 +183,7 @@ fn a_machine_without_the_device_is_refused_by_name() {
         .derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions)
         .unwrap();
     let mut monitor = load(
-        bytes.leak(),
+        stored(&bytes),
         ledger,
         (pool, Pool::new(POOL_START..POOL_END)),
         10_000_000,
