@@ -60,6 +60,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     let platform = &board.platform;
     let devices = carve_devices(&mut ledger, platform);
     let found = device::probe(&mut ledger, platform);
+    let born = arch::wall_clock(platform);
     say!(
         Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
@@ -108,13 +109,20 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
-    run(archive, ledger, (pool_entry, free), (frequency, &found), heap)
+    run(archive, ledger, (pool_entry, free), (frequency, born, &found), heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
-fn run(archive: File, ledger: Ledger, pool: (EntryId, Pool), (frequency, found): (u64, &[Found]), heap: &Heap) -> ! {
+fn run(
+    archive: File,
+    ledger: Ledger,
+    pool: (EntryId, Pool),
+    (frequency, born, found): (u64, Option<u64>, &[Found]),
+    heap: &Heap,
+) -> ! {
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.give_devices(found).unwrap_or_else(|error| refuse(&error));
+    monitor.born = born;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     say!(Info, "{started} of {} cVMs started", monitor.cvms.len());
@@ -154,6 +162,7 @@ pub(crate) fn load(
         ledger,
         frequency,
         boot: arch::timer::now(),
+        born: None,
         input: heapless::Deque::new(),
         next_start: 0,
         left: 0,

@@ -16,7 +16,7 @@ use crate::start::load;
 use abi::hostcall::{BUFFER_ALL, BUFFER_READ, BUFFER_WRITE, SEGMENT_BYTES_LIMIT, SEGMENT_WRITTEN, WAIT_FOREVER};
 use abi::{Errno, FaultKind, Hostcall};
 use arch::{Derivation, Platform, Register, Slot, VirtioSlot, stand_in};
-use capability::Permissions;
+use capability::{Decoded, Permissions};
 
 const POOL_START: u64 = 0x8040_0000;
 const POOL_END: u64 = 0x8080_0000;
@@ -351,8 +351,10 @@ fn a_capability_counts_as_it_is() {
         };
         if seal {
             let code = &monitor.cvms[0].authority.code;
-            let (base, length, _) = code.extent();
-            let permissions = code.decoded().permissions;
+            let Decoded {
+                base, top, permissions, ..
+            } = code.decoded();
+            let length = (top - u128::from(base)) as u64;
             slot.derive_entry(
                 code,
                 &Derivation {
@@ -541,7 +543,11 @@ fn a_buffer_is_not_given_back_while_a_device_uses_it() {
     let (id, _) = submit(&mut monitor, BUFFER_READ | BUFFER_WRITE).unwrap();
     call(&mut monitor, Hostcall::BufferDestroy, [number, 0, 0, 0]).unwrap();
     let create = |monitor: &mut Monitor| call(monitor, Hostcall::BufferCreate, [0x1000, 0, 0, 0]).map(|_| ());
-    assert_eq!(create(&mut monitor), Err(Errno::ENOMEM), "the device may still write it");
+    assert_eq!(
+        create(&mut monitor),
+        Err(Errno::ENOMEM),
+        "the device may still write it"
+    );
     device.finish(0, id as u32, 64);
     take(&mut monitor).unwrap();
     assert_eq!(create(&mut monitor), Ok(()));
@@ -621,7 +627,7 @@ fn what_one_thread_waits_for_is_not_taken_away_by_another_ones_wait() {
     call(&mut monitor, Hostcall::DeviceStart, [0, 0, 0, 0]).unwrap();
     let frame = monitor.next();
     let entry = monitor.cvms[0].memory().start + 0x5000;
-    let code = monitor.cvms[0].authority.code.extent().0;
+    let code = monitor.cvms[0].authority.code.decoded().base;
     frame.set_hostcall(Hostcall::ThreadCreate as u64, [code, entry, 0, 0, 3, 0]);
     assert!(dispatch(&mut monitor, frame) == Next::Return);
     assert_eq!(Errno::from_result(frame.argument(0)), None);
