@@ -404,8 +404,8 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, device \
-             (did you mean \"console\"?)",
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, \
+             device (did you mean \"console\"?)",
         ),
         (
             "devices: disk0",

@@ -80,6 +80,8 @@ pub(crate) struct Program {
     pub(crate) tls: Option<Tls>,
     /// Whether all its pointers are capabilities.
     pub(crate) purecap: bool,
+    /// Whether it asks for floating point registers.
+    pub(crate) float: bool,
     /// What PCC covers. Hybrid: the text. Purecap: from the lowest page of text and constants to their end or that of
     /// RELRO, where compilers keep the capabilities that code loads through PCC.
     pub(crate) code: Range<u64>,
@@ -115,7 +117,9 @@ impl Program {
         }
         let flags = bytes::word(bytes, FLAGS);
         if arch::refuses_elf_flags(flags) {
-            return Err(ElfError::Header("flags of a program without floating point registers"));
+            return Err(ElfError::Header(
+                "flags of a program without registers of quadruple precision",
+            ));
         }
         let purecap = flags & arch::ELF_PURECAP_FLAGS != 0;
         let relocatable = match header.type_().as_type() {
@@ -174,6 +178,7 @@ impl Program {
             text,
             tls: tls(&elf, bytes.len())?,
             purecap,
+            float: arch::wants_float(flags),
             handler: None,
             relro,
             tables: Tables {
