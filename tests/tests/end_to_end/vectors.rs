@@ -45,12 +45,12 @@ fn float_program(a: &mut Attacker, first: u64) {
     a.constant(word, first);
     for register in 0..32 {
         a.push(from_float(register));
-        a.must_be_equal(word, found, 82);
+        a.must_be_equal(found, word, 82);
         a.add(word, word, 1);
     }
     a.push(read_status);
     a.constant(word, first & 0xff);
-    a.must_be_equal(word, found, 83);
+    a.must_be_equal(found, word, 83);
     a.count_down(rounds, start);
 }
 
