@@ -53,10 +53,14 @@ fn main() {
             println!("cargo::rustc-env={variable}={}", path.display());
         }
     }
-    // A compiler for the C programs of the documentation.
+    // A compiler for the C programs of the documentation, and a debugger.
     println!("cargo::rustc-check-cfg=cfg(clang)");
+    println!("cargo::rustc-check-cfg=cfg(gdb_multiarch)");
     let is_there = |program: &str| env::split_paths(&search_path).any(|directory| directory.join(program).is_file());
     if is_there("clang") && is_there("ld.lld") {
         println!("cargo::rustc-cfg=clang");
+    }
+    if is_there("gdb-multiarch") {
+        println!("cargo::rustc-cfg=gdb_multiarch");
     }
 }

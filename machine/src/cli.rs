@@ -66,6 +66,10 @@ pub struct Options {
     /// Begin stopped, and wait for gdb on this TCP port of the loopback interface (0: any that is free)
     #[arg(long, value_name = "PORT")]
     pub gdb: Option<u16>,
+    /// With --gdb: a program whose symbols the debugger loads, as linked; or, with NAME+0xOFFSET= in front, the program of a
+    /// cVM whose text lies this far into its memory; may be given several times
+    #[arg(long, value_name = "FILE", requires = "gdb")]
+    pub symbols: Vec<crate::gdb::Symbols>,
     /// Print every instruction, with the capabilities it changed, on standard error
     #[arg(long)]
     pub trace: bool,

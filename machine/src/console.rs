@@ -37,6 +37,8 @@ pub struct Console {
     output: Vec<u8>,
     pattern: Vec<u8>,
     pattern_seen: bool,
+    /// What was printed since it was last taken, when somebody wants it.
+    printed: Option<Vec<u8>>,
     terminal: Option<RawTerminal>,
 }
 
@@ -59,6 +61,7 @@ impl Console {
             output: Vec::new(),
             pattern: Vec::new(),
             pattern_seen: false,
+            printed: None,
             terminal: None,
         }
     }
@@ -222,8 +225,21 @@ impl Console {
         self.quit
     }
 
+    /// Whether what is printed is kept for [`Console::take_printed`], beside where it goes.
+    pub fn keep_printed(&mut self, keep: bool) {
+        self.printed = keep.then(|| self.printed.take().unwrap_or_default());
+    }
+
+    /// What was printed since this was last asked for.
+    pub fn take_printed(&mut self) -> Vec<u8> {
+        self.printed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Prints one character of the guest.
     pub fn put(&mut self, byte: u8) {
+        if let Some(printed) = &mut self.printed {
+            printed.push(byte);
+        }
         match &mut self.host_output {
             // A reader that has gone away is no reason to stop the guest: its exit status may still matter.
             Some(output) => _ = output.put(byte),

@@ -57,7 +57,7 @@ fn under<G: Guest, R>(
     let (told, port) = mpsc::channel();
     let machine = thread::spawn(move || {
         let mut board = build();
-        serve(&mut board, 0, |port| {
+        serve(&mut board, 0, &[], |port| {
             told.send(port).expect("the test waits for the port")
         })
         .inspect_err(|error| eprintln!("{error}"))

@@ -2,6 +2,7 @@
 //! docs/attacks.md lists them.
 
 mod accomplices;
+mod buffers;
 mod capfiles;
 mod cast;
 mod catalogue;
@@ -50,6 +51,7 @@ const GROUPS: &[&Group] = &[
     &threads::GROUP,
     &layers::GROUP,
     &capfiles::GROUP,
+    &buffers::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
     &devices::GROUP,
@@ -74,6 +76,7 @@ on_every_platform!(
     threads_are_their_cvms,
     layers_hold,
     capfiles_carry_data_only,
+    buffers_are_taken_back,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
     devices_reach_what_their_drivers_reach,
@@ -153,6 +156,10 @@ fn crafted_files_are_refused(platform: Platform) {
 
 fn devices_reach_what_their_drivers_reach(platform: Platform) {
     run::alone(&devices::GROUP, platform);
+}
+
+fn buffers_are_taken_back(platform: Platform) {
+    run::alone(&buffers::GROUP, platform);
 }
 
 fn capfiles_carry_data_only(platform: Platform) {

@@ -143,6 +143,10 @@ struct Run {
     isa: Option<Isa>,
     #[command(flatten)]
     devices: DeviceArguments,
+    /// On the embedded machine: begin stopped, and wait for gdb on this TCP port of the loopback interface (0: any that is
+    /// free). It loads the symbols of monitor and cVMs by itself
+    #[arg(long, value_name = "PORT")]
+    gdb: Option<u16>,
     /// Further arguments for the emulator
     #[arg(last = true)]
     extra: Vec<OsString>,
@@ -156,6 +160,7 @@ fn main() -> ExitCode {
         on: Host::Machine,
         isa: None,
         devices: DeviceArguments::default(),
+        gdb: None,
         extra: Vec::new(),
     };
     let arguments = Arguments::parse();
@@ -191,7 +196,7 @@ fn pack_command(arguments: &Pack) -> Result<ExitCode, Box<dyn Error>> {
     };
     let arch = arguments.arch;
     let programs = match (&workspace, arguments.programs.is_empty()) {
-        (Some(workspace), true) => vec![workspace.programs(arch)],
+        (Some(workspace), true) => vec![workspace.programs(arch), workspace.linux_programs(arch)],
         _ => arguments.programs.clone(),
     };
     let monitor = match (&workspace, &arguments.monitor) {
@@ -312,6 +317,7 @@ fn build_command(
     }
     let mut directories = programs.to_vec();
     directories.push(workspace.programs(arch));
+    directories.push(workspace.linux_programs(arch));
     write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), &output)?;
     eprintln!("{}", output.display());
     Ok((workspace, output))
@@ -341,8 +347,12 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
         on,
         isa,
         devices,
+        gdb,
         extra,
     } = arguments;
+    if gdb.is_some() && *on != Host::Machine {
+        return Err("--gdb with --on qemu: expected the embedded machine; QEMU's own is `-- -s -S`".into());
+    }
     let isa = run::isa_for(*arch, *isa)?;
     let mut arguments = match on {
         Host::Machine => devices.for_machine(),
@@ -354,6 +364,15 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
     let command = match on {
         Host::Machine => {
             let machine = workspace.build_machine(Some(Step { number: 2, of: steps }))?;
+            if let Some(port) = gdb {
+                arguments.extend(["--gdb".into(), port.to_string().into()]);
+                let (yaml, _) = workspace.example(example)?;
+                let directories = [programs.as_slice(), &[workspace.programs(*arch)]].concat();
+                let monitor = workspace.monitor(*arch);
+                for symbols in run::symbols(&read(&image)?, isa, &monitor, &yaml, &directories)? {
+                    arguments.extend(["--symbols".into(), symbols.to_string().into()]);
+                }
+            }
             run::machine_command(&machine, &image, *arch, isa, &arguments)
         }
         Host::Qemu => run::qemu_command(&image, *arch, isa, &arguments, &|name| std::env::var_os(name))?,

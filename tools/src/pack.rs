@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use abi::hostcall::HANDLER;
-use abi::manifest as names;
+use abi::manifest::{self as names, CapfileAccess};
 use abi::start::StartHeader;
 
 use crate::Architecture;
@@ -14,6 +14,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::elf::{ElfError, Facts, patches, strip};
 use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
+use crate::root;
 
 /// Ending that a program may have in its directory and lack in the YAML file.
 const PROGRAM_ENDING: &str = "elf";
@@ -92,6 +93,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         arch,
         directories,
         programs: Vec::new(),
+        capfiles: config.capfiles,
         diagnostics: config.diagnostics,
     };
     let cvms: Vec<Option<Packable>> = config.cvms.iter().map(|cvm| packer.add(cvm)).collect();
@@ -103,7 +105,10 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         None => Vec::new(),
     };
     let Packer {
-        programs, diagnostics, ..
+        programs,
+        capfiles,
+        diagnostics,
+        ..
     } = packer;
     if failed
         || diagnostics
@@ -112,7 +117,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     {
         return Err(PackError::Refused(diagnostics));
     }
-    let manifest = Manifest::new(&cvms).with_capfiles(&config.capfiles);
+    let manifest = Manifest::new(&cvms).with_capfiles(&capfiles);
     let manifest = manifest.with_buffers(&config.buffers).encode()?;
     let manifest = Member::new(names::MEMBER, manifest);
     let programs = programs
@@ -122,7 +127,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     Ok(Packed {
         archive: archive::write(&members)?,
         cvms,
-        capfiles: config.capfiles,
+        capfiles,
         buffers: config.buffers,
         warnings: diagnostics,
     })
@@ -139,6 +144,7 @@ struct Packer<'a> {
     arch: Architecture,
     directories: &'a [PathBuf],
     programs: Vec<Program>,
+    capfiles: Vec<CapfileSpec>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -154,12 +160,45 @@ impl Packer<'_> {
                 return None;
             }
         };
-        let spec = CvmSpec {
+        let mut spec = CvmSpec {
             runtime: self.programs[index].member.clone(),
             ..cvm.spec.clone()
         };
+        if let Some(bytes) = self.root(cvm) {
+            // It is copied to where it can be looked at.
+            spec.heap = spec.heap.saturating_add(bytes);
+            spec.env.push(format!("ROOT={}", spec.name));
+        }
         self.check_memory(cvm, &spec, index);
         Some(Packable { spec, program: index })
+    }
+
+    /// Adds the capfile with what the Linux programs of a library OS see as `/`; its size in bytes.
+    fn root(&mut self, cvm: &CvmConfig) -> Option<u64> {
+        let root = cvm.root.as_ref()?;
+        let path = self.yaml.parent().unwrap_or(Path::new("")).join(&root.path);
+        match root::read(&path) {
+            Ok(data) => {
+                let (name, size) = (cvm.spec.name.clone(), data.len() as u64);
+                if self.capfiles.iter().any(|capfile| capfile.name == name) {
+                    let problem = format!("becomes the capfile {name}, expected no other one of this name");
+                    self.error(cvm, root.position, "linux.root", &name, problem);
+                    return None;
+                }
+                self.capfiles.push(CapfileSpec {
+                    name,
+                    size,
+                    data,
+                    access: CapfileAccess::Read,
+                });
+                Some(size)
+            }
+            Err(problem) => {
+                let value = root.path.display().to_string();
+                self.error(cvm, root.position, "linux.root", &value, problem);
+                None
+            }
+        }
     }
 
     /// What cVMs expect of each other's programs. Both lists are in the same order.
@@ -210,7 +249,7 @@ impl Packer<'_> {
 
     /// Number of the program that `runtime` means, read and checked.
     fn program(&mut self, runtime: &str) -> Result<usize, Vec<String>> {
-        let path = self.find(runtime).map_err(|problem| vec![problem])?;
+        let path = find(self.yaml, self.directories, runtime).map_err(|problem| vec![problem])?;
         let member = Path::new(runtime)
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
@@ -255,57 +294,14 @@ impl Packer<'_> {
         Ok(self.programs.len() - 1)
     }
 
-    fn find(&self, runtime: &str) -> Result<PathBuf, String> {
-        let beside = self.yaml.parent().unwrap_or(Path::new(""));
-        let places = [beside]
-            .into_iter()
-            .chain(self.directories.iter().map(PathBuf::as_path));
-        let short = runtime.rsplit_once('/').map_or(runtime, |(_, name)| name);
-        let short = short.strip_suffix(LIBRARY.1).unwrap_or(short);
-        let short = short.strip_prefix(LIBRARY.0).unwrap_or(short);
-        let mut others = Vec::new();
-        for name in [runtime, short] {
-            for place in places.clone() {
-                for path in [place.join(name), place.join(format!("{name}.{PROGRAM_ENDING}"))] {
-                    match fs::metadata(&path) {
-                        Ok(metadata) if metadata.is_file() => return Ok(path),
-                        Ok(metadata) if metadata.is_dir() => others.push(format!("; {} is a folder", path.display())),
-                        Ok(_) => others.push(format!("; {} is not a regular file", path.display())),
-                        // Not there, or out of reach: it is named below as a place that was looked at.
-                        Err(_) => {}
-                    }
-                }
-            }
-        }
-        others.dedup();
-        let searched: Vec<String> = places
-            .map(|place| {
-                if place == Path::new("") {
-                    ".".to_owned()
-                } else {
-                    place.display().to_string()
-                }
-            })
-            .collect();
-        let mut tried = vec![format!("{runtime}.{PROGRAM_ENDING}")];
-        if short != runtime {
-            tried.extend([short.to_owned(), format!("{short}.{PROGRAM_ENDING}")]);
-        }
-        Err(format!(
-            "no such program (nor {}) in {}{}",
-            tried.join(", nor "),
-            searched.join(", "),
-            others.concat()
-        ))
-    }
-
     /// Whether program, heap, stack and start block fit into the memory that the file gives. This is a lower bound of
     /// what the monitor needs: it adds gaps between them.
     fn check_memory(&mut self, cvm: &CvmConfig, spec: &CvmSpec, index: usize) {
         let facts = &self.programs[index].facts;
         let strings = spec.args.iter().chain(&spec.env).chain([&spec.name, &spec.runtime]);
         let start_block = StartHeader::SIZE as u64 + strings.map(|text| text.len() as u64 + 1).sum::<u64>();
-        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block];
+        let local = u64::from(spec.local) * 16;
+        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block, local];
         let needed = parts.into_iter().try_fold(0_u64, u64::checked_add);
         let Some(needed) = needed else {
             let value = format!("heap {:#x}, stack {:#x}", spec.heap, spec.stack);
@@ -355,6 +351,52 @@ impl Packer<'_> {
             self.error(cvm, cvm.runtime_position, "runtime", &cvm.spec.runtime, problem);
         }
     }
+}
+
+/// The file of a program: beside the YAML file that names it, or in one of the directories.
+///
+/// # Errors
+/// A message that says where it was looked for.
+pub fn find(yaml: &Path, directories: &[PathBuf], runtime: &str) -> Result<PathBuf, String> {
+    let beside = yaml.parent().unwrap_or(Path::new(""));
+    let places = [beside].into_iter().chain(directories.iter().map(PathBuf::as_path));
+    let short = runtime.rsplit_once('/').map_or(runtime, |(_, name)| name);
+    let short = short.strip_suffix(LIBRARY.1).unwrap_or(short);
+    let short = short.strip_prefix(LIBRARY.0).unwrap_or(short);
+    let mut others = Vec::new();
+    for name in [runtime, short] {
+        for place in places.clone() {
+            for path in [place.join(name), place.join(format!("{name}.{PROGRAM_ENDING}"))] {
+                match fs::metadata(&path) {
+                    Ok(metadata) if metadata.is_file() => return Ok(path),
+                    Ok(metadata) if metadata.is_dir() => others.push(format!("; {} is a folder", path.display())),
+                    Ok(_) => others.push(format!("; {} is not a regular file", path.display())),
+                    // Not there, or out of reach: it is named below as a place that was looked at.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+    others.dedup();
+    let searched: Vec<String> = places
+        .map(|place| {
+            if place == Path::new("") {
+                ".".to_owned()
+            } else {
+                place.display().to_string()
+            }
+        })
+        .collect();
+    let mut tried = vec![format!("{runtime}.{PROGRAM_ENDING}")];
+    if short != runtime {
+        tried.extend([short.to_owned(), format!("{short}.{PROGRAM_ENDING}")]);
+    }
+    Err(format!(
+        "no such program (nor {}) in {}{}",
+        tried.join(", nor "),
+        searched.join(", "),
+        others.concat()
+    ))
 }
 
 /// A program linked at fixed addresses must lie in the memory that its cVM is given.

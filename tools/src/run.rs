@@ -11,8 +11,10 @@ use clap::ValueEnum;
 use crate::Architecture;
 
 mod devices;
+mod symbols;
 
 pub use devices::DeviceArguments;
+pub use symbols::symbols;
 
 /// What an image is booted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

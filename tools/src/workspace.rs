@@ -251,6 +251,11 @@ impl Workspace {
         self.target.join(arch.triple()).join(PROFILE)
     }
 
+    /// The directory of the Linux programs that `scripts/setup --linux` has built for an architecture.
+    pub fn linux_programs(&self, arch: Architecture) -> PathBuf {
+        self.target.join(LINUX).join(arch.to_string())
+    }
+
     /// The monitor built for an architecture, an ELF file.
     pub fn monitor(&self, arch: Architecture) -> PathBuf {
         self.programs(arch).join(MONITOR)

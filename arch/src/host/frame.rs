@@ -5,6 +5,7 @@ use super::user;
 use crate::types::{Derivation, DeriveError, Register, Start, Trap};
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
+use core::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Registers that arguments are passed in.
@@ -249,6 +250,21 @@ impl Frame {
             ("spare", &self.spare),
         ]);
         others.chain(arguments)
+    }
+
+    /// The slots by which hostcall arguments and integer pointers reach memory, as [`Frame::reaching`] numbers them.
+    pub const AUTHORITIES: u64 = 0x3f << 6 | 1 << 1;
+
+    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range; with `take` they are cleared.
+    pub fn reaching(&self, range: &Range<u64>, take: bool) -> u64 {
+        let found = |(index, slot): (usize, &Slot)| {
+            let reaches = slot.reaches(range);
+            if reaches && take {
+                slot.clear();
+            }
+            u64::from(reaches) << index
+        };
+        self.slots().enumerate().map(found).sum()
     }
 
     /// Every slot that holds a register of the program.

@@ -185,6 +185,9 @@ pub mod protection {
     /// Opens memory to cVMs.
     pub fn open(_base: u64, _top: u64) {}
 
+    /// Opens the archive to the monitor.
+    pub fn readable(_archive: Range<u64>) {}
+
     /// Opens the memory of a cVM to the loader.
     pub fn loading(_memory: Range<u64>) {}
 

@@ -5,6 +5,7 @@ use super::stand_in::{GRANULE, WORLD};
 use crate::types::Refused;
 use alloc::vec::Vec;
 use capability::Permissions;
+use core::ops::Range;
 
 /// Absolute address of an integer pointer.
 pub fn absolute(_data: &Slot, pointer: u64) -> u64 {
@@ -39,6 +40,16 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     outcome(to.len(), count)
 }
 
+/// A 32-bit word of a cVM. `address` is a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let mut bytes = [0; 4];
+    copy_in(&mut bytes, authority, address).map_err(|_| Refused { copied: 0 })?;
+    Ok(u32::from_le_bytes(bytes).into())
+}
+
 /// Copies to a cVM.
 ///
 /// # Errors
@@ -47,6 +58,16 @@ pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refus
     let count = allowed(authority, address, from.len(), Permissions::STORE);
     WORLD.with_borrow_mut(|world| world.write(address, from[..count].iter().copied()));
     outcome(from.len(), count)
+}
+
+/// Copies to a cVM what another capability reaches.
+///
+/// # Errors
+/// [`Refused`] when `from` or `authority` does not allow the access.
+pub fn copy(from: &Slot, source: u64, authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    let count = allowed(from, source, length, Permissions::LOAD);
+    copy_out(&super::stand_in::memory(source, count), authority, address)?;
+    outcome(length, count)
 }
 
 /// Zeroes memory of a cVM.
@@ -131,12 +152,17 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     Ok(())
 }
 
-/// The first 64 bytes of a range in which there is a tag; `address` and `length` are multiples of 64.
-pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range; with `take` all of them are zeroed instead.
+///
+/// # Panics
+/// When `authority` does not allow to look.
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>, take: bool) -> Option<u64> {
     let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY;
-    let end = address + allowed(authority, address, length as usize, needed) as u64;
-    WORLD.with_borrow(|world| {
-        let found = world.capabilities.range(address..end).next();
-        found.map(|(at, _)| at & !63)
+    let looked = allowed(authority, address, length as usize, needed);
+    assert_eq!(looked as u64, length, "an area is looked at without authority");
+    let seen = Slot::null();
+    (address..address + length).step_by(GRANULE as usize).find(|at| {
+        let found = load_capability(&seen, authority, *at).is_ok() && seen.reaches(range);
+        found && !(take && zero(authority, *at, GRANULE as usize).is_ok())
     })
 }

@@ -6,7 +6,7 @@ mod console;
 mod device;
 mod memory;
 mod process;
-mod sync;
+pub(crate) mod sync;
 mod time;
 pub(crate) mod trap;
 

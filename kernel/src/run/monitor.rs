@@ -45,6 +45,8 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
     pub(crate) cvms: Vec<Cvm>,
+    /// All cVMs, by their family's outermost cVM.
+    pub(crate) families: Vec<Vec<CvmId>>,
     /// The cVMs with memory for local capabilities, by their family's outermost cVM.
     pub(crate) holders: Vec<Vec<CvmId>>,
     /// What to look for something in a family takes, by its outermost cVM.
@@ -280,7 +282,7 @@ impl Monitor {
                 }
                 self.program(now);
                 let thread = &self.scheduler[id];
-                hart::enter(self.cvms[thread.cvm.index()].short);
+                hart::enter(thread.short);
                 return thread.frame;
             }
             if self.left == 0 {
@@ -297,7 +299,7 @@ impl Monitor {
     /// Tells the timer when to interrupt: when that has changed, or it should have done so by now; an interrupt that got lost
     /// is made up for.
     #[inline(never)]
-    fn program(&mut self, now: u64) {
+    pub(super) fn program(&mut self, now: u64) {
         let deadline = self.scheduler.deadline();
         if deadline != self.programmed || deadline <= now {
             self.programmed = deadline;

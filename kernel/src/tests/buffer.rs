@@ -2,6 +2,7 @@
 
 use super::build::Value::*;
 use super::service::{Node, call, monitor_with};
+use super::stored;
 use super::{dispatch, frame, running, thread};
 use crate::authority::ledger::POOL;
 use crate::cvm::id::CvmId;
@@ -219,14 +220,14 @@ fn a_revocation_takes_it_from_registers_local_areas_and_all_threads() {
         }
         let own = map(&mut monitor, 0, number, BOTH).unwrap();
         keep(&monitor, 0);
-        for cvm in [1, 2] {
+        let argument = Slot::null();
+        for cvm in [2, 1] {
             map(&mut monitor, cvm, number, BOTH).unwrap();
             keep(&monitor, cvm);
+            argument.copy_from(frame(&monitor, cvm).argument_slot(0));
         }
         // A thread that has never run has it in its registers, too.
         let entry = monitor.cvms[1].memory().start + monitor.cvms[1].layout.program.start;
-        let argument = Slot::null();
-        argument.copy_from(frame(&monitor, 1).argument_slot(0));
         while running_main(&mut monitor) != 1 {
             call(&mut monitor, Hostcall::Yield, [0; 6]);
         }
@@ -303,7 +304,7 @@ fn what_waits_by_a_revoked_buffer_ends_with_an_error_and_wakes_nobody() {
     assert_eq!(ask(&mut monitor, 0, Hostcall::BufferRevoke, [number, 1, 0, 0, 0, 0]), 0);
     assert_eq!(monitor.scheduler[id].state, State::Ready);
     assert_eq!(errno(waiter.argument(0)), Some(Errno::EFAULT));
-    assert!(monitor.scheduler.waiters.from((own.base, 0)).is_none());
+    assert_eq!(monitor.scheduler.wake_waiters(own.base, 1), 0);
     assert_eq!(held(&monitor, &own), 0);
 }
 
@@ -517,7 +518,7 @@ fn wrong_buffers_in_a_manifest_are_named() {
     let refused = |buffers: &[&[(&str, super::build::Value<'_>)]]| {
         let tree = manifest_with("intravisor,manifest-1", &[&node], &[], buffers);
         let bytes = archive(&[("manifest.dtb", &tree), ("program", &program())]);
-        read(&Archive::check(bytes.leak()).unwrap())
+        read(&Archive::check(stored(&bytes)).unwrap())
             .err()
             .map(|error| format!("{error}"))
     };

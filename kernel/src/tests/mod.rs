@@ -14,6 +14,7 @@ mod placement;
 mod platform;
 mod pool;
 mod purecap;
+mod raw;
 mod service;
 mod start;
 mod symbols;
@@ -22,9 +23,31 @@ mod threads;
 mod tree;
 
 use crate::cvm::id::{CvmId, ThreadId};
+use crate::elf::File;
 use crate::hostcall::{self, Next};
 use crate::run::monitor::Monitor;
-use arch::Frame;
+use crate::run::wait::Usual;
+use abi::Hostcall;
+use arch::{Frame, user};
+use std::cell::Cell;
+
+std::thread_local! {
+    /// Where the next file goes, above all memory that tests use.
+    static NEXT_FILE: Cell<u64> = const { Cell::new(1 << 40) };
+}
+
+/// Puts bytes where the monitor can read them, with nothing readable behind.
+fn stored(bytes: &[u8]) -> File {
+    let start = NEXT_FILE.get();
+    let end = start + bytes.len() as u64;
+    NEXT_FILE.set(end.next_multiple_of(16) + 16);
+    user::copy_out(bytes, arch::root(), start).unwrap();
+    File::new(arch::root(), &(start..end))
+}
+
+fn bytes_of(file: File) -> Vec<u8> {
+    file.bytes()
+}
 
 /// The thread with this number: main threads have that of their cVM, handlers follow.
 fn thread(monitor: &Monitor, number: usize) -> ThreadId {
@@ -62,6 +85,21 @@ fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
     let cvm = monitor.scheduler[thread].cvm.index();
     let short = monitor.cvms[cvm].short;
     short.count();
+    let number = frame.number();
+    let usual = match short.is_direct(number) {
+        true if number == Hostcall::Wait as u64 => hostcall::sync::usual_wait(monitor, frame),
+        true if number == Hostcall::Wake as u64 => hostcall::sync::usual_wake(monitor, frame),
+        _ => Usual::Not,
+    };
+    match usual {
+        Usual::Done(to) if std::ptr::eq(to, frame) => return Next::Return,
+        Usual::Done(_) => return Next::Switch,
+        Usual::Unlisted(next) => {
+            monitor.scheduler.list_next(next);
+            return Next::Switch;
+        }
+        Usual::Not => {}
+    }
     if hostcall::usual(monitor, frame, short).is_some() {
         monitor.write_down();
         return Next::Switch;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::console::Console;
 use crate::stop::Stop;
 
 /// What is in a register.
@@ -75,6 +76,9 @@ pub trait Guest {
     /// The capability in a register, in words; `None` when it holds none.
     fn describe(&self, number: usize) -> Option<String>;
 
+    /// Where the guest prints.
+    fn console(&mut self) -> &mut Console;
+
     /// Address of the next instruction.
     fn next(&self) -> u64;
 
@@ -96,7 +100,12 @@ pub(super) fn description<G: Guest>() -> String {
     let mut xml =
         String::from("<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\"><target version=\"1.0\">");
     // Writing to a string cannot fail.
-    let _ = write!(xml, "<architecture>{}</architecture>", G::ARCHITECTURE);
+    // No operating system: a debugger then takes the list of programs from here.
+    let _ = write!(
+        xml,
+        "<architecture>{}</architecture><osabi>none</osabi>",
+        G::ARCHITECTURE
+    );
     let mut feature = "";
     for (number, register) in G::list().iter().enumerate() {
         if register.feature != feature {

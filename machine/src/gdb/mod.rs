@@ -6,43 +6,58 @@
 //! takes the description, too; what they say in words is told by `monitor capability NAME`. Addresses are physical.
 
 mod guest;
+mod libraries;
 mod morello;
 mod riscv;
 mod target;
 
 pub use guest::{Guest, Kind, Register};
+pub use libraries::Symbols;
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use gdbstub::stub::{DisconnectReason, GdbStub};
 
 use crate::stop::Stop;
+use libraries::Libraries;
 use target::{Loop, Session};
 
 /// Runs the program `cheri-machine` under a debugger.
 ///
 /// # Errors
 /// A message for the user when the board has more than one processor, or as [`serve`].
-pub(crate) fn command<G: Guest>(board: &mut G, port: u16, processors: usize) -> Result<Stop, String> {
+pub(crate) fn command<G: Guest>(
+    board: &mut G,
+    port: u16,
+    processors: usize,
+    symbols: &[Symbols],
+) -> Result<Stop, String> {
     if processors != 1 {
         return Err(format!("--gdb works with one hart or CPU, not with {processors}"));
     }
-    serve(board, port, |port| {
+    serve(board, port, symbols, |port| {
         eprintln!("cheri-machine: waiting for a debugger: target remote localhost:{port}");
     })
 }
 
 /// Waits for a debugger on a TCP port of the loopback interface (0: any that is free; `announce` is told which), and
 /// runs the board as it says until it kills the run or leaves; then the board runs on its own. The board begins stopped.
+/// `symbols`: programs whose symbols it loads.
 ///
 /// # Errors
-/// A message when the port cannot be had or the connection breaks.
-pub fn serve<G: Guest>(board: &mut G, port: u16, announce: impl FnOnce(u16)) -> Result<Stop, String> {
+/// A message when a file with symbols cannot be read, the port cannot be had or the connection breaks.
+pub fn serve<G: Guest>(
+    board: &mut G,
+    port: u16,
+    symbols: &[Symbols],
+    announce: impl FnOnce(u16),
+) -> Result<Stop, String> {
+    let libraries = Libraries::new(symbols)?;
     let fail = |error: &dyn std::fmt::Display| format!("debugger on port {port}: {error}");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| fail(&error))?;
     announce(listener.local_addr().map_err(|error| fail(&error))?.port());
     let (connection, _) = listener.accept().map_err(|error| fail(&error))?;
-    let mut session = Session::new(board);
+    let mut session = Session::new(board, libraries);
     let reason = GdbStub::new(connection)
         .run_blocking::<Loop<G>>(&mut session)
         .map_err(|error| fail(&error))?;

@@ -3,6 +3,7 @@
 use capability::morello::Capability;
 
 use super::guest::{Guest, Kind, Register};
+use crate::console::Console;
 use crate::morello::{Board, Special, Until};
 use crate::stop::Stop;
 
@@ -140,6 +141,10 @@ impl Guest for Board {
     fn describe(&self, number: usize) -> Option<String> {
         let number = if number < SP { CAPABILITIES + number } else { number };
         capability(self, number).map(|capability| capability.decode().to_string())
+    }
+
+    fn console(&mut self) -> &mut Console {
+        self.console_mut()
     }
 
     fn next(&self) -> u64 {

@@ -3,6 +3,7 @@
 use capability::riscv::Capability;
 
 use super::guest::{Guest, Kind, Register};
+use crate::console::Console;
 use crate::riscv::{Board, Privilege, Until, special};
 use crate::stop::Stop;
 
@@ -139,6 +140,10 @@ impl Guest for Board {
     fn describe(&self, number: usize) -> Option<String> {
         let number = if number < PC { CAPABILITIES + number } else { number };
         capability(self, number).map(|capability| capability.decode().to_string())
+    }
+
+    fn console(&mut self) -> &mut Console {
+        self.console_mut()
     }
 
     fn next(&self) -> u64 {

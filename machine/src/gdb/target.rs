@@ -17,6 +17,7 @@ use gdbstub::target::ext::breakpoints::{
     Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, HwWatchpoint, HwWatchpointOps, SwBreakpoint,
     SwBreakpointOps, WatchKind,
 };
+use gdbstub::target::ext::libraries::{Libraries as LibraryList, LibrariesOps};
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps, outputln};
 use gdbstub::target::ext::target_description_xml_override::{
     TargetDescriptionXmlOverride, TargetDescriptionXmlOverrideOps,
@@ -24,10 +25,13 @@ use gdbstub::target::ext::target_description_xml_override::{
 use gdbstub::target::{self, TargetError, TargetResult};
 
 use super::guest::{Guest, Register, description};
+use super::libraries::Libraries;
 use crate::stop::Stop;
 
 /// Instructions between two looks at the debugger's connection.
 const SLICE: u64 = 1_000_000;
+/// As long as a program's place is not known: the monitor prints it, and soon afterwards the program runs.
+const SHORT_SLICE: u64 = 1_000;
 
 /// The loop of a session.
 pub(super) struct Loop<'a, G>(PhantomData<&'a G>);
@@ -130,12 +134,16 @@ pub(super) struct Session<'a, G: Guest> {
     watches: Vec<Watch>,
     /// Whether the next go is one instruction.
     stepping: bool,
+    libraries: Libraries,
+    /// Whether the debugger has not been told yet that there are more of them.
+    found: bool,
     /// How the run ended, when it did.
     ended: Option<Stop>,
 }
 
 impl<'a, G: Guest> Session<'a, G> {
-    pub(super) fn new(board: &'a mut G) -> Session<'a, G> {
+    pub(super) fn new(board: &'a mut G, libraries: Libraries) -> Session<'a, G> {
+        board.console().keep_printed(libraries.are_looking());
         Session {
             board,
             registers: G::list(),
@@ -143,6 +151,9 @@ impl<'a, G: Guest> Session<'a, G> {
             breakpoints: Vec::new(),
             watches: Vec::new(),
             stepping: false,
+            // A debugger asks for the list when it connects, and reads the files when it is told that there are any.
+            found: !libraries.is_empty(),
+            libraries,
             ended: None,
         }
     }
@@ -162,7 +173,14 @@ impl<'a, G: Guest> Session<'a, G> {
 
     /// Runs for a while; why it stopped, when it did.
     fn advance(&mut self) -> Option<SingleThreadStopReason<u64>> {
-        let limit = if self.stepping { 1 } else { SLICE };
+        if !self.stepping && std::mem::take(&mut self.found) {
+            return Some(SingleThreadStopReason::Library(()));
+        }
+        let limit = match self.libraries.are_looking() {
+            _ if self.stepping => 1,
+            true => SHORT_SLICE,
+            false => SLICE,
+        };
         let mut seen = None;
         let stop = if self.watches.is_empty() {
             self.board.go(limit, &self.breakpoints, None)
@@ -179,6 +197,11 @@ impl<'a, G: Guest> Session<'a, G> {
             };
             self.board.go(limit, &self.breakpoints, Some(&mut look))
         };
+        if self.libraries.are_looking() {
+            let printed = self.board.console().take_printed();
+            self.found |= self.libraries.listen(&printed);
+            self.board.console().keep_printed(self.libraries.are_looking());
+        }
         if let Some(addr) = seen {
             return Some(SingleThreadStopReason::Watch {
                 tid: (),
@@ -231,6 +254,10 @@ impl<G: Guest> target::Target for Session<'_, G> {
         Some(self)
     }
 
+    fn support_libraries(&mut self) -> Option<LibrariesOps<'_, Self>> {
+        Some(self)
+    }
+
     fn support_target_description_xml_override(&mut self) -> Option<TargetDescriptionXmlOverrideOps<'_, Self>> {
         Some(self)
     }
@@ -247,12 +274,22 @@ impl<G: Guest> TargetDescriptionXmlOverride for Session<'_, G> {
         if annex != b"target.xml" {
             return Err(TargetError::NonFatal);
         }
-        let all = self.description.as_bytes();
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
-        let part = &all[start..all.len().min(start.saturating_add(length.min(buf.len())))];
-        buf[..part.len()].copy_from_slice(part);
-        Ok(part.len())
+        Ok(part(&self.description, offset, length, buf))
     }
+}
+
+impl<G: Guest> LibraryList for Session<'_, G> {
+    fn get_libraries(&self, offset: u64, length: usize, buf: &mut [u8]) -> TargetResult<usize, Self> {
+        Ok(part(&self.libraries.xml(), offset, length, buf))
+    }
+}
+
+/// Copies the part of a text that a debugger asks for; how long it is.
+fn part(all: &str, offset: u64, length: usize, buf: &mut [u8]) -> usize {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+    let part = &all.as_bytes()[start..all.len().min(start.saturating_add(length.min(buf.len())))];
+    buf[..part.len()].copy_from_slice(part);
+    part.len()
 }
 
 impl<G: Guest> SingleThreadBase for Session<'_, G> {

@@ -720,6 +720,10 @@ impl Board {
         self.bus.console()
     }
 
+    pub(crate) fn console_mut(&mut self) -> &mut Console {
+        self.bus.console_mut()
+    }
+
     /// Types on the console.
     pub fn inject_input(&mut self, bytes: &[u8]) {
         self.bus.console_mut().push_input(bytes);

@@ -129,7 +129,7 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         board.set_exception_hook(|core, record| eprintln!("core {core}: {record}"));
     }
     if let Some(port) = options.gdb {
-        return crate::gdb::command(&mut board, port, options.harts);
+        return crate::gdb::command(&mut board, port, options.harts, &options.symbols);
     }
     let start = Instant::now();
     let mut instructions = 0;

@@ -30,6 +30,10 @@ impl Board {
         &self.bus.devices.uart.console
     }
 
+    pub(crate) fn console_mut(&mut self) -> &mut Console {
+        &mut self.bus.devices.uart.console
+    }
+
     /// Types characters at the console.
     pub fn inject_input(&mut self, bytes: &[u8]) {
         self.bus.devices.uart.console.push_input(bytes);

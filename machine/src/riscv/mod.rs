@@ -91,7 +91,7 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         board.set_trap_hook(|core, record| eprintln!("hart {core}: {record}"));
     }
     if let Some(port) = options.gdb {
-        return crate::gdb::command(&mut board, port, options.harts);
+        return crate::gdb::command(&mut board, port, options.harts, &options.symbols);
     }
     let start = Instant::now();
     let mut instructions = 0;

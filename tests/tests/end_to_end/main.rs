@@ -3,6 +3,7 @@
 mod audit;
 mod authority;
 mod boot;
+mod buffers;
 mod c_programs;
 mod confinement;
 mod console;
@@ -12,6 +13,7 @@ mod failure;
 mod firmware;
 mod hostcalls;
 mod leftovers;
+mod linux;
 mod malformed_archive;
 mod malformed_elf;
 mod malformed_manifest;
