@@ -8,6 +8,7 @@ use crate::cvm::Life;
 use crate::elf::PAGE;
 use crate::heap::Heap;
 use crate::hostcall::trap;
+use crate::measure;
 use crate::plan::archive::Archive;
 use crate::plan::platform::Board;
 use crate::plan::{manifest, placement, platform, tree};
@@ -82,6 +83,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         );
     }
 
+    measure::begin(boot.arguments.unwrap_or(board.arguments), &boot, &header);
     let archive = archive(&boot, &header, initrd);
     read_symbols(&boot, &header);
     let (pool_entry, pool) = carve_memory(&mut ledger, &boot, heap_end, &memory);
@@ -168,6 +170,13 @@ pub(crate) fn load(
     // The manifest was checked to name members only.
     let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
     monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    for (name, bytes) in archive.files() {
+        let Some(digest) = measure::file(name, bytes) else {
+            break;
+        };
+        let run = monitor.cvms.iter_mut().filter(|cvm| cvm.spec.runtime == name);
+        run.for_each(|cvm| cvm.digest = digest);
+    }
     let entered = monitor.ledger.len();
     for cvm in &mut monitor.cvms {
         let carved = cvm.enter(&mut monitor.ledger, pool_entry);

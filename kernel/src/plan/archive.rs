@@ -104,6 +104,11 @@ impl<'a> Archive<'a> {
         &self.members
     }
 
+    /// All files, by their names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
+        self.members.iter().map(|member| (&*member.name, member.data))
+    }
+
     /// The file with this name.
     pub(crate) fn find(&self, name: &str) -> Option<&'a [u8]> {
         let found = self.members.binary_search_by(|member| member.name.cmp(name));

@@ -8,6 +8,7 @@ mod cvm;
 mod elf;
 mod layout;
 mod manifest;
+mod measure;
 mod monitor;
 mod placement;
 mod platform;
