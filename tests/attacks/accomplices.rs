@@ -21,7 +21,7 @@ const A: Register = Scratch(0);
 const B: Register = Scratch(1);
 const C: Register = Scratch(2);
 /// What was lent, in the hands of the accomplice.
-const KEPT: Register = Scratch(3);
+pub(crate) const KEPT: Register = Scratch(3);
 /// The words by which both talk: an integer address of each one's own.
 const MAILBOX: Register = Scratch(4);
 /// The accomplice's own DDC, its address the mailbox's.
@@ -84,17 +84,8 @@ const ATTACKS: &[Attack] = &[
         "the same with DDC, the stack pointer and the thread pointer",
         everywhere(Nothing),
         |platform| {
-            let inner = accomplice(platform, "accomplice-keeps-in-ddc", fill_special_registers, |a| {
-                a.tag_in_ddc(A).must_be_zero(A, UNPUNISHED);
-                if a.is_riscv() {
-                    a.must_be_untagged(Stack, UNPUNISHED)
-                        .must_be_untagged(Number(4), UNPUNISHED);
-                } else {
-                    // ADD c19, CSP, #0; MRS c20, CTPIDR_EL0
-                    a.push(0x0200_03e0 | 19).must_be_untagged(Number(19), UNPUNISHED);
-                    a.push(0xc29b_d040 | 20).must_be_untagged(Number(20), UNPUNISHED);
-                }
-            });
+            let name = "accomplice-keeps-in-ddc";
+            let inner = accomplice(platform, name, fill_special_registers, nothing_in_special_registers);
             cast(platform, inner, reads)
         },
     ),
@@ -264,6 +255,61 @@ const ATTACKS: &[Attack] = &[
         },
     ),
     play(
+        "accomplice-leaves-its-stack",
+        "take the capability over the service stack of a cVM within, and keep there what is lent when that one has ended for good",
+        everywhere(Nothing),
+        |platform| {
+            let name = "accomplice-leaves-its-stack";
+            // The inner cVM serves one call, in which it gives its stack away, and is gone.
+            let inner = role(platform, "inner", |a| {
+                a.hostcall(Serve).exit(0);
+                a.handler();
+                attacked(a);
+                a.end_of_memory(MAILBOX).add(MAILBOX, MAILBOX, -(MAILBOX_SIZE as i64));
+                below_the_top(a, C);
+                a.store_capability(C, MAILBOX, DDC);
+                say(a, GIVEN);
+                a.exit(0);
+            });
+            let pawn = role(platform, "pawn", |a| {
+                a.hostcall(Null).exit(0);
+            });
+            let outer = server(platform, name, |a| {
+                let mailbox = a.platform.ram() + INNER + INNER_SIZE - MAILBOX_SIZE;
+                a.address(MAILBOX, mailbox);
+                // The second call looks for what the first one has left.
+                a.data_address(A).load(B, A, 0).when_not_zero(B, |a| {
+                    a.load_capability(C, MAILBOX, DDC).load_capability_through(KEPT, C);
+                    a.must_be_untagged(KEPT, UNPUNISHED).reply(u64::from(LENT));
+                });
+                a.set(B, 1).store(B, A, 0);
+                let start = a.here();
+                a.hostcall(Yield)
+                    .load(B, MAILBOX, GIVEN)
+                    .branch_not_zero(B, 8)
+                    .repeat(start);
+                a.call(Nanosleep, &[2 * MILLISECOND])
+                    .load_capability(C, MAILBOX, DDC)
+                    .tag_of(B, C)
+                    .add(B, B, -1)
+                    .must_be_zero(B, EMPTY_HANDED);
+                a.store_capability_through(Argument(1), C)
+                    .load_capability_through(KEPT, C)
+                    .tag_of(B, KEPT)
+                    .add(B, B, -1)
+                    .must_be_zero(B, EMPTY_HANDED);
+                a.set(KEPT, 0).reply(u64::from(LENT));
+            });
+            let client = client(platform, name, |a| {
+                lend(a, Read, LENT);
+                reads(a);
+            });
+            let mut cast = family(platform, outer, inner, client);
+            cast.push(pawn.served_by("inner").within(name));
+            cast
+        },
+    ),
+    play(
         "accomplice-lends-on",
         "lend on from a cVM within, in a call of its own, to a server outside of the family",
         everywhere(Nothing),
@@ -421,7 +467,7 @@ fn wait_for(a: &mut Attacker, word: i64) {
 }
 
 /// Registers that neither hostcalls nor the accomplice's own steps need.
-fn free_registers(a: &Attacker) -> Vec<u32> {
+pub(crate) fn free_registers(a: &Attacker) -> Vec<u32> {
     let used: Vec<u32> = [A, B, C, KEPT, MAILBOX, OWN, Scratch(9)]
         .map(|register| a.number(register))
         .to_vec();
@@ -431,7 +477,7 @@ fn free_registers(a: &Attacker) -> Vec<u32> {
 }
 
 /// What was lent goes into all registers, in one of four forms each.
-fn fill_registers(a: &mut Attacker) {
+pub(crate) fn fill_registers(a: &mut Attacker) {
     for number in free_registers(a) {
         let register = Number(number);
         match number % 4 {
@@ -443,7 +489,7 @@ fn fill_registers(a: &mut Attacker) {
     }
 }
 
-fn nothing_in_registers(a: &mut Attacker) {
+pub(crate) fn nothing_in_registers(a: &mut Attacker) {
     for number in free_registers(a) {
         a.must_be_untagged(Number(number), UNPUNISHED);
     }
@@ -451,7 +497,7 @@ fn nothing_in_registers(a: &mut Attacker) {
 }
 
 /// What was lent goes into DDC, the stack pointer and the thread pointer.
-fn fill_special_registers(a: &mut Attacker) {
+pub(crate) fn fill_special_registers(a: &mut Attacker) {
     if a.is_riscv() {
         a.copy(Stack, KEPT).copy(Number(4), KEPT);
     } else {
@@ -460,4 +506,16 @@ fn fill_special_registers(a: &mut Attacker) {
         a.push(0x0200_001f | kept << 5).push(0xc28b_d040 | kept);
     }
     a.write_ddc(KEPT).set(KEPT, 0);
+}
+
+pub(crate) fn nothing_in_special_registers(a: &mut Attacker) {
+    a.tag_in_ddc(A).must_be_zero(A, UNPUNISHED);
+    if a.is_riscv() {
+        a.must_be_untagged(Stack, UNPUNISHED)
+            .must_be_untagged(Number(4), UNPUNISHED);
+    } else {
+        // ADD c19, CSP, #0; MRS c20, CTPIDR_EL0
+        a.push(0x0200_03e0 | 19).must_be_untagged(Number(19), UNPUNISHED);
+        a.push(0xc29b_d040 | 20).must_be_untagged(Number(20), UNPUNISHED);
+    }
 }

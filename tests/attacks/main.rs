@@ -2,6 +2,7 @@
 //! docs/attacks.md lists them.
 
 mod accomplices;
+mod buffers;
 mod capfiles;
 mod cast;
 mod catalogue;
@@ -49,6 +50,7 @@ const GROUPS: &[&Group] = &[
     &threads::GROUP,
     &layers::GROUP,
     &capfiles::GROUP,
+    &buffers::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
 ];
@@ -72,6 +74,7 @@ on_every_platform!(
     threads_are_their_cvms,
     layers_hold,
     capfiles_carry_data_only,
+    buffers_are_taken_back,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
 );
@@ -146,6 +149,10 @@ fn nothing_is_tampered_with(platform: Platform) {
 
 fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
+}
+
+fn buffers_are_taken_back(platform: Platform) {
+    run::alone(&buffers::GROUP, platform);
 }
 
 fn capfiles_carry_data_only(platform: Platform) {

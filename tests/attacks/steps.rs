@@ -1,7 +1,8 @@
 //! Long steps of the monitor: whatever manifest, program and arguments say, it looks soon at what has become due.
 
 use abi::FaultKind::Illegal;
-use abi::Hostcall::{Clock, Delegate, Nanosleep, Null};
+use abi::Hostcall::{BufferCreate, BufferGrant, BufferMap, BufferRevoke, Clock, Delegate, Nanosleep, Null, Yield};
+use abi::hostcall::{BUFFER_ALL, BUFFER_READ};
 use abi::manifest::RestartPolicy;
 use object::elf::{PF_R, PF_X, R_AARCH64_RELATIVE, R_RISCV_RELATIVE};
 use tests::Platform;
@@ -25,12 +26,52 @@ const B: Register = Scratch(1);
 const C: Register = Scratch(2);
 
 const MILLISECOND: u64 = 1_000_000;
+/// cVMs that want to hold a buffer; not all of them can.
+const HOLDERS: u64 = 12;
 /// cVMs of a crowd.
 const CROWD: u64 = 100;
 /// When all of a crowd do the same.
 const TOGETHER: u64 = 60 * MILLISECOND;
 
 const ATTACKS: &[Attack] = &[
+    play(
+        "revoke-from-many",
+        "take a buffer back from as many as may hold it, with full local areas and several threads",
+        everywhere(Nothing),
+        |platform| {
+            let mut owner = role(platform, "revoke-from-many", |a| {
+                a.call(BufferCreate, &[64]);
+                for cvm in 0..HOLDERS {
+                    a.call(BufferGrant, &[0, cvm, BUFFER_READ]);
+                }
+                a.call(Nanosleep, &[TOGETHER]);
+                a.call(BufferRevoke, &[0, BUFFER_ALL])
+                    .must_be_zero(Argument(0), 41)
+                    .exit(0);
+            });
+            owner.spec.buffer_quota = 64;
+            let holders = (0..HOLDERS).map(|index| {
+                let mut holder = role(platform, &format!("holder-{index}"), |a| {
+                    a.add(A, Argument(0), 0).load(B, A, 104).add_register(A, B);
+                    a.load_capability(Scratch(3), A, 0);
+                    a.set(C, 100);
+                    let start = a.here();
+                    a.hostcall(Yield).call(BufferMap, &[0, BUFFER_READ]);
+                    a.tag_of(B, Argument(0)).branch_not_zero(B, 8).jump(8).jump(12);
+                    a.count_down(C, start).exit(0);
+                    a.copy(Scratch(4), Argument(0)).set(A, 16).set(C, 256);
+                    let start = a.here();
+                    a.store_capability_through(Scratch(4), Scratch(3))
+                        .offset(Scratch(3), Scratch(3), A)
+                        .count_down(C, start);
+                    a.call(Nanosleep, &[2 * TOGETHER]).exit(0);
+                });
+                holder.spec.local = 256;
+                holder
+            });
+            std::iter::once(owner).chain(holders).collect()
+        },
+    ),
     play(
         "long-service-stack",
         "lend to a server with the greatest service stack, 64 KiB",

@@ -320,7 +320,7 @@ fn threaded(platform: Platform, name: &str, program: impl FnOnce(&mut Attacker))
 }
 
 /// What a thread does; returns where it begins.
-fn worker(a: &mut Attacker, program: impl Fn(&mut Assembler)) -> i64 {
+pub(crate) fn worker(a: &mut Attacker, program: impl Fn(&mut Assembler)) -> i64 {
     // Once to see how long it is, at its place, as addresses count from the start of the code.
     let mut trial = Assembler::new(a.arch()).relocating(a.relocates());
     let start = a.here() + 4;
@@ -345,7 +345,7 @@ fn create(a: &mut Assembler, entry: i64, priority: u32) {
 }
 
 /// Exits with 21 when the hostcall has failed.
-fn must_succeed(a: &mut Assembler) {
+pub(crate) fn must_succeed(a: &mut Assembler) {
     a.copy(B, Argument(0)).shift_right(B, 63).must_be_zero(B, 21);
 }
 

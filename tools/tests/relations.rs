@@ -7,7 +7,7 @@ use abi::hostcall::{Family, HANDLER};
 use abi::manifest::CapfileAccess;
 use tools::config::{self, Config};
 use tools::elf::synthesis::Elf;
-use tools::manifest::{self, CapfileSpec};
+use tools::manifest::{self, BufferSpec, CapfileSpec};
 use tools::pack::{PackError, pack};
 use tools::{Architecture, archive, inspect};
 
@@ -404,8 +404,8 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync (did you mean \
-             \"console\"?)",
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer (did \
+             you mean \"console\"?)",
         ),
         (
             "hostcalls: [time, time]",
@@ -467,6 +467,61 @@ fn capfiles_are_read_in_the_same_document_or_in_their_own() {
     assert_eq!(
         (ours.capfiles[0].size, ours.capfiles[0].access),
         (3, CapfileAccess::Write)
+    );
+}
+
+#[test]
+fn buffers_name_cvms_that_stand_anywhere_in_the_file() {
+    let config = parse(
+        "buffers:\n- {name: x, size: 4KiB, owner: a, readers: [a, b], writers: b}\n- {name: y, size: 1}\n---\n\
+         cVMs:\n- {name: a, runtime: x, local: 4, buffer_quota: 64KiB}\n- {name: b, runtime: x}\n",
+    );
+    assert_eq!(config.diagnostics, []);
+    let expected = BufferSpec {
+        name: "x".into(),
+        size: 4096,
+        owner: Some("a".into()),
+        readers: vec!["a".into(), "b".into()],
+        writers: vec!["b".into()],
+    };
+    assert_eq!(config.buffers[0], expected);
+    assert_eq!(config.buffers[1].owner, None);
+    let spec = &config.cvms[0].spec;
+    assert_eq!((spec.local, spec.buffer_quota), (4, 64 << 10));
+    let about = |entry: &str| message(&format!("cVMs:\n- {{name: ab, runtime: x}}\nbuffers:\n- {{{entry}}}\n"));
+    for (entry, problem) in [
+        (
+            "size: 1",
+            "4:3: error: buffers.name: missing, expected a name for the buffer",
+        ),
+        ("name: x", "4:3: error: buffers.size: missing, expected a size"),
+        (
+            "name: x, size: 0",
+            "4:19: error: buffers.size: \"0\": expected 1 B to 1 GiB",
+        ),
+        (
+            "name: x, size: 2GiB",
+            "4:19: error: buffers.size: \"2GiB\": expected 1 B to 1 GiB",
+        ),
+        (
+            "name: x, size: 1, owner: aa",
+            "4:29: error: buffers.owner: \"aa\": expected the name of a cVM",
+        ),
+        (
+            "name: x, size: 1, readers: [ab, zzz]",
+            "4:36: error: buffers.readers: \"zzz\": expected the name of a cVM",
+        ),
+        (
+            "name: x, size: 1, colour: red",
+            "4:22: error: buffers.colour: unknown key, expected one of name, size, owner, readers, writers",
+        ),
+    ] {
+        assert_eq!(about(entry), format!("x.yaml:{problem}"));
+    }
+    let twice = "cVMs:\n- {name: ab, runtime: x}\nbuffers:\n- {name: x, size: 1}\n- {name: x, size: 1}\n";
+    assert_eq!(
+        message(twice),
+        "x.yaml:5:10: error: buffers.name: \"x\": used twice, expected a different name for each buffer"
     );
 }
 

@@ -241,23 +241,77 @@ intravisor_clear_tags:
     li  x5, 0
     ret
 
-# intravisor_next_tags: looks at tags; the bytes left begin with 64 in which there is one. a0 is not used; a2 and a3 are
-# multiples of 64. LIVE besides: t1 = the tags of four granules.
-.globl intravisor_next_tags
-intravisor_next_tags:
+# Where c6, a tagged capability, goes on: to \no unless it reaches the range from \start to \end; \one and \other are lost.
+.macro REACHES start, end, one, other, no
+    CGetBase \one, x6
+    CGetLen \other, x6
+    bgeu \one, \end, \no
+    add \other, \other, \one
+    bltu \other, \one, 772f                # to the end of all addresses
+    bgeu \start, \other, \no
+772:
+.endm
+
+# intravisor_next_reaching: looks for a capability that reaches the range a4 to a5; the bytes left begin with it, and -1 = the
+# authority does not allow to look. a0 is not used; a2 and a3 are multiples of 16, and so is the end of 64.
+# LIVE besides: t1 = the tags of four granules, then what one of them holds; t2 = granules left of four.
+.globl intravisor_next_reaching
+intravisor_next_reaching:
     LC  x5, 0, x11
-    GUARDED 9f
+    GUARDED 8f
     CSetAddr x5, x5, x12
+    andi x7, x12, 63
+    beqz x7, 1f
+    li  x28, 64
+    sub x7, x28, x7
+    srli x7, x7, 4
+    j   3f
 1:  beqz x13, 9f
-    GUARDED 9f
+    GUARDED 8f
     CLoadTags x6, x5
-    bnez x6, 9f
+    li  x7, 4
+    bnez x6, 3f
     CIncOffsetImm x5, x5, 64
     addi x13, x13, -64
     j   1b
+3:  GUARDED 8f
+    LC_CAP x6, x5
+    CGetTag x28, x6
+    beqz x28, 4f
+    REACHES x14, x15, x28, x29, 4f
+    j   9f
+4:  CIncOffsetImm x5, x5, 16
+    addi x13, x13, -16
+    addi x7, x7, -1
+    bnez x7, 3b
+    j   1b
+8:  li  x13, -1
 9:  mv  x10, x13
     li  x5, 0
+    li  x6, 0
     ret
+
+# intravisor_reaching(a0 = the first of some slots, a1 = behind the last, a2 and a3 = a range): bit n = slot n reaches the range.
+.globl intravisor_reaching
+intravisor_reaching:
+    mv  x5, x10
+    li  x14, 0
+1:  LC  x6, 0, x10
+    CGetTag x7, x6
+    addi x10, x10, 16
+    bnez x7, 3f
+2:  bne x10, x11, 1b
+    mv  x10, x14
+    li  x6, 0
+    ret
+3:  REACHES x12, x13, x28, x29, 2b
+    sub x28, x10, x5
+    srli x28, x28, 4
+    addi x28, x28, -1
+    li  x29, 1
+    sll x29, x29, x28
+    or  x14, x14, x29
+    j   2b
 
 # intravisor_load_capability: a0 = slot for what is in the 16 bytes at a2, tag included; a3 is set here.
 # LIVE besides: c6 = what is loaded.

@@ -71,7 +71,10 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         (Kind::Plic, Some(base), _) => platform.window(Device::InterruptController, base, 0x20_1000),
         (Kind::Power, Some(base), _) => platform.window(Device::Power, base, 0x1000),
         (Kind::Virtio, Some(base), _) => {
-            platform.virtio_slot(base, interrupt.filter(|number| (1..interrupts::SOURCES).contains(number)));
+            platform.virtio_slot(
+                base,
+                interrupt.filter(|number| (1..interrupts::SOURCES).contains(number)),
+            );
         }
         _ => {}
     }

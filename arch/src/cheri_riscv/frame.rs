@@ -9,6 +9,7 @@ use capability::{Decoded, Permissions, Seal};
 use core::arch::asm;
 use core::cell::Cell;
 use core::mem::{offset_of, size_of};
+use core::ops::Range;
 
 /// Privilege mode bits of `mstatus` that tell where a trap came from (MPP); 0 = U-mode.
 const STATUS_MPP: u64 = 3 << 11;
@@ -45,6 +46,10 @@ pub struct Frame {
 
 // SAFETY: frames are touched by one hart, with interrupts off.
 unsafe impl Sync for Frame {}
+
+unsafe extern "C" {
+    fn intravisor_reaching(first: *const u64, behind: *const u64, start: u64, end: u64) -> u64;
+}
 
 impl Frame {
     pub(super) const PCC: usize = offset_of!(Frame, registers);
@@ -371,6 +376,16 @@ impl Frame {
 
     pub(super) fn register(&self, number: usize) -> &Slot {
         &self.registers[number]
+    }
+
+    /// The slots by which hostcall arguments and integer pointers reach memory, as [`Frame::reaching`] numbers them.
+    pub const AUTHORITIES: u64 = 0x3f << ARGUMENT | 1 << 32;
+
+    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range.
+    pub fn reaching(&self, range: &Range<u64>) -> u64 {
+        let (first, last) = (self.registers[0].pointer(), self.ddc.pointer());
+        // SAFETY: reads the live, aligned slots from the first to the last, which follow each other.
+        unsafe { intravisor_reaching(first, last.wrapping_add(2), range.start, range.end) }
     }
 
     /// Every slot that holds a register of the program.

@@ -73,6 +73,12 @@
 .macro CJALR cd, cs
     .insn r 0x5b, 0, 0x7f, \cd, \cs, x12
 .endm
+.macro CGetBase rd, cs
+    .insn r 0x5b, 0, 0x7f, \rd, \cs, x2
+.endm
+.macro CGetLen rd, cs
+    .insn r 0x5b, 0, 0x7f, \rd, \cs, x3
+.endm
 .macro CGetTag rd, cs
     .insn r 0x5b, 0, 0x7f, \rd, \cs, x4
 .endm

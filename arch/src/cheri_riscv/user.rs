@@ -5,6 +5,15 @@ use super::slot::Slot;
 use super::variant;
 use crate::types::Refused;
 use capability::Permissions;
+use core::arch::asm;
+use core::ops::Range;
+
+/// In front of an instruction that the hardware may refuse: it goes on at label 9 then (GUARDED in copy.S).
+macro_rules! guarded {
+    () => {
+        ".pushsection .intravisor_fixups, \"a\"\n.balign 4\n.word 771f - .\n.word 9f - .\n.popsection\n771:"
+    };
+}
 
 unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
@@ -14,7 +23,14 @@ unsafe extern "C" {
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
     fn intravisor_load_capability(to: *mut u64, authority: *const u64, address: u64) -> usize;
-    fn intravisor_next_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
+    fn intravisor_next_reaching(
+        unused: usize,
+        authority: *const u64,
+        address: u64,
+        length: u64,
+        start: u64,
+        end: u64,
+    ) -> u64;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
 }
@@ -45,6 +61,33 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     // SAFETY: `to` is writable for its length; the cVM's side is checked by the hardware.
     let left = unsafe { intravisor_copy_in(to.as_mut_ptr(), authority.pointer(), address, to.len()) };
     outcome(to.len(), left)
+}
+
+/// A 32-bit word of a cVM, loaded by one access. `address` is absolute and a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+#[inline]
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let word: i64;
+    // SAFETY: the cVM's side is checked by the hardware, and a refusal goes on at label 9; the register is cleared.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, x6, 0({authority})",         // LC c6, 0(authority)
+            "li {word}, -1",
+            guarded!(),
+            ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
+            guarded!(),
+            ".insn r 0x5b, 0, 0x7d, {word}, x6, x14",      // LWU.CAP
+            "9: li x6, 0",
+            authority = in(reg) authority.pointer(),
+            address = in(reg) address,
+            word = out(reg) word,
+            out("x6") _,
+            options(nostack, readonly),
+        );
+    }
+    u64::try_from(word).map_err(|_| Refused { copied: 0 })
 }
 
 /// Copies to a cVM. `address` is absolute.
@@ -110,12 +153,16 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     outcome(GRANULE as usize, left)
 }
 
-/// The first 64 bytes of a range in which there is a tag; `None` = there is none, or `authority` does not allow to look.
-/// `address`, absolute, and `length` are multiples of 64.
-pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range. `address`, absolute, and `length` are
+/// multiples of 16, and the end is one of 64.
+///
+/// # Panics
+/// When `authority` does not allow to look.
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
     // SAFETY: only looks, through `authority`, checked by the hardware.
-    let left = unsafe { intravisor_next_tags(0, authority.pointer(), address, length) };
-    (left != 0).then(|| address + length - left as u64)
+    let left = unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end) };
+    assert!(left <= length, "an area is looked at without authority");
+    (left != 0).then(|| address + length - left)
 }
 
 /// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.

@@ -5,6 +5,7 @@ use super::user;
 use crate::types::{Derivation, DeriveError, Register, Start, Trap};
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
+use core::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Registers that arguments are passed in.
@@ -246,6 +247,15 @@ impl Frame {
             ("spare", &self.spare),
         ]);
         others.chain(arguments)
+    }
+
+    /// The slots by which hostcall arguments and integer pointers reach memory, as [`Frame::reaching`] numbers them.
+    pub const AUTHORITIES: u64 = 0x3f << 6 | 1 << 1;
+
+    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range.
+    pub fn reaching(&self, range: &Range<u64>) -> u64 {
+        let slots = self.slots().enumerate();
+        slots.map(|(index, slot)| u64::from(slot.reaches(range)) << index).sum()
     }
 
     /// Every slot that holds a register of the program.

@@ -3,6 +3,7 @@
 use crate::types::{Derivation, DeriveError, Register};
 use capability::riscv::{Capability, permission_bits, representable_length, representable_mask};
 use capability::{Decoded, Permissions};
+use core::ops::Range;
 use std::sync::Mutex;
 
 /// A pinned home of one capability.
@@ -72,6 +73,11 @@ impl Slot {
         let length = u64::try_from(what.top - u128::from(what.base));
         let held = [Permissions::LOAD, Permissions::STORE].map(|permission| what.permissions.contains(permission));
         (what.base, length.unwrap_or(u64::MAX), held)
+    }
+
+    pub(super) fn reaches(&self, range: &Range<u64>) -> bool {
+        let what = self.decoded();
+        what.tag && what.base < range.end && what.top > u128::from(range.start)
     }
 
     /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False for what is no

@@ -5,6 +5,7 @@ use super::stand_in::{GRANULE, WORLD};
 use crate::types::Refused;
 use alloc::vec::Vec;
 use capability::Permissions;
+use core::ops::Range;
 
 /// Absolute address of an integer pointer.
 pub fn absolute(_data: &Slot, pointer: u64) -> u64 {
@@ -37,6 +38,16 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     let count = allowed(authority, address, to.len(), Permissions::LOAD);
     to[..count].copy_from_slice(&super::stand_in::memory(address, count));
     outcome(to.len(), count)
+}
+
+/// A 32-bit word of a cVM. `address` is a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let mut bytes = [0; 4];
+    copy_in(&mut bytes, authority, address).map_err(|_| Refused { copied: 0 })?;
+    Ok(u32::from_le_bytes(bytes).into())
 }
 
 /// Copies to a cVM.
@@ -131,12 +142,17 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     Ok(())
 }
 
-/// The first 64 bytes of a range in which there is a tag; `address` and `length` are multiples of 64.
-pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range.
+///
+/// # Panics
+/// When `authority` does not allow to look.
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
     let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY;
-    let end = address + allowed(authority, address, length as usize, needed) as u64;
-    WORLD.with_borrow(|world| {
-        let found = world.capabilities.range(address..end).next();
-        found.map(|(at, _)| at & !63)
+    let looked = allowed(authority, address, length as usize, needed);
+    assert_eq!(looked as u64, length, "an area is looked at without authority");
+    let seen = Slot::null();
+    (address..address + length).step_by(GRANULE as usize).find(|at| {
+        let loaded = load_capability(&seen, authority, *at);
+        loaded.is_ok() && seen.reaches(range)
     })
 }

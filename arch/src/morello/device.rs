@@ -75,7 +75,10 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         Kind::Virtio => {
             if let [Some((base, _)), _] = what.regions {
                 let shared = 32..interrupts::SPECIAL;
-                platform.virtio_slot(base, interrupt(what.interrupts, 0).filter(|number| shared.contains(number)));
+                platform.virtio_slot(
+                    base,
+                    interrupt(what.interrupts, 0).filter(|number| shared.contains(number)),
+                );
             }
             return;
         }

@@ -9,6 +9,7 @@ use capability::{Decoded, Permissions, Seal};
 use core::arch::asm;
 use core::cell::Cell;
 use core::mem::offset_of;
+use core::ops::Range;
 
 /// SPSR_EL1: the program was in C64 state.
 const STATUS_C64: u64 = 1 << 26;
@@ -59,6 +60,7 @@ unsafe impl Sync for Frame {}
 unsafe extern "C" {
     fn intravisor_frame_pass(from: *const u64, to: *mut u64) -> u64;
     fn intravisor_frame_forget(slots: *mut u64);
+    fn intravisor_reaching(first: *const u64, behind: *const u64, start: u64, end: u64) -> u64;
 }
 
 impl Frame {
@@ -397,9 +399,27 @@ impl Frame {
             .chain(special)
     }
 
+    /// The slots by which hostcall arguments and integer pointers reach memory, as [`Frame::reaching`] numbers them.
+    pub const AUTHORITIES: u64 = 0x3f | 1 << 33;
+
+    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range.
+    pub fn reaching(&self, range: &Range<u64>) -> u64 {
+        let (first, last) = (self.registers[0].pointer(), self.cid.pointer());
+        // SAFETY: reads the live, aligned slots from the first to the last, which follow each other.
+        unsafe { intravisor_reaching(first, last.wrapping_add(2), range.start, range.end) }
+    }
+
     /// Every slot that holds a register of the program.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.named().map(|(_, slot)| slot)
+        let special = [
+            &self.pcc,
+            &self.rcsp,
+            &self.rddc,
+            &self.rctpidr,
+            &self.ctpidrro,
+            &self.cid,
+        ];
+        self.registers.iter().chain(special)
     }
 
     /// Name and contents of every register that can hold a capability, for reports.

@@ -118,7 +118,11 @@ pub mod interrupts {
     /// Writes an interrupt's bit of a register in which zeros mean nothing.
     fn write_bit(register: u64, number: u32) {
         let (device, frame) = place(number);
-        write32(device, frame + register + u64::from(number / 32) * 4, 1 << (number % 32));
+        write32(
+            device,
+            frame + register + u64::from(number / 32) * 4,
+            1 << (number % 32),
+        );
     }
 
     /// Gives a device's interrupt its priority and this processor as its target; it stays closed.

@@ -96,13 +96,6 @@
 .macro GCPERM xd, cn
     .inst 0xc2c0d000 | \cn << 5 | \xd
 .endm
-// Length and alignment mask with which bounds of \xn bytes are representable.
-.macro RRLEN xd, xn
-    .inst 0xc2c71000 | \xn << 5 | \xd
-.endm
-.macro RRMASK xd, xn
-    .inst 0xc2c73000 | \xn << 5 | \xd
-.endm
 .macro SCVALUE cd, cn, xm
     .inst 0xc2c04000 | \xm << 16 | \cn << 5 | \cd
 .endm

@@ -1,14 +1,6 @@
 // Operations on capabilities in slots. FROM Rust, A64, IRQ off. LIVE: the C convention; c9 holds the capability and is
 // cleared at the end, as no authority may stay behind in a register.
 
-// intravisor_slot_tag(x0 = slot) -> tag
-.globl intravisor_slot_tag
-intravisor_slot_tag:
-    LDR_C 9, 0, 0
-    GCTAG 0, 9
-    mov x9, xzr
-    ret
-
 // intravisor_slot_copy(x0 = from, x1 = to)
 .globl intravisor_slot_copy
 intravisor_slot_copy:
@@ -61,14 +53,6 @@ intravisor_slot_narrow:
     CLRPERM 9, 9, 2
     STR_C 9, 0, 1
 1:  mov x9, xzr
-    ret
-
-// intravisor_representable(x0 = length, x1 = two words): rounded length, mask of the base
-.globl intravisor_representable
-intravisor_representable:
-    RRLEN 2, 0
-    RRMASK 3, 0
-    stp x2, x3, [x1]
     ret
 
 // intravisor_frame_pass(x0 = from, x1 = to: c0 to c5 of two frames) -> whether a capability is among them; what is stored has

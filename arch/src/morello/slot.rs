@@ -6,11 +6,11 @@
 use crate::types::{Derivation, DeriveError, Register};
 use capability::morello::Capability;
 use capability::{Decoded, Permissions};
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
 
 unsafe extern "C" {
-    fn intravisor_slot_tag(slot: *const u64) -> u64;
     fn intravisor_slot_copy(from: *const u64, to: *mut u64);
     fn intravisor_slot_derive(
         parent: *const u64,
@@ -23,7 +23,6 @@ unsafe extern "C" {
     ) -> u64;
     fn intravisor_slot_fields(slot: *const u64, fields: *mut [u64; 5]);
     fn intravisor_slot_narrow(from: *const u64, to: *mut u64, cleared_permissions: u64) -> u64;
-    fn intravisor_representable(length: u64, rounded_and_mask: *mut [u64; 2]);
     fn intravisor_slot_set_address(slot: *mut u64, address: u64);
 }
 
@@ -88,8 +87,19 @@ impl Slot {
     /// Whether the slot holds a capability with a tag.
     #[inline]
     pub fn tag(&self) -> bool {
-        // SAFETY: the slot is alive and aligned.
-        unsafe { intravisor_slot_tag(self.pointer()) != 0 }
+        let tag: u64;
+        // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
+        unsafe {
+            asm!(
+                ".inst 0xc2400169",     // LDR c9, [x11]
+                ".inst 0xc2c0912b",     // GCTAG x11, c9
+                "mov x9, xzr",
+                inlateout("x11") self.pointer() => tag,
+                out("x9") _,
+                options(nostack, readonly),
+            );
+        }
+        tag != 0
     }
 
     /// The low word: the value of a capability, or the integer.
@@ -278,10 +288,19 @@ pub fn device_permissions() -> Permissions {
 
 /// Rounds a region so that its bounds are representable: the length to use and the alignment that its base needs.
 pub fn representable(length: u64) -> (u64, u64) {
-    let mut rounded_and_mask = [0; 2];
-    // SAFETY: writes two words.
-    unsafe { intravisor_representable(length, &raw mut rounded_and_mask) };
-    (rounded_and_mask[0], rounded_and_mask[1].wrapping_neg())
+    let (rounded, mask): (u64, u64);
+    // SAFETY: computes on integers.
+    unsafe {
+        asm!(
+            ".inst 0xc2c7112a",         // RRLEN x10, x9
+            ".inst 0xc2c7312b",         // RRMASK x11, x9
+            in("x9") length,
+            out("x10") rounded,
+            out("x11") mask,
+            options(nostack, nomem, pure),
+        );
+    }
+    (rounded, mask.wrapping_neg())
 }
 
 /// The base of the addresses that a hybrid cVM in a region at `base` sees: absolute ones.

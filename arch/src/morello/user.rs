@@ -4,6 +4,8 @@
 use super::slot::Slot;
 use crate::types::Refused;
 use capability::Permissions;
+use core::arch::asm;
+use core::ops::Range;
 
 unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
@@ -12,7 +14,14 @@ unsafe extern "C" {
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> u64;
     fn intravisor_load_capability(to: *mut u64, authority: *const u64, address: u64) -> usize;
-    fn intravisor_next_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
+    fn intravisor_next_reaching(
+        unused: usize,
+        authority: *const u64,
+        address: u64,
+        length: u64,
+        start: u64,
+        end: u64,
+    ) -> u64;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
 }
@@ -44,6 +53,37 @@ pub fn copy_in(to: &mut [u8], authority: &Slot, address: u64) -> Result<(), Refu
     // SAFETY: `to` is writable for its length; the cVM's side is checked by the hardware.
     let left = unsafe { intravisor_copy_in(to.as_mut_ptr(), authority.pointer(), address, to.len()) };
     outcome(to.len(), left)
+}
+
+/// A 32-bit word of a cVM, loaded by one access. `address` is absolute and a multiple of 4.
+///
+/// # Errors
+/// [`Refused`] when `authority` does not allow the access.
+#[inline]
+pub fn load_word(authority: &Slot, address: u64) -> Result<u64, Refused> {
+    let word: i64;
+    // SAFETY: the cVM's side is checked by the hardware, and a refusal goes on at label 9; the register is cleared.
+    unsafe {
+        asm!(
+            ".inst 0xc2400009 | 10 << 5",           // LDR c9, [x10]
+            "mov x11, #-1",
+            ".inst 0xc2c04129 | 12 << 16",          // SCVALUE c9, c9, x12
+            ".pushsection .intravisor_fixups, \"a\"",
+            ".balign 4",
+            ".word 771f - .",
+            ".word 9f - .",
+            ".popsection",
+            "771:",
+            ".inst 0x8260092b",                     // LDR w11, [c9]
+            "9: mov x9, xzr",
+            in("x10") authority.pointer(),
+            in("x12") address,
+            out("x9") _,
+            out("x11") word,
+            options(nostack, readonly),
+        );
+    }
+    u64::try_from(word).map_err(|_| Refused { copied: 0 })
 }
 
 /// Copies to a cVM. `address` is absolute.
@@ -101,12 +141,16 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     outcome(SIZE, left)
 }
 
-/// The first 64 bytes of a range in which there is a tag; `None` = there is none, or `authority` does not allow to look.
-/// `address`, absolute, and `length` are multiples of 64.
-pub fn next_tags(authority: &Slot, address: u64, length: u64) -> Option<u64> {
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range. `address`, absolute, and `length` are
+/// multiples of 16, and the end is one of 64.
+///
+/// # Panics
+/// When `authority` does not allow to look.
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
     // SAFETY: only looks, through `authority`, checked by the hardware.
-    let left = unsafe { intravisor_next_tags(0, authority.pointer(), address, length) };
-    (left != 0).then(|| address + length - left as u64)
+    let left = unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end) };
+    assert!(left <= length, "an area is looked at without authority");
+    (left != 0).then(|| address + length - left)
 }
 
 /// Checks that a cVM may write `length` bytes at an absolute address, by what `authority` says; nothing is written.

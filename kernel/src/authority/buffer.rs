@@ -82,7 +82,7 @@ pub(crate) struct Buffers {
 impl Buffer {
     fn may(&self, cvm: usize) -> u64 {
         let [read, write] = [&self.readers, &self.writers].map(|set| u64::from(set.contains(cvm)));
-        read * BUFFER_READ | write * BUFFER_WRITE
+        (read * BUFFER_READ) | (write * BUFFER_WRITE)
     }
 
     fn allow(&mut self, cvm: usize, rights: u64) {

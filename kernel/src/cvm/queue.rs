@@ -57,19 +57,31 @@ impl Queues {
 
     /// Puts a thread at the end of a list.
     pub(crate) fn push(&mut self, threads: &mut [Thread], id: ThreadId, level: u8) {
-        let (first, last) = &mut self.ends[level as usize];
         let thread = &mut threads[id.index()];
+        let last = self.append(id, thread, level);
+        self.link(threads, last, id, level);
+    }
+
+    /// Puts a thread at the end of a list; returns who stood there, to be linked with it.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, id: ThreadId, thread: &mut Thread, level: u8) -> ThreadId {
+        let (_, last) = &mut self.ends[level as usize & (PRIORITIES - 1)];
         thread.level = level;
         thread.link = Link {
             previous: *last,
             next: ThreadId::NONE,
         };
-        match threads.get_mut(last.index()) {
-            Some(last) => last.link.next = id,
-            None => *first = id,
-        }
-        *last = id;
         self.filled |= 1 << level;
+        core::mem::replace(last, id)
+    }
+
+    /// Links a thread that has been appended with who stands before it.
+    #[inline(always)]
+    pub(crate) fn link(&mut self, threads: &mut [Thread], before: ThreadId, id: ThreadId, level: u8) {
+        match threads.get_mut(before.index()) {
+            Some(before) => before.link.next = id,
+            None => self.ends[level as usize & (PRIORITIES - 1)].0 = id,
+        }
     }
 
     /// Takes a thread out of its list.
@@ -110,13 +122,34 @@ impl Queues {
     /// The first of the greatest priority.
     #[inline]
     pub(crate) fn first(&self) -> Option<ThreadId> {
-        greatest(self.filled).map(|level| self.ends[level].0)
+        self.first_of().map(|(_, first)| first)
+    }
+
+    /// The same, and its priority.
+    #[inline]
+    pub(crate) fn first_of(&self) -> Option<(u8, ThreadId)> {
+        greatest(self.filled).map(|level| (level as u8, self.ends[level].0))
+    }
+
+    /// The first of a list has left it; who stood behind it is the first now.
+    #[inline(always)]
+    pub(crate) fn drop_first(&mut self, threads: &mut [Thread], level: u8, behind: ThreadId) {
+        let (first, last) = &mut self.ends[level as usize & (PRIORITIES - 1)];
+        *first = behind;
+        match threads.get_mut(behind.index()) {
+            Some(behind) => behind.link.previous = ThreadId::NONE,
+            None => {
+                *last = ThreadId::NONE;
+                self.filled &= !(1 << level);
+            }
+        }
     }
 
     /// Takes the first of the greatest priority.
     pub(crate) fn pop(&mut self, threads: &mut [Thread]) -> Option<ThreadId> {
         let first = self.first()?;
-        self.remove(threads, first);
+        let Thread { level, link, .. } = threads[first.index()];
+        self.drop_first(threads, level, link.next);
         Some(first)
     }
 }

@@ -62,7 +62,11 @@ impl Short {
     /// What its server is told of who calls: its number, and of a raw client the thread's place.
     #[inline]
     pub(crate) fn caller(&self, place: u16) -> u64 {
-        if self.raw { self.id | u64::from(place) << 32 } else { self.id }
+        if self.raw {
+            self.id | u64::from(place) << 32
+        } else {
+            self.id
+        }
     }
 
     /// Hostcalls so far.

@@ -2,6 +2,7 @@
 
 use crate::cvm::End;
 use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::short::{NOBODY, Short};
 use arch::Frame;
 
 /// What a thread is for.
@@ -108,6 +109,12 @@ pub(crate) struct Thread {
     /// In the list that its state calls for, and the level there.
     pub(crate) link: Link,
     pub(crate) level: u8,
+    /// In [`State::Waiting`]: the address that it waits for, a multiple of 4; plus 1 when it waits until a deadline.
+    pub(crate) word: u64,
+    /// Its cVM's part in the shortest way.
+    pub(crate) short: &'static Short,
+    /// Whether a server is in its family, so that it can get what is lent.
+    pub(crate) listed: bool,
     /// In the list of its family's threads, who has run last first.
     pub(crate) recent: Link,
     pub(crate) call: Call,
@@ -139,6 +146,9 @@ impl Thread {
             ran: 0,
             link: Link::NONE,
             level: 0,
+            word: 0,
+            short: &NOBODY,
+            listed: false,
             recent: Link::NONE,
             call: Call {
                 server: cvm,
@@ -149,6 +159,12 @@ impl Thread {
             },
             serving: None,
         }
+    }
+
+    /// Whether more is to be done than to go on when it runs next: before it, or at the end of the call that it serves.
+    #[inline]
+    pub(crate) fn is_bound(&self) -> bool {
+        self.pending || self.serving.is_some()
     }
 
     /// Its number as its cVM knows it.

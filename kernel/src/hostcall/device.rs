@@ -96,7 +96,10 @@ fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<Transfer, Er
         && !what.seal.is_sealed()
         && what.permissions.contains(needed | Permissions::GLOBAL)
         && what.in_bounds(address, length)
-        && arch::protection::is_open(address / PAGE * PAGE..(address + length).next_multiple_of(PAGE), written);
+        && arch::protection::is_open(
+            address / PAGE * PAGE..(address + length).next_multiple_of(PAGE),
+            written,
+        );
     if !allowed {
         return Err(Errno::EFAULT);
     }

@@ -6,15 +6,15 @@ mod console;
 mod device;
 mod memory;
 mod process;
-mod sync;
+pub(crate) mod sync;
 mod time;
 pub(crate) mod trap;
 
 use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
-use abi::manifest::NAME_LIMIT;
 use abi::hostcall::WITH_SECOND;
+use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 

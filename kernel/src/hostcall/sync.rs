@@ -1,19 +1,40 @@
 //! Waiting for a word of memory, and waking who waits.
 
 use crate::run::monitor::{Monitor, Outcome};
+use crate::run::wait::Usual;
 use abi::Errno;
 use abi::hostcall::{SLEEP_LIMIT, WAIT_FOREVER, WAKE_LIMIT};
 use arch::{Frame, user};
 
 /// The word that argument 0 points to: where it lies, and what it holds.
-fn word(frame: &Frame) -> Result<(u64, u32), Errno> {
+#[inline]
+fn word(frame: &Frame) -> Result<(u64, u64), Errno> {
     let (authority, address) = frame.pointer(0);
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = [0; 4];
-    user::copy_in(&mut bytes, authority, address).map_err(|_| Errno::EFAULT)?;
-    Ok((address, u32::from_le_bytes(bytes)))
+    let found = user::load_word(authority, address).map_err(|_| Errno::EFAULT)?;
+    Ok((address, found))
+}
+
+/// The usual wait on its short way.
+#[inline(always)]
+pub(crate) fn usual_wait(monitor: &mut Monitor, frame: &'static Frame) -> Usual {
+    match word(frame) {
+        Ok((address, found)) if frame.argument(2) == WAIT_FOREVER && found == frame.argument(1) => {
+            monitor.usual_wait(address)
+        }
+        _ => Usual::Not,
+    }
+}
+
+/// The usual wake on its short way.
+#[inline(always)]
+pub(crate) fn usual_wake(monitor: &mut Monitor, frame: &'static Frame) -> Usual {
+    match word(frame) {
+        Ok((address, _)) => monitor.usual_wake(frame, address),
+        Err(_) => Usual::Not,
+    }
 }
 
 /// `wait(word, expected, timeout)`.
@@ -21,8 +42,7 @@ fn word(frame: &Frame) -> Result<(u64, u32), Errno> {
 pub(super) fn wait(monitor: &mut Monitor, frame: &Frame) -> Result<Outcome, Errno> {
     let (expected, timeout) = (frame.argument(1), frame.argument(2));
     let forever = timeout == WAIT_FOREVER;
-    let expected = u32::try_from(expected).map_err(|_| Errno::EINVAL)?;
-    if timeout > SLEEP_LIMIT && !forever {
+    if expected > u64::from(u32::MAX) || (timeout > SLEEP_LIMIT && !forever) {
         return Err(Errno::EINVAL);
     }
     let (address, found) = word(frame)?;

@@ -7,12 +7,18 @@ use crate::report::console::say;
 use crate::report::fault;
 use crate::run::hart;
 use crate::run::monitor::{MONITOR, Monitor};
+use crate::run::wait::Usual;
 use abi::Hostcall;
+use alloc::boxed::Box;
 use arch::{Frame, Trap};
+use spin::MutexGuard;
+
+type Guard = MutexGuard<'static, Option<Box<Monitor>>>;
 
 /// Handles a trap out of the running thread, whose registers are in `frame`; returns the frame to resume.
 ///
-/// The way of a null hostcall that the monitor serves is short on purpose: everything else is out of line.
+/// The way of a null hostcall that the monitor serves is short on purpose, and those of waits and wakes: everything else is
+/// out of line.
 pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
     let trap = frame.trap();
     if trap != Trap::Hostcall {
@@ -24,10 +30,63 @@ pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
         frame.set_result(0);
         return frame;
     }
+    if number == Hostcall::Wait as u64 && cvm.is_direct(number) {
+        return waits(frame);
+    }
+    if number == Hostcall::Wake as u64 && cvm.is_direct(number) {
+        return wakes(frame);
+    }
     called(frame)
 }
 
-/// Any hostcall but a null hostcall of a cVM that the monitor serves.
+/// A wait of a cVM that the monitor serves. Nothing here is called but to end with it: no register has to be saved.
+#[inline(never)]
+fn waits(frame: &'static Frame) -> &'static Frame {
+    let mut guard = MONITOR.lock();
+    let Some(monitor) = guard.as_deref_mut() else {
+        return frame;
+    };
+    match hostcall::sync::usual_wait(monitor, frame) {
+        Usual::Done(to) => to,
+        Usual::Unlisted(next) => listed(guard, next),
+        Usual::Not => at_length(guard, frame),
+    }
+}
+
+/// A wake of a cVM that the monitor serves, as [`waits`].
+#[inline(never)]
+fn wakes(frame: &'static Frame) -> &'static Frame {
+    let mut guard = MONITOR.lock();
+    let Some(monitor) = guard.as_deref_mut() else {
+        return frame;
+    };
+    match hostcall::sync::usual_wake(monitor, frame) {
+        Usual::Done(to) => to,
+        Usual::Unlisted(next) => listed(guard, next),
+        Usual::Not => at_length(guard, frame),
+    }
+}
+
+/// A hostcall that is not usual.
+#[inline(never)]
+fn at_length(mut guard: Guard, frame: &'static Frame) -> &'static Frame {
+    match guard.as_deref_mut() {
+        Some(monitor) => otherwise(monitor, frame, Trap::Hostcall),
+        None => frame,
+    }
+}
+
+/// Who runs next has to be noted in the list of its family.
+#[inline(never)]
+fn listed(mut guard: Guard, next: ThreadId) -> &'static Frame {
+    let scheduler = guard.as_deref_mut().map(|monitor| &mut monitor.scheduler);
+    match scheduler {
+        Some(scheduler) => scheduler.list_next(next),
+        None => panic!("there is no monitor"),
+    }
+}
+
+/// Any other hostcall.
 #[inline(never)]
 fn called(frame: &'static Frame) -> &'static Frame {
     let mut guard = MONITOR.lock();

@@ -258,7 +258,9 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
         for device in &cvm.devices {
             if driven.contains(&device.as_str()) {
                 let (name, key) = (&cvm.name, names::DEVICES);
-                return Err(format!("cVM {name}: {key} = \"{device}\": expected a device that has no driver yet"));
+                return Err(format!(
+                    "cVM {name}: {key} = \"{device}\": expected a device that has no driver yet"
+                ));
             }
             driven.push(device);
         }
@@ -506,7 +508,10 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
     }
     if devices.len() > names::DEVICE_LIMIT {
         let (key, limit) = (names::DEVICES, names::DEVICE_LIMIT);
-        return Err(format!("cVM {name}: {key}: {} devices, expected at most {limit}", devices.len()));
+        return Err(format!(
+            "cVM {name}: {key}: {} devices, expected at most {limit}",
+            devices.len()
+        ));
     }
     let relation = Relation {
         server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),

@@ -271,7 +271,9 @@ impl Monitor {
         let caller = self.scheduler[thread].serving.take().ok_or(Errno::EPERM)?;
         let nanoseconds = frame.argument(0);
         // As `nanosleep`: at least the time asked for.
-        let until = arch::timer::now().saturating_add(self.ticks(nanoseconds)).saturating_add(1);
+        let until = arch::timer::now()
+            .saturating_add(self.ticks(nanoseconds))
+            .saturating_add(1);
         let call = &mut self.scheduler[caller].call;
         if nanoseconds != 0 && until < call.until {
             call.until = until;

@@ -495,7 +495,9 @@ impl Monitor {
                     state: State::Reset,
                     queues: Vec::new(),
                 };
-                device.reset().map_err(|_| refuse("the device does not confirm its reset"))?;
+                device
+                    .reset()
+                    .map_err(|_| refuse("the device does not confirm its reset"))?;
                 while device.queues.len() < QUEUE_LIMIT {
                     device.write(register::QUEUE_SELECT, device.queues.len() as u32);
                     match device.read(register::QUEUE_SIZE_LIMIT) as usize {

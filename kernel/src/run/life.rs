@@ -109,6 +109,10 @@ impl Monitor {
                 line.set_short(short);
             }
         }
+        for thread in &mut self.scheduler.threads {
+            thread.short = self.cvms[thread.cvm.index()].short;
+            thread.listed = !self.servers[thread.family.index()].is_empty();
+        }
         self.scheduler.complete(count);
         self.weigh_families();
         Ok(())

@@ -12,7 +12,7 @@ mod recall;
 mod shortcut;
 pub(crate) mod thread;
 pub(crate) mod tree;
-mod wait;
+pub(crate) mod wait;
 
 use abi::Errno;
 

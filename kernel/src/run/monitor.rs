@@ -278,7 +278,7 @@ impl Monitor {
                 }
                 self.program(now);
                 let thread = &self.scheduler[id];
-                hart::enter(self.cvms[thread.cvm.index()].short);
+                hart::enter(thread.short);
                 return thread.frame;
             }
             if self.left == 0 {
@@ -295,7 +295,7 @@ impl Monitor {
     /// Tells the timer when to interrupt: when that has changed, or it should have done so by now; an interrupt that got lost
     /// is made up for.
     #[inline(never)]
-    fn program(&mut self, now: u64) {
+    pub(super) fn program(&mut self, now: u64) {
         let deadline = self.scheduler.deadline();
         if deadline != self.programmed || deadline <= now {
             self.programmed = deadline;

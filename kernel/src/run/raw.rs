@@ -22,7 +22,11 @@ impl Monitor {
         let arguments = [
             cvm.place.seen,
             cvm.layout.size,
-            if inside { memory.start - outer.place.base + outer.place.seen } else { 0 },
+            if inside {
+                memory.start - outer.place.base + outer.place.seen
+            } else {
+                0
+            },
             cvm.place.seen + cvm.layout.start_block.start,
             cvm.place.seen.wrapping_add(cvm.layout.bias),
         ];

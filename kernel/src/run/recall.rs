@@ -12,11 +12,8 @@ use arch::{Frame, Slot};
 use capability::Permissions;
 use core::ops::Range;
 
-/// Whether a slot holds something of what was lent, and not by rights.
-fn is_lent(slot: &Slot, lent: &[Lent], rightful: &[Lent]) -> bool {
-    if !lent.iter().any(|lent| sweep::reaches(slot, &lent.range)) {
-        return false;
-    }
+/// Whether a slot that reaches what was lent holds it by no right.
+fn is_taken(slot: &Slot, rightful: &[Lent]) -> bool {
     let what = slot.decoded();
     let covered = rightful.iter().any(|lent| {
         lent.range.start <= what.base
@@ -28,19 +25,13 @@ fn is_lent(slot: &Slot, lent: &[Lent], rightful: &[Lent]) -> bool {
 }
 
 /// What to look at the registers of a thread takes, and to undo a call, in units of about an instruction.
-const THREAD: u32 = 500;
+const THREAD: u32 = 400;
 pub(crate) const CALL: u32 = 2500;
 
 /// What to look at so many threads and bytes of local areas takes.
 pub(crate) fn weight(threads: u32, bytes: u64) -> u32 {
-    // A line with capabilities.
-    threads * THREAD + (bytes / sweep::LINE) as u32 * 100
-}
-
-/// How many of the capabilities are there by which a hostcall reaches memory.
-fn authorities(frame: &Frame) -> usize {
-    let arguments = (0..ARGUMENTS).map(|index| frame.argument_slot(index));
-    arguments.chain([frame.data()]).filter(|slot| slot.tag()).count()
+    // Lines full of capabilities.
+    threads * THREAD + (bytes / sweep::LINE) as u32 * 600
 }
 
 impl Monitor {
@@ -101,18 +92,22 @@ impl Monitor {
             (Role::Handler(index), Some(_), Some(service)) => service.handlers[index as usize].lent.clone(),
             _ => heapless::Vec::new(),
         };
-        self.take_from_thread(id, &|slot| is_lent(slot, lent, &rightful));
+        let frame = thread.frame;
+        let wanted = |slot: &Slot| is_taken(slot, &rightful);
+        let taken = lent
+            .iter()
+            .fold(0, |taken, lent| taken | sweep::registers(frame, &lent.range, &wanted));
+        self.taken_from(id, taken);
     }
 
-    /// Takes what is wanted out of a thread's registers. A hostcall that the thread is in the middle of, and that reaches
-    /// memory by something of that, ends with an error; a call by which it has lent it to others is undone.
-    fn take_from_thread(&mut self, id: ThreadId, wanted: &dyn Fn(&Slot) -> bool) {
-        let thread = &self.scheduler[id];
-        let (frame, state, stage) = (thread.frame, thread.state, thread.call.stage);
-        let before = authorities(frame);
-        if !sweep::registers(frame, wanted) || authorities(frame) == before {
+    /// These slots of a thread's frame have been cleared. A hostcall that the thread is in the middle of, and that reaches
+    /// memory by one of them, ends with an error; a call by which it has lent it to others is undone.
+    fn taken_from(&mut self, id: ThreadId, taken: u64) {
+        if taken & Frame::AUTHORITIES == 0 {
             return;
         }
+        let thread = &self.scheduler[id];
+        let (frame, state, stage) = (thread.frame, thread.state, thread.call.stage);
         let now = arch::timer::now();
         match state {
             // What a deferred call was lent is gone already.
@@ -137,7 +132,9 @@ impl Monitor {
             let handler = cvm.service.as_ref().and_then(|service| service.handlers.get(index));
             let serving = handler.filter(|handler| self.scheduler[handler.thread].serving.is_some());
             let rightful = serving.map_or(&[][..], |handler| handler.lent.as_slice());
-            sweep::area(area, &|slot| is_lent(slot, lent, rightful));
+            for lent in lent {
+                sweep::area(area.clone(), &lent.range, &|slot| is_taken(slot, rightful));
+            }
         }
     }
 
@@ -146,12 +143,13 @@ impl Monitor {
         let mut id = self.scheduler.recent(family);
         while id != ThreadId::NONE {
             let next = self.scheduler[id].recent.next;
-            self.take_from_thread(id, &|slot| sweep::reaches(slot, range));
+            let taken = sweep::registers(self.scheduler[id].frame, range, &|_| true);
+            self.taken_from(id, taken);
             id = next;
         }
         for holder in &self.holders[family.index()] {
             for area in self.cvms[holder.index()].local_areas() {
-                sweep::area(area, &|slot| sweep::reaches(slot, range));
+                sweep::area(area, range, &|_| true);
             }
         }
     }

@@ -48,13 +48,7 @@ impl Monitor {
         let service = self.cvms[line.server].service.as_deref_mut()?;
         let handler = &mut service.handlers[0];
         handler.began = self.scheduler.runs + 1;
-        let lent = call::lend(
-            line.caller(),
-            line.handler,
-            &service.slot,
-            &mut handler.lent,
-            what,
-        );
+        let lent = call::lend(line.caller(), line.handler, &service.slot, &mut handler.lent, what);
         if lent.is_err() {
             handler.lent.clear();
             service.slot.clear();
@@ -124,7 +118,7 @@ impl Monitor {
         {
             return None;
         }
-        if threads[next.index()].pending || threads[next.index()].serving.is_some() {
+        if threads[next.index()].is_bound() {
             return None;
         }
         threads[id.index()].run_time += now.saturating_sub(scheduler.since);
@@ -134,7 +128,7 @@ impl Monitor {
         self.programmed = due.min(scheduler.slice_end);
         arch::timer::set_deadline(Some(self.programmed));
         let next = &self.scheduler[next];
-        hart::enter(self.cvms[next.cvm.index()].short);
+        hart::enter(next.short);
         Some(next.frame)
     }
 

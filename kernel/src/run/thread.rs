@@ -5,7 +5,9 @@ use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::queue::Queues;
 use crate::cvm::thread::{Link, State, Thread};
 use crate::run::tree::Tree;
+use crate::run::wait::Waiters;
 use alloc::vec::Vec;
+use arch::Frame;
 use core::ops::{Index, IndexMut};
 
 /// Length of a time slice in microseconds.
@@ -19,9 +21,9 @@ pub(crate) struct Scheduler {
     readers: Queues,
     /// By time: threads, then cVMs that start again, then the next cVM of the list.
     pub(crate) deadlines: Tree,
-    /// By address of what is waited for, priority, and time.
-    pub(crate) waiters: Tree,
-    current: Option<ThreadId>,
+    pub(super) waiters: Waiters,
+    /// `NONE` = nobody runs.
+    pub(super) current: ThreadId,
     /// When the current thread started to run.
     pub(super) since: u64,
     /// When the current time slice ends, whoever works in it.
@@ -29,7 +31,7 @@ pub(crate) struct Scheduler {
     pub(super) slice: u64,
     /// Counts the runs.
     pub(crate) runs: u64,
-    /// Who of each family has run last, by the outermost cVM.
+    /// Who of each family with a server has run last, by the outermost cVM.
     recent: Vec<ThreadId>,
 }
 
@@ -56,8 +58,8 @@ impl Scheduler {
             ready: Queues::new(),
             readers: Queues::new(),
             deadlines: Tree::new(),
-            waiters: Tree::new(),
-            current: None,
+            waiters: Waiters::new(),
+            current: ThreadId::NONE,
             since: 0,
             slice_end: 0,
             slice: (frequency * SLICE_MICROSECONDS / 1_000_000).max(1),
@@ -83,7 +85,7 @@ impl Scheduler {
     /// The running thread, when one runs.
     #[inline]
     pub(crate) fn current(&self) -> Option<ThreadId> {
-        self.current
+        (self.current != ThreadId::NONE).then_some(self.current)
     }
 
     /// Makes a thread that waits or is stopped ready to run.
@@ -99,7 +101,7 @@ impl Scheduler {
     /// Wakes a thread; it runs at once, for the rest of the slice, when nobody runs now.
     #[inline]
     pub(crate) fn hand_over(&mut self, id: ThreadId, now: u64) {
-        if self.current.is_some() {
+        if self.current != ThreadId::NONE {
             return self.wake(id);
         }
         self[id].state = State::Ready;
@@ -108,7 +110,7 @@ impl Scheduler {
 
     #[inline]
     pub(super) fn run(&mut self, id: ThreadId, now: u64) {
-        self.current = Some(id);
+        self.current = id;
         self.since = now;
         self.touch(id);
     }
@@ -120,16 +122,23 @@ impl Scheduler {
         let runs = self.runs;
         let thread = &mut self[id];
         let family = thread.family.index();
-        let listed = core::mem::replace(&mut thread.ran, runs) != 0;
-        if self.recent[family] != id {
-            self.list_recent(id, family, listed);
+        let ran = core::mem::replace(&mut thread.ran, runs) != 0;
+        if thread.listed && self.recent[family] != id {
+            self.list_recent(id, family, ran);
         }
     }
 
+    /// Who runs after a usual wait or wake is noted in the list of its family.
+    pub(crate) fn list_next(&mut self, id: ThreadId) -> &'static Frame {
+        self.runs -= 1;
+        self.touch(id);
+        self[id].frame
+    }
+
     #[inline(never)]
-    fn list_recent(&mut self, id: ThreadId, family: usize, listed: bool) {
+    fn list_recent(&mut self, id: ThreadId, family: usize, ran: bool) {
         let Link { previous, next } = self[id].recent;
-        if listed {
+        if ran {
             // It is not the first one.
             self[previous].recent.next = next;
             if next != ThreadId::NONE {
@@ -146,7 +155,7 @@ impl Scheduler {
         }
     }
 
-    /// Who of a family has run last.
+    /// Who of a family with a server has run last.
     pub(crate) fn recent(&self, family: CvmId) -> ThreadId {
         self.recent[family.index()]
     }
@@ -154,7 +163,8 @@ impl Scheduler {
     /// Takes the processor from the current thread, which goes on later if it is still ready. The call that it serves is
     /// from now on ended by its deadline.
     pub(crate) fn release(&mut self, now: u64) {
-        let Some(id) = self.current.take() else { return };
+        let Some(id) = self.current() else { return };
+        self.current = ThreadId::NONE;
         let since = self.since;
         let thread = &mut self[id];
         thread.run_time += now.saturating_sub(since);
@@ -187,7 +197,7 @@ impl Scheduler {
     /// Puts the current thread to sleep or to wait.
     #[inline]
     pub(crate) fn block(&mut self, state: State, now: u64) {
-        if let Some(id) = self.current {
+        if let Some(id) = self.current() {
             self[id].state = state;
         }
         self.release(now);
@@ -195,7 +205,7 @@ impl Scheduler {
 
     /// Puts the current thread to sleep, until this tick.
     pub(crate) fn sleep(&mut self, until: u64, now: u64) {
-        if let Some(id) = self.current {
+        if let Some(id) = self.current() {
             self.set_deadline(id, until);
         }
         self.block(State::Sleeping, now);
@@ -203,7 +213,7 @@ impl Scheduler {
 
     /// Lets the current thread wait for console input.
     pub(crate) fn read(&mut self, now: u64) {
-        if let Some(id) = self.current {
+        if let Some(id) = self.current() {
             self.readers.push(&mut self.threads, id, 0);
         }
         self.block(State::Reading, now);
@@ -225,10 +235,10 @@ impl Scheduler {
     pub(crate) fn stop(&mut self, id: ThreadId, now: u64) {
         let was = core::mem::replace(&mut self[id].state, State::Stopped);
         match was {
-            State::Ready if self.current == Some(id) => self.release(now),
+            State::Ready if self.current == id => self.release(now),
             State::Ready => self.ready.remove(&mut self.threads, id),
             State::Reading => self.readers.remove(&mut self.threads, id),
-            State::Waiting => self.waiters.remove(id.index()),
+            State::Waiting => self.waiters.remove(&self.threads, id),
             State::Sleeping | State::Calling | State::Serving | State::Stopped => {}
         }
         self.deadlines.remove(id.index());
@@ -241,11 +251,11 @@ impl Scheduler {
     pub(crate) fn set_priority(&mut self, id: ThreadId, priority: u8) {
         self[id].priority = priority;
         match self[id].state {
-            State::Ready if self.current != Some(id) => {
+            State::Ready if self.current != id => {
                 self.ready.remove(&mut self.threads, id);
                 self.ready.push(&mut self.threads, id, priority);
             }
-            State::Waiting => self.move_waiter(id),
+            State::Waiting => self.waiters.renew(&self.threads, id),
             _ => {}
         }
     }
@@ -253,13 +263,13 @@ impl Scheduler {
     /// Whether somebody of a greater priority than the current thread's is ready.
     #[inline]
     pub(crate) fn outranked(&self) -> bool {
-        self.current
+        self.current()
             .is_some_and(|id| self.ready.reaches(self[id].priority as usize + 1))
     }
 
     /// Whether the current thread has to let another one run: its slice is over, or a greater priority is ready.
     pub(crate) fn preempted(&self, now: u64) -> bool {
-        let Some(id) = self.current else { return true };
+        let Some(id) = self.current() else { return true };
         self.outranked() || (now >= self.slice_end && self.ready.holds(self[id].priority as usize))
     }
 
@@ -273,12 +283,12 @@ impl Scheduler {
     /// Chooses the next thread when none runs; `None` = nobody is ready.
     #[inline]
     pub(crate) fn dispatch(&mut self, now: u64) -> Option<ThreadId> {
-        if self.current.is_none() {
+        if self.current == ThreadId::NONE {
             let id = self.ready.pop(&mut self.threads)?;
             self.slice_end = now + self.slice;
             self.run(id, now);
         }
-        self.current
+        self.current()
     }
 
     /// When the timer has to interrupt: the end of the slice and of the budget of the call that is being served, if somebody
@@ -286,7 +296,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn deadline(&self) -> u64 {
         let mut at = self.deadlines.first().map_or(u64::MAX, |(_, (at, _))| at);
-        if let Some(id) = self.current {
+        if let Some(id) = self.current() {
             at = at.min(self.slice_end);
             if let Some(caller) = self[id].serving {
                 at = at.min(self[caller].call.until);
@@ -297,7 +307,7 @@ impl Scheduler {
 
     /// Ticks a thread has run, the current slice included.
     pub(crate) fn run_time(&self, id: ThreadId, now: u64) -> u64 {
-        let running = self.current == Some(id);
+        let running = self.current == id;
         self[id].run_time + if running { now.saturating_sub(self.since) } else { 0 }
     }
 }

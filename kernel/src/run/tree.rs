@@ -57,12 +57,6 @@ impl Tree {
         self.nodes[number + 1].level != 0
     }
 
-    /// The key of a number that is in the set.
-    pub(crate) fn key(&self, number: usize) -> Option<Key> {
-        let node = &self.nodes[number + 1];
-        (node.level != 0).then_some(node.key)
-    }
-
     /// The number with the least key from `key` on, and that key.
     pub(crate) fn from(&self, key: Key) -> Option<(usize, Key)> {
         let (mut at, mut found) = (self.root, NIL);

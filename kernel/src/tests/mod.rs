@@ -24,6 +24,8 @@ mod tree;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::hostcall::{self, Next};
 use crate::run::monitor::Monitor;
+use crate::run::wait::Usual;
+use abi::Hostcall;
 use arch::Frame;
 
 /// The thread with this number: main threads have that of their cVM, handlers follow.
@@ -62,6 +64,21 @@ fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
     let cvm = monitor.scheduler[thread].cvm.index();
     let short = monitor.cvms[cvm].short;
     short.count();
+    let number = frame.number();
+    let usual = match short.is_direct(number) {
+        true if number == Hostcall::Wait as u64 => hostcall::sync::usual_wait(monitor, frame),
+        true if number == Hostcall::Wake as u64 => hostcall::sync::usual_wake(monitor, frame),
+        _ => Usual::Not,
+    };
+    match usual {
+        Usual::Done(to) if std::ptr::eq(to, frame) => return Next::Return,
+        Usual::Done(_) => return Next::Switch,
+        Usual::Unlisted(next) => {
+            monitor.scheduler.list_next(next);
+            return Next::Switch;
+        }
+        Usual::Not => {}
+    }
     if hostcall::usual(monitor, frame, short).is_some() {
         monitor.write_down();
         return Next::Switch;

@@ -1,7 +1,7 @@
 //! Threads of a cVM, waiting by address, several handlers, deferred answers, and the priority of who waits.
 
 use super::service::{call, heap, monitor};
-use super::{dispatch, frame, running, thread};
+use super::{dispatch, frame, running, running_cvm, thread};
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::{Role, State};
 use crate::cvm::{End, Life};
@@ -363,6 +363,24 @@ fn a_server_works_with_the_greatest_priority_of_those_that_wait() {
 }
 
 #[test]
+fn a_call_of_a_handler_is_served_with_the_priority_of_its_own_caller() {
+    let mut monitor = monitor(&[
+        ("s1", "monitor", &[("priority", 7)]),
+        ("s2", "s1", &[("priority", 6)]),
+        ("c", "s2", &[("priority", 1)]),
+    ]);
+    for server in [0, 1] {
+        assert_eq!(call(&mut monitor, Hostcall::Serve, [0; 6]).0, server);
+    }
+    for caller in [2, 4] {
+        assert_eq!(call(&mut monitor, Hostcall::Clock, [0; 6]).0, caller);
+    }
+    monitor.next();
+    assert_eq!(running(&monitor), 3, "the handler of the last server");
+    assert_eq!(monitor.scheduler[thread(&monitor, 3)].priority, 1);
+}
+
+#[test]
 fn an_ended_slice_is_not_renewed_by_calls() {
     let mut monitor = monitor(&[("s", "monitor", &[]), ("a", "s", &[]), ("b", "monitor", &[])]);
     call(&mut monitor, Hostcall::Serve, [0; 6]);
@@ -406,7 +424,60 @@ fn a_slice_is_not_cut_short_and_ends_in_favour_of_the_next() {
     assert!(stand_in::deadline().unwrap() > slice);
 }
 
+/// What a thread of one cVM asks for: which hostcall, of which word, which timeout or count.
+type Step = (u8, u64, u64);
+
+/// Carries out a step of the running thread, on the short ways or not; says who runs then, and what everybody has in its
+/// result register and does.
+fn carry_out(monitor: &mut Monitor, (kind, word, choice): Step, short: bool) -> (usize, Vec<(u64, State, u64)>) {
+    let word = heap(monitor, 0) + 4 * word;
+    let (hostcall, arguments) = match kind {
+        0 | 1 => {
+            let timeout = [WAIT_FOREVER, WAIT_FOREVER, 1_000_000, 0][choice as usize % 4];
+            (Hostcall::Wait, [word, choice / 8, timeout, 0, 0, 0])
+        }
+        2 | 3 => (Hostcall::Wake, [word, choice % 4, 0, 0, 0, 0]),
+        4 => (Hostcall::ThreadPriority, [choice % 4, choice % 3, 0, 0, 0, 0]),
+        _ => (Hostcall::Nanosleep, [choice * 100_000, 0, 0, 0, 0, 0]),
+    };
+    let frame = monitor.next();
+    frame.set_hostcall(hostcall as u64, arguments);
+    if short {
+        dispatch(monitor, frame);
+    } else {
+        let thread = monitor.scheduler.current().unwrap();
+        crate::hostcall::dispatch(monitor, thread, frame);
+    }
+    monitor.next();
+    let running = monitor.scheduler.current().unwrap();
+    let all = monitor.scheduler.threads.iter();
+    let all = all.map(|thread| (thread.frame.argument(0), thread.state, thread.ran));
+    (running.index(), all.collect())
+}
+
 proptest! {
+    #[test]
+    fn the_short_ways_of_waits_and_wakes_do_what_the_long_one_does(
+        steps in prop::collection::vec((0_u8..6, 0_u64..3, 0_u64..12), 1..60),
+    ) {
+        // The main thread of "b" never waits, so that somebody can run; words 0 and 1 fall into places of their own.
+        let monitors = [true, false].map(|short| {
+            let mut monitor = monitor(&[("a", "monitor", &[THREADS]), ("b", "monitor", &[("priority", 0)])]);
+            for _ in 0..3 {
+                create(&mut monitor, 0, 2);
+            }
+            arch::user::copy_out(&[0; 16], &monitor.cvms[0].authority.data, heap(&monitor, 0)).unwrap();
+            let mut seen = Vec::new();
+            for step in &steps {
+                monitor.next();
+                let step = if running_cvm(&monitor) == 0 { *step } else { (2, step.1, 1) };
+                seen.push(carry_out(&mut monitor, step, short));
+            }
+            seen
+        });
+        prop_assert_eq!(&monitors[0], &monitors[1]);
+    }
+
     #[test]
     fn the_ordered_set_is_ordered(steps in prop::collection::vec((0_usize..40, 0_u64..60), 1..400)) {
         let mut tree = Tree::new();
@@ -415,8 +486,7 @@ proptest! {
         for (number, key) in steps {
             let key = (key, number as u64);
             if tree.contains(number) {
-                let held = tree.key(number).unwrap();
-                prop_assert_eq!(model.remove(&held), Some(number));
+                model.retain(|_, other| *other != number);
                 tree.remove(number);
             } else {
                 model.insert(key, number);

@@ -8,6 +8,7 @@ use abi::Hostcall;
 use abi::start::StartHeader;
 
 use crate::capability::Slot;
+use crate::stream::Shared;
 use crate::{Errno, arch, hostcall, start_block};
 
 /// Bytes of a capability.
@@ -132,6 +133,38 @@ impl Buffer {
         let place = (local + self.place * SIZE) as usize as *const Slot;
         // SAFETY: a slot of the local area, which lives as long as the cVM; it is this buffer's alone.
         unsafe { &*place }
+    }
+}
+
+impl Shared for Buffer {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn load(&self, offset: u64) -> Result<u32, Errno> {
+        let mut word = [0; 4];
+        self.slot().read(offset, &mut word)?;
+        Ok(u32::from_le_bytes(word))
+    }
+
+    fn store(&self, offset: u64, word: u32) -> Result<(), Errno> {
+        self.slot().write(offset, &word.to_le_bytes())
+    }
+
+    fn copy_in(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.read(offset, bytes)
+    }
+
+    fn copy_out(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.write(offset, bytes)
+    }
+
+    fn wait(&self, offset: u64, expected: u32, timeout: Option<core::time::Duration>) -> Result<(), Errno> {
+        Buffer::wait(self, offset, expected, timeout)
+    }
+
+    fn wake(&self, offset: u64) -> Result<(), Errno> {
+        Buffer::wake(self, offset, 1).map(|_| ())
     }
 }
 

@@ -43,9 +43,7 @@ impl Slot {
     pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let shape = self.shape();
         shape.check(shape.loads, offset, bytes.len())?;
-        for (place, at) in bytes.iter_mut().zip(shape.base + offset..) {
-            *place = arch::load_byte(self, at);
-        }
+        arch::load_bytes(self, shape.base + offset, bytes);
         Ok(())
     }
 
@@ -56,9 +54,7 @@ impl Slot {
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         let shape = self.shape();
         shape.check(shape.stores, offset, bytes.len())?;
-        for (byte, at) in bytes.iter().zip(shape.base + offset..) {
-            arch::store_byte(self, at, *byte);
-        }
+        arch::store_bytes(self, shape.base + offset, bytes);
         Ok(())
     }
 }

@@ -129,7 +129,10 @@ impl Device {
         let count = reads.len() + writes.len();
         let all = reads.iter().map(|bytes| readable(bytes));
         let all = all.chain(writes.iter_mut().map(|bytes| writable(bytes)));
-        segments.iter_mut().zip(all).for_each(|(place, segment)| *place = segment);
+        segments
+            .iter_mut()
+            .zip(all)
+            .for_each(|(place, segment)| *place = segment);
         let segments = segments.get(..count).ok_or(Errno::EINVAL)?;
         // SAFETY: the slices are borrowed until the request is over, or the device is.
         let id = unsafe { hostcall::device_submit(self.number, queue, segments)? };

@@ -48,6 +48,8 @@ mod service;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(any(target_os = "none", test))]
+pub mod stream;
+#[cfg(any(target_os = "none", test))]
 pub mod sync;
 #[cfg(any(target_os = "none", test))]
 mod sys;

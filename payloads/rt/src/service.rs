@@ -209,7 +209,11 @@ pub unsafe fn handle(frame: *const u8, handler: fn(&Call) -> Answer) -> ! {
     let frame = unsafe { &*frame.cast::<Frame>() };
     let answer = handler(&Call { frame });
     crate::console::flush_at_exit();
-    let number = if answer == Answer::Delegate { Hostcall::Delegate } else { Hostcall::Reply };
+    let number = if answer == Answer::Delegate {
+        Hostcall::Delegate
+    } else {
+        Hostcall::Reply
+    };
     // Nobody gets the values of a reply to a deferred call.
     let [value, second, how] = answer.words().unwrap_or_default();
     arch::hostcall(number as u64, [value, second, how, 0, 0, 0]);

@@ -13,7 +13,15 @@ on_every_platform!(the_audit_says_what_the_ledger_says);
 on_machine!(the_audit_says_what_is_in_the_machine);
 
 /// Every example that ends by itself.
-const EXAMPLES: [&str; 5] = ["demo", "hello", "two-pure", "two-layers", "hello-world"];
+const EXAMPLES: [&str; 7] = [
+    "demo",
+    "hello",
+    "two-pure",
+    "two-layers",
+    "hello-world",
+    "frames",
+    "pipeline",
+];
 
 /// The audit of an image, as JSON.
 fn audit_of(platform: Platform, scenario: &Scenario) -> Json {
@@ -40,8 +48,9 @@ type Line = (String, u64, u64, String);
 fn expected(cvm: &Json, base: u64) -> Vec<Line> {
     let own = list(cvm, "capabilities").iter();
     let name = text(cvm, "name");
-    let capfile = format!("{name} capfile ");
-    own.filter(|capability| !text(capability, "name").starts_with(&capfile))
+    let shared = ["capfile ", "buffer"].map(|kind| format!("{name} {kind}"));
+    let foreign = |name: &str| shared.iter().any(|kind| name.starts_with(kind));
+    own.filter(|capability| !foreign(text(capability, "name")))
         .map(|capability| {
             let (start, end) = (number(capability, "start"), number(capability, "end"));
             let (name, permissions) = (text(capability, "name"), text(capability, "permissions"));
@@ -85,11 +94,22 @@ fn compare(example: &str, audit: &Json, outcome: &Outcome) {
         // The heap is asked for by a hostcall, which no ledger entry is made for.
         said.retain(|line| line.0 != format!("{name} heap"));
         let prefix = format!("{name} ");
-        let ledger = entries.iter().filter(|entry| entry.name.starts_with(&prefix));
+        let buffers = format!("{name} buffers");
+        let ledger = entries
+            .iter()
+            .filter(|entry| entry.name.starts_with(&prefix) && entry.name != buffers);
         let mut found: Vec<Line> = ledger.map(entered).collect();
         said.sort();
         found.sort();
         assert_eq!(said, found, "{example}: {name}\n{outcome}");
+    }
+    for entry in entries.iter().filter(|entry| entry.name.ends_with(" buffers")) {
+        let mut all = list(audit, "cvms").iter().flat_map(|cvm| list(cvm, "capabilities"));
+        let said = all.find(|capability| text(capability, "name") == entry.name);
+        let said = said.unwrap_or_else(|| panic!("{example}: {} is not in the audit", entry.name));
+        let found = (entry.what.length(), entry.what.permissions.to_string());
+        let expected = (u128::from(number(said, "end")), text(said, "permissions").to_owned());
+        assert_eq!(found, expected, "{example}: {}", entry.name);
     }
     let mut capfiles = 0;
     for entry in entries.iter().filter(|entry| entry.name.starts_with("capfile ")) {
@@ -133,7 +153,7 @@ fn the_audit_says_what_is_in_the_machine(platform: Platform) {
             .collect();
         let capfiles: Vec<Line> = entries
             .iter()
-            .filter(|entry| entry.name.starts_with("capfile "))
+            .filter(|entry| entry.name.starts_with("capfile ") || entry.name.contains("buffer"))
             .map(entered)
             .collect();
         let mut looks = 0;

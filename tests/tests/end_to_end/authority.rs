@@ -53,6 +53,22 @@ impl Auditor {
         &found.unwrap_or_else(|| panic!("no ledger entry {name}")).what
     }
 
+    /// The places outside of the monitor that hold something of an entry: addresses of memory, and the cVMs in whose saved
+    /// registers it is.
+    pub(crate) fn holders(&self, board: &Board, entry: &str) -> (Vec<u64>, Vec<&str>) {
+        let entry = *self.entry(entry);
+        let overlaps = |what: &Decoded| what.top > u128::from(entry.base) && u128::from(what.base) < entry.top;
+        let tagged = board.tagged_memory().into_iter().filter(|(_, what)| overlaps(what));
+        let places: Vec<u64> = tagged.map(|(address, _)| address).collect();
+        let frames = self
+            .frames
+            .iter()
+            .filter(|(_, frame)| places.iter().any(|place| frame.contains(place)));
+        let frames = frames.map(|(cvm, _)| cvm.as_str()).collect();
+        let memory = places.iter().copied().filter(|place| self.owner(*place).is_some());
+        (memory.collect(), frames)
+    }
+
     /// Whether some entry other than the root covers a capability.
     fn is_entered(&self, what: &Decoded) -> bool {
         self.entries[1..].iter().any(|entry| what.is_subset_of(&entry.what))
@@ -60,9 +76,22 @@ impl Auditor {
 
     /// Whether a capability is one that this cVM may hold.
     pub(crate) fn belongs_to(&self, what: &Decoded, cvm: &str) -> bool {
-        let parts = ["data", "memory", "code", "service stack"].map(|part| format!("{cvm} {part}"));
+        let parts = ["data", "memory", "code", "service stack", "local area"].map(|part| format!("{cvm} {part}"));
         let mut entries = self.entries.iter().filter(|entry| parts.contains(&entry.name));
         entries.any(|entry| what.is_subset_of(&entry.what))
+    }
+
+    /// Whether a capability is one over a buffer, as registers and local areas hold them: local, and for data only.
+    fn is_buffer(&self, what: &Decoded) -> bool {
+        let mut buffers = self.entries.iter().filter(|entry| entry.name.contains("buffer"));
+        buffers.any(|entry| what.is_subset_of(&entry.what))
+    }
+
+    /// Whether a local area of this cVM holds an address.
+    fn is_local(&self, address: u64, cvm: &str) -> bool {
+        let name = format!("{cvm} local area");
+        let mut areas = self.entries.iter().filter(|entry| entry.name == name);
+        areas.any(|entry| entry.what.in_bounds(address & !15, 16))
     }
 
     /// The cVM in whose memory an address lies.
@@ -81,7 +110,7 @@ impl Auditor {
     }
 
     /// Everything that should not be there, in words.
-    fn violations(&mut self, board: &Board) -> Vec<String> {
+    pub(crate) fn violations(&mut self, board: &Board) -> Vec<String> {
         let mut found = Vec::new();
         let mut check = |holds: bool, what: &Decoded, place: String| {
             if !holds {
@@ -106,7 +135,7 @@ impl Auditor {
                 );
                 if let Some(cvm) = running.as_ref().filter(|_| !board.is_privileged(&register)) {
                     check(
-                        self.belongs_to(&what, cvm),
+                        self.belongs_to(&what, cvm) || self.is_buffer(&what),
                         &what,
                         format!("register {register} of {cvm}"),
                     );
@@ -118,7 +147,7 @@ impl Auditor {
             check(self.is_entered(&what), &what, format!("memory at {address:#x}"));
             match self.owner(address) {
                 Some(cvm) => check(
-                    self.belongs_to(&what, cvm),
+                    self.belongs_to(&what, cvm) || self.is_local(address, cvm) && self.is_buffer(&what),
                     &what,
                     format!("memory of {cvm} at {address:#x}"),
                 ),
@@ -131,7 +160,7 @@ impl Auditor {
             for (cvm, frame) in &self.frames {
                 if frame.contains(&address) {
                     check(
-                        self.belongs_to(&what, cvm),
+                        self.belongs_to(&what, cvm) || self.is_buffer(&what),
                         &what,
                         format!("saved register of {cvm} at {address:#x}"),
                     );

@@ -3,6 +3,7 @@
 mod audit;
 mod authority;
 mod boot;
+mod buffers;
 mod c_programs;
 mod confinement;
 mod console;

@@ -124,6 +124,14 @@ pub(crate) fn return_at_once(board: &mut Board, result: u64) {
     }
 }
 
+/// What the register holds that a hostcall's number is passed in (a7; x8).
+pub(crate) fn hostcall_number(board: &Board) -> u64 {
+    match board {
+        Board::CheriRiscv(board) => board.register(0, 17).decode().address,
+        Board::Morello(board) => board.register(0, 8).decode().address,
+    }
+}
+
 /// The ledger as the console shows it so far.
 pub(crate) fn entries(board: &Board) -> Vec<LedgerEntry> {
     let console = board.console().text();

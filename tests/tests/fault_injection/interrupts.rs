@@ -21,12 +21,16 @@ on_machine!(
     the_timer_at_every_instruction_of_a_clock,
     the_timer_at_every_instruction_of_an_info,
     the_timer_at_every_instruction_of_a_wait,
+    the_timer_at_every_instruction_of_a_wait_for_ever,
     the_timer_at_every_instruction_of_a_wake,
+    the_timer_at_every_instruction_of_a_wake_of_somebody_more_urgent,
     the_timer_at_every_instruction_of_a_thread_create,
     the_timer_at_every_instruction_of_a_served_call,
     the_timer_at_every_instruction_of_its_reply,
     a_key_at_every_instruction_of_a_write,
     a_key_at_every_instruction_of_a_yield,
+    a_key_at_every_instruction_of_a_wait_for_ever,
+    a_key_at_every_instruction_of_a_wake_of_somebody_more_urgent,
     a_key_at_every_instruction_of_a_served_call,
     a_key_at_every_instruction_of_its_reply,
 );
@@ -48,20 +52,51 @@ const DATA: usize = 128;
 const WORD: i64 = 96;
 const THERE: i64 = 104;
 
+/// What is swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// A hostcall; a wait has a timeout, and who is woken is as urgent as who wakes.
+    Of(Hostcall),
+    /// A wait that the other thread ends.
+    WaitForEver,
+    /// A wake of somebody who runs at once.
+    UrgentWake,
+}
+
+impl Ask {
+    fn hostcall(self) -> Hostcall {
+        match self {
+            Ask::Of(hostcall) => hostcall,
+            Ask::WaitForEver => Hostcall::Wait,
+            Ask::UrgentWake => Hostcall::Wake,
+        }
+    }
+
+    /// Whether the other thread is made before, and not by the hostcall itself.
+    fn needs_thread(self) -> bool {
+        matches!(self.hostcall(), Hostcall::Wake) || self == Ask::WaitForEver
+    }
+}
+
 /// Yields, makes one hostcall, stores its result, yields again, writes that it is done, and exits with 0. Behind that is what
 /// another thread does: it waits, where it is to be woken, says that it was there, and ends.
-fn caller(platform: Platform, call: Hostcall) -> Elf {
-    let arch = platform.arch();
+fn caller(platform: Platform, ask: Ask) -> Elf {
+    let (arch, call) = (platform.arch(), ask.hostcall());
     let build = |thread: i64| {
         let mut code = Assembler::new(arch).relocating(platform.relocates());
         let data = Scratch(0);
         let create = |code: &mut Assembler| {
             code.code_address(Argument(0), thread);
-            for argument in 1..5 {
+            for argument in 1..4 {
                 code.set(Argument(argument), 0);
             }
+            code.set(Argument(4), if ask.needs_thread() { 3 } else { 0 });
         };
-        if call == Hostcall::Wake {
+        if ask == Ask::UrgentWake {
+            code.set(Argument(0), 0).set(Argument(1), 2);
+            code.hostcall(Hostcall::ThreadPriority);
+        }
+        if ask.needs_thread() {
             create(&mut code);
             code.hostcall(Hostcall::ThreadCreate);
         }
@@ -79,7 +114,8 @@ fn caller(platform: Platform, call: Hostcall) -> Elf {
             }
             Hostcall::Wait => {
                 code.add(Argument(0), data, WORD).set(Argument(1), 0);
-                code.set(Argument(2), 2_000);
+                let timeout = if ask == Ask::WaitForEver { WAIT_FOREVER } else { 2_000 };
+                code.constant(Argument(2), timeout);
             }
             Hostcall::Wake => {
                 code.add(Argument(0), data, WORD).set(Argument(1), 1);
@@ -95,6 +131,11 @@ fn caller(platform: Platform, call: Hostcall) -> Elf {
         code.hostcall(Hostcall::Write).exit(0);
         let thread = code.here();
         code.data_address(data);
+        if ask == Ask::WaitForEver {
+            code.hostcall(Hostcall::Yield);
+            code.add(Argument(0), data, WORD).set(Argument(1), 1);
+            code.hostcall(Hostcall::Wake);
+        }
         if call == Hostcall::Wake {
             code.add(Argument(0), data, WORD).set(Argument(1), 0);
             code.constant(Argument(2), WAIT_FOREVER).hostcall(Hostcall::Wait);
@@ -156,15 +197,19 @@ impl End {
 
 /// Disturbs the board before every instruction of the monitor from the caller's hostcall to the next instruction of a
 /// cVM. What depends on the time of day is taken out of the caller's data by `timeless`.
-fn sweep(platform: Platform, call: Hostcall, disturb: impl Fn(&mut Board), timeless: impl Fn(&mut [u8])) {
-    let mut spec = cvm("caller", "caller", &[]);
+fn sweep(platform: Platform, ask: Ask, disturb: impl Fn(&mut Board), timeless: impl Fn(&mut [u8])) {
+    let (mut spec, mut idle) = (cvm("caller", "caller", &[]), cvm("other", "other", &[]));
     spec.threads = 2;
-    let scenario = Scenario::new([spec, cvm("other", "other", &[])])
-        .member("caller", caller(platform, call).to_bytes())
+    if ask == Ask::UrgentWake {
+        idle.priority = 1;
+    }
+    let scenario = Scenario::new([spec, idle])
+        .member("caller", caller(platform, ask).to_bytes())
         .member("other", other(platform.arch()).to_bytes());
-    // In turns: the caller yields, the other yields, the caller makes its hostcall. Who is to be woken is made before, and waits.
-    let turns = if call == Hostcall::Wake { 5 } else { 3 };
-    sweep_turn(platform, scenario, (2, turns), &format!("{call:?}"), disturb, timeless);
+    // In turns: the caller yields, the other yields, the caller makes its hostcall. The other thread is made before, and waits or
+    // yields; where it is the more urgent one, the caller has made itself less urgent before.
+    let turns = if ask.needs_thread() { 5 } else { 3 };
+    sweep_turn(platform, scenario, (2, turns), ask.hostcall(), disturb, timeless);
 }
 
 /// The same for a call of a server's client, or for its answer.
@@ -176,7 +221,7 @@ fn sweep_served(platform: Platform, reply: bool, disturb: impl Fn(&mut Board)) {
     client.callback_out = "server".to_owned();
     let scenario = Scenario::new([cvm("server", "server", &[]), client, cvm("other", "other", &[])])
         .member("server", server.elf().to_bytes())
-        .member("caller", caller(platform, Hostcall::Clock).to_bytes())
+        .member("caller", caller(platform, Ask::Of(Hostcall::Clock)).to_bytes())
         .member("other", other(platform.arch()).to_bytes());
     // In turns: the server comes to serve, the caller yields, which is answered, and makes its hostcall.
     let turns = if reply { 5 } else { 4 };
@@ -184,7 +229,7 @@ fn sweep_served(platform: Platform, reply: bool, disturb: impl Fn(&mut Board)) {
         platform,
         scenario,
         (3, turns),
-        if reply { "reply" } else { "served call" },
+        if reply { Hostcall::Reply } else { Hostcall::Clock },
         disturb,
         all,
     );
@@ -195,7 +240,7 @@ fn sweep_turn(
     platform: Platform,
     scenario: Scenario,
     (cvms, turns): (usize, usize),
-    name: &str,
+    hostcall: Hostcall,
     disturb: impl Fn(&mut Board),
     timeless: impl Fn(&mut [u8]),
 ) {
@@ -206,6 +251,7 @@ fn sweep_turn(
         inject::run_into(board, true, LIMIT);
         inject::run_into(board, false, LIMIT);
     }
+    assert_eq!(inject::hostcall_number(board), hostcall as u64, "another hostcall");
     let moment = inject::snapshot(board);
     let end = |board: &mut Board, what: &str| {
         let mut end = End::of(board, cvms, what);
@@ -222,7 +268,7 @@ fn sweep_turn(
         assert!(!board.in_user_mode(0));
         disturb(board);
         let what = format!(
-            "{name} disturbed before instruction {at} of {count}, at {:#x}",
+            "{hostcall:?} disturbed before instruction {at} of {count}, at {:#x}",
             board.pc(0)
         );
         // Whatever is pending waits for the first instruction of a cVM.
@@ -239,19 +285,19 @@ fn zero(bytes: &mut [u8]) {
 fn all(_: &mut [u8]) {}
 
 fn the_timer_at_every_instruction_of_a_write(platform: Platform) {
-    sweep(platform, Hostcall::Write, inject::fire_timer, all);
+    sweep(platform, Ask::Of(Hostcall::Write), inject::fire_timer, all);
 }
 
 fn the_timer_at_every_instruction_of_a_yield(platform: Platform) {
-    sweep(platform, Hostcall::Yield, inject::fire_timer, all);
+    sweep(platform, Ask::Of(Hostcall::Yield), inject::fire_timer, all);
 }
 
 fn the_timer_at_every_instruction_of_a_sleep(platform: Platform) {
-    sweep(platform, Hostcall::Nanosleep, inject::fire_timer, all);
+    sweep(platform, Ask::Of(Hostcall::Nanosleep), inject::fire_timer, all);
 }
 
 fn the_timer_at_every_instruction_of_a_clock(platform: Platform) {
-    sweep(platform, Hostcall::Clock, inject::fire_timer, |data| {
+    sweep(platform, Ask::Of(Hostcall::Clock), inject::fire_timer, |data| {
         zero(&mut data[..8])
     });
 }
@@ -259,21 +305,37 @@ fn the_timer_at_every_instruction_of_a_clock(platform: Platform) {
 fn the_timer_at_every_instruction_of_an_info(platform: Platform) {
     // The time it ran follows four numbers of 4 bytes and two of 8 (`abi::hostcall::CvmInfo`).
     let run_time = (RECORD - RESULT) as usize + 32;
-    sweep(platform, Hostcall::Info, inject::fire_timer, |data| {
+    sweep(platform, Ask::Of(Hostcall::Info), inject::fire_timer, |data| {
         zero(&mut data[run_time..run_time + 8])
     });
 }
 
 fn the_timer_at_every_instruction_of_a_wait(platform: Platform) {
-    sweep(platform, Hostcall::Wait, inject::fire_timer, all);
+    sweep(platform, Ask::Of(Hostcall::Wait), inject::fire_timer, all);
 }
 
 fn the_timer_at_every_instruction_of_a_wake(platform: Platform) {
-    sweep(platform, Hostcall::Wake, inject::fire_timer, all);
+    sweep(platform, Ask::Of(Hostcall::Wake), inject::fire_timer, all);
+}
+
+fn the_timer_at_every_instruction_of_a_wait_for_ever(platform: Platform) {
+    sweep(platform, Ask::WaitForEver, inject::fire_timer, all);
+}
+
+fn the_timer_at_every_instruction_of_a_wake_of_somebody_more_urgent(platform: Platform) {
+    sweep(platform, Ask::UrgentWake, inject::fire_timer, all);
+}
+
+fn a_key_at_every_instruction_of_a_wait_for_ever(platform: Platform) {
+    sweep(platform, Ask::WaitForEver, type_key, all);
+}
+
+fn a_key_at_every_instruction_of_a_wake_of_somebody_more_urgent(platform: Platform) {
+    sweep(platform, Ask::UrgentWake, type_key, all);
 }
 
 fn the_timer_at_every_instruction_of_a_thread_create(platform: Platform) {
-    sweep(platform, Hostcall::ThreadCreate, inject::fire_timer, all);
+    sweep(platform, Ask::Of(Hostcall::ThreadCreate), inject::fire_timer, all);
 }
 
 fn the_timer_at_every_instruction_of_a_served_call(platform: Platform) {
@@ -297,9 +359,9 @@ fn type_key(board: &mut Board) {
 }
 
 fn a_key_at_every_instruction_of_a_write(platform: Platform) {
-    sweep(platform, Hostcall::Write, type_key, all);
+    sweep(platform, Ask::Of(Hostcall::Write), type_key, all);
 }
 
 fn a_key_at_every_instruction_of_a_yield(platform: Platform) {
-    sweep(platform, Hostcall::Yield, type_key, all);
+    sweep(platform, Ask::Of(Hostcall::Yield), type_key, all);
 }

@@ -354,10 +354,16 @@ fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
             // Who reads and writes the driver's memory can make it do anything.
             let around = audit.cvms.iter().filter(|cvm| !cvms.contains(&cvm.name)).filter(|cvm| {
                 let shares = |shared: &&super::Shared| shared.kind == Sharing::Memory && shared.first == cvm.name;
-                let inner = audit.shared.iter().filter(shares).filter_map(|shared| audit.cvm(&shared.second));
+                let inner = audit
+                    .shared
+                    .iter()
+                    .filter(shares)
+                    .filter_map(|shared| audit.cvm(&shared.second));
                 inner.into_iter().any(|inner| inner.devices.contains(device))
             });
-            problems.extend(around.map(|cvm| format!("{} reads and writes the memory of the driver of {device}", cvm.name)));
+            problems.extend(
+                around.map(|cvm| format!("{} reads and writes the memory of the driver of {device}", cvm.name)),
+            );
         }
         Demand::NoStoreToText => reach(audit, &mut problems, |_, capability, victim| {
             let stores = capability.rights.contains(Permissions::STORE);

@@ -355,7 +355,9 @@ fn check_devices(cvms: &[Draft], index: usize, complaints: &mut Vec<Complaint>) 
     };
     let spec = &cvm.config.spec;
     for device in &spec.devices {
-        let driver = cvms[..index].iter().find(|other| other.config.spec.devices.contains(device));
+        let driver = cvms[..index]
+            .iter()
+            .find(|other| other.config.spec.devices.contains(device));
         if let Some(driver) = driver {
             let problem = format!("{} drives it, expected a device that has no driver yet", driver.name());
             complain("devices", Some(device), problem);

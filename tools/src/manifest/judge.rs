@@ -142,7 +142,9 @@ fn judge_devices(cvms: &[CvmSpec]) -> Result<(), PlanError> {
         }
         for device in &cvm.devices {
             if names::device(device).is_none() {
-                return refuse(format!("devices {device:?}, expected block, net or entropy and a number"));
+                return refuse(format!(
+                    "devices {device:?}, expected block, net or entropy and a number"
+                ));
             }
             if driven.contains(&device.as_str()) {
                 return refuse(format!("devices {device:?}, expected a device that has no driver yet"));

@@ -253,34 +253,94 @@ pub(crate) fn shape(slot: &Slot) -> Shape {
     }
 }
 
-/// Loads the byte at an absolute address through the capability in a slot, which must allow it.
-pub(crate) fn load_byte(slot: &Slot, address: u64) -> u8 {
-    let byte: u64;
-    // SAFETY: a load through a capability that does not cover the byte ends this program, and does nothing else.
+/// Copies the bytes from an absolute address on through the capability in a slot, which must allow it. A word at an aligned
+/// address is loaded by one access.
+pub(crate) fn load_bytes(slot: &Slot, address: u64, bytes: &mut [u8]) {
+    // SAFETY: writes to `bytes`; a load through a capability that does not cover it ends this program, and does nothing else.
     unsafe {
         asm!(
-            ".inst 0xc2400000 | 9 << 5 | 9",            // LDR c9, [x9]
-            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9", // SCVALUE c9, c9, x10
-            ".inst 0x82600400 | 9 << 5 | 10",           // LDRB w10, [c9] (alternate base)
-            inout("x9") slot.address() => _,
-            inout("x10") address => byte,
-            options(nostack, readonly),
-        );
-    }
-    byte as u8
-}
-
-/// Stores a byte to an absolute address through the capability in a slot, which must allow it.
-pub(crate) fn store_byte(slot: &Slot, address: u64, byte: u8) {
-    // SAFETY: the capability was given to write what lies behind it, which is no memory that compiled code knows of.
-    unsafe {
-        asm!(
-            ".inst 0xc2400000 | 9 << 5 | 9",            // LDR c9, [x9]
-            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9", // SCVALUE c9, c9, x10
-            ".inst 0x82400400 | 9 << 5 | 11",           // STRB w11, [c9] (alternate base)
+            ".inst 0xc2400000 | 9 << 5 | 9",             // LDR c9, [x9]
+            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9",  // SCVALUE c9, c9, x10
+            // Four double words at a time, then one word at a time, then bytes.
+            "2: cmp x12, #32",
+            "b.lo 3f",
+            ".inst 0x82600c00 | 0 << 12 | 9 << 5 | 13",  // LDR x13, [c9] (alternate base)
+            ".inst 0x82600c00 | 1 << 12 | 9 << 5 | 14",
+            ".inst 0x82600c00 | 2 << 12 | 9 << 5 | 15",
+            ".inst 0x82600c00 | 3 << 12 | 9 << 5 | 16",
+            ".inst 0x02000000 | 32 << 10 | 9 << 5 | 9",  // ADD c9, c9, #32
+            "stp x13, x14, [x11], #16",
+            "stp x15, x16, [x11], #16",
+            "sub x12, x12, #32",
+            "b 2b",
+            "3: cmp x12, #4",
+            "b.lo 4f",
+            ".inst 0x82600800 | 9 << 5 | 13",            // LDR w13, [c9] (alternate base)
+            ".inst 0x02000000 | 4 << 10 | 9 << 5 | 9",
+            "str w13, [x11], #4",
+            "sub x12, x12, #4",
+            "b 3b",
+            "4: cbz x12, 5f",
+            ".inst 0x82600400 | 9 << 5 | 13",            // LDRB w13, [c9] (alternate base)
+            ".inst 0x02000000 | 1 << 10 | 9 << 5 | 9",
+            "strb w13, [x11], #1",
+            "sub x12, x12, #1",
+            "b 4b",
+            "5: mov x9, xzr",
             inout("x9") slot.address() => _,
             in("x10") address,
-            in("x11") u64::from(byte),
+            inout("x11") bytes.as_mut_ptr() => _,
+            inout("x12") bytes.len() => _,
+            out("x13") _,
+            out("x14") _,
+            out("x15") _,
+            out("x16") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Copies bytes to an absolute address through the capability in a slot, which must allow it. A word at an aligned address is
+/// stored by one access.
+pub(crate) fn store_bytes(slot: &Slot, address: u64, bytes: &[u8]) {
+    // SAFETY: reads `bytes`; the capability was given to write what lies behind it, which is no memory that compiled code knows of.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 9 << 5 | 9",             // LDR c9, [x9]
+            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9",  // SCVALUE c9, c9, x10
+            "2: cmp x12, #32",
+            "b.lo 3f",
+            "ldp x13, x14, [x11], #16",
+            "ldp x15, x16, [x11], #16",
+            ".inst 0x82400c00 | 0 << 12 | 9 << 5 | 13",  // STR x13, [c9] (alternate base)
+            ".inst 0x82400c00 | 1 << 12 | 9 << 5 | 14",
+            ".inst 0x82400c00 | 2 << 12 | 9 << 5 | 15",
+            ".inst 0x82400c00 | 3 << 12 | 9 << 5 | 16",
+            ".inst 0x02000000 | 32 << 10 | 9 << 5 | 9",  // ADD c9, c9, #32
+            "sub x12, x12, #32",
+            "b 2b",
+            "3: cmp x12, #4",
+            "b.lo 4f",
+            "ldr w13, [x11], #4",
+            ".inst 0x82400800 | 9 << 5 | 13",            // STR w13, [c9] (alternate base)
+            ".inst 0x02000000 | 4 << 10 | 9 << 5 | 9",
+            "sub x12, x12, #4",
+            "b 3b",
+            "4: cbz x12, 5f",
+            "ldrb w13, [x11], #1",
+            ".inst 0x82400400 | 9 << 5 | 13",            // STRB w13, [c9] (alternate base)
+            ".inst 0x02000000 | 1 << 10 | 9 << 5 | 9",
+            "sub x12, x12, #1",
+            "b 4b",
+            "5: mov x9, xzr",
+            inout("x9") slot.address() => _,
+            in("x10") address,
+            inout("x11") bytes.as_ptr() => _,
+            inout("x12") bytes.len() => _,
+            out("x13") _,
+            out("x14") _,
+            out("x15") _,
+            out("x16") _,
             options(nostack),
         );
     }

@@ -259,34 +259,114 @@ pub(crate) fn shape(slot: &Slot) -> Shape {
     }
 }
 
-/// Loads the byte at an absolute address through the capability in a slot, which must allow it.
-pub(crate) fn load_byte(slot: &Slot, address: u64) -> u8 {
-    let byte: u64;
-    // SAFETY: a load through a capability that does not cover the byte ends this program, and does nothing else.
+/// Copies the bytes from an absolute address on through the capability in a slot, which must allow it. A word at an aligned
+/// address is loaded by one access.
+pub(crate) fn load_bytes(slot: &Slot, address: u64, bytes: &mut [u8]) {
+    // SAFETY: writes to `bytes`; a load through a capability that does not cover it ends this program, and does nothing else.
     unsafe {
         asm!(
             ".insn i 0x0f, 2, t1, 0(t1)",         // LC ct1, 0(t1)
             ".insn r 0x5b, 0, 0x10, t1, t1, t2",  // CSetAddr ct1, ct1, t2
+            "or t2, t2, t3",
+            "andi t0, t2, 3",
+            "bnez t0, 5f",
+            "andi t0, t2, 7",
+            "bnez t0, 3f",
+            "li t0, 32",
+            // Four double words at a time, then one word at a time, then bytes.
+            "2: bltu t4, t0, 3f",
+            ".insn r 0x5b, 0, 0x7d, t2, t1, x11", // LD.CAP t2, (ct1)
+            ".insn i 0x5b, 1, t1, t1, 8",         // CIncOffset ct1, ct1, 8
+            "sd t2, 0(t3)",
+            ".insn r 0x5b, 0, 0x7d, t2, t1, x11",
+            ".insn i 0x5b, 1, t1, t1, 8",
+            "sd t2, 8(t3)",
+            ".insn r 0x5b, 0, 0x7d, t2, t1, x11",
+            ".insn i 0x5b, 1, t1, t1, 8",
+            "sd t2, 16(t3)",
+            ".insn r 0x5b, 0, 0x7d, t2, t1, x11",
+            ".insn i 0x5b, 1, t1, t1, 8",
+            "sd t2, 24(t3)",
+            "addi t3, t3, 32",
+            "addi t4, t4, -32",
+            "j 2b",
+            "3: li t0, 4",
+            "4: bltu t4, t0, 5f",
+            ".insn r 0x5b, 0, 0x7d, t2, t1, x10", // LW.CAP t2, (ct1)
+            ".insn i 0x5b, 1, t1, t1, 4",
+            "sw t2, 0(t3)",
+            "addi t3, t3, 4",
+            "addi t4, t4, -4",
+            "j 4b",
+            "5: beqz t4, 6f",
             ".insn r 0x5b, 0, 0x7d, t2, t1, x12", // LBU.CAP t2, (ct1)
+            ".insn i 0x5b, 1, t1, t1, 1",
+            "sb t2, 0(t3)",
+            "addi t3, t3, 1",
+            "addi t4, t4, -1",
+            "j 5b",
+            "6: li t1, 0",
             inout("t1") slot.address() => _,
-            inout("t2") address => byte,
-            options(nostack, readonly),
+            inout("t2") address => _,
+            inout("t3") bytes.as_mut_ptr() => _,
+            inout("t4") bytes.len() => _,
+            out("t0") _,
+            options(nostack),
         );
     }
-    byte as u8
 }
 
-/// Stores a byte to an absolute address through the capability in a slot, which must allow it.
-pub(crate) fn store_byte(slot: &Slot, address: u64, byte: u8) {
-    // SAFETY: the capability was given to write what lies behind it, which is no memory that compiled code knows of.
+/// Copies bytes to an absolute address through the capability in a slot, which must allow it. A word at an aligned address is
+/// stored by one access.
+pub(crate) fn store_bytes(slot: &Slot, address: u64, bytes: &[u8]) {
+    // SAFETY: reads `bytes`; the capability was given to write what lies behind it, which is no memory that compiled code knows of.
     unsafe {
         asm!(
-            ".insn i 0x0f, 2, t1, 0(t1)",        // LC ct1, 0(t1)
-            ".insn r 0x5b, 0, 0x10, t1, t1, t2", // CSetAddr ct1, ct1, t2
-            ".insn r 0x5b, 0, 0x7c, x8, t1, t3", // SB.CAP t3, (ct1)
+            ".insn i 0x0f, 2, t1, 0(t1)",         // LC ct1, 0(t1)
+            ".insn r 0x5b, 0, 0x10, t1, t1, t2",  // CSetAddr ct1, ct1, t2
+            "or t2, t2, t3",
+            "andi t0, t2, 3",
+            "bnez t0, 5f",
+            "andi t0, t2, 7",
+            "bnez t0, 3f",
+            "li t0, 32",
+            "2: bltu t4, t0, 3f",
+            "ld t2, 0(t3)",
+            ".insn r 0x5b, 0, 0x7c, x11, t1, t2", // SD.CAP t2, (ct1)
+            ".insn i 0x5b, 1, t1, t1, 8",         // CIncOffset ct1, ct1, 8
+            "ld t2, 8(t3)",
+            ".insn r 0x5b, 0, 0x7c, x11, t1, t2",
+            ".insn i 0x5b, 1, t1, t1, 8",
+            "ld t2, 16(t3)",
+            ".insn r 0x5b, 0, 0x7c, x11, t1, t2",
+            ".insn i 0x5b, 1, t1, t1, 8",
+            "ld t2, 24(t3)",
+            ".insn r 0x5b, 0, 0x7c, x11, t1, t2",
+            ".insn i 0x5b, 1, t1, t1, 8",
+            "addi t3, t3, 32",
+            "addi t4, t4, -32",
+            "j 2b",
+            "3: li t0, 4",
+            "4: bltu t4, t0, 5f",
+            "lw t2, 0(t3)",
+            ".insn r 0x5b, 0, 0x7c, x10, t1, t2", // SW.CAP t2, (ct1)
+            ".insn i 0x5b, 1, t1, t1, 4",
+            "addi t3, t3, 4",
+            "addi t4, t4, -4",
+            "j 4b",
+            "5: beqz t4, 6f",
+            "lbu t2, 0(t3)",
+            ".insn r 0x5b, 0, 0x7c, x8, t1, t2",  // SB.CAP t2, (ct1)
+            ".insn i 0x5b, 1, t1, t1, 1",
+            "addi t3, t3, 1",
+            "addi t4, t4, -1",
+            "j 5b",
+            "6: li t1, 0",
             inout("t1") slot.address() => _,
-            in("t2") address,
-            in("t3") u64::from(byte),
+            inout("t2") address => _,
+            inout("t3") bytes.as_ptr() => _,
+            inout("t4") bytes.len() => _,
+            out("t0") _,
             options(nostack),
         );
     }

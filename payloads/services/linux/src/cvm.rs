@@ -57,7 +57,10 @@ fn begin(system: &mut System, host: &mut Host<'_>, who: Who, [seen, size, near, 
     match window {
         Some(window) => system.begin(host, who, &Start { window, block, bias }),
         None => {
-            host.log(who, format_args!("cannot start: its memory does not lie within this cVM"));
+            host.log(
+                who,
+                format_args!("cannot start: its memory does not lie within this cVM"),
+            );
             Outcome::EndProgram(126)
         }
     }
@@ -108,7 +111,9 @@ impl Platform for Host<'_> {
 
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         // Room for the end of the line, which `read_line` leaves out.
-        let Some(room) = buffer.len().checked_sub(1) else { return 0 };
+        let Some(room) = buffer.len().checked_sub(1) else {
+            return 0;
+        };
         let count = match rt::read_line(&mut buffer[..room]) {
             Ok(Some(line)) => line.len(),
             Ok(None) | Err(_) => return 0,

@@ -42,7 +42,10 @@ pub(crate) use encode;
 /// A field of a structure that stands in memory as these bytes.
 macro_rules! field {
     ($bytes:expr, $type:ty, $field:ident) => {
-        $crate::layout::field_of(|whole: &$type| whole.$field, &$bytes[core::mem::offset_of!($type, $field)..])
+        $crate::layout::field_of(
+            |whole: &$type| whole.$field,
+            &$bytes[core::mem::offset_of!($type, $field)..],
+        )
     };
 }
 pub(crate) use field;

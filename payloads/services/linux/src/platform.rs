@@ -1,7 +1,7 @@
 //! What the system call layer is built on.
 
-use crate::program::Who;
 use crate::Result;
+use crate::program::Who;
 use core::fmt;
 
 /// What the cVM around the programs can do.

@@ -6,8 +6,8 @@ use crate::{Error, Platform, Window};
 use abi::start::StartHeader;
 use alloc::vec::Vec;
 use core::fmt;
-use linux_raw_sys::auxvec::{AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_GID, AT_HWCAP, AT_NULL, AT_PAGESZ, AT_PHDR};
 use linux_raw_sys::auxvec::{AT_CLKTCK, AT_PHENT, AT_PHNUM, AT_RANDOM, AT_SECURE, AT_UID};
+use linux_raw_sys::auxvec::{AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_GID, AT_HWCAP, AT_NULL, AT_PAGESZ, AT_PHDR};
 use linux_raw_sys::elf_uapi::{Elf64_Ehdr, Elf64_Phdr};
 
 /// Bytes of the stack that arguments and environment may take at most, of four.
@@ -91,9 +91,16 @@ pub(crate) fn build<P: Platform>(platform: &mut P, start: &Start, header: &Start
         return Err(ImageError::Header);
     }
     let half = |at: usize| u64::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
-    let word = |at: usize| elf[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let word = |at: usize| {
+        elf[at..at + 8]
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte))
+    };
     let entry = word(core::mem::offset_of!(Elf64_Ehdr, e_entry));
-    let headers = start.bias.wrapping_add(word(core::mem::offset_of!(Elf64_Ehdr, e_phoff)));
+    let headers = start
+        .bias
+        .wrapping_add(word(core::mem::offset_of!(Elf64_Ehdr, e_phoff)));
     let header_size = half(core::mem::offset_of!(Elf64_Ehdr, e_phentsize));
     let count = half(core::mem::offset_of!(Elf64_Ehdr, e_phnum));
     if header_size != size_of::<Elf64_Phdr>() as u64 || window.check(headers, header_size * count).is_err() {

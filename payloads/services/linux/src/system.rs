@@ -94,7 +94,12 @@ impl System {
         }
     }
 
-    fn try_begin<P: Platform>(&mut self, platform: &mut P, who: Who, start: &Start) -> core::result::Result<u64, ImageError> {
+    fn try_begin<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        who: Who,
+        start: &Start,
+    ) -> core::result::Result<u64, ImageError> {
         let header = stack::header(platform, start)?;
         let heap_end = header.heap.checked_add(header.heap_size);
         let heap = header.heap..heap_end.ok_or(ImageError::Block)?;
@@ -158,5 +163,8 @@ impl System {
 fn trace<P: Platform>(platform: &mut P, who: Who, number: u64, arguments: [u64; 6], outcome: Outcome) {
     let [a, b, c, d, e, f] = arguments;
     let name = name(number).unwrap_or("?");
-    platform.log(who, format_args!("{name}({a:#x}, {b:#x}, {c:#x}, {d:#x}, {e:#x}, {f:#x}) = {outcome:x?}"));
+    platform.log(
+        who,
+        format_args!("{name}({a:#x}, {b:#x}, {c:#x}, {d:#x}, {e:#x}, {f:#x}) = {outcome:x?}"),
+    );
 }

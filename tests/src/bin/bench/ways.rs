@@ -1,7 +1,7 @@
 //! Ways through the monitor that need programs of their own: a lent buffer, waiting and waking, a new thread.
 
 use abi::Hostcall;
-use abi::hostcall::WAIT_FOREVER;
+use abi::hostcall::{BUFFER_ALL, WAIT_FOREVER};
 use machine::Stop;
 use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{Argument, Scratch};
@@ -17,6 +17,8 @@ use crate::platform::{Machine, Platform};
 const LIMIT: u64 = 100_000_000;
 /// Rounds before the one that is measured.
 const ROUNDS: usize = 20;
+/// Most instructions of a revocation with 2 and 64 cVMs.
+const REVOKE_BARS: [u64; 2] = [3_000, 40_000];
 /// Bytes that are lent.
 const LENT: u32 = 64;
 
@@ -156,6 +158,57 @@ fn threaded(code: Assembler, call: i64) -> Play {
     }
 }
 
+/// An owner that takes a buffer back, again and again, from all others of so many cVMs, which map it, keep it in a register
+/// and in their local area, and sleep.
+fn revoking(platform: &dyn Platform, count: u32) -> Play {
+    let (arch, holders) = (platform.arch(), count - 1);
+    let mut code = Assembler::new(arch);
+    code.call(Hostcall::BufferCreate, &[4096]);
+    let start = code.here();
+    code.set(Scratch(0), holders);
+    let each = code.here();
+    code.add(Argument(1), Scratch(0), 0)
+        .set(Argument(0), 0)
+        .set(Argument(2), 1)
+        .hostcall(Hostcall::BufferGrant);
+    code.count_down(Scratch(0), each);
+    code.call(Hostcall::Nanosleep, &[2_000_000]);
+    code.set(Argument(0), 0).constant(Argument(1), BUFFER_ALL);
+    let call = code.here() + 4;
+    code.hostcall(Hostcall::BufferRevoke);
+    let back = start - code.here();
+    code.jump(back);
+    let mut holder = Assembler::new(arch);
+    // The offset of the capability over the local area is in the start block.
+    holder.add(Scratch(0), Argument(0), 0).load(Scratch(1), Scratch(0), 104);
+    holder
+        .add_register(Scratch(0), Scratch(1))
+        .load_capability(Scratch(2), Scratch(0), 0);
+    let again = holder.here();
+    holder.call(Hostcall::BufferMap, &[0, 1]);
+    holder
+        .store_capability_through(Argument(0), Scratch(2))
+        .copy(Scratch(3), Argument(0));
+    holder.call(Hostcall::Nanosleep, &[500_000]);
+    let back = again - holder.here();
+    holder.jump(back);
+    let mut owner = cvm("owner", "owner-bench", &[]);
+    owner.buffer_quota = 4096;
+    let holders = (0..holders).map(|number| {
+        let mut spec = cvm(&format!("holder{number}"), "holder-bench", &[]);
+        spec.local = 4;
+        spec
+    });
+    Play {
+        cvms: std::iter::once(owner).chain(holders).collect(),
+        programs: vec![
+            ("owner-bench".into(), code.elf(&[]).to_bytes()),
+            ("holder-bench".into(), holder.elf(&[]).to_bytes()),
+        ],
+        call,
+    }
+}
+
 /// All of this module.
 ///
 /// # Errors
@@ -185,6 +238,13 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
             measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(*bar)));
             *bar = same(instructions);
         }
+    }
+    for (count, bar) in [(2, REVOKE_BARS[0]), (64, REVOKE_BARS[1])] {
+        let play = revoking(platform, count);
+        let back = play.call + 4;
+        let instructions = play.measure(platform, "owner", |at| at == back)?;
+        let label = format!("a buffer is revoked, {count} cVMs");
+        measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(bar)));
     }
     Ok(measured)
 }

@@ -23,7 +23,10 @@ impl<P: Platform> Context<'_, P> {
         let mut buffer = [0; CHUNK];
         while done < length {
             let part = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
-            let read = self.program.window.read(self.platform, address.wrapping_add(done), part);
+            let read = self
+                .program
+                .window
+                .read(self.platform, address.wrapping_add(done), part);
             match read {
                 Ok(()) => {}
                 Err(error) if done == 0 => return Err(error),

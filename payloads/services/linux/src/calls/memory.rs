@@ -46,7 +46,11 @@ impl<P: Platform> Context<'_, P> {
             return Err(Error::ENODEV);
         }
         let fixed = flags & (sys::MAP_FIXED | sys::MAP_FIXED_NOREPLACE) != 0;
-        let wanted = if fixed { Some(self.named(address, length)?) } else { None };
+        let wanted = if fixed {
+            Some(self.named(address, length)?)
+        } else {
+            None
+        };
         self.take(wanted, length, protection != sys::PROT_NONE)
     }
 
@@ -97,7 +101,10 @@ impl<P: Platform> Context<'_, P> {
             return Ok(0);
         }
         let range = self.named(address, length)?;
-        self.program.window.check(range.start, range.end - range.start).map_err(|_| Error::ENOMEM)?;
+        self.program
+            .window
+            .check(range.start, range.end - range.start)
+            .map_err(|_| Error::ENOMEM)?;
         if protection as u32 & sys::PROT_EXEC != 0 {
             return Err(Error::EACCES);
         }

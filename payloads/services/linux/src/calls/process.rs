@@ -14,7 +14,14 @@ impl<P: Platform> Context<'_, P> {
     pub(super) fn system_name(&mut self, address: u64) -> Result {
         const FIELD: usize = size_of::<new_utsname>() / 6;
         let machine = self.platform.machine();
-        let texts = ["Linux", "intravisor", "6.1.0", "library OS of the Intravisor", machine, "(none)"];
+        let texts = [
+            "Linux",
+            "intravisor",
+            "6.1.0",
+            "library OS of the Intravisor",
+            machine,
+            "(none)",
+        ];
         let mut bytes = [0; size_of::<new_utsname>()];
         for (field, text) in bytes.chunks_exact_mut(FIELD).zip(texts) {
             field[..text.len()].copy_from_slice(text.as_bytes());

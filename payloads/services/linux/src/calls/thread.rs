@@ -31,10 +31,18 @@ impl<P: Platform> Context<'_, P> {
                 self.program.window.check(address, 4)?;
             }
         }
-        let pointer = if flags & sys::CLONE_SETTLS != 0 { Some(pointer) } else { None };
+        let pointer = if flags & sys::CLONE_SETTLS != 0 {
+            Some(pointer)
+        } else {
+            None
+        };
         let place = self.platform.clone(stack, pointer)?;
         let number = self.program.thread_number(place);
-        let clear = if flags & sys::CLONE_CHILD_CLEARTID != 0 { child } else { 0 };
+        let clear = if flags & sys::CLONE_CHILD_CLEARTID != 0 {
+            child
+        } else {
+            0
+        };
         self.program.threads.insert(place, Thread { clear });
         for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {
             if flags & flag != 0 {
@@ -57,7 +65,10 @@ impl<P: Platform> Context<'_, P> {
             Outcome::EndProgram(status as i32 & 0xff)
         } else if place == 0 {
             // The others go on; a cVM cannot do without its main thread.
-            Outcome::Wait { nanoseconds: 0, late: 0 }
+            Outcome::Wait {
+                nanoseconds: 0,
+                late: 0,
+            }
         } else {
             Outcome::EndThread
         }
@@ -129,7 +140,11 @@ impl<P: Platform> Context<'_, P> {
                 if timeout != 0 {
                     let span = self.span(timeout)?;
                     let real = operation & sys::FUTEX_CLOCK_REALTIME != 0;
-                    let clock = if real { sys::CLOCK_REALTIME } else { sys::CLOCK_MONOTONIC };
+                    let clock = if real {
+                        sys::CLOCK_REALTIME
+                    } else {
+                        sys::CLOCK_MONOTONIC
+                    };
                     let begin = if absolute { self.now(clock.into())? } else { 0 };
                     nanoseconds = Some(span.saturating_sub(begin));
                 }
@@ -140,12 +155,17 @@ impl<P: Platform> Context<'_, P> {
                     bits: if absolute { bits as u32 } else { u32::MAX },
                 });
                 Ok(match nanoseconds {
-                    None => Outcome::Wait { nanoseconds: 0, late: 0 },
+                    None => Outcome::Wait {
+                        nanoseconds: 0,
+                        late: 0,
+                    },
                     Some(nanoseconds) => Self::wait_for(nanoseconds, Err(Error::ETIMEDOUT)),
                 })
             }
             sys::FUTEX_WAKE => Ok(Outcome::Value(self.wake(word, value as u32))),
-            sys::FUTEX_WAKE_BITSET if bits as u32 != 0 => Ok(Outcome::Value(self.wake_some(word, value as u32, bits as u32))),
+            sys::FUTEX_WAKE_BITSET if bits as u32 != 0 => {
+                Ok(Outcome::Value(self.wake_some(word, value as u32, bits as u32)))
+            }
             command @ (sys::FUTEX_REQUEUE | sys::FUTEX_CMP_REQUEUE) => {
                 if other % 4 != 0 {
                     return Err(Error::EINVAL);
@@ -159,7 +179,10 @@ impl<P: Platform> Context<'_, P> {
                 let client = self.who.client;
                 let waiting = self.shared.waiting.iter_mut();
                 let moved = waiting.filter(|waiting| waiting.who.client == client && waiting.word == word);
-                let moved = moved.take(timeout as u32 as usize).map(|waiting| waiting.word = other).count();
+                let moved = moved
+                    .take(timeout as u32 as usize)
+                    .map(|waiting| waiting.word = other)
+                    .count();
                 Ok(Outcome::Value(woken + moved as u64))
             }
             _ => Err(Error::ENOSYS),

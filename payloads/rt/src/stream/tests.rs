@@ -1,0 +1,227 @@
+//! Streams over memory of the host, which a hostile peer can change.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::{BYTES, CLOSED, POSITION, READER, Reader, Shared, WAITS, WRITER, Writer};
+use crate::Errno;
+
+#[derive(Clone)]
+struct Memory(Arc<(Mutex<Vec<u8>>, Condvar)>);
+
+impl Memory {
+    fn new(size: usize) -> Memory {
+        Memory(Arc::new((Mutex::new(vec![0; size]), Condvar::new())))
+    }
+
+    fn at<T>(&self, offset: u64, length: usize, what: impl FnOnce(&mut [u8]) -> T) -> Result<T, Errno> {
+        let mut bytes = self.0.0.lock().unwrap();
+        let range = offset as usize..offset as usize + length;
+        // A real buffer faults or refuses: no test may ever get here.
+        let part = bytes.get_mut(range).expect("an access outside of the buffer");
+        Ok(what(part))
+    }
+}
+
+impl Shared for Memory {
+    fn size(&self) -> u64 {
+        self.0.0.lock().unwrap().len() as u64
+    }
+
+    fn load(&self, offset: u64) -> Result<u32, Errno> {
+        assert_eq!(offset % 4, 0);
+        self.at(offset, 4, |bytes| u32::from_le_bytes(bytes.try_into().unwrap()))
+    }
+
+    fn store(&self, offset: u64, word: u32) -> Result<(), Errno> {
+        self.at(offset, 4, |bytes| bytes.copy_from_slice(&word.to_le_bytes()))
+    }
+
+    fn copy_in(&self, offset: u64, to: &mut [u8]) -> Result<(), Errno> {
+        self.at(offset, to.len(), |bytes| to.copy_from_slice(bytes))
+    }
+
+    fn copy_out(&self, offset: u64, from: &[u8]) -> Result<(), Errno> {
+        self.at(offset, from.len(), |bytes| bytes.copy_from_slice(from))
+    }
+
+    fn wait(&self, offset: u64, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
+        let (bytes, woken) = &*self.0;
+        let bytes = bytes.lock().unwrap();
+        let word = &bytes[offset as usize..offset as usize + 4];
+        if u32::from_le_bytes(word.try_into().unwrap()) != expected {
+            return Err(Errno::EAGAIN);
+        }
+        let limit = timeout.unwrap_or(Duration::from_secs(20));
+        let (_bytes, result) = woken.wait_timeout(bytes, limit).unwrap();
+        match (result.timed_out(), timeout) {
+            (true, None) => panic!("nobody wakes"),
+            (true, Some(_)) => Err(Errno::ETIMEDOUT),
+            (false, _) => Ok(()),
+        }
+    }
+
+    fn wake(&self, _offset: u64) -> Result<(), Errno> {
+        self.0.1.notify_all();
+        Ok(())
+    }
+}
+
+fn pair(size: usize) -> (Memory, Writer<Memory>, Reader<Memory>) {
+    let memory = Memory::new(size);
+    let (writer, reader) = (Writer::new(memory.clone()), Reader::new(memory.clone()));
+    (memory, writer.unwrap(), reader.unwrap())
+}
+
+#[test]
+fn bytes_come_in_order_through_a_stream_that_is_smaller_than_they_are() {
+    let (_, mut writer, mut reader) = pair(BYTES as usize + 64);
+    let sent: Vec<u8> = (0..100_000_u32).map(|index| (index * 7 / 3) as u8).collect();
+    let expected = sent.clone();
+    let sender = thread::spawn(move || {
+        for chunk in sent.chunks(37) {
+            writer.write(chunk, None).unwrap();
+        }
+    });
+    let (mut got, mut chunk) = (Vec::new(), [0; 53]);
+    loop {
+        let length = reader.read(&mut chunk, None).unwrap();
+        if length == 0 {
+            break;
+        }
+        got.extend_from_slice(&chunk[..length]);
+    }
+    sender.join().unwrap();
+    assert!(got == expected);
+}
+
+#[test]
+fn messages_come_whole_and_the_end_comes_after_the_last_one() {
+    let (_, mut writer, mut reader) = pair(BYTES as usize + 128);
+    let sender = thread::spawn(move || {
+        for length in 0..=124_usize {
+            writer.send(&vec![length as u8; length], None).unwrap();
+        }
+        assert_eq!(writer.send(&[0; 125], None), Err(Errno::E2BIG));
+    });
+    let mut bytes = [0; 124];
+    for length in 0..=124_usize {
+        assert_eq!(reader.receive(&mut bytes, None), Ok(Some(length)));
+        assert!(bytes[..length].iter().all(|byte| *byte == length as u8));
+    }
+    assert_eq!(reader.receive(&mut bytes, None), Ok(None));
+    sender.join().unwrap();
+}
+
+#[test]
+fn nothing_is_waited_for_that_was_not_asked_for() {
+    let (_, mut writer, mut reader) = pair(BYTES as usize + 16);
+    let short = Some(Duration::from_millis(5));
+    assert_eq!(reader.try_read(&mut [0; 4]), Err(Errno::EAGAIN));
+    assert_eq!(reader.read(&mut [0; 4], short), Err(Errno::ETIMEDOUT));
+    assert_eq!(reader.receive(&mut [0; 4], short), Err(Errno::ETIMEDOUT));
+    assert_eq!(writer.try_write(&[1; 20]), Ok(16));
+    assert_eq!(writer.try_write(&[1]), Err(Errno::EAGAIN));
+    assert_eq!(writer.try_write(&[]), Ok(0));
+    assert_eq!(writer.write(&[1], short), Err(Errno::ETIMEDOUT));
+    assert_eq!(writer.send(&[1], short), Err(Errno::ETIMEDOUT));
+    drop(reader);
+    assert_eq!(writer.try_write(&[1]), Err(Errno::ECONNRESET));
+    assert_eq!(writer.send(&[1], None), Err(Errno::ECONNRESET));
+}
+
+#[test]
+fn a_message_that_does_not_fit_stays() {
+    let (_, mut writer, mut reader) = pair(BYTES as usize + 64);
+    writer.send(b"seven b", None).unwrap();
+    assert_eq!(reader.receive(&mut [0; 6], None), Err(Errno::E2BIG));
+    let mut bytes = [0; 7];
+    assert_eq!(reader.receive(&mut bytes, None), Ok(Some(7)));
+    assert_eq!(&bytes, b"seven b");
+}
+
+#[test]
+fn a_buffer_that_is_too_small_is_refused() {
+    for size in [0, 1, 64, BYTES as usize] {
+        let memory = Memory::new(size.max(128));
+        let small = size <= BYTES as usize;
+        assert_eq!(Writer::new(memory).is_err(), small, "{size}");
+    }
+}
+
+#[test]
+fn a_hostile_peer_makes_errors_and_no_access_outside() {
+    let (memory, mut writer, mut reader) = pair(BYTES as usize + 64);
+    for position in [65, 1 << 31, u32::MAX, 1 << 20] {
+        memory.store(WRITER + POSITION, position).unwrap();
+        assert_eq!(reader.try_read(&mut [0; 100]), Err(Errno::EIO));
+        assert_eq!(reader.receive(&mut [0; 100], None), Err(Errno::EIO));
+    }
+    // A message that ends behind what was written.
+    memory.store(WRITER + POSITION, 12).unwrap();
+    for length in [9, 64, u32::MAX, 1 << 31] {
+        memory.store(BYTES, length).unwrap();
+        assert_eq!(reader.receive(&mut [0; 100], None), Err(Errno::EIO), "{length}");
+    }
+    memory.store(WRITER + POSITION, 3).unwrap();
+    memory.store(WRITER + CLOSED, 1).unwrap();
+    assert_eq!(reader.receive(&mut [0; 100], None), Err(Errno::EIO), "half a length");
+    for position in [1, 1 << 31, u32::MAX - 64] {
+        memory.store(READER + POSITION, position).unwrap();
+        assert_eq!(writer.try_write(&[0; 100]), Err(Errno::EIO));
+        assert_eq!(writer.send(&[0; 10], None), Err(Errno::EIO));
+    }
+}
+
+proptest! {
+    /// Whatever the other side stores, and whenever, both ends stay in the buffer.
+    #[test]
+    fn both_ends_survive_any_peer(
+        size in 132_usize..400,
+        steps in prop::collection::vec((0_usize..6, any::<u32>(), 0_usize..150), 1..60),
+    ) {
+        let (memory, mut writer, mut reader) = pair(size);
+        let mut bytes = [0; 150];
+        let soon = Some(Duration::ZERO);
+        for (step, word, length) in steps {
+            match step {
+                0 => drop(writer.try_write(&bytes[..length])),
+                1 => drop(reader.try_read(&mut bytes[..length])),
+                2 => drop(writer.send(&bytes[..length], soon)),
+                3 => drop(reader.receive(&mut bytes[..length], soon)),
+                _ => {
+                    let places = [WRITER, WRITER + WAITS, WRITER + CLOSED, READER, READER + WAITS, READER + CLOSED, BYTES];
+                    memory.store(places[word as usize % places.len()], word.rotate_left(length as u32)).ok();
+                }
+            }
+        }
+    }
+
+    /// An honest pair is a queue.
+    #[test]
+    fn an_honest_pair_is_a_queue(steps in prop::collection::vec((any::<bool>(), 0_usize..90), 1..200)) {
+        let (_, mut writer, mut reader) = pair(BYTES as usize + 64);
+        let (mut queue, mut next) = (VecDeque::new(), 0_u8);
+        for (write, length) in steps {
+            if write {
+                let bytes: Vec<u8> = (0..length).map(|index| next.wrapping_add(index as u8)).collect();
+                let written = writer.try_write(&bytes).unwrap_or(0);
+                prop_assert_eq!(written, length.min(64 - queue.len()));
+                queue.extend(&bytes[..written]);
+                next = next.wrapping_add(written as u8);
+            } else {
+                let mut bytes = vec![0; length];
+                let read = reader.try_read(&mut bytes).unwrap_or(0);
+                prop_assert_eq!(read, length.min(queue.len()));
+                let expected: Vec<u8> = queue.drain(..read).collect();
+                prop_assert_eq!(&bytes[..read], &expected[..]);
+            }
+        }
+    }
+}
