@@ -91,6 +91,28 @@ impl ImageHeader {
     }
 }
 
+/// Where in a signed archive the archive itself begins, which is what is signed. In front of it stands a newc archive of one file,
+/// the signature (Ed25519, 64 bytes), and zeros.
+pub const SIGNED_AT: usize = 512;
+/// Where the signature is.
+pub const SIGNATURE_AT: usize = SIGNATURE_HEADER.len() + 1;
+/// How a signed archive begins: the entry of a file `signature`, regular, readable, of 64 bytes. A NUL follows.
+pub const SIGNATURE_HEADER: &[u8] = b"070701\
+    00000000\
+    00008124\
+    00000000\
+    00000000\
+    00000001\
+    00000000\
+    00000040\
+    00000000\
+    00000000\
+    00000000\
+    00000000\
+    0000000a\
+    00000000\
+    signature";
+
 /// A symbol table: `u32` count, then per function `u32` offset from the start of the image and `u32` offset of its
 /// NUL-terminated name from the start of the table, sorted by address; then the names.
 #[derive(Clone, Copy)]

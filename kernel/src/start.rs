@@ -11,6 +11,8 @@ use crate::hostcall::trap;
 use crate::measure;
 use crate::plan::archive::Archive;
 use crate::plan::platform::Board;
+#[cfg(feature = "signed")]
+use crate::plan::signature;
 use crate::plan::{manifest, placement, platform, tree};
 use crate::report::console::say;
 use crate::report::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
@@ -85,6 +87,8 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
 
     measure::begin(boot.arguments.unwrap_or(board.arguments), &boot, &header);
     let archive = archive(&boot, &header, initrd);
+    #[cfg(feature = "signed")]
+    let archive = signature::verified(archive).unwrap_or_else(|error| refuse(error));
     read_symbols(&boot, &header);
     let (pool_entry, pool) = carve_memory(&mut ledger, &boot, heap_end, &memory);
     if let Some(kept) = arch::keep_for_firmware() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::image::{ImageHeader, MAGIC, OFFSET, PART_ALIGNMENT, VERSION};
+use abi::image::{ImageHeader, OFFSET, PART_ALIGNMENT, VERSION};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, elf};
 
@@ -378,7 +378,7 @@ impl<'a> Image<'a> {
 
 #[cfg(test)]
 mod tests {
-    use abi::image::Symbols;
+    use abi::image::{MAGIC, Symbols};
 
     use super::*;
     use crate::elf::synthesis::{Elf, Load};

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod pack;
 pub mod quantity;
 pub mod run;
+pub mod sign;
 pub mod workspace;
 pub mod yaml;
 

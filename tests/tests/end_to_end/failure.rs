@@ -8,6 +8,7 @@ use tests::{Board, Platform, Scenario, artifacts, cvm, on_machine};
 on_machine!(
     a_fault_of_the_monitor_is_a_report_and_a_failing_status,
     a_frame_pointer_below_the_stack_ends_the_report,
+    a_fault_on_the_way_to_power_off_ends_in_waiting,
 );
 
 /// Address of the hostcall `write`.
@@ -85,4 +86,17 @@ fn a_fault_of_the_monitor_is_a_report_and_a_failing_status(platform: Platform) {
         report[2..].iter().any(|line| line.contains("kernel::hostcall::trap::")),
         "{console}"
     );
+}
+
+fn a_fault_on_the_way_to_power_off_ends_in_waiting(platform: Platform) {
+    let off = artifacts::monitor_function(platform, &["4arch", "9power_off"]);
+    let mut running = Scenario::new([cvm("hello", "hello", &[])]).on_board(platform);
+    running.until("cVMs started");
+    // Zeros are no instruction.
+    running.board.write_memory(off, &[0; 4]);
+    let stop = running.board.run(100_000_000);
+    let console = running.board.console().text();
+    assert_eq!(stop, Stop::Idle, "{console}");
+    assert_eq!(console.matches("the monitor itself faulted").count(), 1, "{console}");
+    assert!(console.contains("hello from hello"), "{console}");
 }
