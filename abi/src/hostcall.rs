@@ -115,11 +115,12 @@ pub enum Hostcall {
     /// `buffer_revoke(number, cvm) -> 0`. From now on the cVM of this number may do nothing with a buffer of the caller's,
     /// nor any but the caller when `cvm` is [`BUFFER_ALL`]. When it returns, none of their families holds a capability over
     /// any of it, wherever it lay, and no server of theirs; hostcalls to which it was passed have ended with an error. A cVM
-    /// around the caller, or within it, counts as the caller. `ENOENT`; `EPERM` when the caller does not own the buffer;
-    /// `EINVAL` when there is no such cVM, or it is one of the caller's family.
+    /// around the caller, or within it, counts as the caller. `EAGAIN` when all of this is done, but a device may still use some of
+    /// it: call again; `ENOENT`; `EPERM` when the caller does not own the buffer; `EINVAL` when there is no such cVM, or it is one
+    /// of the caller's family.
     BufferRevoke = 27,
     /// `buffer_destroy(number) -> 0`. Revokes a buffer that the caller has made from everybody, the caller among them; its
-    /// memory is the quota's again. `ENOENT`; `EPERM` when the caller has not made it.
+    /// memory is the quota's again when no device uses it any more. `ENOENT`; `EPERM` when the caller has not made it.
     BufferDestroy = 28,
     /// `device_info(device) -> features, kind`. The features that a device of the caller offers (virtio's feature bits), and what
     /// it is as the second value: its [`DeviceKind`](crate::manifest::DeviceKind), and the version of its transport (1 =
@@ -344,6 +345,9 @@ pub const WITH_STACK: u64 = 2;
 pub const END_THREAD: u64 = 3;
 /// How `reply` and `answer` end a call of a raw client: its cVM ends, `value` is the exit code.
 pub const END_CVM: u64 = 4;
+/// How `answer` does not end a deferred call of a raw client: it waits on, for `second` nanoseconds from now (0 = for ever),
+/// and then gets `value`.
+pub const WAIT_ON: u64 = 5;
 /// Number of the call that the monitor makes for a raw client before its first instruction. Arguments: the lowest address of
 /// the client's memory as the client sees it, its bytes, the same address as the server sees it (0 = the memory does not lie
 /// within the server's), the address of the start block as the client sees it, what is added to linked addresses.

@@ -132,6 +132,17 @@ fn limits_and_streams_have_their_values() {
         ("BUFFER_ALL", hostcall::BUFFER_ALL),
         ("BUFFER_LIMIT", hostcall::BUFFER_LIMIT),
         ("BUFFERS", hostcall::BUFFERS as u64),
+        ("WITH_SECOND", hostcall::WITH_SECOND),
+        ("WITH_STACK", hostcall::WITH_STACK),
+        ("END_THREAD", hostcall::END_THREAD),
+        ("END_CVM", hostcall::END_CVM),
+        ("WAIT_ON", hostcall::WAIT_ON),
+        ("START", hostcall::START),
+        ("DEVICE_QUEUE_SIZE", hostcall::DEVICE_QUEUE_SIZE as u64),
+        ("DEVICE_CONFIG_LIMIT", hostcall::DEVICE_CONFIG_LIMIT),
+        ("SEGMENT_LIMIT", hostcall::SEGMENT_LIMIT as u64),
+        ("SEGMENT_BYTES_LIMIT", hostcall::SEGMENT_BYTES_LIMIT),
+        ("SEGMENT_WRITTEN", hostcall::SEGMENT_WRITTEN),
     ];
     let rows = table("### Limits and streams");
     let found: Vec<(&str, u64)> = rows.into_iter().map(|[name, value]| (name, number(value))).collect();

@@ -10,6 +10,8 @@
 
 extern crate alloc;
 
+#[cfg(any(test, feature = "fuzz"))]
+mod accomplice;
 mod authority;
 mod cvm;
 mod elf;

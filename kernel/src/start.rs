@@ -157,6 +157,7 @@ pub(crate) fn load(
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
+        families: Vec::new(),
         holders: Vec::new(),
         weights: Vec::new(),
         capfiles: Vec::new(),

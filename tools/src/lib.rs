@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod manifest;
 pub mod pack;
 pub mod quantity;
+mod root;
 pub mod run;
 pub mod sign;
 pub mod workspace;

@@ -211,7 +211,7 @@ fn pack_command(arguments: &Pack) -> Result<ExitCode, Box<dyn Error>> {
     };
     let arch = arguments.arch;
     let programs = match (&workspace, arguments.programs.is_empty()) {
-        (Some(workspace), true) => vec![workspace.programs(arch)],
+        (Some(workspace), true) => vec![workspace.programs(arch), workspace.linux_programs(arch)],
         _ => arguments.programs.clone(),
     };
     let monitor = match (&workspace, &arguments.monitor) {
@@ -350,6 +350,7 @@ fn build_command(
     }
     let mut directories = programs.to_vec();
     directories.push(workspace.programs(arch));
+    directories.push(workspace.linux_programs(arch));
     write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), None, &output)?;
     eprintln!("{}", output.display());
     Ok((workspace, output))
@@ -399,7 +400,11 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
             if let Some(port) = gdb {
                 arguments.extend(["--gdb".into(), port.to_string().into()]);
                 let (yaml, _) = workspace.example(example)?;
-                let directories = [programs.as_slice(), &[workspace.programs(*arch)]].concat();
+                let directories = [
+                    programs.as_slice(),
+                    &[workspace.programs(*arch), workspace.linux_programs(*arch)],
+                ]
+                .concat();
                 let monitor = workspace.monitor(*arch);
                 for symbols in run::symbols(&read(&image)?, isa, &monitor, &yaml, &directories)? {
                     arguments.extend(["--symbols".into(), symbols.to_string().into()]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use abi::hostcall::HANDLER;
-use abi::manifest as names;
+use abi::manifest::{self as names, CapfileAccess};
 use abi::start::StartHeader;
 
 use crate::Architecture;
@@ -14,6 +14,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::elf::{ElfError, Facts, patches, strip};
 use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
+use crate::root;
 
 /// Ending that a program may have in its directory and lack in the YAML file.
 const PROGRAM_ENDING: &str = "elf";
@@ -92,6 +93,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         arch,
         directories,
         programs: Vec::new(),
+        capfiles: config.capfiles,
         diagnostics: config.diagnostics,
     };
     let cvms: Vec<Option<Packable>> = config.cvms.iter().map(|cvm| packer.add(cvm)).collect();
@@ -103,7 +105,10 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         None => Vec::new(),
     };
     let Packer {
-        programs, diagnostics, ..
+        programs,
+        capfiles,
+        diagnostics,
+        ..
     } = packer;
     if failed
         || diagnostics
@@ -112,7 +117,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     {
         return Err(PackError::Refused(diagnostics));
     }
-    let manifest = Manifest::new(&cvms).with_capfiles(&config.capfiles);
+    let manifest = Manifest::new(&cvms).with_capfiles(&capfiles);
     let manifest = manifest.with_buffers(&config.buffers).encode()?;
     let manifest = Member::new(names::MEMBER, manifest);
     let programs = programs
@@ -122,7 +127,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     Ok(Packed {
         archive: archive::write(&members)?,
         cvms,
-        capfiles: config.capfiles,
+        capfiles,
         buffers: config.buffers,
         warnings: diagnostics,
     })
@@ -139,6 +144,7 @@ struct Packer<'a> {
     arch: Architecture,
     directories: &'a [PathBuf],
     programs: Vec<Program>,
+    capfiles: Vec<CapfileSpec>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -154,12 +160,45 @@ impl Packer<'_> {
                 return None;
             }
         };
-        let spec = CvmSpec {
+        let mut spec = CvmSpec {
             runtime: self.programs[index].member.clone(),
             ..cvm.spec.clone()
         };
+        if let Some(bytes) = self.root(cvm) {
+            // It is copied to where it can be looked at.
+            spec.heap = spec.heap.saturating_add(bytes);
+            spec.env.push(format!("ROOT={}", spec.name));
+        }
         self.check_memory(cvm, &spec, index);
         Some(Packable { spec, program: index })
+    }
+
+    /// Adds the capfile with what the Linux programs of a library OS see as `/`; its size in bytes.
+    fn root(&mut self, cvm: &CvmConfig) -> Option<u64> {
+        let root = cvm.root.as_ref()?;
+        let path = self.yaml.parent().unwrap_or(Path::new("")).join(&root.path);
+        match root::read(&path) {
+            Ok(data) => {
+                let (name, size) = (cvm.spec.name.clone(), data.len() as u64);
+                if self.capfiles.iter().any(|capfile| capfile.name == name) {
+                    let problem = format!("becomes the capfile {name}, expected no other one of this name");
+                    self.error(cvm, root.position, "linux.root", &name, problem);
+                    return None;
+                }
+                self.capfiles.push(CapfileSpec {
+                    name,
+                    size,
+                    data,
+                    access: CapfileAccess::Read,
+                });
+                Some(size)
+            }
+            Err(problem) => {
+                let value = root.path.display().to_string();
+                self.error(cvm, root.position, "linux.root", &value, problem);
+                None
+            }
+        }
     }
 
     /// What cVMs expect of each other's programs. Both lists are in the same order.

@@ -25,6 +25,8 @@ pub const PURECAP_PROGRAMS: &str = "purecap";
 
 /// Package of the library OS for Linux programs.
 pub const LINUX: &str = "linux";
+/// Package of the web server, which drives a network card and a disk.
+pub const WEB: &str = "web";
 
 /// Manifest of the workspace this tool was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -249,6 +251,11 @@ impl Workspace {
         self.target.join(arch.triple()).join(PROFILE)
     }
 
+    /// The directory of the Linux programs that `scripts/setup --linux` has built for an architecture.
+    pub fn linux_programs(&self, arch: Architecture) -> PathBuf {
+        self.target.join(LINUX).join(arch.to_string())
+    }
+
     /// The monitor built for an architecture, an ELF file.
     pub fn monitor(&self, arch: Architecture) -> PathBuf {
         self.programs(arch).join(MONITOR)
@@ -310,7 +317,18 @@ impl Workspace {
         let mut command = cargo();
         command.current_dir(&self.root);
         command.args(["build", "--profile", PROFILE, "--target", arch.triple()]);
-        command.args(["-p", MONITOR, "-p", PROGRAMS, "-p", PURECAP_PROGRAMS, "-p", LINUX]);
+        command.args([
+            "-p",
+            MONITOR,
+            "-p",
+            PROGRAMS,
+            "-p",
+            PURECAP_PROGRAMS,
+            "-p",
+            LINUX,
+            "-p",
+            WEB,
+        ]);
         run(command, step, &format!("the monitor and the programs for {arch}"))?;
         self.finish(arch)
     }

@@ -244,11 +244,38 @@ fn rules_about_families_and_sharing_name_what_is_too_much() {
     assert_eq!(
         violations(
             &audit,
-            "families: {cvms: a, allow: [console, time, memory, service, thread, sync, buffer]}"
+            "families: {cvms: a, allow: [console, time, memory, service, thread, sync, buffer, device]}"
         ),
         [
-            "line 2: rule 1 (a may use only the hostcalls of console, time, memory, service, thread, sync, buffer): a may use capfile"
+            "line 2: rule 1 (a may use only the hostcalls of console, time, memory, service, thread, sync, buffer, device): a may use capfile"
         ]
+    );
+}
+
+#[test]
+fn a_rule_about_a_device_names_its_driver_and_who_reaches_that_ones_memory() {
+    let driver = CvmSpec {
+        devices: vec!["net0".into(), "block1".into()],
+        within: Some("around".into()),
+        ..served("driver", "hybrid", "around")
+    };
+    let audit = audit_of(CheriRiscv, &[CvmSpec::new("around", "server"), driver], &[]);
+    assert_eq!(audit.cvm("driver").unwrap().devices, ["net0", "block1"]);
+    assert!(audit.to_string().contains("  devices        net0, block1\n"), "{audit}");
+    assert!(audit.to_dot().contains("net0 block1"));
+    let rule =
+        |cvms: &str, device: &str| violations(&audit, &format!("nobody_but: {{cvms: [{cvms}], device: {device}}}"));
+    assert_eq!(rule("driver, around", "block1"), [""; 0]);
+    assert_eq!(rule("driver", "block0"), [""; 0]);
+    assert_eq!(
+        rule("driver", "block1"),
+        [
+            "line 2: rule 1 (nobody but driver may reach block1): around reads and writes the memory of the driver of block1"
+        ]
+    );
+    assert_eq!(
+        rule("around", "net0"),
+        ["line 2: rule 1 (nobody but around may reach net0): driver drives net0"]
     );
 }
 

@@ -404,8 +404,24 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer (did \
-             you mean \"console\"?)",
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device \
+             (did you mean \"console\"?)",
+        ),
+        (
+            "devices: disk0",
+            "devices: \"disk0\": expected one of net, block, entropy and a number from 0 on, such as block0",
+        ),
+        (
+            "devices: [net0, block00]",
+            "devices: \"block00\": expected one of net, block, entropy and a number from 0 on, such as block0",
+        ),
+        (
+            "devices: [net0, net0]",
+            "devices: \"net0\": given twice, expected each device once",
+        ),
+        (
+            "devices: net0, hostcalls: [console]",
+            "hostcalls: it has devices, expected the family device among the others",
         ),
         (
             "hostcalls: [time, time]",
@@ -420,7 +436,7 @@ fn keys_about_service_are_checked_against_the_service() {
 #[test]
 fn keys_of_the_intravisor_without_counterpart_are_ignored_with_a_warning_and_unknown_ones_refused() {
     let about = |line: &str| message(&cvms(&[&format!("name: a, runtime: x, {line}")]));
-    let devices = "ignored, it has no meaning here: the monitor offers no disks and no networks";
+    let devices = "ignored, it has no meaning here: a cVM gets a device by the key devices";
     assert_eq!(
         about("disk: disk.img"),
         format!("x.yaml:2:31: warning: cVM a: disk: \"disk.img\": {devices}")

@@ -253,7 +253,7 @@ intravisor_clear_tags:
 .endm
 
 # intravisor_next_reaching: looks for a capability that reaches the range a4 to a5; the bytes left begin with it, and -1 = the
-# authority does not allow to look. a0 is not used; a2 and a3 are multiples of 16, and so is the end of 64.
+# authority does not allow to look. When a6 is not 0, it is cleared, and so are all that follow. a0 is not used; a2 and a3 are multiples of 16, and so is the end of 64.
 # LIVE besides: t1 = the tags of four granules, then what one of them holds; t2 = granules left of four.
 .globl intravisor_next_reaching
 intravisor_next_reaching:
@@ -279,7 +279,9 @@ intravisor_next_reaching:
     CGetTag x28, x6
     beqz x28, 4f
     REACHES x14, x15, x28, x29, 4f
-    j   9f
+    beqz x16, 9f
+    GUARDED 8f
+    SC_CAP x0, x5
 4:  CIncOffsetImm x5, x5, 16
     addi x13, x13, -16
     addi x7, x7, -1
@@ -291,26 +293,29 @@ intravisor_next_reaching:
     li  x6, 0
     ret
 
-# intravisor_reaching(a0 = the first of some slots, a1 = behind the last, a2 and a3 = a range): bit n = slot n reaches the range.
+# intravisor_reaching(a0 = the first of some slots, a1 = behind the last, a2 and a3 = a range, a4 = whether to clear what is
+# found): bit n = slot n reaches the range.
 .globl intravisor_reaching
 intravisor_reaching:
     mv  x5, x10
-    li  x14, 0
+    li  x15, 0
 1:  LC  x6, 0, x10
     CGetTag x7, x6
     addi x10, x10, 16
     bnez x7, 3f
 2:  bne x10, x11, 1b
-    mv  x10, x14
+    mv  x10, x15
     li  x6, 0
     ret
 3:  REACHES x12, x13, x28, x29, 2b
-    sub x28, x10, x5
+    beqz x14, 4f
+    SC  x0, -16, x10
+4:  sub x28, x10, x5
     srli x28, x28, 4
     addi x28, x28, -1
     li  x29, 1
     sll x29, x29, x28
-    or  x14, x14, x29
+    or  x15, x15, x29
     j   2b
 
 # intravisor_load_capability: a0 = slot for what is in the 16 bytes at a2, tag included; a3 is set here.

@@ -48,7 +48,7 @@ pub struct Frame {
 unsafe impl Sync for Frame {}
 
 unsafe extern "C" {
-    fn intravisor_reaching(first: *const u64, behind: *const u64, start: u64, end: u64) -> u64;
+    fn intravisor_reaching(first: *const u64, behind: *const u64, start: u64, end: u64, take: bool) -> u64;
 }
 
 impl Frame {
@@ -381,11 +381,11 @@ impl Frame {
     /// The slots by which hostcall arguments and integer pointers reach memory, as [`Frame::reaching`] numbers them.
     pub const AUTHORITIES: u64 = 0x3f << ARGUMENT | 1 << 32;
 
-    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range.
-    pub fn reaching(&self, range: &Range<u64>) -> u64 {
+    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range; with `take` they are cleared.
+    pub fn reaching(&self, range: &Range<u64>, take: bool) -> u64 {
         let (first, last) = (self.registers[0].pointer(), self.ddc.pointer());
-        // SAFETY: reads the live, aligned slots from the first to the last, which follow each other.
-        unsafe { intravisor_reaching(first, last.wrapping_add(2), range.start, range.end) }
+        // SAFETY: works on the live, aligned slots from the first to the last, which follow each other.
+        unsafe { intravisor_reaching(first, last.wrapping_add(2), range.start, range.end, take) }
     }
 
     /// Every slot that holds a register of the program.

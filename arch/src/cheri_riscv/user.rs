@@ -30,6 +30,7 @@ unsafe extern "C" {
         length: u64,
         start: u64,
         end: u64,
+        take: bool,
     ) -> u64;
     static intravisor_fixups_start: [[i32; 2]; 0];
     static intravisor_fixups_end: [[i32; 2]; 0];
@@ -153,14 +154,15 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     outcome(GRANULE as usize, left)
 }
 
-/// The first 16 bytes of an area that hold a capability whose bounds reach a range. `address`, absolute, and `length` are
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range; with `take` all of them are zeroed instead. `address`, absolute, and `length` are
 /// multiples of 16, and the end is one of 64.
 ///
 /// # Panics
 /// When `authority` does not allow to look.
-pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>, take: bool) -> Option<u64> {
     // SAFETY: only looks, through `authority`, checked by the hardware.
-    let left = unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end) };
+    let left =
+        unsafe { intravisor_next_reaching(0, authority.pointer(), address, length, range.start, range.end, take) };
     assert!(left <= length, "an area is looked at without authority");
     (left != 0).then(|| address + length - left)
 }

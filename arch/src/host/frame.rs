@@ -252,10 +252,16 @@ impl Frame {
     /// The slots by which hostcall arguments and integer pointers reach memory, as [`Frame::reaching`] numbers them.
     pub const AUTHORITIES: u64 = 0x3f << 6 | 1 << 1;
 
-    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range.
-    pub fn reaching(&self, range: &Range<u64>) -> u64 {
-        let slots = self.slots().enumerate();
-        slots.map(|(index, slot)| u64::from(slot.reaches(range)) << index).sum()
+    /// Which of [`Frame::slots`], a bit each, hold a capability whose bounds reach a range; with `take` they are cleared.
+    pub fn reaching(&self, range: &Range<u64>, take: bool) -> u64 {
+        let found = |(index, slot): (usize, &Slot)| {
+            let reaches = slot.reaches(range);
+            if reaches && take {
+                slot.clear();
+            }
+            u64::from(reaches) << index
+        };
+        self.slots().enumerate().map(found).sum()
     }
 
     /// Every slot that holds a register of the program.

@@ -142,17 +142,17 @@ pub fn load_capability(to: &Slot, authority: &Slot, address: u64) -> Result<(), 
     Ok(())
 }
 
-/// The first 16 bytes of an area that hold a capability whose bounds reach a range.
+/// The first 16 bytes of an area that hold a capability whose bounds reach a range; with `take` all of them are zeroed instead.
 ///
 /// # Panics
 /// When `authority` does not allow to look.
-pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>) -> Option<u64> {
+pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<u64>, take: bool) -> Option<u64> {
     let needed = Permissions::LOAD | Permissions::LOAD_CAPABILITY;
     let looked = allowed(authority, address, length as usize, needed);
     assert_eq!(looked as u64, length, "an area is looked at without authority");
     let seen = Slot::null();
     (address..address + length).step_by(GRANULE as usize).find(|at| {
-        let loaded = load_capability(&seen, authority, *at);
-        loaded.is_ok() && seen.reaches(range)
+        let found = load_capability(&seen, authority, *at).is_ok() && seen.reaches(range);
+        found && !(take && zero(authority, *at, GRANULE as usize).is_ok())
     })
 }

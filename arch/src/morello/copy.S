@@ -203,21 +203,21 @@ intravisor_clear_tags:
     STR_C 31, 48, 9
     b   2b
 
-// Where c10, a tagged capability, goes on: to \no unless it reaches the range from \start to \end; x6 and x7 are lost.
+// Where c10, a tagged capability, goes on: to \no unless it reaches the range from \start to \end; x11 and x12 are lost.
 .macro REACHES start, end, no
-    GCBASE 6, 10
-    GCLEN 7, 10
-    cmp x6, \end
+    GCBASE 11, 10
+    GCLEN 12, 10
+    cmp x11, \end
     b.hs \no
-    adds x7, x7, x6
+    adds x12, x12, x11
     b.cs 772f                             // to the end of all addresses
-    cmp x7, \start
+    cmp x12, \start
     b.ls \no
 772:
 .endm
 
 // intravisor_next_reaching: looks for a capability that reaches the range x4 to x5; the bytes left begin with it, and -1 = the
-// authority does not allow to look. LIVE as for the copies; x0 is not used; x2 and x3 are multiples of 16, and so is the end of
+// authority does not allow to look. When x6 is not 0, it is cleared, and so are all that follow. LIVE as for the copies; x0 is not used; x2 and x3 are multiples of 16, and so is the end of
 // 64. LIVE besides: x8 = granules left of four.
 .globl intravisor_next_reaching
 intravisor_next_reaching:
@@ -226,24 +226,26 @@ intravisor_next_reaching:
     BX_NEXT
     // LIVE: C64, in which LDCT and loads go through c9 instead of DDC.
     ubfx x8, x2, #4, #2
-    mov x6, #4
-    sub x8, x6, x8
+    mov x7, #4
+    sub x8, x7, x8
     tst x2, #63
     b.ne 3f
 1:  cbz x3, 9f
     GUARDED 8f
-    LDCT 6, 9
+    LDCT 7, 9
     mov x8, #4
-    cbnz x6, 3f
+    cbnz x7, 3f
     ADD_C_IMMEDIATE 9, 9, 64
     sub x3, x3, #64
     b   1b
 3:  GUARDED 8f
     LDR_C 10, 0, 9
-    GCTAG 6, 10
-    cbz x6, 4f
+    GCTAG 7, 10
+    cbz x7, 4f
     REACHES x4, x5, 4f
-    b   9f
+    cbz x6, 9f
+    GUARDED 8f
+    STR_C 31, 0, 9
 4:  ADD_C_IMMEDIATE 9, 9, 16
     sub x3, x3, #16
     subs x8, x8, #1
@@ -257,27 +259,30 @@ intravisor_next_reaching:
     mov x10, xzr
     ret
 
-// intravisor_reaching(x0 = the first of some slots, x1 = behind the last, x2 and x3 = a range): bit n = slot n reaches the range.
+// intravisor_reaching(x0 = the first of some slots, x1 = behind the last, x2 and x3 = a range, x4 = whether to
+// clear what is found): bit n = slot n reaches the range.
 .globl intravisor_reaching
 intravisor_reaching:
-    mov x4, x0
+    mov x6, x0
     mov x5, xzr
 1:  LDR_C 10, 0, 0
-    GCTAG 6, 10
+    GCTAG 7, 10
     add x0, x0, #16
-    cbnz x6, 3f
+    cbnz x7, 3f
 2:  cmp x0, x1
     b.ne 1b
     mov x0, x5
     mov x10, xzr
     ret
 3:  REACHES x2, x3, 2b
-    sub x6, x0, x4
-    lsr x6, x6, #4
-    sub x6, x6, #1
-    mov x7, #1
-    lsl x7, x7, x6
-    orr x5, x5, x7
+    sub x7, x0, #16
+    cbz x4, 4f
+    STR_C 31, 0, 7
+4:  sub x7, x7, x6
+    lsr x7, x7, #4
+    mov x11, #1
+    lsl x11, x11, x7
+    orr x5, x5, x11
     b   2b
 
 // intravisor_load_capability(x0 = slot for what is loaded, x1 = slot of the authority, x2 = absolute address) -> bytes left

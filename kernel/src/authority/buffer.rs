@@ -16,7 +16,7 @@ use capability::Permissions;
 use core::ops::Range;
 
 /// What a revocation may take at most, in units of about an instruction.
-const SWEEP_LIMIT: u32 = 150_000;
+const SWEEP_LIMIT: u32 = 120_000;
 
 /// A set of cVMs.
 pub(crate) struct Set(Box<[u64]>);
@@ -63,8 +63,9 @@ pub(crate) struct Buffer {
     name: String,
     pub(crate) owner: Option<usize>,
     pub(crate) region: usize,
-    /// Empty: there is none.
+    /// Empty: it is nobody's.
     pub(crate) memory: Range<u64>,
+    /// 0: there is none, but a device may still use the memory.
     pub(crate) size: u64,
     /// Counts the buffers that have been here: a number is not used again soon.
     life: u32,
@@ -201,7 +202,7 @@ impl Buffers {
     /// The buffer with this number.
     pub(crate) fn find(&self, number: u64) -> Result<usize, Errno> {
         let index = (number & 0xffff) as usize;
-        let buffer = self.list.get(index).filter(|buffer| !buffer.memory.is_empty());
+        let buffer = self.list.get(index).filter(|buffer| buffer.size != 0);
         let found = buffer.is_some_and(|_| self.number(index) == number);
         found.then_some(index).ok_or(Errno::ENOENT)
     }
@@ -231,14 +232,24 @@ impl Buffers {
         Ok((self.number(index), buffer.size))
     }
 
-    /// Makes a buffer of an owner's quota; its number.
-    pub(crate) fn create(&mut self, owner: usize, size: u64) -> Result<u64, Errno> {
+    /// Makes a buffer of an owner's quota; its number. `in_flight` says whether a device may still use memory of an earlier one.
+    pub(crate) fn create(
+        &mut self,
+        owner: usize,
+        size: u64,
+        in_flight: &dyn Fn(&Range<u64>) -> bool,
+    ) -> Result<u64, Errno> {
         if !(1..=BUFFER_LIMIT).contains(&size) {
             return Err(Errno::EINVAL);
         }
         let (bounds, alignment) = arch::representable(size);
         let own = |buffer: &Buffer| buffer.name.is_empty() && buffer.owner == Some(owner);
         let first = self.list.iter().position(own).ok_or(Errno::ENOMEM)?;
+        for buffer in &mut self.list[first..first + BUFFERS] {
+            if buffer.size == 0 && !in_flight(&buffer.memory) {
+                buffer.memory = 0..0;
+            }
+        }
         let places = &self.list[first..first + BUFFERS];
         let free = places.iter().position(|buffer| buffer.memory.is_empty());
         let index = first + free.ok_or(Errno::ENOMEM)?;
@@ -319,10 +330,10 @@ impl Buffers {
         }
     }
 
-    /// A buffer is no more.
+    /// A buffer is no more. Its memory is not used again while a device may use it.
     pub(crate) fn forget(&mut self, index: usize) {
         let buffer = &mut self.list[index];
-        buffer.memory = 0..0;
+        buffer.size = 0;
         buffer.life = buffer.life.wrapping_add(1);
         for set in [&mut buffer.readers, &mut buffer.writers] {
             set.0.fill(0);

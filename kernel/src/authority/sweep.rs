@@ -10,11 +10,16 @@ use core::ops::Range;
 pub(crate) const GRANULE: u64 = 16;
 pub(crate) const LINE: u64 = 64;
 
+/// Whether a slot that reaches what is looked for is to be cleared; `None` = each.
+pub(crate) type Wanted<'a> = Option<&'a dyn Fn(&Slot) -> bool>;
+
 /// Clears the registers of a frame that reach a range and are wanted; which of its slots they were, a bit each.
-#[inline]
-pub(crate) fn registers(frame: &Frame, range: &Range<u64>, wanted: &dyn Fn(&Slot) -> bool) -> u64 {
-    let found = frame.reaching(range);
-    if found == 0 { 0 } else { clear(frame, found, wanted) }
+pub(crate) fn registers(frame: &Frame, range: &Range<u64>, wanted: Wanted<'_>) -> u64 {
+    let found = frame.reaching(range, wanted.is_none());
+    match wanted {
+        Some(wanted) if found != 0 => clear(frame, found, wanted),
+        _ => found,
+    }
 }
 
 #[inline(never)]
@@ -30,12 +35,12 @@ fn clear(frame: &Frame, found: u64, wanted: &dyn Fn(&Slot) -> bool) -> u64 {
 }
 
 /// Clears what reaches a range in a local area and is wanted.
-pub(crate) fn area(area: Range<u64>, range: &Range<u64>, wanted: &dyn Fn(&Slot) -> bool) {
+pub(crate) fn area(area: Range<u64>, range: &Range<u64>, wanted: Wanted<'_>) {
     static SEEN: Slot = Slot::null();
     let mut at = area.start;
-    while let Some(granule) = user::next_reaching(&POOL, at, area.end - at, range) {
+    while let Some(granule) = user::next_reaching(&POOL, at, area.end - at, range, wanted.is_none()) {
         let loaded = user::load_capability(&SEEN, &POOL, granule);
-        if loaded.is_ok() && wanted(&SEEN) {
+        if loaded.is_ok() && wanted.is_none_or(|wanted| wanted(&SEEN)) {
             let cleared = user::zero(&POOL, granule, GRANULE as usize);
             assert!(cleared.is_ok(), "the local area {area:x?} cannot be cleared");
         }

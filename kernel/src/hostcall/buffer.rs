@@ -2,6 +2,7 @@
 
 use super::name;
 use crate::cvm::id::CvmId;
+use crate::run::device;
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use arch::Frame;
@@ -18,6 +19,9 @@ pub(super) fn find(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcom
 /// `buffer_create(bytes)`.
 #[inline(never)]
 pub(super) fn create(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let number = monitor.buffers.create(id.index(), frame.argument(0))?;
+    let Monitor { buffers, devices, .. } = monitor;
+    let number = buffers.create(id.index(), frame.argument(0), &|memory| {
+        device::in_flight(devices, memory)
+    })?;
     Ok(Outcome::Value(number))
 }

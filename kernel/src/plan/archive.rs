@@ -106,7 +106,7 @@ impl<'a> Archive<'a> {
 
     /// All files, by their names.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
-        self.members.iter().map(|member| (&*member.name, member.data))
+        self.members.iter().map(|member| (member.name, member.data))
     }
 
     /// The file with this name.

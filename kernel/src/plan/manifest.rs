@@ -295,6 +295,14 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
                 ));
             }
         }
+        if cvms[index].raw != 0 && cvms[index].server.is_none() {
+            return Err(format!(
+                "cVM {}: {} = 1: expected {} to be a cVM, which knows what its hostcalls mean",
+                cvms[index].name,
+                names::RAW,
+                names::CALLBACK_OUT
+            ));
+        }
         if let Some(outer) = cvms[index].within.filter(|outer| !servers.contains(outer)) {
             return Err(format!(
                 "cVM {}: {} = \"{}\": expected a cVM that serves its hostcalls, directly or by others",

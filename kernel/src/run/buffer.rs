@@ -3,7 +3,7 @@
 use crate::authority::buffer;
 use crate::cvm::id::CvmId;
 use crate::run::monitor::{Monitor, Outcome};
-use crate::run::recall;
+use crate::run::{device, recall};
 use abi::Errno;
 use abi::hostcall::BUFFER_ALL;
 use arch::{Frame, Slot};
@@ -62,7 +62,7 @@ impl Monitor {
                 self.take_from_family(family, &memory);
             }
         }
-        Ok(self.taken())
+        self.taken(&memory)
     }
 
     /// `buffer_destroy(number)`.
@@ -74,14 +74,16 @@ impl Monitor {
         let (region, memory) = (self.buffers.get(index).region, self.buffers.get(index).memory.clone());
         self.buffers.forget(index);
         self.take_from_all(region, &memory, None);
-        Ok(self.taken())
+        self.taken(&memory).or(Ok(Outcome::Value(0)))
     }
 
-    /// A handler that takes from its caller what that has lent it has ended its own call.
-    fn taken(&self) -> Outcome {
+    /// Nobody holds a range any more; what a device may still use comes back later. A handler that takes from its caller what
+    /// that has lent it has ended its own call.
+    fn taken(&self, memory: &Range<u64>) -> Result<Outcome, Errno> {
         match self.scheduler.current() {
-            Some(_) => Outcome::Value(0),
-            None => Outcome::Switch,
+            None => Ok(Outcome::Switch),
+            Some(_) if device::in_flight(&self.devices, memory) => Err(Errno::EAGAIN),
+            Some(_) => Ok(Outcome::Value(0)),
         }
     }
 

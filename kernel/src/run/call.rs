@@ -11,7 +11,7 @@ use crate::cvm::thread::{Leaving, Role, Stage, State};
 use crate::cvm::{End, Life};
 use crate::report::console::say;
 use crate::run::monitor::{Monitor, Outcome};
-use abi::hostcall::{TRANSFER_LIMIT, WITH_SECOND};
+use abi::hostcall::{TRANSFER_LIMIT, WAIT_ON, WITH_SECOND};
 use abi::{Errno, Hostcall};
 use arch::{Frame, Register, Slot, user};
 
@@ -265,20 +265,25 @@ impl Monitor {
         Ok(outcome)
     }
 
-    /// `defer(nanoseconds, value)`.
-    pub(crate) fn defer(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
-        let (server, index) = self.handler(thread)?;
-        let caller = self.scheduler[thread].serving.take().ok_or(Errno::EPERM)?;
-        let nanoseconds = frame.argument(0);
+    /// Lets a call end with `late` when so many nanoseconds have passed, if its budget does not end it before.
+    pub(super) fn set_limit(&mut self, caller: ThreadId, nanoseconds: u64, late: u64) {
         // As `nanosleep`: at least the time asked for.
         let until = arch::timer::now()
             .saturating_add(self.ticks(nanoseconds))
             .saturating_add(1);
         let call = &mut self.scheduler[caller].call;
-        if nanoseconds != 0 && until < call.until {
-            call.until = until;
-            call.late = frame.argument(1);
+        if until < call.until {
+            (call.until, call.late) = (until, late);
             self.scheduler.deadlines.remove(caller.index());
+        }
+    }
+
+    /// `defer(nanoseconds, value)`.
+    pub(crate) fn defer(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        let (server, index) = self.handler(thread)?;
+        let caller = self.scheduler[thread].serving.take().ok_or(Errno::EPERM)?;
+        if frame.argument(0) != 0 {
+            self.set_limit(caller, frame.argument(0), frame.argument(1));
         }
         self.scheduler.limit(caller);
         let priority = self.scheduler[caller].priority;
@@ -303,6 +308,10 @@ impl Monitor {
         });
         if !waiting {
             return Err(Errno::ENOENT);
+        }
+        if frame.argument(3) == WAIT_ON && self.is_raw(caller) {
+            self.wait_on(caller, [1, 2].map(|index| frame.argument(index)));
+            return Ok(Outcome::Value(0));
         }
         self.undo(caller, arch::timer::now());
         self.conclude(caller, [1, 2, 3].map(|index| frame.argument(index)));

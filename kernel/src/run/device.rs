@@ -16,6 +16,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Platform, VIRTIO_WINDOW, virtio};
+use core::ops::Range;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -141,6 +142,8 @@ struct Request {
 struct Queue {
     rings: &'static Rings,
     requests: [Request; SIZE],
+    /// The memory of each descriptor, address and bytes.
+    memory: [(u64, u32); SIZE],
     /// The descriptor behind each one, in its request or in the list of the free ones.
     next: [u8; SIZE],
     free: u8,
@@ -159,6 +162,7 @@ impl Queue {
         let mut queue = Queue {
             rings: Box::leak(Box::new(Rings::empty())),
             requests: [Request::default(); SIZE],
+            memory: [(0, 0); SIZE],
             next: [NONE; SIZE],
             free: 0,
             free_count: 0,
@@ -199,6 +203,7 @@ impl Queue {
             if index + 1 < transfers.len() {
                 flags |= NEXT | u64::from(self.free) << 16;
             }
+            self.memory[number] = (transfer.address, transfer.length);
             let [address, rest] = &self.rings.descriptors[number];
             address.store(transfer.address, Relaxed);
             rest.store(u64::from(transfer.length) | flags << 32, Relaxed);
@@ -211,6 +216,18 @@ impl Queue {
         self.made = self.made.wrapping_add(1);
         self.rings.index.store(self.made, Release);
         Some(head.into())
+    }
+
+    /// Whether the device may still use something of a range.
+    fn uses(&self, range: &Range<u64>) -> bool {
+        let mut heads = (0..SIZE).filter(|head| self.requests[*head].count > 0);
+        heads.any(|head| {
+            let descriptors = core::iter::successors(Some(head), |number| Some(self.next[*number] as usize));
+            let mut memory = descriptors
+                .take(self.requests[head].count.into())
+                .map(|number| self.memory[number]);
+            memory.any(|(start, length)| start < range.end && start + u64::from(length) > range.start)
+        })
     }
 
     /// Whether the device has to be told of what was made available.
@@ -471,6 +488,12 @@ impl Device {
         }
         !finished
     }
+}
+
+/// Whether one of these devices may still use something of a range.
+pub(crate) fn in_flight(devices: &[Device], range: &Range<u64>) -> bool {
+    let mut queues = devices.iter().flat_map(|device| &device.queues);
+    queues.any(|queue| queue.in_flight > 0 && queue.uses(range))
 }
 
 impl Monitor {

@@ -25,6 +25,7 @@ impl Monitor {
     pub(crate) fn make_threads(&mut self) -> Result<(), String> {
         let count = self.cvms.len();
         self.left = count;
+        self.families.resize_with(count, Vec::new);
         self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
@@ -92,6 +93,7 @@ impl Monitor {
                 }
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
             }
+            self.families[family.index()].push(id);
             if self.cvms[index].local_areas().next().is_some() {
                 self.holders[family.index()].push(id);
             }
@@ -111,7 +113,8 @@ impl Monitor {
         }
         for thread in &mut self.scheduler.threads {
             thread.short = self.cvms[thread.cvm.index()].short;
-            thread.listed = !self.servers[thread.family.index()].is_empty();
+            let mut members = self.families[thread.family.index()].iter();
+            thread.listed = members.any(|cvm| self.cvms[cvm.index()].service.is_some());
         }
         self.scheduler.complete(count);
         self.weigh_families();

@@ -45,6 +45,8 @@ pub(crate) static MONITOR: Mutex<Option<Box<Monitor>>> = Mutex::new(None);
 pub(crate) struct Monitor {
     pub(crate) scheduler: Scheduler,
     pub(crate) cvms: Vec<Cvm>,
+    /// All cVMs, by their family's outermost cVM.
+    pub(crate) families: Vec<Vec<CvmId>>,
     /// The cVMs with memory for local capabilities, by their family's outermost cVM.
     pub(crate) holders: Vec<Vec<CvmId>>,
     /// What to look for something in a family takes, by its outermost cVM.

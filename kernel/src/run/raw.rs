@@ -52,6 +52,16 @@ impl Monitor {
         }
     }
 
+    /// A deferred call goes on waiting: its result then, and nanoseconds, 0 = for ever.
+    pub(super) fn wait_on(&mut self, caller: ThreadId, [late, nanoseconds]: [u64; 2]) {
+        self.scheduler.deadlines.remove(caller.index());
+        self.scheduler[caller].call.until = u64::MAX;
+        if nanoseconds != 0 {
+            self.set_limit(caller, nanoseconds, late);
+        }
+        self.scheduler.limit(caller);
+    }
+
     /// `clone(stack, thread_pointer, result)`.
     pub(crate) fn clone_caller(&mut self, handler: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
         let caller = self.scheduler[handler].serving.ok_or(Errno::EPERM)?;

@@ -1,6 +1,6 @@
 //! Taking foreign authority back. A family counts as one holder: what one of its threads was given, any of them can have. So
-//! it is looked for in the registers of all of them that have run since, and in all local areas of the family: when a lent
-//! call ends, and when memory is revoked.
+//! it is looked for in the registers of all of them, those that have run since it was lent, and in all local areas of the family:
+//! when a lent call ends, and when memory is revoked.
 
 use crate::authority::sweep;
 use crate::cvm::id::{CvmId, ThreadId};
@@ -94,9 +94,9 @@ impl Monitor {
         };
         let frame = thread.frame;
         let wanted = |slot: &Slot| is_taken(slot, &rightful);
-        let taken = lent
-            .iter()
-            .fold(0, |taken, lent| taken | sweep::registers(frame, &lent.range, &wanted));
+        let taken = lent.iter().fold(0, |taken, lent| {
+            taken | sweep::registers(frame, &lent.range, Some(&wanted))
+        });
         self.taken_from(id, taken);
     }
 
@@ -133,23 +133,23 @@ impl Monitor {
             let serving = handler.filter(|handler| self.scheduler[handler.thread].serving.is_some());
             let rightful = serving.map_or(&[][..], |handler| handler.lent.as_slice());
             for lent in lent {
-                sweep::area(area.clone(), &lent.range, &|slot| is_taken(slot, rightful));
+                sweep::area(area.clone(), &lent.range, Some(&|slot| is_taken(slot, rightful)));
             }
         }
     }
 
     /// Takes all authority over a range from a family, and from the servers to which it has lent some.
     pub(crate) fn take_from_family(&mut self, family: CvmId, range: &Range<u64>) {
-        let mut id = self.scheduler.recent(family);
-        while id != ThreadId::NONE {
-            let next = self.scheduler[id].recent.next;
-            let taken = sweep::registers(self.scheduler[id].frame, range, &|_| true);
-            self.taken_from(id, taken);
-            id = next;
+        for member in 0..self.families[family.index()].len() {
+            let member = self.families[family.index()][member];
+            for id in self.cvms[member.index()].all_threads() {
+                let taken = sweep::registers(self.scheduler[id].frame, range, None);
+                self.taken_from(id, taken);
+            }
         }
         for holder in &self.holders[family.index()] {
             for area in self.cvms[holder.index()].local_areas() {
-                sweep::area(area, range, &|_| true);
+                sweep::area(area, range, None);
             }
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) 
                 ("heap", Cells(8192)),
             ];
             node.extend(more.iter().map(|(key, value)| match *key {
-                "threads" | "handlers" | "priority" | "local" => (*key, Cell(*value as u32)),
+                "threads" | "handlers" | "priority" | "local" | "raw" => (*key, Cell(*value as u32)),
                 _ => (*key, Cells(*value)),
             }));
             node

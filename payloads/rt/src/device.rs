@@ -60,6 +60,15 @@ impl Device {
         })
     }
 
+    /// Resets it and starts it again, with the same features. Nothing is in flight any more.
+    ///
+    /// # Errors
+    /// `EIO` when the device refuses.
+    pub fn restart(&mut self) -> Result<(), Errno> {
+        (self.features, self.queues) = hostcall::device_start(self.number, self.features)?;
+        Ok(())
+    }
+
     /// What it is.
     pub fn kind(&self) -> DeviceKind {
         self.kind

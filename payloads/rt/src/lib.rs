@@ -35,6 +35,8 @@ pub mod console;
 #[cfg(target_os = "none")]
 pub mod device;
 #[cfg(target_os = "none")]
+pub mod disk;
+#[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
 pub mod hostcall;

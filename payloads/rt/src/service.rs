@@ -1,7 +1,7 @@
 //! Serving the hostcalls of other cVMs.
 
 use abi::Hostcall;
-use abi::hostcall::{END_CVM, END_THREAD, WITH_SECOND, WITH_STACK};
+use abi::hostcall::{END_CVM, END_THREAD, WAIT_ON, WITH_SECOND, WITH_STACK};
 
 use crate::{Errno, arch, capability::Slot, hostcall};
 
@@ -40,6 +40,14 @@ impl Token {
             panic!("a deferred call can only be answered");
         };
         hostcall::answer(self.0, words)
+    }
+
+    /// Lets the call of a raw client wait on, for so many nanoseconds from now (0 = for ever), and then get `late`.
+    ///
+    /// # Errors
+    /// `ENOENT` when nobody waits for it any more.
+    pub fn wait_on(&self, nanoseconds: u64, late: u64) -> Result<(), Errno> {
+        hostcall::answer(self.0, [late, nanoseconds, WAIT_ON])
     }
 
     /// The number that stands for the call, for who keeps it in a table.

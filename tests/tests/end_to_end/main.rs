@@ -12,6 +12,7 @@ mod failure;
 mod firmware;
 mod hostcalls;
 mod leftovers;
+mod linux;
 mod malformed_archive;
 mod malformed_elf;
 mod malformed_manifest;

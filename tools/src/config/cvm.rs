@@ -5,14 +5,14 @@ use abi::manifest::{self as names, Number, RestartPolicy, Unit};
 
 use super::isolation::{self, Isolation};
 use super::reader::Reader;
-use super::{CvmConfig, Draft, Reference, words};
+use super::{CvmConfig, Draft, Reference, linux, words};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::{CvmSpec, Restart};
 use crate::quantity::{format_duration, format_size};
 use crate::yaml::{Content, Node};
 
 /// Keys of a cVM that are no plain numbers. The Intravisor's first, then this project's.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "runtime",
     "args",
@@ -28,6 +28,7 @@ const KEYS: [&str; 15] = [
     "within",
     "hostcalls",
     "devices",
+    "linux",
 ];
 const RESTART_KEYS: [&str; 3] = ["policy", "limit", "delay"];
 
@@ -64,6 +65,7 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
             isolation_position: node.position,
             callback_position: node.position,
             within_position: node.position,
+            root: None,
         },
         position: node.position,
         callback_out: None,
@@ -72,13 +74,14 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
         given: Vec::new(),
         at_once: false,
         isolation: Isolation::default(),
+        linux: None,
     };
     for (key, value) in entries {
         draft.given.push((key.text.clone(), value.position));
         read_entry(reader, key.position, &key.text, value, &mut draft);
     }
     check_strings(reader, node.position, &draft.config.spec);
-    if !entries.iter().any(|(key, _)| key.text == "runtime") {
+    if !entries.iter().any(|(key, _)| key.text == "runtime") && !linux::is_given(node) {
         reader.error(
             Some(node.position),
             Some("runtime"),
@@ -96,6 +99,7 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
         isolation_position,
         callback_position,
         within_position,
+        ..
     } = &mut draft.config;
     match key {
         "name" => {}
@@ -130,6 +134,7 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             draft.within = read_reference(reader, key, value);
             *within_position = value.position;
         }
+        "linux" => draft.linux = linux::read(reader, at, value),
         "hostcalls" => spec.hostcalls = Some(read_hostcalls(reader, value)),
         "devices" => spec.devices = read_devices(reader, value),
         "libvirt" => {

@@ -5,11 +5,12 @@ mod buffer;
 mod capfile;
 mod cvm;
 mod isolation;
+mod linux;
 pub(crate) mod reader;
 mod relations;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use abi::manifest as names;
 
@@ -35,6 +36,17 @@ pub struct CvmConfig {
     pub callback_position: Position,
     /// Where it says in whose memory it lies, or else the cVM.
     pub within_position: Position,
+    /// What the Linux programs within it see as `/`.
+    pub root: Option<Root>,
+}
+
+/// A folder or a tar file that becomes a capfile of the cVM's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// As the file has it: from the folder that the file is in.
+    pub path: PathBuf,
+    /// Where it stands.
+    pub position: Position,
 }
 
 /// A cVM while the file is read: what it says about others is not looked up yet.
@@ -50,9 +62,32 @@ struct Draft {
     /// Whether it says 0 for `wait` in a file of the Intravisor's form: the next cVM starts at once.
     at_once: bool,
     isolation: Isolation,
+    linux: Option<linux::Linux>,
 }
 
 impl Draft {
+    /// A cVM of which nothing is said but these; another one of the file stands for it in messages.
+    fn unadorned(&self, name: &str, runtime: &str, position: Position) -> Draft {
+        Draft {
+            config: CvmConfig {
+                spec: CvmSpec::new(name, runtime),
+                runtime_position: position,
+                isolation_position: self.position,
+                callback_position: self.position,
+                within_position: self.position,
+                root: None,
+            },
+            position: self.position,
+            callback_out: None,
+            callback_in: None,
+            within: None,
+            given: Vec::new(),
+            at_once: false,
+            isolation: Isolation::default(),
+            linux: None,
+        }
+    }
+
     fn name(&self) -> &str {
         &self.config.spec.name
     }
@@ -71,6 +106,7 @@ impl Draft {
 }
 
 /// A cVM that another one names.
+#[derive(Clone)]
 struct Reference {
     text: String,
     position: Position,
@@ -217,7 +253,17 @@ fn read_document<'n>(reader: &mut Reader<'_>, document: &'n Node, found: &mut Fo
             "cVMs" => {
                 for item in reader.list("cVMs", value).unwrap_or_default() {
                     found.cvm_count += 1;
-                    found.cvms.extend(cvm::read(reader, item, found.cvm_count, &found.cvms));
+                    let Some(mut draft) = cvm::read(reader, item, found.cvm_count, &found.cvms) else {
+                        continue;
+                    };
+                    match draft.linux.take() {
+                        Some(linux) => {
+                            reader.enter(draft.name());
+                            found.cvms.extend(linux::pair(reader, draft, linux));
+                            reader.leave();
+                        }
+                        None => found.cvms.push(draft),
+                    }
                 }
             }
             "capfiles" => {

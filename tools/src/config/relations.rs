@@ -327,6 +327,10 @@ fn check_service(cvms: &[Draft], servers: &[Option<usize>], index: usize, compla
         let problem = format!("it serves {client}, expected the family service among the others");
         complain(cvm.given("hostcalls"), "hostcalls", problem, true);
     }
+    if cvm.config.spec.raw != 0 && servers[index].is_none() {
+        let problem = "the monitor serves its hostcalls, expected a cVM that understands them".to_owned();
+        complain(cvm.given("raw"), "raw", problem, true);
+    }
     for number in &names::NUMBERS {
         let problem = match number.effect {
             Effect::Server if client.is_none() => "no effect: it serves no other cVM",

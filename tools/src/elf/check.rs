@@ -367,7 +367,9 @@ impl Facts {
                 .filter(|handler| !self.is_code(*handler))
                 .map(ElfError::Handler),
         );
+        // Where there is nothing in the file, the address is only where the linker was.
         if let Some(tls) = self.tls
+            && tls.file_size != 0
             && !self.inside(tls.address, tls.file_size)
         {
             errors.push(ElfError::Tls(tls.address));

@@ -398,6 +398,7 @@ mod tests {
             handlers: 16,
             local: 4,
             buffer_quota: 0x1000,
+            raw: 1,
             hostcalls: Some(vec![Family::Console, Family::Time]),
             devices: vec!["block0".into(), "net12".into()],
             ..CvmSpec::new("full", "full.elf")

@@ -1,12 +1,15 @@
 //! What the system call layer is built on, in a cVM.
 
 use core::fmt::{self, Write as _};
+use core::pin::pin;
 use core::ptr;
 
 use abi::hostcall::START;
 use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
+use rt::alloc::vec;
+use rt::alloc::vec::Vec;
 use rt::sync::Mutex;
-use rt::{Answer, Call, Errno, Token};
+use rt::{Answer, Call, CapBuffer, Errno, Token};
 
 rt::entry!(main);
 rt::handler!(handle);
@@ -16,8 +19,22 @@ static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
 static SEED: Mutex<u64> = Mutex::new(0);
 
 fn main() -> Result<(), Errno> {
-    *SYSTEM.lock() = Some(System::new());
+    let files = rt::var("FILES").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let archive = match rt::var("ROOT") {
+        Some(name) => root(name)?,
+        None => Vec::new(),
+    };
+    *SYSTEM.lock() = Some(System::new(archive, files));
     rt::hostcall::serve()
+}
+
+/// The archive that a capfile holds.
+fn root(name: &str) -> Result<Vec<u8>, Errno> {
+    let mut capfile = pin!(CapBuffer::new());
+    let size = rt::hostcall::capfile(name, capfile.as_mut())?;
+    let mut archive = vec![0; size as usize];
+    capfile.read(0, &mut archive)?;
+    Ok(archive)
 }
 
 fn handle(call: &Call) -> Answer {
@@ -144,6 +161,10 @@ impl Platform for Host<'_> {
 
     fn answer(&mut self, token: u64, value: u64) -> bool {
         Token::from_number(token).answer(Answer::Value(value)).is_ok()
+    }
+
+    fn wait_on(&mut self, token: u64, nanoseconds: u64, late: u64) -> bool {
+        Token::from_number(token).wait_on(nanoseconds, late).is_ok()
     }
 
     fn log(&mut self, who: Who, line: fmt::Arguments<'_>) {

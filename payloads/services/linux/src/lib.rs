@@ -11,15 +11,19 @@
 extern crate alloc;
 
 mod arena;
+mod bytes;
 mod calls;
 mod error;
 mod layout;
 mod names;
 mod open;
+mod pipe;
 mod platform;
 mod program;
 mod stack;
 mod system;
+mod tar;
+mod tree;
 mod window;
 
 pub use error::{Error, Result};

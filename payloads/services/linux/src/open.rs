@@ -1,57 +1,234 @@
-//! Descriptors, and what they stand for.
+//! Open files, and the descriptors that stand for them.
 
+use crate::pipe::Pipes;
+use crate::tree::{Node, Tree};
 use crate::{Error, Result};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Most descriptors of a program.
-const LIMIT: usize = 1024;
+pub(crate) const LIMIT: usize = 1024;
 
-/// What a descriptor stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Open {
-    /// The console.
+/// Number of an open file.
+pub(crate) type Id = usize;
+
+/// What an open file is.
+#[derive(Debug)]
+pub(crate) enum What {
     Console,
-    /// `/dev/null`.
     Null,
-    /// `/dev/zero`.
     Zero,
-    /// `/dev/urandom`.
     Random,
+    File(Node),
+    Folder(Node),
+    /// The end of a pipe that is read.
+    Source(usize),
+    /// The end of a pipe that is written.
+    Sink(usize),
+    /// `eventfd`.
+    Event {
+        count: u64,
+        semaphore: bool,
+    },
+    /// `epoll`.
+    Epoll(Vec<Interest>),
+    /// A socket, in whatever state.
+    Socket(Socket),
+}
+
+/// What an `epoll` waits for.
+#[derive(Debug)]
+pub(crate) struct Interest {
+    pub(crate) descriptor: u32,
+    pub(crate) open: Id,
+    pub(crate) events: u32,
+    pub(crate) data: u64,
+    /// What it was told last, and how much had happened by then; for who wants to hear of changes only.
+    pub(crate) told: Option<(u32, u64)>,
+}
+
+/// A name that sockets find each other by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A port of this machine's own network, by IPv4 or IPv6.
+    Port { port: u16, six: bool },
+    /// A name in the file system or out of it, as it was given.
+    Name(Vec<u8>),
+}
+
+/// A stream socket of the loopback network.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) state: SocketState,
+    pub(crate) local: Address,
+}
+
+#[derive(Debug)]
+pub(crate) enum SocketState {
+    Fresh,
+    /// Who has called and was not accepted yet.
+    Listening {
+        queue: VecDeque<Id>,
+        limit: usize,
+    },
+    /// The pipe that it reads and the one that it writes, as long as these ways are open.
+    Connected {
+        receives: Option<usize>,
+        sends: Option<usize>,
+        remote: Address,
+    },
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) what: What,
+    /// How it was opened: access, `O_APPEND`, `O_NONBLOCK`.
+    pub(crate) flags: u32,
+    pub(crate) offset: u64,
+    /// Descriptors, and queues of listening sockets, that it is in.
+    users: u32,
+}
+
+/// All open files.
+#[derive(Debug, Default)]
+pub(crate) struct Opens(Vec<Option<Opened>>);
+
+impl Opens {
+    /// Adds one that nobody uses yet.
+    pub(crate) fn add(&mut self, what: What, flags: u32) -> Id {
+        let opened = Opened {
+            what,
+            flags,
+            offset: 0,
+            users: 0,
+        };
+        match self.0.iter().position(Option::is_none) {
+            Some(free) => {
+                self.0[free] = Some(opened);
+                free
+            }
+            None => {
+                self.0.push(Some(opened));
+                self.0.len() - 1
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Result<&Opened> {
+        self.0.get(id).and_then(Option::as_ref).ok_or(Error::EBADF)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: Id) -> Result<&mut Opened> {
+        self.0.get_mut(id).and_then(Option::as_mut).ok_or(Error::EBADF)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &Opened)> {
+        let opens = self.0.iter().enumerate();
+        opens.filter_map(|(id, opened)| Some((id, opened.as_ref()?)))
+    }
+
+    /// Somebody more uses it.
+    pub(crate) fn keep(&mut self, id: Id) {
+        if let Ok(opened) = self.get_mut(id) {
+            opened.users += 1;
+        }
+    }
+
+    /// Somebody less uses it; with the last one it is closed, and what it alone has used.
+    pub(crate) fn release(&mut self, id: Id, tree: &mut Tree, pipes: &mut Pipes) {
+        let Ok(opened) = self.get_mut(id) else { return };
+        opened.users = opened.users.saturating_sub(1);
+        if opened.users > 0 {
+            return;
+        }
+        let Some(opened) = self.0[id].take() else { return };
+        match opened.what {
+            What::File(node) | What::Folder(node) => tree.closed(node),
+            What::Source(pipe) => pipes.close(pipe, false),
+            What::Sink(pipe) => pipes.close(pipe, true),
+            What::Socket(Socket { state, .. }) => match state {
+                SocketState::Fresh => {}
+                SocketState::Listening { queue, .. } => {
+                    for waiting in queue {
+                        self.release(waiting, tree, pipes);
+                    }
+                }
+                SocketState::Connected { receives, sends, .. } => {
+                    for (pipe, writes) in [(receives, false), (sends, true)] {
+                        if let Some(pipe) = pipe {
+                            pipes.close(pipe, writes);
+                        }
+                    }
+                }
+            },
+            What::Console | What::Null | What::Zero | What::Random | What::Event { .. } | What::Epoll(_) => {}
+        }
+        // Nobody hears of it any more.
+        for opened in self.0.iter_mut().flatten() {
+            if let What::Epoll(interests) = &mut opened.what {
+                interests.retain(|interest| interest.open != id);
+            }
+        }
+    }
+}
+
+/// A descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) open: Id,
+    pub(crate) close_on_exec: bool,
 }
 
 /// The descriptors of a program.
-#[derive(Debug)]
-pub(crate) struct Descriptors(Vec<Option<Open>>);
+#[derive(Debug, Default)]
+pub(crate) struct Descriptors(Vec<Option<Descriptor>>);
 
 impl Descriptors {
-    /// Standard input, output and error.
-    pub(crate) fn standard() -> Descriptors {
-        Descriptors([const { Some(Open::Console) }; 3].into())
-    }
-
     /// What a descriptor stands for.
-    pub(crate) fn get(&self, descriptor: u64) -> Result<&Open> {
-        let slot = self.0.get(descriptor as u32 as usize).and_then(Option::as_ref);
-        slot.ok_or(Error::EBADF)
+    pub(crate) fn get(&self, descriptor: u64) -> Result<Id> {
+        Ok(self.find(descriptor)?.open)
     }
 
-    /// The lowest free descriptor, from `least` on, for this.
-    pub(crate) fn add(&mut self, open: Open, least: usize) -> Result<u64> {
-        let taken = self.0.iter().skip(least);
-        let place = least + taken.take_while(|slot| slot.is_some()).count();
-        if place >= LIMIT {
-            return Err(Error::EMFILE);
+    pub(crate) fn find(&self, descriptor: u64) -> Result<&Descriptor> {
+        let found = self.0.get(descriptor as u32 as usize).and_then(Option::as_ref);
+        found.ok_or(Error::EBADF)
+    }
+
+    pub(crate) fn find_mut(&mut self, descriptor: u64) -> Result<&mut Descriptor> {
+        let found = self.0.get_mut(descriptor as u32 as usize).and_then(Option::as_mut);
+        found.ok_or(Error::EBADF)
+    }
+
+    /// The lowest free descriptor, from `least` on.
+    pub(crate) fn free(&self, least: u64) -> Result<u64> {
+        let least = usize::try_from(least).map_err(|_| Error::EINVAL)?;
+        let taken = self.0.iter().skip(least).take_while(|slot| slot.is_some()).count();
+        let place = least.saturating_add(taken);
+        if place < LIMIT {
+            Ok(place as u64)
+        } else {
+            Err(Error::EMFILE)
         }
+    }
+
+    /// Makes a free descriptor, or one that was in use, stand for something; what it has stood for.
+    pub(crate) fn set(&mut self, descriptor: u64, value: Option<Descriptor>) -> Result<Option<Id>> {
+        let place = usize::try_from(descriptor).ok().filter(|place| *place < LIMIT);
+        let place = place.ok_or(Error::EBADF)?;
         if place >= self.0.len() {
             self.0.resize(place + 1, None);
         }
-        self.0[place] = Some(open);
-        Ok(place as u64)
+        Ok(core::mem::replace(&mut self.0[place], value).map(|old| old.open))
     }
 
-    /// Closes one.
-    pub(crate) fn close(&mut self, descriptor: u64) -> Result<Open> {
-        let slot = self.0.get_mut(descriptor as u32 as usize).and_then(Option::take);
-        slot.ok_or(Error::EBADF)
+    /// All that they stand for; afterwards they stand for nothing.
+    pub(crate) fn take_all(&mut self) -> Vec<Id> {
+        core::mem::take(&mut self.0)
+            .into_iter()
+            .flatten()
+            .map(|descriptor| descriptor.open)
+            .collect()
     }
 }

@@ -45,6 +45,9 @@ pub trait Platform {
     /// Whether it still waited.
     fn answer(&mut self, token: u64, value: u64) -> bool;
 
+    /// Lets a call that waits do so for this long from now on (0 = for ever), and then return `late`. Whether it still waited.
+    fn wait_on(&mut self, token: u64, nanoseconds: u64, late: u64) -> bool;
+
     /// A line for who looks for what goes wrong.
     fn log(&mut self, who: Who, line: fmt::Arguments<'_>);
 

@@ -3,8 +3,8 @@
 use crate::Window;
 use crate::arena::Arena;
 use crate::open::Descriptors;
+use crate::tree::Node;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 /// Who makes a system call: a cVM, and a thread by its place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +42,7 @@ pub(crate) struct Program {
     pub(crate) threads: BTreeMap<u16, Thread>,
     pub(crate) descriptors: Descriptors,
     /// Where relative paths begin.
-    pub(crate) directory: Vec<u8>,
+    pub(crate) directory: Node,
     pub(crate) mask: u32,
     /// When it began, by the platform's clock.
     pub(crate) began: u64,

@@ -38,7 +38,12 @@ pub enum ImageError {
     /// Its program headers are not loaded.
     ProgramHeaders,
     /// Arguments and environment are larger than a quarter of its stack.
-    Arguments { needed: u64, stack: u64 },
+    Arguments {
+        /// Bytes that they take.
+        needed: u64,
+        /// Bytes of the stack.
+        stack: u64,
+    },
 }
 
 impl fmt::Display for ImageError {

@@ -3,12 +3,18 @@
 use crate::arena::Arena;
 use crate::calls::Context;
 use crate::names::name;
-use crate::open::Descriptors;
+use crate::open::{Descriptor, Descriptors, Opens, What};
+use crate::pipe::Pipes;
 use crate::program::{Program, Thread, Who};
 use crate::stack::{self, ImageError, Start};
+use crate::tree::{ROOT, Tree};
 use crate::{Error, Platform, Result};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use linux_raw_sys::general::O_RDWR;
+
+/// Most numbers that are named in the log because they are not there.
+const NAMED: usize = 64;
 
 /// How a system call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,42 +50,71 @@ impl Outcome {
 }
 
 /// What all programs share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     /// Numbers of calls that were asked for and are not there, each named once.
     missing: BTreeSet<u64>,
     /// Who waits for a word of memory, the longest first.
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) tree: Tree,
+    pub(crate) opens: Opens,
+    pub(crate) pipes: Pipes,
+    /// Something has happened to an open file: who waits may go on.
+    pub(crate) stirred: bool,
 }
 
-/// A thread that waits for a word of its program's memory.
+/// A thread whose call is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) who: Who,
-    /// What answers its call, as soon as that is known.
+    /// What answers it, as soon as that is known.
     pub(crate) token: Option<u64>,
-    pub(crate) word: u64,
-    pub(crate) bits: u32,
+    pub(crate) on: On,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On {
+    /// Somebody wakes who waits for a word of the program's memory.
+    Word { address: u64, bits: u32 },
+    /// Something happens to an open file; then the call is made again.
+    Anything {
+        number: u64,
+        arguments: [u64; 6],
+        /// When it returns `late` instead, by the platform's clock.
+        until: Option<u64>,
+        late: u64,
+    },
 }
 
 impl Shared {
     /// Whether nobody has asked for this system call, which is not there.
     pub(crate) fn once(&mut self, number: u64) -> bool {
-        self.missing.insert(number)
+        self.missing.len() < NAMED && self.missing.insert(number)
     }
 }
 
 /// A library OS.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct System {
     programs: BTreeMap<u32, Program>,
     shared: Shared,
 }
 
 impl System {
-    /// A library OS without programs.
-    pub fn new() -> System {
-        System::default()
+    /// A library OS without programs. They see the tar file `archive` as `/`, and may write `files` bytes above it.
+    pub fn new(archive: Vec<u8>, files: u64) -> System {
+        System {
+            programs: BTreeMap::new(),
+            shared: Shared {
+                missing: BTreeSet::new(),
+                waiting: Vec::new(),
+                tree: Tree::new(archive, files),
+                opens: Opens::default(),
+                pipes: Pipes::default(),
+                stirred: false,
+            },
+        }
     }
 
     /// Makes a program ready for its first instruction.
@@ -106,13 +141,27 @@ impl System {
         let inside = start.window.check(heap.start, header.heap_size);
         inside.map_err(|_| ImageError::Outside("heap"))?;
         let pointer = stack::build(platform, start, &header)?;
+        // One that begins anew has nothing of its last life.
+        self.end(who.client);
+        let console = self.shared.opens.add(What::Console, O_RDWR);
+        let mut descriptors = Descriptors::default();
+        for descriptor in 0..3 {
+            self.shared.opens.keep(console);
+            let value = Descriptor {
+                open: console,
+                close_on_exec: false,
+            };
+            // There is room for three.
+            let _ = descriptors.set(descriptor, Some(value));
+        }
+        self.shared.tree.opened(ROOT);
         let program = Program {
             id: who.client + 1,
             window: start.window,
             arena: Arena::new(heap),
             threads: [(0, Thread::default())].into(),
-            descriptors: Descriptors::standard(),
-            directory: b"/".into(),
+            descriptors,
+            directory: ROOT,
             mask: 0o022,
             began: platform.clock(),
         };
@@ -140,6 +189,7 @@ impl System {
             program,
             shared: &mut self.shared,
             who,
+            again: Some((number, arguments)),
         };
         let outcome = context.call(number, arguments).unwrap_or_else(|| {
             if self.shared.once(number) {
@@ -152,10 +202,74 @@ impl System {
             trace(platform, who, number, arguments, outcome);
         }
         if let Outcome::EndProgram(_) = outcome {
-            self.programs.remove(&who.client);
-            self.shared.waiting.retain(|waiting| waiting.who.client != who.client);
+            self.end(who.client);
+        }
+        while core::mem::take(&mut self.shared.stirred) {
+            self.stir(platform);
         }
         outcome
+    }
+
+    /// Makes the calls again that wait for something to happen.
+    fn stir<P: Platform>(&mut self, platform: &mut P) {
+        let mut index = 0;
+        while let Some(waiting) = self.shared.waiting.get(index) {
+            let (who, token) = (waiting.who, waiting.token);
+            let On::Anything {
+                number,
+                arguments,
+                until,
+                late,
+            } = waiting.on
+            else {
+                index += 1;
+                continue;
+            };
+            let Some(token) = token else {
+                index += 1;
+                continue;
+            };
+            // While the call is made, its time stands still: it must not return in the middle of it.
+            let waits = until.is_none() || platform.wait_on(token, 0, late);
+            let Some(program) = self.programs.get_mut(&who.client).filter(|_| waits) else {
+                self.shared.waiting.remove(index);
+                continue;
+            };
+            let mut context = Context {
+                platform,
+                program,
+                shared: &mut self.shared,
+                who,
+                again: None,
+            };
+            match context.call(number, arguments) {
+                Some(Outcome::Value(value)) => {
+                    self.shared.waiting.remove(index);
+                    platform.answer(token, value);
+                }
+                _ => {
+                    if let Some(until) = until {
+                        let left = until.saturating_sub(platform.clock()).max(1);
+                        platform.wait_on(token, left, late);
+                    }
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    /// A program is over.
+    fn end(&mut self, client: u32) {
+        let Some(mut program) = self.programs.remove(&client) else {
+            return;
+        };
+        let shared = &mut self.shared;
+        shared.waiting.retain(|waiting| waiting.who.client != client);
+        for open in program.descriptors.take_all() {
+            shared.opens.release(open, &mut shared.tree, &mut shared.pipes);
+        }
+        shared.tree.closed(program.directory);
+        shared.stirred = true;
     }
 }
 

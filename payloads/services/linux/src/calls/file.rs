@@ -1,124 +1,486 @@
-//! Reading and writing.
+//! Open files: reading, writing, descriptors.
 
 use super::Context;
 use crate::layout::{encode, field};
-use crate::open::Open;
-use crate::{Error, Platform, Result};
+use crate::open::{Descriptor, Id, SocketState, What};
+use crate::tree::Node;
+use crate::{Error, Outcome, Platform, Result};
+use alloc::vec::Vec;
+use linux_raw_sys::general as sys;
 use linux_raw_sys::general::{iovec, winsize};
 use linux_raw_sys::ioctl;
 
 /// Bytes that cross at a time, through a buffer on the stack.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 2048;
 /// Most parts of a vector (`IOV_MAX`).
 const PARTS: u64 = 1024;
 /// Most bytes that one call moves, as Linux has it.
 const MOST: u64 = 0x7fff_f000;
 
+/// Where in a file something is read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Where the last one has ended.
+    Offset,
+    /// There.
+    Place(u64),
+}
+
 impl<P: Platform> Context<'_, P> {
-    /// `write`.
-    pub(super) fn write(&mut self, descriptor: u64, address: u64, length: u64) -> Result {
-        let open = self.program.descriptors.get(descriptor)?.clone();
-        let length = length.min(MOST);
-        let mut done = 0;
-        let mut buffer = [0; CHUNK];
-        while done < length {
-            let part = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
-            let read = self
-                .program
-                .window
-                .read(self.platform, address.wrapping_add(done), part);
-            match read {
-                Ok(()) => {}
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-            }
-            match open {
-                Open::Console => self.platform.write(part),
-                Open::Null | Open::Zero | Open::Random => {}
-            }
-            done += part.len() as u64;
-        }
-        Ok(done)
+    /// Whether an open file can be used this way.
+    fn allows(flags: u32, writes: bool) -> Result<()> {
+        let access = flags & sys::O_ACCMODE;
+        let fits = access == sys::O_RDWR || access == if writes { sys::O_WRONLY } else { sys::O_RDONLY };
+        if fits { Ok(()) } else { Err(Error::EBADF) }
     }
 
-    /// `read`.
-    pub(super) fn read(&mut self, descriptor: u64, address: u64, length: u64) -> Result {
-        let open = self.program.descriptors.get(descriptor)?.clone();
+    /// Puts some bytes of an open file into the buffer.
+    fn take_bytes(&mut self, id: Id, offset: Option<u64>, to: &mut [u8], peek: bool) -> Result<usize> {
+        let pipe = match &mut self.shared.opens.get_mut(id)?.what {
+            What::Console => return Ok(self.platform.read(to)),
+            What::Null => return Ok(0),
+            What::Zero => {
+                to.fill(0);
+                return Ok(to.len());
+            }
+            What::Random => {
+                self.platform.random(to);
+                return Ok(to.len());
+            }
+            What::File(node) => return self.shared.tree.read(*node, offset.unwrap_or_default(), to),
+            What::Folder(_) => return Err(Error::EISDIR),
+            What::Event { count, semaphore } => {
+                if to.len() < 8 {
+                    return Err(Error::EINVAL);
+                }
+                if *count == 0 {
+                    return Err(Error::EAGAIN);
+                }
+                let taken = if *semaphore { 1 } else { *count };
+                *count -= taken;
+                to[..8].copy_from_slice(&taken.to_ne_bytes());
+                self.shared.stirred = true;
+                return Ok(8);
+            }
+            What::Source(pipe) => *pipe,
+            What::Socket(socket) => match &socket.state {
+                SocketState::Connected { receives: None, .. } => return Ok(0),
+                SocketState::Connected {
+                    receives: Some(pipe), ..
+                } => *pipe,
+                _ => return Err(Error::ENOTCONN),
+            },
+            What::Sink(_) => return Err(Error::EBADF),
+            What::Epoll(_) => return Err(Error::EINVAL),
+        };
+        let count = self.shared.pipes.get_mut(pipe)?.read(to, peek)?;
+        self.shared.stirred = true;
+        Ok(count)
+    }
+
+    /// Gives some bytes to an open file.
+    fn give_bytes(&mut self, id: Id, offset: Option<u64>, from: &[u8]) -> Result<usize> {
+        let now = self.real_time();
+        let pipe = match &mut self.shared.opens.get_mut(id)?.what {
+            What::Console => {
+                self.platform.write(from);
+                return Ok(from.len());
+            }
+            What::Null | What::Zero | What::Random => return Ok(from.len()),
+            What::File(node) => {
+                let node = *node;
+                self.shared.tree.write(node, offset.unwrap_or_default(), from, now)?;
+                return Ok(from.len());
+            }
+            What::Event { count, .. } => {
+                let bytes = from.first_chunk::<8>().ok_or(Error::EINVAL)?;
+                let more = u64::from_ne_bytes(*bytes);
+                if more == u64::MAX {
+                    return Err(Error::EINVAL);
+                }
+                *count = count
+                    .checked_add(more)
+                    .filter(|sum| *sum != u64::MAX)
+                    .ok_or(Error::EAGAIN)?;
+                self.shared.stirred = true;
+                return Ok(8);
+            }
+            What::Sink(pipe) => *pipe,
+            What::Socket(socket) => match &socket.state {
+                SocketState::Connected { sends: None, .. } => return Err(Error::EPIPE),
+                SocketState::Connected { sends: Some(pipe), .. } => *pipe,
+                _ => return Err(Error::ENOTCONN),
+            },
+            What::Source(_) | What::Folder(_) => return Err(Error::EBADF),
+            What::Epoll(_) => return Err(Error::EINVAL),
+        };
+        let count = self.shared.pipes.get_mut(pipe)?.write(from)?;
+        self.shared.stirred = true;
+        Ok(count)
+    }
+
+    /// Moves bytes between the program's memory and an open file.
+    pub(super) fn move_bytes(
+        &mut self,
+        id: Id,
+        at: At,
+        [address, length]: [u64; 2],
+        writes: bool,
+        peek: bool,
+    ) -> Result {
+        let opened = self.shared.opens.get(id)?;
+        Self::allows(opened.flags, writes)?;
+        let seekable = matches!(opened.what, What::File(_));
+        let appends = writes && seekable && opened.flags & sys::O_APPEND != 0;
+        let mut offset = match at {
+            At::Place(_) if !seekable => return Err(Error::ESPIPE),
+            At::Place(place) => place,
+            At::Offset if appends => self.size(id)?,
+            At::Offset => opened.offset,
+        };
+        // Whoever reads it gets what there is: more may not come for long.
+        let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
         self.program.window.check(address, length)?;
         let mut buffer = [0; CHUNK];
         let mut done = 0;
         while done < length {
-            let room = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
-            let count = match open {
-                Open::Null => 0,
-                Open::Zero => {
-                    room.fill(0);
-                    room.len()
-                }
-                Open::Random => {
-                    self.platform.random(room);
-                    room.len()
-                }
-                Open::Console => self.platform.read(room),
+            let part = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
+            let asked = part.len();
+            let moved = if writes {
+                self.program.window.read(self.platform, address + done, part)?;
+                self.give_bytes(id, Some(offset), part)
+            } else {
+                self.take_bytes(id, Some(offset), part, peek)
             };
-            self.put(address + done, &buffer[..count])?;
+            let count = match moved {
+                Ok(count) => count,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            };
+            if !writes {
+                self.program
+                    .window
+                    .write(self.platform, address + done, &buffer[..count])?;
+            }
             done += count as u64;
-            // The console gives what there is.
-            if count == 0 || open == Open::Console {
+            offset = offset.saturating_add(count as u64);
+            if count < asked || console || peek {
                 break;
+            }
+        }
+        if seekable && at == At::Offset {
+            self.shared.opens.get_mut(id)?.offset = offset;
+        }
+        Ok(done)
+    }
+
+    /// Bytes of the file that is open.
+    fn size(&self, id: Id) -> Result<u64> {
+        match self.shared.opens.get(id)?.what {
+            What::File(node) | What::Folder(node) => Ok(self.shared.tree.facts(node)?.size),
+            _ => Ok(0),
+        }
+    }
+
+    /// The end of a call that would have to wait: it does, unless the file was opened not to.
+    pub(super) fn or_wait(&mut self, id: Id, result: Result) -> Result<Outcome> {
+        match result {
+            Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0 => {
+                Ok(self.wait_again(None, 0))
+            }
+            other => other.map(Outcome::Value),
+        }
+    }
+
+    /// `read`, `write`, `pread64` and `pwrite64`.
+    pub(super) fn transfer(
+        &mut self,
+        [descriptor, address, length]: [u64; 3],
+        at: At,
+        writes: bool,
+    ) -> Result<Outcome> {
+        if let At::Place(place) = at
+            && place > i64::MAX as u64
+        {
+            return Err(Error::EINVAL);
+        }
+        let id = self.program.descriptors.get(descriptor)?;
+        let result = self.move_bytes(id, at, [address, length], writes, false);
+        self.or_wait(id, result)
+    }
+
+    /// The parts of a vector: addresses and lengths.
+    pub(super) fn parts(&self, address: u64, count: u64) -> Result<Vec<[u64; 2]>> {
+        if count > PARTS {
+            return Err(Error::EINVAL);
+        }
+        let mut parts = Vec::new();
+        for index in 0..count {
+            let mut part = [0; size_of::<iovec>()];
+            self.get(address.wrapping_add(index * size_of::<iovec>() as u64), &mut part)?;
+            let length: u64 = field!(part, iovec, iov_len);
+            let start = part.first_chunk::<8>().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+            parts.push([start, length]);
+        }
+        Ok(parts)
+    }
+
+    /// Moves the bytes of a vector.
+    pub(super) fn move_parts(&mut self, id: Id, parts: &[[u64; 2]], writes: bool) -> Result {
+        let mut done = 0;
+        for part in parts.iter().filter(|part| part[1] != 0) {
+            match self.move_bytes(id, At::Offset, *part, writes, false) {
+                Ok(moved) => {
+                    done += moved;
+                    if moved != part[1] {
+                        break;
+                    }
+                }
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
             }
         }
         Ok(done)
     }
 
     /// `writev` and `readv`.
-    pub(super) fn vector(&mut self, descriptor: u64, address: u64, count: u64, writes: bool) -> Result {
-        if count > PARTS {
+    pub(super) fn vector(&mut self, descriptor: u64, address: u64, count: u64, writes: bool) -> Result<Outcome> {
+        let id = self.program.descriptors.get(descriptor)?;
+        let parts = self.parts(address, count)?;
+        let result = self.move_parts(id, &parts, writes);
+        self.or_wait(id, result)
+    }
+
+    /// `sendfile`, from a file.
+    pub(super) fn send_file(&mut self, to: u64, from: u64, place: u64, length: u64) -> Result<Outcome> {
+        let (to, from) = (self.program.descriptors.get(to)?, self.program.descriptors.get(from)?);
+        let start = if place == 0 {
+            self.shared.opens.get(from)?.offset
+        } else {
+            self.program.window.word(self.platform, place)?
+        };
+        let What::File(node) = self.shared.opens.get(from)?.what else {
             return Err(Error::EINVAL);
-        }
+        };
+        let mut buffer = [0; CHUNK];
         let mut done = 0;
-        for index in 0..count {
-            let mut part = [0; size_of::<iovec>()];
-            self.get(address.wrapping_add(index * size_of::<iovec>() as u64), &mut part)?;
-            let at = u64::from_ne_bytes(part[..8].try_into().unwrap_or_default());
-            let length = field!(part, iovec, iov_len);
-            if length == 0 {
-                continue;
-            }
-            let moved = if writes {
-                self.write(descriptor, at, length)
-            } else {
-                self.read(descriptor, at, length)
-            };
-            match moved {
-                Ok(moved) => done += moved,
-                Err(error) if done == 0 => return Err(error),
+        while done < length {
+            let room = (length - done).min(CHUNK as u64) as usize;
+            let count = self
+                .shared
+                .tree
+                .read(node, start.saturating_add(done), &mut buffer[..room])?;
+            let offset = self.shared.opens.get(to)?.offset;
+            let sent = match self.give_bytes(to, Some(offset), &buffer[..count]) {
+                Ok(sent) => sent,
+                Err(error) if done == 0 => return self.or_wait(to, Err(error)),
                 Err(_) => break,
-            }
-            if moved != Ok(length) {
+            };
+            self.shared.opens.get_mut(to)?.offset += sent as u64;
+            done += sent as u64;
+            if sent < room {
                 break;
             }
         }
-        Ok(done)
+        let end = start.saturating_add(done);
+        if place == 0 {
+            self.shared.opens.get_mut(from)?.offset = end;
+        } else {
+            self.put(place, &end.to_ne_bytes())?;
+        }
+        Ok(Outcome::Value(done))
+    }
+
+    /// `lseek`.
+    pub(super) fn seek(&mut self, descriptor: u64, distance: u64, from: u64) -> Result {
+        let id = self.program.descriptors.get(descriptor)?;
+        let opened = self.shared.opens.get(id)?;
+        if !matches!(opened.what, What::File(_) | What::Folder(_)) {
+            return Err(Error::ESPIPE);
+        }
+        let begin = match from as u32 {
+            sys::SEEK_SET => 0,
+            sys::SEEK_CUR => opened.offset,
+            sys::SEEK_END => self.size(id)?,
+            _ => return Err(Error::EINVAL),
+        };
+        let place = begin
+            .checked_add_signed(distance as i64)
+            .filter(|place| *place <= i64::MAX as u64);
+        let place = place.ok_or(Error::EINVAL)?;
+        self.shared.opens.get_mut(id)?.offset = place;
+        Ok(place)
+    }
+
+    /// A new descriptor for an open file.
+    pub(super) fn descriptor_for(&mut self, open: Id, flags: u32) -> Result {
+        let descriptor = self.program.descriptors.free(0);
+        let descriptor = match descriptor {
+            Ok(descriptor) => descriptor,
+            Err(error) => {
+                self.release(open);
+                return Err(error);
+            }
+        };
+        let close_on_exec = flags & sys::O_CLOEXEC != 0;
+        self.shared.opens.keep(open);
+        self.program
+            .descriptors
+            .set(descriptor, Some(Descriptor { open, close_on_exec }))?;
+        Ok(descriptor)
+    }
+
+    /// Somebody uses an open file no more.
+    pub(super) fn release(&mut self, open: Id) {
+        let shared = &mut *self.shared;
+        shared.opens.release(open, &mut shared.tree, &mut shared.pipes);
+        shared.stirred = true;
     }
 
     /// `close`.
     pub(super) fn close(&mut self, descriptor: u64) -> Result {
-        self.program.descriptors.close(descriptor)?;
+        self.program.descriptors.get(descriptor)?;
+        if let Some(open) = self.program.descriptors.set(descriptor, None)? {
+            self.release(open);
+        }
         Ok(0)
+    }
+
+    /// `dup`, and `fcntl(F_DUPFD)`.
+    pub(super) fn duplicate(&mut self, descriptor: u64, least: u64, close_on_exec: bool) -> Result {
+        let open = self.program.descriptors.get(descriptor)?;
+        let to = self.program.descriptors.free(least)?;
+        self.shared.opens.keep(open);
+        self.program
+            .descriptors
+            .set(to, Some(Descriptor { open, close_on_exec }))?;
+        Ok(to)
+    }
+
+    /// `dup3`.
+    pub(super) fn duplicate_to(&mut self, from: u64, to: u64, flags: u64) -> Result {
+        let open = self.program.descriptors.get(from)?;
+        let close_on_exec = flags as u32 & sys::O_CLOEXEC != 0;
+        if from == to || flags as u32 & !sys::O_CLOEXEC != 0 {
+            return Err(Error::EINVAL);
+        }
+        let old = self
+            .program
+            .descriptors
+            .set(to, Some(Descriptor { open, close_on_exec }))?;
+        self.shared.opens.keep(open);
+        if let Some(old) = old {
+            self.release(old);
+        }
+        Ok(to)
+    }
+
+    /// `fcntl`.
+    pub(super) fn file_control(&mut self, descriptor: u64, command: u64, argument: u64) -> Result {
+        const CHANGEABLE: u32 = sys::O_APPEND | sys::O_NONBLOCK;
+        let found = *self.program.descriptors.find(descriptor)?;
+        match command as u32 {
+            sys::F_DUPFD => self.duplicate(descriptor, argument, false),
+            sys::F_DUPFD_CLOEXEC => self.duplicate(descriptor, argument, true),
+            sys::F_GETFD => Ok(u64::from(found.close_on_exec) * u64::from(sys::FD_CLOEXEC)),
+            sys::F_SETFD => {
+                self.program.descriptors.find_mut(descriptor)?.close_on_exec = argument as u32 & sys::FD_CLOEXEC != 0;
+                Ok(0)
+            }
+            sys::F_GETFL => Ok(self.shared.opens.get(found.open)?.flags.into()),
+            sys::F_SETFL => {
+                let opened = self.shared.opens.get_mut(found.open)?;
+                opened.flags = opened.flags & !CHANGEABLE | argument as u32 & CHANGEABLE;
+                Ok(0)
+            }
+            // Nobody else locks anything: every lock is free.
+            sys::F_SETLK | sys::F_SETLKW => Ok(0),
+            sys::F_GETLK => {
+                let mut lock = [0; size_of::<sys::flock>()];
+                self.get(argument, &mut lock)?;
+                lock[..2].copy_from_slice(&(sys::F_UNLCK as u16).to_ne_bytes());
+                self.put(argument, &lock)?;
+                Ok(0)
+            }
+            _ => Err(Error::EINVAL),
+        }
     }
 
     /// `ioctl`.
     pub(super) fn control(&mut self, descriptor: u64, request: u64, argument: u64) -> Result {
-        let open = self.program.descriptors.get(descriptor)?;
-        match (open, request as u32) {
-            (Open::Console, ioctl::TIOCGWINSZ) => {
+        let id = self.program.descriptors.get(descriptor)?;
+        let opened = self.shared.opens.get_mut(id)?;
+        match (&opened.what, request as u32) {
+            (What::Console, ioctl::TIOCGWINSZ) => {
                 let size = encode!(winsize { ws_row: 24, ws_col: 80 });
                 self.put(argument, &size)?;
                 Ok(0)
             }
+            (_, ioctl::FIONBIO) => {
+                let on = self.program.window.half(self.platform, argument)? != 0;
+                let opened = self.shared.opens.get_mut(id)?;
+                opened.flags = opened.flags & !sys::O_NONBLOCK | if on { sys::O_NONBLOCK } else { 0 };
+                Ok(0)
+            }
             _ => Err(Error::ENOTTY),
+        }
+    }
+
+    /// The regular file that a descriptor stands for.
+    pub(super) fn file(&self, descriptor: u64, writes: bool) -> Result<Node> {
+        let opened = self.shared.opens.get(self.program.descriptors.get(descriptor)?)?;
+        if writes {
+            Self::allows(opened.flags, true)?;
+        }
+        match opened.what {
+            What::File(node) => Ok(node),
+            _ => Err(Error::EINVAL),
+        }
+    }
+
+    /// `ftruncate`.
+    pub(super) fn resize(&mut self, descriptor: u64, length: u64) -> Result {
+        let node = self.file(descriptor, true)?;
+        if length > i64::MAX as u64 {
+            return Err(Error::EINVAL);
+        }
+        let now = self.real_time();
+        self.shared.tree.resize(node, length, now)?;
+        Ok(0)
+    }
+
+    /// `fsync` and `fdatasync`: files are in memory.
+    pub(super) fn synchronize(&self, descriptor: u64) -> Result {
+        self.program.descriptors.get(descriptor)?;
+        Ok(0)
+    }
+
+    /// `pipe2`.
+    pub(super) fn pipe(&mut self, address: u64, flags: u64) -> Result {
+        self.program.window.check(address, 8)?;
+        let flags = flags as u32;
+        if flags & !(sys::O_CLOEXEC | sys::O_NONBLOCK) != 0 {
+            return Err(Error::EINVAL);
+        }
+        let pipe = self.shared.pipes.add()?;
+        let kept = flags & sys::O_NONBLOCK;
+        let source = self.shared.opens.add(What::Source(pipe), sys::O_RDONLY | kept);
+        let sink = self.shared.opens.add(What::Sink(pipe), sys::O_WRONLY | kept);
+        let first = self.descriptor_for(source, flags);
+        let second = self.descriptor_for(sink, flags);
+        match (first, second) {
+            (Ok(first), Ok(second)) => {
+                self.put(address, &(first as u32).to_ne_bytes())?;
+                self.put(address + 4, &(second as u32).to_ne_bytes())?;
+                Ok(0)
+            }
+            (first, second) => {
+                for descriptor in [first, second].into_iter().flatten() {
+                    self.close(descriptor)?;
+                }
+                Err(Error::EMFILE)
+            }
         }
     }
 }

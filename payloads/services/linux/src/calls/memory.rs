@@ -9,15 +9,15 @@ use linux_raw_sys::general as sys;
 impl<P: Platform> Context<'_, P> {
     /// A range of whole pages, as a program names it.
     fn named(&self, address: u64, length: u64) -> Result<Range<u64>> {
-        if address % crate::arena::PAGE != 0 {
+        if !address.is_multiple_of(crate::arena::PAGE) {
             return Err(Error::EINVAL);
         }
         let length = pages(length).filter(|length| *length > 0).ok_or(Error::EINVAL)?;
         Ok(address..address.checked_add(length).ok_or(Error::EINVAL)?)
     }
 
-    /// Takes pages, zero unless nobody may look at them.
-    fn take(&mut self, wanted: Option<Range<u64>>, length: u64, visible: bool) -> Result<u64> {
+    /// Takes pages, which are zero.
+    fn take(&mut self, wanted: Option<Range<u64>>, length: u64) -> Result<u64> {
         let arena = &mut self.program.arena;
         let taken = match wanted {
             Some(range) if arena.covers(&range) => {
@@ -28,7 +28,6 @@ impl<P: Platform> Context<'_, P> {
             None => arena.take(length),
         };
         let taken = taken.ok_or(Error::ENOMEM)?;
-        let _ = visible;
         let used = self.program.arena.used(&taken);
         let window = self.program.window;
         window.zero(self.platform, used.start, used.end - used.start)?;
@@ -51,7 +50,7 @@ impl<P: Platform> Context<'_, P> {
         } else {
             None
         };
-        self.take(wanted, length, protection != sys::PROT_NONE)
+        self.take(wanted, length)
     }
 
     /// `munmap`.
@@ -88,7 +87,7 @@ impl<P: Platform> Context<'_, P> {
         if flags as u32 & sys::MREMAP_MAYMOVE == 0 {
             return Err(Error::ENOMEM);
         }
-        let to = self.take(None, new, true)?;
+        let to = self.take(None, new)?;
         let window = self.program.window;
         window.copy(self.platform, address, to, old)?;
         self.program.arena.give(range);

@@ -2,13 +2,17 @@
 
 mod file;
 mod memory;
+mod path;
+mod poll;
 mod process;
+mod socket;
 mod thread;
 mod time;
 
 use crate::program::{Program, Who};
-use crate::system::{Outcome, Shared};
+use crate::system::{On, Outcome, Shared, Waiting};
 use crate::{Platform, Result};
+use file::At;
 use linux_raw_sys::general as sys;
 
 /// Bytes of a set of signals, and of what is done with one: handler, flags, set, as all architectures have them.
@@ -21,6 +25,8 @@ pub(crate) struct Context<'a, P> {
     pub(crate) program: &'a mut Program,
     pub(crate) shared: &'a mut Shared,
     pub(crate) who: Who,
+    /// The call, when it may have to be made again.
+    pub(crate) again: Option<(u64, [u64; 6])>,
 }
 
 impl<P: Platform> Context<'_, P> {
@@ -28,12 +34,66 @@ impl<P: Platform> Context<'_, P> {
     pub(crate) fn call(&mut self, number: u64, arguments: [u64; 6]) -> Option<Outcome> {
         let [a, b, c, d, e, f] = arguments;
         let result = match u32::try_from(number).ok()? {
-            sys::__NR_write => self.write(a, b, c),
-            sys::__NR_read => self.read(a, b, c),
-            sys::__NR_writev => self.vector(a, b, c, true),
-            sys::__NR_readv => self.vector(a, b, c, false),
+            sys::__NR_write => return Some(self.transfer([a, b, c], At::Offset, true).into()),
+            sys::__NR_read => return Some(self.transfer([a, b, c], At::Offset, false).into()),
+            sys::__NR_pwrite64 => return Some(self.transfer([a, b, c], At::Place(d), true).into()),
+            sys::__NR_pread64 => return Some(self.transfer([a, b, c], At::Place(d), false).into()),
+            sys::__NR_writev => return Some(self.vector(a, b, c, true).into()),
+            sys::__NR_readv => return Some(self.vector(a, b, c, false).into()),
+            sys::__NR_sendfile => return Some(self.send_file(a, b, c, d).into()),
+            sys::__NR_lseek => self.seek(a, b, c),
             sys::__NR_close => self.close(a),
+            sys::__NR_dup => self.duplicate(a, 0, false),
+            sys::__NR_dup3 => self.duplicate_to(a, b, c),
+            sys::__NR_fcntl => self.file_control(a, b, c),
             sys::__NR_ioctl => self.control(a, b, c),
+            sys::__NR_ftruncate => self.resize(a, b),
+            sys::__NR_fsync | sys::__NR_fdatasync | sys::__NR_flock | sys::__NR_fadvise64 => self.synchronize(a),
+            sys::__NR_pipe2 => self.pipe(a, b),
+
+            sys::__NR_openat => self.open(a, b, c, d),
+            sys::__NR_fstat => self.facts(a, b),
+            sys::__NR_newfstatat => self.facts_at(a, b, c, d),
+            sys::__NR_faccessat => self.access(a, b),
+            sys::__NR_getdents64 => self.entries(a, b, c),
+            sys::__NR_getcwd => self.current(a, b),
+            sys::__NR_chdir => self.change(a),
+            sys::__NR_fchdir => self.change_to(a),
+            sys::__NR_mkdirat => self.make_folder(a, b, c),
+            sys::__NR_unlinkat => self.remove(a, b, c),
+            sys::__NR_renameat2 => self.rename([a, b, c, d, e]),
+            sys::__NR_linkat => self.link(a, b, c, d),
+            sys::__NR_symlinkat => self.make_link(a, b, c),
+            sys::__NR_readlinkat => self.read_link([a, b, c, d]),
+            sys::__NR_fchmod => self.permit_open(a, b),
+            sys::__NR_fchmodat => self.permit(a, b, c),
+            // Everything belongs to everybody.
+            sys::__NR_fchown => self.synchronize(a),
+            sys::__NR_utimensat => self.touch([a, b, c, d]),
+
+            sys::__NR_ppoll => return Some(self.poll(a, b, c).into()),
+            sys::__NR_pselect6 => return Some(self.select(a, e).into()),
+            sys::__NR_eventfd2 => self.event(a, b),
+            sys::__NR_epoll_create1 => self.epoll(a),
+            sys::__NR_epoll_ctl => self.epoll_control(a, b, c, d),
+            sys::__NR_epoll_pwait => return Some(self.epoll_wait(a, b, c, d).into()),
+
+            sys::__NR_socket => self.socket(a, b),
+            sys::__NR_socketpair => self.socket_pair(a, b, d),
+            sys::__NR_bind => self.bind(a, b, c),
+            sys::__NR_listen => self.listen(a, b),
+            sys::__NR_connect => self.connect(a, b, c),
+            sys::__NR_accept => return Some(self.accept([a, b, c, 0]).into()),
+            sys::__NR_accept4 => return Some(self.accept([a, b, c, d]).into()),
+            sys::__NR_getsockname => self.socket_name(a, b, c, false),
+            sys::__NR_getpeername => self.socket_name(a, b, c, true),
+            sys::__NR_sendto => return Some(self.transfer_socket([a, b, c, d], true).into()),
+            sys::__NR_recvfrom => return Some(self.transfer_socket([a, b, c, d], false).into()),
+            sys::__NR_sendmsg => return Some(self.message(a, b, c, true).into()),
+            sys::__NR_recvmsg => return Some(self.message(a, b, c, false).into()),
+            sys::__NR_shutdown => self.shut_down(a, b),
+            sys::__NR_setsockopt => self.set_option(a),
+            sys::__NR_getsockopt => self.option(a, b, c, [d, e]),
 
             sys::__NR_mmap => self.map([a, b, c, d, e, f]),
             sys::__NR_munmap => self.unmap(a, b),
@@ -51,9 +111,9 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_exit_group => return Some(Outcome::EndProgram(a as i32 & 0xff)),
             sys::__NR_exit => return Some(self.exit_thread(a)),
             sys::__NR_clone => self.clone([a, b, c, d, e]),
-            sys::__NR_futex => return Some(Outcome::from(self.futex([a, b, c, d, e, f]))),
-            sys::__NR_nanosleep => return Some(Outcome::from(self.sleep(a))),
-            sys::__NR_clock_nanosleep => return Some(Outcome::from(self.sleep_by(a, b, c))),
+            sys::__NR_futex => return Some(self.futex([a, b, c, d, e, f]).into()),
+            sys::__NR_nanosleep => return Some(self.sleep(a).into()),
+            sys::__NR_clock_nanosleep => return Some(self.sleep_by(a, b, c).into()),
             sys::__NR_sched_yield => Ok(0),
             sys::__NR_sched_getaffinity => self.affinity(b, c),
             sys::__NR_set_tid_address => self.set_clear(a),
@@ -61,6 +121,10 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_gettid => Ok(self.program.thread_number(self.who.thread).into()),
             sys::__NR_getppid => Ok(0),
             sys::__NR_getuid | sys::__NR_geteuid | sys::__NR_getgid | sys::__NR_getegid => Ok(0),
+            sys::__NR_sysinfo => self.information(a),
+            sys::__NR_prlimit64 => self.limits(b, d),
+            // The name of a thread is nobody's business.
+            sys::__NR_prctl if a as u32 == linux_raw_sys::prctl::PR_SET_NAME => Ok(0),
             sys::__NR_umask => self.set_mask(a),
             sys::__NR_uname => self.system_name(a),
             sys::__NR_getrandom => self.get_random(a, b, c),
@@ -71,6 +135,28 @@ impl<P: Platform> Context<'_, P> {
             _ => return None,
         };
         Some(Outcome::of(result))
+    }
+
+    /// The call waits until something has happened, and is then made again; `late` is what it returns when it takes too long.
+    fn wait_again(&mut self, nanoseconds: Option<u64>, late: u64) -> Outcome {
+        let span = nanoseconds.map(|span| span.clamp(1, abi::hostcall::SLEEP_LIMIT));
+        if let Some((number, arguments)) = self.again {
+            let until = span.map(|span| self.platform.clock().saturating_add(span));
+            self.shared.waiting.push(Waiting {
+                who: self.who,
+                token: None,
+                on: On::Anything {
+                    number,
+                    arguments,
+                    until,
+                    late,
+                },
+            });
+        }
+        Outcome::Wait {
+            nanoseconds: span.unwrap_or(0),
+            late,
+        }
     }
 
     /// Copies to the program.

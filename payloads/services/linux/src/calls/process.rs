@@ -1,7 +1,9 @@
 //! The program itself.
 
 use super::Context;
+use crate::layout::encode;
 use crate::{Error, Platform, Result};
+use linux_raw_sys::general as sys;
 use linux_raw_sys::system::new_utsname;
 
 impl<P: Platform> Context<'_, P> {
@@ -47,6 +49,22 @@ impl<P: Platform> Context<'_, P> {
         }
         if old != 0 {
             self.put(old, &[0; super::ACTION][..bytes])?;
+        }
+        Ok(0)
+    }
+
+    /// `prlimit64`: no limit but that of descriptors.
+    pub(super) fn limits(&mut self, resource: u64, address: u64) -> Result {
+        if address != 0 {
+            let limit = match resource as u32 {
+                sys::RLIMIT_NOFILE => crate::open::LIMIT as u64,
+                _ => u64::MAX,
+            };
+            let bytes = encode!(sys::rlimit64 {
+                rlim_cur: limit,
+                rlim_max: limit,
+            });
+            self.put(address, &bytes)?;
         }
         Ok(0)
     }

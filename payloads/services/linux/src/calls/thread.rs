@@ -4,7 +4,7 @@ use super::Context;
 use super::time::SECOND;
 use crate::layout::field;
 use crate::program::{Thread, Who};
-use crate::system::{Outcome, Waiting};
+use crate::system::{On, Outcome, Waiting};
 use crate::{Error, Platform, Result};
 use linux_raw_sys::general as sys;
 use linux_raw_sys::general::__kernel_timespec;
@@ -123,7 +123,7 @@ impl<P: Platform> Context<'_, P> {
     /// `futex`.
     pub(super) fn futex(&mut self, [word, operation, value, timeout, other, bits]: [u64; 6]) -> Result<Outcome> {
         let operation = operation as u32;
-        if word % 4 != 0 {
+        if !word.is_multiple_of(4) {
             return Err(Error::EINVAL);
         }
         self.program.window.check(word, 4)?;
@@ -151,8 +151,10 @@ impl<P: Platform> Context<'_, P> {
                 self.shared.waiting.push(Waiting {
                     who: self.who,
                     token: None,
-                    word,
-                    bits: if absolute { bits as u32 } else { u32::MAX },
+                    on: On::Word {
+                        address: word,
+                        bits: if absolute { bits as u32 } else { u32::MAX },
+                    },
                 });
                 Ok(match nanoseconds {
                     None => Outcome::Wait {
@@ -167,7 +169,7 @@ impl<P: Platform> Context<'_, P> {
                 Ok(Outcome::Value(self.wake_some(word, value as u32, bits as u32)))
             }
             command @ (sys::FUTEX_REQUEUE | sys::FUTEX_CMP_REQUEUE) => {
-                if other % 4 != 0 {
+                if !other.is_multiple_of(4) {
                     return Err(Error::EINVAL);
                 }
                 self.program.window.check(other, 4)?;
@@ -177,11 +179,18 @@ impl<P: Platform> Context<'_, P> {
                 // What is a timeout elsewhere is here how many wait for the other word from now on.
                 let woken = self.wake(word, value as u32);
                 let client = self.who.client;
-                let waiting = self.shared.waiting.iter_mut();
-                let moved = waiting.filter(|waiting| waiting.who.client == client && waiting.word == word);
-                let moved = moved
+                let waiting = self
+                    .shared
+                    .waiting
+                    .iter_mut()
+                    .filter(|waiting| waiting.who.client == client);
+                let words = waiting.filter_map(|waiting| match &mut waiting.on {
+                    On::Word { address, .. } if *address == word => Some(address),
+                    _ => None,
+                });
+                let moved = words
                     .take(timeout as u32 as usize)
-                    .map(|waiting| waiting.word = other)
+                    .map(|address| *address = other)
                     .count();
                 Ok(Outcome::Value(woken + moved as u64))
             }
@@ -198,8 +207,11 @@ impl<P: Platform> Context<'_, P> {
         let mut woken = 0;
         let (client, platform) = (self.who.client, &mut *self.platform);
         self.shared.waiting.retain(|waiting| {
-            let meant = waiting.who.client == client && waiting.word == word && waiting.bits & bits != 0;
-            if !meant || woken >= u64::from(count) {
+            let meant = match waiting.on {
+                On::Word { address, bits: wanted } => address == word && wanted & bits != 0,
+                On::Anything { .. } => false,
+            };
+            if !meant || waiting.who.client != client || woken >= u64::from(count) {
                 return true;
             }
             if let Some(token) = waiting.token {
@@ -212,7 +224,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// `sched_getaffinity`: one processor.
     pub(super) fn affinity(&mut self, length: u64, address: u64) -> Result {
-        if length < 8 || length % 8 != 0 {
+        if length < 8 || !length.is_multiple_of(8) {
             return Err(Error::EINVAL);
         }
         self.put(address, &1_u64.to_ne_bytes())?;

@@ -1,0 +1,121 @@
+/* What a tree of files has to be for the programs that use it. Prints what it checks when something is not so. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static int checks, failures;
+#define CHECK(what) \
+    do { \
+        checks++; \
+        errno = 0; \
+        if (!(what)) { \
+            failures++; \
+            printf("line %d: %s: %s\n", __LINE__, #what, strerror(errno)); \
+        } \
+    } while (0)
+#define FAILS(what, with) CHECK((what) == -1 && errno == (with))
+
+static int count_entries(const char *path) {
+    int count = 0;
+    DIR *folder = opendir(path);
+    if (!folder)
+        return -1;
+    while (readdir(folder))
+        count++;
+    closedir(folder);
+    return count;
+}
+
+int main(void) {
+    char buffer[256];
+    struct stat facts;
+
+    /* A file: holes, append, positions, truncation. */
+    int file = open("/tmp/file", O_RDWR | O_CREAT | O_EXCL, 0640);
+    CHECK(file >= 3);
+    FAILS(open("/tmp/file", O_CREAT | O_EXCL | O_WRONLY, 0600), EEXIST);
+    CHECK(write(file, "hello", 5) == 5);
+    CHECK(pwrite(file, "world", 5, 10) == 5);
+    CHECK(lseek(file, 0, SEEK_CUR) == 5);
+    CHECK(lseek(file, -5, SEEK_END) == 10);
+    CHECK(read(file, buffer, sizeof buffer) == 5 && !memcmp(buffer, "world", 5));
+    CHECK(pread(file, buffer, sizeof buffer, 0) == 15 && !memcmp(buffer, "hello\0\0\0\0\0world", 15));
+    FAILS(lseek(file, -100, SEEK_SET), EINVAL);
+    CHECK(ftruncate(file, 3) == 0 && fstat(file, &facts) == 0 && facts.st_size == 3);
+    CHECK(S_ISREG(facts.st_mode) && (facts.st_mode & 0777) == 0640 && facts.st_nlink == 1);
+    int more = open("/tmp/file", O_WRONLY | O_APPEND);
+    CHECK(write(more, "lo", 2) == 2 && write(file, "X", 1) == 1);
+    FAILS(read(more, buffer, 1), EBADF);
+    FAILS(write(open("/tmp/file", O_RDONLY), "x", 1), EBADF);
+    CHECK(close(more) == 0);
+    FAILS(close(more), EBADF);
+    struct iovec parts[] = {{"ab", 2}, {NULL, 0}, {"cde", 3}};
+    CHECK(ftruncate(file, 0) == 0 && lseek(file, 0, SEEK_SET) == 0 && writev(file, parts, 3) == 5);
+    CHECK(pread(file, buffer, 9, 0) == 5 && !memcmp(buffer, "abcde", 5));
+
+    /* One that has no name any more is there as long as it is open. */
+    CHECK(unlink("/tmp/file") == 0 && pread(file, buffer, 9, 1) == 4);
+    FAILS(stat("/tmp/file", &facts), ENOENT);
+    CHECK(close(file) == 0);
+
+    /* Folders, names, links. */
+    CHECK(mkdir("/tmp/folder", 0755) == 0 && chdir("/tmp/folder") == 0);
+    CHECK(getcwd(buffer, sizeof buffer) && !strcmp(buffer, "/tmp/folder"));
+    FAILS(getcwd(buffer, 4) ? 0 : -1, ERANGE);
+    CHECK(close(open("a", O_WRONLY | O_CREAT, 0600)) == 0);
+    CHECK(symlink("a", "link") == 0 && readlink("link", buffer, sizeof buffer) == 1 && buffer[0] == 'a');
+    CHECK(lstat("link", &facts) == 0 && S_ISLNK(facts.st_mode));
+    CHECK(stat("link", &facts) == 0 && S_ISREG(facts.st_mode));
+    FAILS(open("link", O_RDONLY | O_NOFOLLOW), ELOOP);
+    CHECK(symlink("loop", "loop") == 0);
+    FAILS(open("loop", O_RDONLY), ELOOP);
+    CHECK(link("a", "b") == 0 && stat("b", &facts) == 0 && facts.st_nlink == 2);
+    CHECK(count_entries(".") == 6);
+    FAILS(rmdir("/tmp/folder"), ENOTEMPTY);
+    FAILS(unlink("/tmp/folder"), EISDIR);
+    FAILS(mkdir("/tmp/none/x", 0755), ENOENT);
+    FAILS(mkdir("a/x", 0755), ENOTDIR);
+    FAILS(rename("/tmp/folder", "/tmp/folder/in"), EINVAL);
+    CHECK(rename("a", "../moved") == 0 && access("../moved", F_OK) == 0);
+    CHECK(rename("../moved", "b") == 0 && stat("b", &facts) == 0);
+    CHECK(unlink("b") == 0 && unlink("link") == 0 && unlink("loop") == 0 && count_entries(".") == 2);
+    CHECK(chdir("..") == 0 && rmdir("folder") == 0);
+    FAILS(open("folder", O_RDONLY | O_DIRECTORY), ENOENT);
+    FAILS(open("/", O_WRONLY), EISDIR);
+
+    /* Descriptors. */
+    int first = open("/dev/null", O_RDWR);
+    CHECK(dup2(first, 30) == 30 && fcntl(30, F_GETFD) == 0);
+    CHECK(fcntl(first, F_DUPFD_CLOEXEC, 40) == 40 && fcntl(40, F_GETFD) == FD_CLOEXEC);
+    CHECK(fcntl(first, F_SETFL, O_NONBLOCK) == 0 && (fcntl(40, F_GETFL) & O_NONBLOCK));
+    FAILS(fcntl(77, F_GETFD), EBADF);
+    FAILS(dup2(first, 100000), EBADF);
+    CHECK(read(first, buffer, 9) == 0 && write(first, buffer, 9) == 9);
+    int zero = open("/dev/zero", O_RDONLY), random = open("/dev/urandom", O_RDONLY);
+    memset(buffer, 1, sizeof buffer);
+    CHECK(read(zero, buffer, 100) == 100 && buffer[0] == 0 && buffer[99] == 0 && buffer[100] == 1);
+    CHECK(read(random, buffer, 16) == 16 && memcmp(buffer, buffer + 8, 8));
+    CHECK(isatty(1) && !isatty(first));
+
+    /* More than there is room for. */
+    int large = open("/tmp/large", O_WRONLY | O_CREAT, 0600);
+    static char block[65536];
+    int index = 0;
+    while (index < 200 && write(large, block, sizeof block) > 0)
+        index++;
+    CHECK(index >= 32 && index < 200);
+    FAILS(write(large, block, sizeof block), ENOSPC);
+    FAILS(pwrite(large, "x", 1, 1L << 41), EFBIG);
+    CHECK(ftruncate(large, 0) == 0 && pwrite(large, block, sizeof block, 3000000) == sizeof block);
+    CHECK(fstat(large, &facts) == 0 && facts.st_size == 3000000 + sizeof block);
+
+    printf("%d checks, %d failures\n", checks, failures);
+    return failures != 0;
+}

@@ -1,0 +1,229 @@
+//! Waiting for open files: `ppoll`, `epoll`, `eventfd`.
+
+use super::Context;
+use super::file::At;
+use crate::layout::{encode, field};
+use crate::open::{Id, Interest, SocketState, What};
+use crate::{Error, Outcome, Platform, Result};
+use alloc::vec::Vec;
+use linux_raw_sys::general as sys;
+
+/// Events that are told whether they are asked for or not.
+const ALWAYS: u32 = sys::EPOLLERR | sys::EPOLLHUP;
+/// Most files in one `ppoll`, and events of one `epoll_pwait`.
+const MOST: u64 = 1024;
+/// Bytes of an event of `epoll`.
+const EVENT: u64 = size_of::<sys::epoll_event>() as u64;
+/// Nanoseconds of a millisecond.
+const MILLISECOND: u64 = 1_000_000;
+
+impl<P: Platform> Context<'_, P> {
+    /// What could be done with an open file without waiting, and how much has happened to it so far.
+    fn ready(&self, id: Id) -> (u32, u64) {
+        let (input, output) = (sys::EPOLLIN | sys::EPOLLRDNORM, sys::EPOLLOUT | sys::EPOLLWRNORM);
+        let Ok(opened) = self.shared.opens.get(id) else {
+            return (sys::EPOLLHUP, 0);
+        };
+        let pipe = |pipe: &usize| self.shared.pipes.get(*pipe).ok();
+        let reads = |from: &usize, ended: u32| {
+            let found = pipe(from);
+            let events = found.map_or(ended, |pipe| {
+                (if pipe.len() > 0 { input } else { 0 }) | if pipe.ended() { ended } else { 0 }
+            });
+            (events, found.map_or(0, |pipe| pipe.changes))
+        };
+        let writes = |to: &usize| {
+            let found = pipe(to);
+            let events = found.map_or(sys::EPOLLERR, |pipe| match (pipe.broken(), pipe.writable()) {
+                (true, _) => output | sys::EPOLLERR,
+                (false, true) => output,
+                (false, false) => 0,
+            });
+            (events, found.map_or(0, |pipe| pipe.changes))
+        };
+        match &opened.what {
+            // Whoever reads the console waits for a line; it may be there already.
+            What::Console | What::Null | What::Zero | What::Random | What::File(_) | What::Folder(_) => {
+                (input | output, 0)
+            }
+            What::Source(from) => reads(from, sys::EPOLLHUP),
+            What::Sink(to) => writes(to),
+            What::Event { count, .. } => (if *count > 0 { input } else { 0 } | output, *count),
+            What::Epoll(_) => (0, 0),
+            What::Socket(socket) => match &socket.state {
+                SocketState::Fresh => (output | sys::EPOLLHUP, 0),
+                SocketState::Listening { queue, .. } => (if queue.is_empty() { 0 } else { input }, queue.len() as u64),
+                SocketState::Connected { receives, sends, .. } => {
+                    let closed = input | sys::EPOLLRDHUP;
+                    let (first, changed) = receives.as_ref().map_or((closed, 0), |from| reads(from, closed));
+                    let (second, more) = sends.as_ref().map_or((0, 0), writes);
+                    (first | second, changed.wrapping_add(more))
+                }
+            },
+        }
+    }
+
+    /// `ppoll`.
+    pub(super) fn poll(&mut self, address: u64, count: u64, span: u64) -> Result<Outcome> {
+        if count > MOST {
+            return Err(Error::EINVAL);
+        }
+        let nanoseconds = if span == 0 { None } else { Some(self.span(span)?) };
+        let mut found = 0;
+        for index in 0..count {
+            let at = address.wrapping_add(index * size_of::<sys::pollfd>() as u64);
+            let mut bytes = [0; size_of::<sys::pollfd>()];
+            self.get(at, &mut bytes)?;
+            let descriptor: i32 = field!(bytes, sys::pollfd, fd);
+            let events: i16 = field!(bytes, sys::pollfd, events);
+            let told = match self.program.descriptors.get(descriptor as u64) {
+                _ if descriptor < 0 => 0,
+                Ok(id) => self.ready(id).0 & (events as u16 as u32 | ALWAYS),
+                Err(_) => sys::POLLNVAL,
+            };
+            found += u64::from(told != 0);
+            let place = at.wrapping_add(core::mem::offset_of!(sys::pollfd, revents) as u64);
+            self.put(place, &(told as u16).to_ne_bytes())?;
+        }
+        if found > 0 || nanoseconds == Some(0) {
+            return Ok(Outcome::Value(found));
+        }
+        Ok(self.wait_again(nanoseconds, 0))
+    }
+
+    /// `eventfd2`.
+    pub(super) fn event(&mut self, count: u64, flags: u64) -> Result {
+        let flags = flags as u32;
+        let semaphore = flags & sys::EFD_SEMAPHORE != 0;
+        let what = What::Event {
+            count: count as u32 as u64,
+            semaphore,
+        };
+        let open = self.shared.opens.add(what, sys::O_RDWR | flags & sys::O_NONBLOCK);
+        self.descriptor_for(open, flags & sys::O_CLOEXEC)
+    }
+
+    /// `epoll_create1`.
+    pub(super) fn epoll(&mut self, flags: u64) -> Result {
+        let open = self.shared.opens.add(What::Epoll(Vec::new()), sys::O_RDWR);
+        self.descriptor_for(open, flags as u32 & sys::O_CLOEXEC)
+    }
+
+    fn interests(&mut self, epoll: Id) -> Result<&mut Vec<Interest>> {
+        match &mut self.shared.opens.get_mut(epoll)?.what {
+            What::Epoll(interests) => Ok(interests),
+            _ => Err(Error::EINVAL),
+        }
+    }
+
+    /// `epoll_ctl`.
+    pub(super) fn epoll_control(&mut self, epoll: u64, operation: u64, descriptor: u64, event: u64) -> Result {
+        let epoll = self.program.descriptors.get(epoll)?;
+        let open = self.program.descriptors.get(descriptor)?;
+        let descriptor = descriptor as u32;
+        match self.shared.opens.get(open)?.what {
+            // Files are always ready, and an epoll is not waited for.
+            What::File(_) | What::Folder(_) | What::Epoll(_) => return Err(Error::EPERM),
+            _ => {}
+        }
+        let mut bytes = [0; EVENT as usize];
+        if operation as u32 != sys::EPOLL_CTL_DEL {
+            self.get(event, &mut bytes)?;
+        }
+        let (events, data): (u32, u64) = (
+            field!(bytes, sys::epoll_event, events),
+            field!(bytes, sys::epoll_event, data),
+        );
+        let interests = self.interests(epoll)?;
+        let known = interests
+            .iter()
+            .position(|interest| (interest.descriptor, interest.open) == (descriptor, open));
+        let new = Interest {
+            descriptor,
+            open,
+            events,
+            data,
+            told: None,
+        };
+        match (operation as u32, known) {
+            (sys::EPOLL_CTL_ADD, Some(_)) => return Err(Error::EEXIST),
+            (sys::EPOLL_CTL_ADD, None) if interests.len() < crate::open::LIMIT => interests.push(new),
+            (sys::EPOLL_CTL_ADD, None) => return Err(Error::ENOSPC),
+            (sys::EPOLL_CTL_MOD, Some(index)) => interests[index] = new,
+            (sys::EPOLL_CTL_DEL, Some(index)) => drop(interests.remove(index)),
+            (sys::EPOLL_CTL_MOD | sys::EPOLL_CTL_DEL, None) => return Err(Error::ENOENT),
+            _ => return Err(Error::EINVAL),
+        }
+        self.shared.stirred = true;
+        Ok(0)
+    }
+
+    /// `epoll_pwait`.
+    pub(super) fn epoll_wait(&mut self, epoll: u64, address: u64, count: u64, milliseconds: u64) -> Result<Outcome> {
+        let epoll = self.program.descriptors.get(epoll)?;
+        let count = count as u32 as u64;
+        if !(1..=MOST).contains(&count) {
+            return Err(Error::EINVAL);
+        }
+        self.program.window.check(address, count * EVENT)?;
+        let opens: Vec<Id> = self.interests(epoll)?.iter().map(|interest| interest.open).collect();
+        let mut found = 0;
+        for (index, open) in opens.into_iter().enumerate() {
+            if found == count {
+                break;
+            }
+            let (ready, changes) = self.ready(open);
+            let interest = &mut self.interests(epoll)?[index];
+            let told = ready & (interest.events | ALWAYS);
+            let changed = interest.told != Some((told, changes));
+            let edge = interest.events & sys::EPOLLET != 0;
+            interest.told = Some((told, changes));
+            // One that was told once and for all waits for nothing.
+            let asleep = interest.events & !(sys::EPOLLONESHOT | sys::EPOLLET) == 0;
+            if told == 0 || asleep || edge && !changed {
+                continue;
+            }
+            if interest.events & sys::EPOLLONESHOT != 0 {
+                interest.events = sys::EPOLLONESHOT;
+            }
+            let key = interest.data;
+            let bytes = encode!(sys::epoll_event {
+                events: told,
+                data: key,
+            });
+            self.put(address + found * EVENT, &bytes)?;
+            found += 1;
+        }
+        let milliseconds = milliseconds as i32;
+        if found > 0 || milliseconds == 0 {
+            return Ok(Outcome::Value(found));
+        }
+        let span = u64::try_from(milliseconds).ok().map(|span| span * MILLISECOND);
+        Ok(self.wait_again(span, 0))
+    }
+
+    /// `pselect6`, as far as it is a sleep: nobody asks it for files any more.
+    pub(super) fn select(&mut self, count: u64, span: u64) -> Result<Outcome> {
+        if count != 0 || span == 0 {
+            return Err(Error::ENOSYS);
+        }
+        self.sleep(span)
+    }
+
+    /// `recvfrom` and `sendto` on what is connected; `flags` may say not to wait, or to leave what is read.
+    pub(super) fn transfer_socket(
+        &mut self,
+        [descriptor, address, length, flags]: [u64; 4],
+        writes: bool,
+    ) -> Result<Outcome> {
+        use linux_raw_sys::net::{MSG_DONTWAIT, MSG_PEEK};
+        let id = self.socket_id(descriptor)?;
+        let flags = flags as u32;
+        let peek = !writes && flags & MSG_PEEK != 0;
+        let result = self.move_bytes(id, At::Offset, [address, length], writes, peek);
+        if flags & MSG_DONTWAIT != 0 {
+            return result.map(Outcome::Value);
+        }
+        self.or_wait(id, result)
+    }
+}

@@ -1,0 +1,409 @@
+//! Stream sockets between the programs of one library OS: a loopback network without packets.
+
+use super::Context;
+use crate::layout::encode;
+use crate::open::{Address, Id, Socket, SocketState, What};
+use crate::{Error, Outcome, Platform, Result};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use linux_raw_sys::general as sys;
+use linux_raw_sys::net;
+
+/// Most connections that wait to be accepted.
+const BACKLOG: u64 = 128;
+/// The first port that is given to who asks for none.
+const EPHEMERAL: u16 = 32768;
+/// 127.0.0.1, as it stands in memory.
+const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
+/// Longest address that is looked at.
+const ADDRESS: u64 = 128;
+/// Bytes before the path in the address of a local socket.
+const FAMILY: usize = 2;
+
+impl<P: Platform> Context<'_, P> {
+    /// The open file that is a socket.
+    pub(super) fn socket_id(&self, descriptor: u64) -> Result<Id> {
+        let id = self.program.descriptors.get(descriptor)?;
+        self.socket_in(id)?;
+        Ok(id)
+    }
+
+    fn socket_in(&self, id: Id) -> Result<&Socket> {
+        match &self.shared.opens.get(id)?.what {
+            What::Socket(socket) => Ok(socket),
+            _ => Err(Error::ENOTSOCK),
+        }
+    }
+
+    fn socket_mut(&mut self, id: Id) -> Result<&mut Socket> {
+        match &mut self.shared.opens.get_mut(id)?.what {
+            What::Socket(socket) => Ok(socket),
+            _ => Err(Error::ENOTSOCK),
+        }
+    }
+
+    fn stream_flags(kind: u64) -> Result<u32> {
+        let kind = kind as u32;
+        let flags = kind & (sys::O_NONBLOCK | sys::O_CLOEXEC);
+        if kind & !flags != net::SOCK_STREAM {
+            return Err(Error::EPROTONOSUPPORT);
+        }
+        Ok(flags)
+    }
+
+    /// `socket`.
+    pub(super) fn socket(&mut self, family: u64, kind: u64) -> Result {
+        let local = match family as u32 {
+            net::AF_INET => Address::Port { port: 0, six: false },
+            net::AF_INET6 => Address::Port { port: 0, six: true },
+            net::AF_UNIX => Address::Name(Vec::new()),
+            _ => return Err(Error::EAFNOSUPPORT),
+        };
+        let flags = Self::stream_flags(kind)?;
+        let socket = Socket {
+            state: SocketState::Fresh,
+            local,
+        };
+        let open = self
+            .shared
+            .opens
+            .add(What::Socket(socket), sys::O_RDWR | flags & sys::O_NONBLOCK);
+        self.descriptor_for(open, flags)
+    }
+
+    /// `socketpair`.
+    pub(super) fn socket_pair(&mut self, family: u64, kind: u64, address: u64) -> Result {
+        if family as u32 != net::AF_UNIX {
+            return Err(Error::EOPNOTSUPP);
+        }
+        let flags = Self::stream_flags(kind)?;
+        self.program.window.check(address, 8)?;
+        let name = || Address::Name(Vec::new());
+        let [first, second] = self.connection([name(), name()], flags & sys::O_NONBLOCK)?;
+        let descriptors = [self.descriptor_for(first, flags), self.descriptor_for(second, flags)];
+        if descriptors.iter().any(Result::is_err) {
+            for descriptor in descriptors.into_iter().flatten() {
+                self.close(descriptor)?;
+            }
+            return Err(Error::EMFILE);
+        }
+        for (index, descriptor) in descriptors.into_iter().flatten().enumerate() {
+            self.put(address + 4 * index as u64, &(descriptor as u32).to_ne_bytes())?;
+        }
+        Ok(0)
+    }
+
+    /// Two sockets that are connected with each other; nobody uses them yet.
+    fn connection(&mut self, locals: [Address; 2], flags: u32) -> Result<[Id; 2]> {
+        let there = self.shared.pipes.add()?;
+        let back = match self.shared.pipes.add() {
+            Ok(back) => back,
+            Err(error) => {
+                self.shared.pipes.close(there, false);
+                self.shared.pipes.close(there, true);
+                return Err(error);
+            }
+        };
+        let [first, second] = locals;
+        let mut make = |local: &Address, remote: &Address, receives, sends| {
+            let state = SocketState::Connected {
+                receives: Some(receives),
+                sends: Some(sends),
+                remote: remote.clone(),
+            };
+            let local = local.clone();
+            self.shared
+                .opens
+                .add(What::Socket(Socket { state, local }), sys::O_RDWR | flags)
+        };
+        Ok([make(&first, &second, back, there), make(&second, &first, there, back)])
+    }
+
+    /// The address that a program names.
+    fn address_of(&self, address: u64, length: u64, like: &Address) -> Result<Address> {
+        let length = length as u32 as u64;
+        if !(FAMILY as u64..=ADDRESS).contains(&length) {
+            return Err(Error::EINVAL);
+        }
+        let mut bytes = [0; ADDRESS as usize];
+        let bytes = &mut bytes[..length as usize];
+        self.get(address, bytes)?;
+        let family = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+        match (family, like) {
+            (net::AF_INET | net::AF_INET6, Address::Port { six, .. }) if bytes.len() >= 4 => {
+                if *six != (family == net::AF_INET6) {
+                    return Err(Error::EAFNOSUPPORT);
+                }
+                Ok(Address::Port {
+                    port: u16::from_be_bytes([bytes[2], bytes[3]]),
+                    six: *six,
+                })
+            }
+            (net::AF_UNIX, Address::Name(_)) => {
+                let mut name = bytes[FAMILY..].to_vec();
+                // A path ends with its NUL; a name out of the file system begins with one, and has a length.
+                if name.first() != Some(&0) {
+                    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+                }
+                Ok(Address::Name(name))
+            }
+            _ => Err(Error::EAFNOSUPPORT),
+        }
+    }
+
+    /// Tells a program an address: as much of it as it has room for.
+    fn tell(&mut self, address: u64, room_at: u64, told: &Address) -> Result<()> {
+        if address == 0 {
+            return Ok(());
+        }
+        let bytes = match told {
+            Address::Port { port, six: false } => {
+                let mut bytes = Vec::from((net::AF_INET as u16).to_ne_bytes());
+                bytes.extend(port.to_be_bytes());
+                bytes.extend(LOCALHOST);
+                bytes.extend([0; 8]);
+                bytes
+            }
+            Address::Port { port, six: true } => {
+                let mut bytes = Vec::from((net::AF_INET6 as u16).to_ne_bytes());
+                bytes.extend(port.to_be_bytes());
+                bytes.extend([0; 4 + 15]);
+                bytes.push(1);
+                bytes.extend([0; 4]);
+                bytes
+            }
+            Address::Name(name) => {
+                let mut bytes = Vec::from((net::AF_UNIX as u16).to_ne_bytes());
+                bytes.extend(name);
+                bytes
+            }
+        };
+        let room = self.program.window.half(self.platform, room_at)? as usize;
+        self.put(address, &bytes[..room.min(bytes.len())])?;
+        self.put(room_at, &(bytes.len() as u32).to_ne_bytes())
+    }
+
+    /// Who listens at an address.
+    fn listener(&self, at: &Address) -> Option<Id> {
+        let meant = |local: &Address| match (local, at) {
+            (Address::Port { port, .. }, Address::Port { port: wanted, .. }) => port == wanted,
+            (local, at) => local == at,
+        };
+        let mut listeners = self.shared.opens.iter().filter_map(|(id, opened)| match &opened.what {
+            What::Socket(socket) if matches!(socket.state, SocketState::Listening { .. }) => Some((id, socket)),
+            _ => None,
+        });
+        listeners.find(|(_, socket)| meant(&socket.local)).map(|(id, _)| id)
+    }
+
+    /// A port that nobody has.
+    fn free_port(&self) -> Result<u16> {
+        let taken = |wanted: u16| {
+            self.shared.opens.iter().any(|(_, opened)| match &opened.what {
+                What::Socket(socket) => matches!(socket.local, Address::Port { port, .. } if port == wanted),
+                _ => false,
+            })
+        };
+        (EPHEMERAL..=u16::MAX)
+            .find(|port| !taken(*port))
+            .ok_or(Error::EADDRINUSE)
+    }
+
+    /// `bind`.
+    pub(super) fn bind(&mut self, descriptor: u64, address: u64, length: u64) -> Result {
+        let id = self.socket_id(descriptor)?;
+        let socket = self.socket_in(id)?;
+        if !matches!(socket.state, SocketState::Fresh) {
+            return Err(Error::EINVAL);
+        }
+        let like = socket.local.clone();
+        let mut wanted = self.address_of(address, length, &like)?;
+        if let Address::Port { port, .. } = &mut wanted
+            && *port == 0
+        {
+            *port = self.free_port()?;
+        }
+        if self.listener(&wanted).is_some() {
+            return Err(Error::EADDRINUSE);
+        }
+        self.socket_mut(id)?.local = wanted;
+        Ok(0)
+    }
+
+    /// `listen`.
+    pub(super) fn listen(&mut self, descriptor: u64, backlog: u64) -> Result {
+        let id = self.socket_id(descriptor)?;
+        let local = self.socket_in(id)?.local.clone();
+        if let Address::Port { port: 0, six } = local {
+            let port = self.free_port()?;
+            self.socket_mut(id)?.local = Address::Port { port, six };
+        } else if self.listener(&local).is_some_and(|other| other != id) {
+            return Err(Error::EADDRINUSE);
+        }
+        let wanted = (backlog as u32 as u64).clamp(1, BACKLOG) as usize;
+        let socket = self.socket_mut(id)?;
+        match &mut socket.state {
+            SocketState::Listening { limit, .. } => *limit = wanted,
+            state @ SocketState::Fresh => {
+                *state = SocketState::Listening {
+                    queue: VecDeque::new(),
+                    limit: wanted,
+                };
+            }
+            SocketState::Connected { .. } => return Err(Error::EINVAL),
+        }
+        Ok(0)
+    }
+
+    /// `connect`.
+    pub(super) fn connect(&mut self, descriptor: u64, address: u64, length: u64) -> Result {
+        let id = self.socket_id(descriptor)?;
+        let socket = self.socket_in(id)?;
+        match socket.state {
+            SocketState::Fresh => {}
+            SocketState::Connected { .. } => return Err(Error::EISCONN),
+            SocketState::Listening { .. } => return Err(Error::EINVAL),
+        }
+        let mut local = socket.local.clone();
+        let wanted = self.address_of(address, length, &local)?;
+        let listener = self.listener(&wanted).ok_or(Error::ECONNREFUSED)?;
+        if let SocketState::Listening { queue, limit } = &self.socket_in(listener)?.state
+            && queue.len() >= *limit
+        {
+            return Err(Error::ECONNREFUSED);
+        }
+        if let Address::Port { port, .. } = &mut local
+            && *port == 0
+        {
+            *port = self.free_port()?;
+        }
+        let [near, far] = self.connection([local, wanted], 0)?;
+        // The calling one takes the place of its half.
+        self.shared.opens.keep(near);
+        let state = core::mem::replace(&mut self.socket_mut(near)?.state, SocketState::Fresh);
+        let local = self.socket_in(near)?.local.clone();
+        self.release(near);
+        let socket = self.socket_mut(id)?;
+        socket.state = state;
+        socket.local = local;
+        self.shared.opens.keep(far);
+        if let SocketState::Listening { queue, .. } = &mut self.socket_mut(listener)?.state {
+            queue.push_back(far);
+        }
+        self.shared.stirred = true;
+        Ok(0)
+    }
+
+    /// `accept4`.
+    pub(super) fn accept(&mut self, [descriptor, address, room, flags]: [u64; 4]) -> Result<Outcome> {
+        let id = self.socket_id(descriptor)?;
+        let SocketState::Listening { queue, .. } = &mut self.socket_mut(id)?.state else {
+            return Err(Error::EINVAL);
+        };
+        let Some(open) = queue.pop_front() else {
+            return self.or_wait(id, Err(Error::EAGAIN));
+        };
+        self.shared.stirred = true;
+        let flags = flags as u32;
+        self.shared.opens.get_mut(open)?.flags |= flags & sys::O_NONBLOCK;
+        let told = match &self.socket_in(open)?.state {
+            SocketState::Connected { remote, .. } => Some(remote.clone()),
+            _ => None,
+        };
+        let accepted = self.descriptor_for(open, flags);
+        // The queue uses it no more.
+        self.release(open);
+        let accepted = accepted?;
+        if let Some(told) = told {
+            self.tell(address, room, &told)?;
+        }
+        Ok(Outcome::Value(accepted))
+    }
+
+    /// `getsockname` and `getpeername`.
+    pub(super) fn socket_name(&mut self, descriptor: u64, address: u64, room: u64, peer: bool) -> Result {
+        let id = self.socket_id(descriptor)?;
+        let socket = self.socket_in(id)?;
+        let told = match &socket.state {
+            SocketState::Connected { remote, .. } if peer => remote.clone(),
+            _ if peer => return Err(Error::ENOTCONN),
+            _ => socket.local.clone(),
+        };
+        self.tell(address, room, &told)?;
+        Ok(0)
+    }
+
+    /// `shutdown`.
+    pub(super) fn shut_down(&mut self, descriptor: u64, how: u64) -> Result {
+        let id = self.socket_id(descriptor)?;
+        let SocketState::Connected { receives, sends, .. } = &mut self.socket_mut(id)?.state else {
+            return Err(Error::ENOTCONN);
+        };
+        let (reads, writes) = match how {
+            0 => (receives.take(), None),
+            1 => (None, sends.take()),
+            2 => (receives.take(), sends.take()),
+            _ => return Err(Error::EINVAL),
+        };
+        for (pipe, writer) in [(reads, false), (writes, true)] {
+            if let Some(pipe) = pipe {
+                self.shared.pipes.close(pipe, writer);
+            }
+        }
+        self.shared.stirred = true;
+        Ok(0)
+    }
+
+    /// `setsockopt`: nothing that can be set makes a difference between programs in one memory.
+    pub(super) fn set_option(&self, descriptor: u64) -> Result {
+        self.socket_id(descriptor)?;
+        Ok(0)
+    }
+
+    /// `getsockopt`.
+    pub(super) fn option(&mut self, descriptor: u64, level: u64, name: u64, [value, room]: [u64; 2]) -> Result {
+        self.socket_id(descriptor)?;
+        let number = match (level as u32, name as u32) {
+            (net::SOL_SOCKET, net::SO_ERROR) => 0_u32,
+            (net::SOL_SOCKET, net::SO_TYPE) => net::SOCK_STREAM,
+            (net::SOL_SOCKET, net::SO_SNDBUF | net::SO_RCVBUF) => 16 * 1024,
+            _ => 0,
+        };
+        let length = self.program.window.half(self.platform, room)?.min(4);
+        self.put(value, &number.to_ne_bytes()[..length as usize])?;
+        self.put(room, &length.to_ne_bytes())?;
+        Ok(0)
+    }
+
+    /// `sendmsg` and `recvmsg`: their vectors, no ancillary data.
+    pub(super) fn message(&mut self, descriptor: u64, address: u64, flags: u64, writes: bool) -> Result<Outcome> {
+        let id = self.socket_id(descriptor)?;
+        // Name and its length, vector and its length, ancillary data and its length, flags.
+        let vector = self.program.window.word(self.platform, address.wrapping_add(16))?;
+        let count = self.program.window.word(self.platform, address.wrapping_add(24))?;
+        let parts = self.parts(vector, count)?;
+        let result = self.move_parts(id, &parts, writes);
+        if !writes && result.is_ok() {
+            for (at, length) in [(8, 4), (40, 8), (48, 4)] {
+                self.put(address.wrapping_add(at), &[0; 8][..length])?;
+            }
+        }
+        if flags as u32 & net::MSG_DONTWAIT != 0 {
+            return result.map(Outcome::Value);
+        }
+        self.or_wait(id, result)
+    }
+
+    /// `sysinfo`: what a program has to itself.
+    pub(super) fn information(&mut self, address: u64) -> Result {
+        let window = self.program.window;
+        let bytes = encode!(linux_raw_sys::system::sysinfo {
+            uptime: (self.platform.clock() / super::time::SECOND) as _,
+            totalram: (window.end() - window.start()) as _,
+            procs: 1,
+            mem_unit: 1,
+        });
+        self.put(address, &bytes)?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,683 @@
+//! The tree of files: what an archive holds, and above it what programs have written, in memory.
+
+use crate::bytes::{Bytes, PAGE};
+use crate::{Error, Result};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
+use linux_raw_sys::general as sys;
+
+/// Number of a node.
+pub(crate) type Node = usize;
+
+/// The node of `/`.
+pub(crate) const ROOT: Node = 0;
+
+/// Most symbolic links on the way along a path.
+const LINKS: u32 = 40;
+/// Longest name in a folder.
+const NAME: usize = 255;
+/// What a node takes beside its contents, about.
+const NODE: u64 = 256;
+/// Longest file.
+const LARGEST: u64 = 1 << 40;
+
+/// Takes room, when there is so much.
+fn charge(left: &mut u64, bytes: u64) -> bool {
+    match left.checked_sub(bytes) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+/// A file that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Console,
+    Null,
+    Zero,
+    Random,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+enum Content {
+    /// A part of the archive.
+    Archive(Range<usize>),
+    Memory(Bytes),
+}
+
+/// What a node is.
+#[derive(Debug)]
+enum Kind {
+    Folder(BTreeMap<Vec<u8>, Node>),
+    File(Content),
+    Link(Vec<u8>),
+    Device(Device),
+}
+
+/// What `stat` tells of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) node: Node,
+    /// Kind and permissions.
+    pub(crate) mode: u32,
+    pub(crate) links: u32,
+    pub(crate) size: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) modified: u64,
+}
+
+#[derive(Debug)]
+struct Inode {
+    kind: Kind,
+    permissions: u32,
+    /// Names that it has.
+    links: u32,
+    /// Open files that it is.
+    users: u32,
+    /// A folder: where `..` leads.
+    parent: Node,
+    modified: u64,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The folder that it ends in.
+    pub(crate) folder: Node,
+    /// The last name.
+    pub(crate) name: Vec<u8>,
+    /// What has this name, if anything has.
+    pub(crate) node: Option<Node>,
+    /// Whether the path says that it is a folder.
+    pub(crate) slash: bool,
+}
+
+/// The tree.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    nodes: Vec<Option<Inode>>,
+    archive: Vec<u8>,
+    /// Bytes that programs may still write.
+    left: u64,
+}
+
+impl Tree {
+    /// A tree with `/dev` and `/tmp`, for so many bytes above what `archive` holds.
+    pub(crate) fn new(archive: Vec<u8>, left: u64) -> Tree {
+        let mut tree = Tree {
+            nodes: Vec::new(),
+            archive: Vec::new(),
+            left: u64::MAX,
+        };
+        tree.nodes
+            .push(Some(Inode::new(Kind::Folder(BTreeMap::new()), 0o755, ROOT, 0)));
+        for member in crate::tar::members(&archive) {
+            tree.unpack(&member);
+        }
+        tree.archive = archive;
+        for name in [b"dev".as_slice(), b"tmp"] {
+            tree.folder_for(name);
+        }
+        let devices = [
+            (b"console".as_slice(), Device::Console),
+            (b"tty", Device::Console),
+            (b"null", Device::Null),
+            (b"zero", Device::Zero),
+            (b"random", Device::Random),
+            (b"urandom", Device::Random),
+        ];
+        let dev = tree.folder_for(b"dev");
+        for (name, device) in devices {
+            tree.insert(dev, name, Kind::Device(device), 0o666, 0);
+        }
+        tree.left = left;
+        tree
+    }
+
+    /// The folder of this name in `/`, made when it is not there.
+    fn folder_for(&mut self, name: &[u8]) -> Node {
+        match self.child(ROOT, name) {
+            Some(node) if self.is_folder(node) => node,
+            _ => self.insert(ROOT, name, Kind::Folder(BTreeMap::new()), 0o755, 0),
+        }
+    }
+
+    /// Adds a member of the archive. What cannot be is left out: a name below a file, or none.
+    fn unpack(&mut self, member: &crate::tar::Member) {
+        let mut names: Vec<&[u8]> = member.name.split(|byte| *byte == b'/').collect();
+        names.retain(|name| !name.is_empty() && *name != b".");
+        if names.contains(&b"..".as_slice()) {
+            return;
+        }
+        let Some((last, way)) = names.split_last() else { return };
+        let mut folder = ROOT;
+        for name in way {
+            folder = match self.child(folder, name) {
+                Some(node) if self.is_folder(node) => node,
+                Some(_) => return,
+                None => self.insert(folder, name, Kind::Folder(BTreeMap::new()), 0o755, member.modified),
+            };
+        }
+        let kind = match &member.kind {
+            crate::tar::Kind::Folder if self.child(folder, last).is_some_and(|node| self.is_folder(node)) => return,
+            crate::tar::Kind::Folder => Kind::Folder(BTreeMap::new()),
+            crate::tar::Kind::File(range) => Kind::File(Content::Archive(range.clone())),
+            crate::tar::Kind::Link(target) => Kind::Link(target.clone()),
+        };
+        self.insert(folder, last, kind, member.mode & 0o777, member.modified);
+    }
+
+    fn insert(&mut self, folder: Node, name: &[u8], kind: Kind, permissions: u32, modified: u64) -> Node {
+        let inode = Inode::new(kind, permissions, folder, modified);
+        let node = match self.nodes.iter().position(Option::is_none) {
+            Some(free) => {
+                self.nodes[free] = Some(inode);
+                free
+            }
+            None => {
+                self.nodes.push(Some(inode));
+                self.nodes.len() - 1
+            }
+        };
+        self.attach(folder, name, node);
+        node
+    }
+
+    /// Gives a node a name, instead of what had it.
+    fn attach(&mut self, folder: Node, name: &[u8], node: Node) {
+        let old = match self.inode_mut(folder).map(|inode| &mut inode.kind) {
+            Ok(Kind::Folder(entries)) => entries.insert(name.to_vec(), node),
+            _ => None,
+        };
+        if let Some(old) = old.filter(|old| *old != node) {
+            self.unlinked(old);
+        }
+    }
+
+    fn inode(&self, node: Node) -> Result<&Inode> {
+        self.nodes.get(node).and_then(Option::as_ref).ok_or(Error::ENOENT)
+    }
+
+    fn inode_mut(&mut self, node: Node) -> Result<&mut Inode> {
+        self.nodes.get_mut(node).and_then(Option::as_mut).ok_or(Error::ENOENT)
+    }
+
+    fn entries(&self, node: Node) -> Result<&BTreeMap<Vec<u8>, Node>> {
+        match &self.inode(node)?.kind {
+            Kind::Folder(entries) => Ok(entries),
+            _ => Err(Error::ENOTDIR),
+        }
+    }
+
+    fn child(&self, folder: Node, name: &[u8]) -> Option<Node> {
+        self.entries(folder).ok()?.get(name).copied()
+    }
+
+    pub(crate) fn is_folder(&self, node: Node) -> bool {
+        self.entries(node).is_ok()
+    }
+
+    /// The device that a node is.
+    pub(crate) fn device(&self, node: Node) -> Option<Device> {
+        match self.inode(node).ok()?.kind {
+            Kind::Device(device) => Some(device),
+            _ => None,
+        }
+    }
+
+    /// Where a symbolic link leads.
+    pub(crate) fn target(&self, node: Node) -> Result<&[u8]> {
+        match &self.inode(node)?.kind {
+            Kind::Link(target) => Ok(target),
+            _ => Err(Error::EINVAL),
+        }
+    }
+
+    /// Follows a path from a folder; a symbolic link at its end only when asked to.
+    pub(crate) fn find(&self, from: Node, path: &[u8], follow: bool) -> Result<Place> {
+        let mut links = 0;
+        self.walk(from, path, follow, &mut links)
+    }
+
+    fn walk(&self, from: Node, path: &[u8], follow: bool, links: &mut u32) -> Result<Place> {
+        if path.is_empty() {
+            return Err(Error::ENOENT);
+        }
+        let mut folder = if path[0] == b'/' { ROOT } else { from };
+        let slash = path.ends_with(b"/");
+        let mut names = path
+            .split(|byte| *byte == b'/')
+            .filter(|name| !name.is_empty())
+            .peekable();
+        let mut place = Place {
+            folder,
+            name: Vec::new(),
+            node: Some(folder),
+            slash,
+        };
+        while let Some(name) = names.next() {
+            if name.len() > NAME {
+                return Err(Error::ENAMETOOLONG);
+            }
+            let last = names.peek().is_none();
+            let entries = self.entries(folder)?;
+            let node = match name {
+                b"." => Some(folder),
+                b".." => Some(self.inode(folder)?.parent),
+                _ => entries.get(name).copied(),
+            };
+            let mut found = node;
+            if let Some(node) = node
+                && let Kind::Link(target) = &self.inode(node)?.kind
+                && (!last || follow || slash)
+            {
+                *links += 1;
+                if *links > LINKS {
+                    return Err(Error::ELOOP);
+                }
+                let there = self.walk(folder, target, true, links)?;
+                if last {
+                    return Ok(Place { slash, ..there });
+                }
+                found = there.node;
+            }
+            if last {
+                place = Place {
+                    folder,
+                    name: name.to_vec(),
+                    node: found,
+                    slash,
+                };
+            } else {
+                folder = found.ok_or(Error::ENOENT)?;
+            }
+        }
+        if let Some(node) = place.node
+            && slash
+            && !self.is_folder(node)
+        {
+            return Err(Error::ENOTDIR);
+        }
+        Ok(place)
+    }
+
+    /// What `stat` tells.
+    pub(crate) fn facts(&self, node: Node) -> Result<Facts> {
+        let inode = self.inode(node)?;
+        let (kind, size) = match &inode.kind {
+            Kind::Folder(entries) => (sys::S_IFDIR, entries.len() as u64),
+            Kind::File(Content::Archive(range)) => (sys::S_IFREG, range.len() as u64),
+            Kind::File(Content::Memory(bytes)) => (sys::S_IFREG, bytes.len()),
+            Kind::Link(target) => (sys::S_IFLNK, target.len() as u64),
+            Kind::Device(_) => (sys::S_IFCHR, 0),
+        };
+        Ok(Facts {
+            node,
+            mode: kind | inode.permissions,
+            links: inode.links,
+            size,
+            modified: inode.modified,
+        })
+    }
+
+    /// Copies from a file; how many bytes.
+    pub(crate) fn read(&self, node: Node, offset: u64, to: &mut [u8]) -> Result<usize> {
+        let bytes = match &self.inode(node)?.kind {
+            Kind::File(Content::Archive(range)) => &self.archive[range.clone()],
+            Kind::File(Content::Memory(bytes)) => return Ok(bytes.read(offset, to)),
+            Kind::Folder(_) => return Err(Error::EISDIR),
+            _ => return Err(Error::EINVAL),
+        };
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let count = to.len().min(bytes.len() - from);
+        to[..count].copy_from_slice(&bytes[from..from + count]);
+        Ok(count)
+    }
+
+    /// The bytes of a file, in memory and about to change, and how much may be taken.
+    fn memory(&mut self, node: Node, now: u64) -> Result<(&mut Bytes, &mut u64)> {
+        let inode = self.nodes.get_mut(node).and_then(Option::as_mut).ok_or(Error::ENOENT)?;
+        let Kind::File(content) = &mut inode.kind else {
+            return Err(Error::EINVAL);
+        };
+        if let Content::Archive(range) = content {
+            let mut copy = Bytes::default();
+            let part = &self.archive[range.clone()];
+            let room = self.left;
+            if copy.write(0, part, || charge(&mut self.left, PAGE as u64)).is_err() {
+                self.left = room;
+                return Err(Error::ENOSPC);
+            }
+            *content = Content::Memory(copy);
+        }
+        let Content::Memory(bytes) = content else {
+            return Err(Error::EIO);
+        };
+        inode.modified = now;
+        Ok((bytes, &mut self.left))
+    }
+
+    /// Copies to a file.
+    pub(crate) fn write(&mut self, node: Node, offset: u64, from: &[u8], now: u64) -> Result<()> {
+        let end = offset.checked_add(from.len() as u64).filter(|end| *end <= LARGEST);
+        end.ok_or(Error::EFBIG)?;
+        let (bytes, left) = self.memory(node, now)?;
+        let written = bytes.write(offset, from, || charge(left, PAGE as u64));
+        written.map_err(|_| Error::ENOSPC)
+    }
+
+    /// Gives a file a length.
+    pub(crate) fn resize(&mut self, node: Node, length: u64, now: u64) -> Result<()> {
+        if self.is_folder(node) {
+            return Err(Error::EISDIR);
+        }
+        if length > LARGEST {
+            return Err(Error::EFBIG);
+        }
+        let (bytes, left) = self.memory(node, now)?;
+        let held = bytes.held();
+        bytes.resize(length);
+        *left += held - bytes.held();
+        Ok(())
+    }
+
+    /// Takes room for a node.
+    fn charge(&mut self) -> Result<()> {
+        if charge(&mut self.left, NODE) {
+            Ok(())
+        } else {
+            Err(Error::ENOSPC)
+        }
+    }
+
+    fn new_in(&mut self, place: &Place, kind: Kind, permissions: u32, now: u64) -> Result<Node> {
+        if place.node.is_some() {
+            return Err(Error::EEXIST);
+        }
+        self.entries(place.folder)?;
+        self.charge()?;
+        self.inode_mut(place.folder)?.modified = now;
+        Ok(self.insert(place.folder, &place.name, kind, permissions, now))
+    }
+
+    /// Makes an empty file.
+    pub(crate) fn make_file(&mut self, place: &Place, permissions: u32, now: u64) -> Result<Node> {
+        if place.slash {
+            return Err(Error::EISDIR);
+        }
+        self.new_in(place, Kind::File(Content::Memory(Bytes::default())), permissions, now)
+    }
+
+    /// Makes an empty folder.
+    pub(crate) fn make_folder(&mut self, place: &Place, permissions: u32, now: u64) -> Result<Node> {
+        self.new_in(place, Kind::Folder(BTreeMap::new()), permissions, now)
+    }
+
+    /// Makes a symbolic link.
+    pub(crate) fn make_link(&mut self, place: &Place, target: Vec<u8>, now: u64) -> Result<Node> {
+        self.new_in(place, Kind::Link(target), 0o777, now)
+    }
+
+    /// Gives a file another name.
+    pub(crate) fn link(&mut self, node: Node, place: &Place) -> Result<()> {
+        if place.node.is_some() {
+            return Err(Error::EEXIST);
+        }
+        if self.is_folder(node) {
+            return Err(Error::EPERM);
+        }
+        self.inode_mut(node)?.links += 1;
+        self.attach(place.folder, &place.name, node);
+        Ok(())
+    }
+
+    /// Takes a name away.
+    pub(crate) fn remove(&mut self, place: &Place, folder: bool, now: u64) -> Result<()> {
+        let node = place.node.ok_or(Error::ENOENT)?;
+        match self.entries(node) {
+            _ if place.name.is_empty() || place.name == b"." || place.name == b".." => return Err(Error::EINVAL),
+            Ok(_) if !folder => return Err(Error::EISDIR),
+            Ok(entries) if !entries.is_empty() => return Err(Error::ENOTEMPTY),
+            Err(_) if folder => return Err(Error::ENOTDIR),
+            _ => {}
+        }
+        self.detach(place.folder, &place.name, now);
+        self.unlinked(node);
+        Ok(())
+    }
+
+    fn detach(&mut self, folder: Node, name: &[u8], now: u64) {
+        if let Ok(inode) = self.inode_mut(folder) {
+            inode.modified = now;
+            if let Kind::Folder(entries) = &mut inode.kind {
+                entries.remove(name);
+            }
+        }
+    }
+
+    /// Gives what is at `from` the name at `to`, instead of what had it.
+    pub(crate) fn rename(&mut self, from: &Place, to: &Place, keep: bool, now: u64) -> Result<()> {
+        let node = from.node.ok_or(Error::ENOENT)?;
+        for place in [from, to] {
+            if place.name.is_empty() || place.name == b"." || place.name == b".." {
+                return Err(Error::EINVAL);
+            }
+        }
+        // A folder cannot go into itself.
+        let mut above = to.folder;
+        while above != ROOT && self.is_folder(node) {
+            if above == node {
+                return Err(Error::EINVAL);
+            }
+            above = self.inode(above)?.parent;
+        }
+        if let Some(old) = to.node {
+            if old == node {
+                return Ok(());
+            }
+            match (self.is_folder(node), self.entries(old)) {
+                _ if keep => return Err(Error::EEXIST),
+                (true, Err(_)) => return Err(Error::ENOTDIR),
+                (false, Ok(_)) => return Err(Error::EISDIR),
+                (_, Ok(entries)) if !entries.is_empty() => return Err(Error::ENOTEMPTY),
+                _ => {}
+            }
+        }
+        self.detach(from.folder, &from.name, now);
+        self.attach(to.folder, &to.name, node);
+        self.inode_mut(node)?.parent = to.folder;
+        Ok(())
+    }
+
+    /// A node has a name less.
+    fn unlinked(&mut self, node: Node) {
+        if let Ok(inode) = self.inode_mut(node) {
+            inode.links = inode.links.saturating_sub(1);
+        }
+        self.dispose(node);
+    }
+
+    /// Somebody has opened a node.
+    pub(crate) fn opened(&mut self, node: Node) {
+        if let Ok(inode) = self.inode_mut(node) {
+            inode.users += 1;
+        }
+    }
+
+    /// Somebody uses a node no more.
+    pub(crate) fn closed(&mut self, node: Node) {
+        if let Ok(inode) = self.inode_mut(node) {
+            inode.users = inode.users.saturating_sub(1);
+        }
+        self.dispose(node);
+    }
+
+    /// Frees a node that has no name and no user.
+    fn dispose(&mut self, node: Node) {
+        let Ok(inode) = self.inode(node) else { return };
+        if inode.links == 0 && inode.users == 0 && node != ROOT {
+            let held = match &inode.kind {
+                Kind::File(Content::Memory(bytes)) => bytes.held(),
+                _ => 0,
+            };
+            self.left = self.left.saturating_add(held);
+            self.nodes[node] = None;
+        }
+    }
+
+    /// Sets permissions.
+    pub(crate) fn permit(&mut self, node: Node, permissions: u32) -> Result<()> {
+        self.inode_mut(node)?.permissions = permissions & 0o777;
+        Ok(())
+    }
+
+    /// Sets the time of the last change.
+    pub(crate) fn touch(&mut self, node: Node, modified: u64) -> Result<()> {
+        self.inode_mut(node)?.modified = modified;
+        Ok(())
+    }
+
+    /// Entry `index` of a folder, the first two are `.` and `..`: its name and what it is.
+    pub(crate) fn entry(&self, folder: Node, index: u64) -> Result<Option<(Vec<u8>, Facts)>> {
+        let entries = self.entries(folder)?;
+        let (name, node) = match index {
+            0 => (b".".to_vec(), folder),
+            1 => (b"..".to_vec(), self.inode(folder)?.parent),
+            _ => match entries.iter().nth((index - 2) as usize) {
+                Some((name, node)) => (name.clone(), *node),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some((name, self.facts(node)?)))
+    }
+
+    /// The path of a folder.
+    pub(crate) fn path(&self, mut folder: Node) -> Result<Vec<u8>> {
+        let mut names = Vec::new();
+        while folder != ROOT {
+            let parent = self.inode(folder)?.parent;
+            let named = self.entries(parent)?.iter().find(|(_, node)| **node == folder);
+            names.push(named.ok_or(Error::ENOENT)?.0.clone());
+            folder = parent;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        Ok(path)
+    }
+}
+
+impl Inode {
+    fn new(kind: Kind, permissions: u32, parent: Node, modified: u64) -> Inode {
+        Inode {
+            kind,
+            permissions,
+            links: 1,
+            users: 0,
+            parent,
+            modified,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Tree {
+        Tree::new(Vec::new(), 16 * 1024)
+    }
+
+    fn file(tree: &mut Tree, path: &[u8]) -> Node {
+        let place = tree.find(ROOT, path, true).unwrap();
+        tree.make_file(&place, 0o644, 7).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_holes_are_zero() {
+        let mut tree = tree();
+        let node = file(&mut tree, b"/tmp/a");
+        tree.write(node, 4, b"text", 8).unwrap();
+        let mut bytes = [1; 16];
+        assert_eq!(tree.read(node, 0, &mut bytes), Ok(8));
+        assert_eq!(&bytes[..8], b"\0\0\0\0text");
+        assert_eq!(tree.read(node, 9, &mut bytes), Ok(0));
+        assert_eq!(tree.facts(node).unwrap().modified, 8);
+        tree.resize(node, 5, 9).unwrap();
+        tree.resize(node, 8, 9).unwrap();
+        assert_eq!(tree.read(node, 4, &mut bytes), Ok(4));
+        assert_eq!(&bytes[..4], b"t\0\0\0", "what was cut is gone");
+    }
+
+    #[test]
+    fn there_is_room_for_so_much_and_it_comes_back() {
+        let mut tree = tree();
+        let before = tree.left;
+        let node = file(&mut tree, b"/tmp/a");
+        assert_eq!(tree.write(node, 0, &[1; 9_000], 0), Ok(()));
+        assert_eq!(tree.write(node, 9_000, &[1; 5_000], 0), Err(Error::ENOSPC));
+        assert_eq!(tree.write(node, u64::MAX, &[1], 0), Err(Error::EFBIG));
+        tree.opened(node);
+        let place = tree.find(ROOT, b"/tmp/a", true).unwrap();
+        tree.remove(&place, false, 0).unwrap();
+        assert_eq!(tree.read(node, 0, &mut [0; 4]), Ok(4), "as long as it is open");
+        tree.closed(node);
+        assert_eq!(tree.left, before - NODE);
+        assert_eq!(tree.facts(node), Err(Error::ENOENT));
+    }
+
+    #[test]
+    fn paths_lead_where_they_say() {
+        let mut tree = tree();
+        let place = tree.find(ROOT, b"/tmp/deep/", false).unwrap();
+        assert_eq!(place.node, None);
+        let deep = tree.make_folder(&place, 0o755, 0).unwrap();
+        let inner = file(&mut tree, b"/tmp/deep/../deep/./file");
+        let link = tree.find(deep, b"link", false).unwrap();
+        tree.make_link(&link, b"../deep/file".to_vec(), 0).unwrap();
+        assert_eq!(tree.find(ROOT, b"/tmp/deep/link", true).unwrap().node, Some(inner));
+        assert_ne!(tree.find(ROOT, b"/tmp/deep/link", false).unwrap().node, Some(inner));
+        assert_eq!(tree.find(ROOT, b"/tmp/deep/file/", true), Err(Error::ENOTDIR));
+        assert_eq!(tree.find(ROOT, b"/tmp/none/file", true), Err(Error::ENOENT));
+        assert_eq!(tree.path(deep).unwrap(), b"/tmp/deep");
+        let round = tree.find(ROOT, b"/tmp/round", false).unwrap();
+        tree.make_link(&round, b"round".to_vec(), 0).unwrap();
+        assert_eq!(tree.find(ROOT, b"/tmp/round", true), Err(Error::ELOOP));
+        assert_eq!(
+            tree.find(ROOT, b"/../../tmp", true).unwrap().node,
+            tree.find(ROOT, b"tmp", true).unwrap().node
+        );
+    }
+
+    #[test]
+    fn a_folder_does_not_move_into_itself_and_only_an_empty_one_goes() {
+        let mut tree = tree();
+        let outer = tree.find(ROOT, b"/tmp/outer", false).unwrap();
+        tree.make_folder(&outer, 0o755, 0).unwrap();
+        let inner = tree.find(ROOT, b"/tmp/outer/inner", false).unwrap();
+        tree.make_folder(&inner, 0o755, 0).unwrap();
+        let outer = tree.find(ROOT, b"/tmp/outer", false).unwrap();
+        let into = tree.find(ROOT, b"/tmp/outer/inner/x", false).unwrap();
+        assert_eq!(tree.rename(&outer, &into, false, 0), Err(Error::EINVAL));
+        assert_eq!(tree.remove(&outer, true, 0), Err(Error::ENOTEMPTY));
+        let inner = tree.find(ROOT, b"/tmp/outer/inner", false).unwrap();
+        let up = tree.find(ROOT, b"/tmp/up", false).unwrap();
+        tree.rename(&inner, &up, false, 0).unwrap();
+        let up = tree.find(ROOT, b"/tmp/up", false).unwrap();
+        assert_eq!(tree.path(up.node.unwrap()).unwrap(), b"/tmp/up");
+        assert_eq!(tree.remove(&up, true, 0), Ok(()));
+        let outer = tree.find(ROOT, b"/tmp/outer", false).unwrap();
+        assert_eq!(tree.remove(&outer, false, 0), Err(Error::EISDIR));
+        assert_eq!(tree.remove(&outer, true, 0), Ok(()));
+    }
+}

@@ -1,0 +1,210 @@
+//! Unmodified Linux programs in cVMs, where `scripts/setup --linux` has built them.
+
+use std::fs;
+
+use tests::{Outcome, Platform, Scenario, on_every_platform};
+use tools::workspace::Workspace;
+
+on_every_platform!(
+    a_c_program_finds_its_arguments_and_its_environment,
+    lua_runs_its_script_from_the_packed_folder,
+    lua_is_a_prompt_on_the_console,
+    sqlite_keeps_a_database_in_a_file,
+    files_are_as_programs_expect_them,
+    pipes_sockets_and_events_wake_who_waits,
+    threads_share_memory_and_wait_for_each_other,
+    a_program_hostile_to_its_library_os_hurts_nobody,
+    two_programs_share_a_library_os,
+    an_exit_code_is_the_cvms,
+    a_fault_is_the_programs_own,
+);
+
+/// What must be there when this is set; without it, what is missing is said, and left out.
+const REQUIRED: &str = "INTRAVISOR_LINUX";
+
+/// Boots a YAML text, whose folder has the examples' files; none where there are no Linux programs.
+fn boot(platform: Platform, yaml: &str, input: &[(&str, &str)]) -> Option<Outcome> {
+    let arch = platform.arch();
+    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+    let programs = workspace.linux_programs(arch);
+    if !programs.join("linux-hello").exists() {
+        let missing = format!(
+            "{}: no Linux programs: scripts/setup --linux builds them",
+            programs.display()
+        );
+        assert!(std::env::var_os(REQUIRED).is_none(), "{missing}");
+        eprintln!("left out: {missing}");
+        return None;
+    }
+    tests::artifacts::built(arch);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("test.yaml");
+    fs::write(&file, yaml).expect("the temporary directory takes a file");
+    let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch), programs]);
+    let packed = packed.unwrap_or_else(|error| panic!("{error}"));
+    let mut scenario = Scenario::with_archive(packed.archive);
+    for (pattern, text) in input {
+        scenario = scenario.input(pattern, text);
+    }
+    Some(scenario.boot(platform))
+}
+
+/// A program of `payloads/linux` alone; what it says.
+fn alone(platform: Platform, program: &str, more: &str) -> Option<Vec<String>> {
+    let yaml = format!("cVMs:\n- name: it\n  linux: {{program: {program}, memory: 4MiB}}\n{more}");
+    let outcome = boot(platform, &yaml, &[])?;
+    outcome.assert_status(0);
+    Some(outcome.of("it").iter().map(|line| (*line).to_owned()).collect())
+}
+
+/// An example of the workspace, by its name.
+fn example(platform: Platform, name: &str) -> Option<Outcome> {
+    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+    boot(platform, "cVMs:\n- {name: probe, linux: {program: linux-hello}}\n", &[])?;
+    let (yaml, _) = workspace.example(name).unwrap_or_else(|error| panic!("{error}"));
+    let arch = platform.arch();
+    let packed = tools::pack::pack(&yaml, arch, &[workspace.programs(arch), workspace.linux_programs(arch)]);
+    let packed = packed.unwrap_or_else(|error| panic!("{error}"));
+    Some(Scenario::with_archive(packed.archive).boot(platform))
+}
+
+fn a_c_program_finds_its_arguments_and_its_environment(platform: Platform) {
+    let more = "  args: [one, two words, \"\"]\n  env: {HOME: /root}\n";
+    let Some(said) = alone(platform, "linux-hello", more) else {
+        return;
+    };
+    let expected = [
+        "hello from linux-hello",
+        "argument 1: one",
+        "argument 2: two words",
+        "argument 3: ",
+        "HOME is /root",
+    ];
+    assert_eq!(said, expected);
+}
+
+fn lua_runs_its_script_from_the_packed_folder(platform: Platform) {
+    let Some(outcome) = example(platform, "lua") else {
+        return;
+    };
+    outcome.assert_status(0);
+    let expected = [
+        "0 1 1 2 3 5 8 13 21 34",
+        "10 lines in /tmp/numbers, the square root of 2 is 1.414213562373",
+        "Lua 5.4, less than a MiB in use",
+    ];
+    assert_eq!(outcome.of("lua"), expected, "{outcome}");
+}
+
+fn lua_is_a_prompt_on_the_console(platform: Platform) {
+    let yaml = "cVMs:\n- name: lua\n  linux: {program: lua, memory: 8MiB}\n";
+    let input = [("> ", "a = 6 * 7\r"), ("> ", "print(a)\r"), ("> ", "os.exit(0)\r")];
+    let Some(outcome) = boot(platform, yaml, &input) else {
+        return;
+    };
+    outcome.assert_status(0);
+    assert!(outcome.of("lua").contains(&"42"), "{outcome}");
+}
+
+fn sqlite_keeps_a_database_in_a_file(platform: Platform) {
+    let Some(outcome) = example(platform, "sqlite") else {
+        return;
+    };
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("sqlite"), ["46|199", "ok"], "{outcome}");
+}
+
+fn files_are_as_programs_expect_them(platform: Platform) {
+    let Some(said) = alone(platform, "linux-files", "") else {
+        return;
+    };
+    assert_eq!(said, ["58 checks, 0 failures"]);
+}
+
+fn pipes_sockets_and_events_wake_who_waits(platform: Platform) {
+    let Some(said) = alone(platform, "linux-streams", "") else {
+        return;
+    };
+    assert_eq!(said, ["194 checks, 0 failures"]);
+}
+
+fn threads_share_memory_and_wait_for_each_other(platform: Platform) {
+    let more = "  args: [\"8\", \"200\"]\n  threads: 9\n";
+    let Some(said) = alone(platform, "linux-threads", more) else {
+        return;
+    };
+    assert_eq!(said, ["8 threads, 1600 rounds together, sum 7200"]);
+    // One more than the manifest allows: an error number of pthread_create.
+    let yaml = "cVMs:\n- {name: it, linux: {program: linux-threads}, args: [\"8\"], threads: 8}\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    assert_eq!(outcome.of("it"), ["threads: thread 7: error 11"], "{outcome}");
+}
+
+fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
+    // The monitor's memory, that of its library OS and that of others, the console's device.
+    let (monitor, pool) = (platform.monitor(), platform.monitor() + 0x50_0000);
+    let yaml = format!(
+        "cVMs:\n- name: hostile\n  linux: {{program: linux-hostile, memory: 4MiB}}\n  args: [\"{monitor:#x}\", \"{pool:#x}\", \
+         \"{:#x}\", \"0x10000000\", \"0x9000000\"]\n- {{name: witness, linux: {{program: linux-files, memory: 4MiB}}}}\n",
+        monitor + 0x7ff_fff8,
+    );
+    let Some(outcome) = boot(platform, &yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    let said = outcome.of("hostile");
+    assert_eq!(
+        said.last(),
+        Some(&"17560 calls, most of them refused: yes"),
+        "{outcome}"
+    );
+    assert_eq!(outcome.of("witness"), ["58 checks, 0 failures"], "{outcome}");
+}
+
+fn two_programs_share_a_library_os(platform: Platform) {
+    let yaml = "cVMs:\n- name: first\n  linux: {program: linux-files}\n- name: second\n  linux: {program: lua, with: first}\n  \
+                args: [-e, \"print(#arg, io.open('/tmp/folder') == nil)\"]\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    let mut said = outcome.of("first");
+    said.sort_unstable();
+    assert_eq!(said, ["0\ttrue", "58 checks, 0 failures"], "{outcome}");
+}
+
+fn an_exit_code_is_the_cvms(platform: Platform) {
+    let yaml = "cVMs:\n- {name: lua, linux: {program: lua}, args: [-e, os.exit(7)]}\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(1);
+    assert_eq!(outcome.row("lua.program").state, "exited 7", "{outcome}");
+    assert_eq!(outcome.row("lua").state, "exited 0", "{outcome}");
+}
+
+fn a_fault_is_the_programs_own(platform: Platform) {
+    // The monitor's memory, and that of the library OS, which is around the program's.
+    let monitor = platform.monitor();
+    for (address, how) in [(monitor, "r"), (monitor + 0x50_0000, "w"), (platform.device(), "w")] {
+        let yaml = format!(
+            "cVMs:\n- {{name: first, linux: {{program: linux-fault}}, args: [\"{address:#x}\", {how}]}}\n\
+             - {{name: second, linux: {{program: linux-files, with: first}}}}\n"
+        );
+        let Some(outcome) = boot(platform, &yaml, &[]) else {
+            return;
+        };
+        outcome.assert_status(1);
+        let said = outcome.of("first");
+        assert!(said.contains(&"58 checks, 0 failures"), "{outcome}");
+        assert!(!said.iter().any(|line| line.starts_with("found")), "{outcome}");
+        assert_eq!(
+            outcome.row("first.program").state,
+            "killed: bounds violation",
+            "{outcome}"
+        );
+        assert_eq!(outcome.row("first").state, "exited 0", "{outcome}");
+    }
+}

@@ -1,0 +1,184 @@
+//! `linux`: a Linux program. One entry of `cVMs` becomes two: the library OS, and within it the program, whose hostcalls only
+//! the library OS understands.
+
+use abi::manifest as names;
+
+use super::reader::Reader;
+use super::{Draft, Reference, Root};
+use crate::diagnostic::{Position, did_you_mean};
+use crate::workspace::LINUX;
+use crate::yaml::{Content, Node};
+
+const KEYS: [&str; 6] = ["program", "memory", "files", "root", "log", "with"];
+/// Keys of the entry that the pair leaves no room for, and why.
+const TAKEN: [(&str, &str); 9] = [
+    ("runtime", "the library OS runs it; expected linux.program"),
+    ("heap", "a Linux program maps its memory itself; expected linux.memory"),
+    ("callback_out", "the library OS serves its hostcalls"),
+    ("callback_in", "the library OS serves its hostcalls"),
+    ("within", "it lies within the library OS"),
+    ("isolation", "the monitor places the pair"),
+    ("hostcalls", "a Linux program makes system calls"),
+    ("raw", "a Linux program is raw"),
+    ("handlers", "the library OS handles one call at a time"),
+];
+
+/// What is behind the name of the library OS in its program's.
+const SUFFIX: &str = ".program";
+
+/// What a Linux program gets when the file does not say it: memory to map, stack, threads, and bytes of files.
+const MEMORY: u64 = 16 << 20;
+const STACK: u64 = 256 << 10;
+const THREADS: u32 = 32;
+const FILES: u64 = 4 << 20;
+/// Bytes that the library OS needs for itself, and those of the stack of its handler.
+const OWN_HEAP: u64 = 512 << 10;
+const OWN_STACK: u64 = 32 << 10;
+
+/// The value of the key.
+pub(super) struct Linux {
+    program: String,
+    program_position: Position,
+    memory: u64,
+    files: u64,
+    root: Option<Root>,
+    log: bool,
+    with: Option<Reference>,
+    position: Position,
+}
+
+/// Reads the value of the key; `None` when it is no mapping.
+pub(super) fn read(reader: &mut Reader<'_>, at: Position, node: &Node) -> Option<Linux> {
+    let entries = reader.mapping("linux", node)?;
+    let mut linux = Linux {
+        program: String::new(),
+        program_position: at,
+        memory: MEMORY,
+        files: FILES,
+        root: None,
+        log: false,
+        with: None,
+        position: at,
+    };
+    for (key, value) in entries {
+        let full = format!("linux.{}", key.text);
+        match key.text.as_str() {
+            "program" => {
+                linux.program = reader.text(&full, value).unwrap_or_default().to_owned();
+                linux.program_position = value.position;
+            }
+            "memory" => linux.memory = reader.size(&full, value).unwrap_or(MEMORY),
+            "files" => linux.files = reader.size(&full, value).unwrap_or(FILES),
+            "root" => {
+                linux.root = reader.text(&full, value).map(|path| Root {
+                    path: path.into(),
+                    position: value.position,
+                });
+            }
+            "log" => {
+                let choose = |text: &str| (text == "debug").then_some(true);
+                linux.log = reader.choice(&full, value, choose, "debug").unwrap_or_default();
+            }
+            "with" => {
+                linux.with = reader.text(&full, value).map(|text| Reference {
+                    text: text.to_owned(),
+                    position: value.position,
+                });
+            }
+            unknown => {
+                let hint = did_you_mean(unknown, &KEYS);
+                let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
+                reader.error(Some(key.position), Some(&full), None, problem);
+            }
+        }
+    }
+    if linux.program.is_empty() || linux.program.ends_with('/') {
+        let problem = "missing, expected the file name of a Linux program";
+        reader.error(Some(node.position), Some("linux.program"), None, problem);
+    }
+    let given = |wanted: &str| entries.iter().find(|(key, _)| key.text == wanted);
+    if linux.with.is_some() {
+        for key in ["files", "root", "log"] {
+            if let Some((key, _)) = given(key) {
+                let full = format!("linux.{}", key.text);
+                let problem = "belongs to the library OS, which linux.with names; expected it there";
+                reader.error(Some(key.position), Some(&full), None, problem);
+            }
+        }
+    }
+    if linux.memory == 0 {
+        let problem = "expected a size above 0: malloc has no other memory";
+        reader.error(Some(node.position), Some("linux.memory"), Some("0"), problem);
+    }
+    Some(linux)
+}
+
+/// Makes the pair of an entry, the library OS first; or with `linux.with` the program alone, in another one's library OS.
+pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) -> Vec<Draft> {
+    for (key, why) in TAKEN {
+        if let Some(position) = program.given(key) {
+            let problem = format!("has no place beside linux: {why}");
+            reader.error(Some(position), Some(key), None, problem);
+        }
+    }
+    let name = program.name().to_owned();
+    let server = linux.with.clone().unwrap_or(Reference {
+        text: name.clone(),
+        position: linux.position,
+    });
+    let mut outer = Vec::new();
+    let spec = &mut program.config.spec;
+    if linux.with.is_none() {
+        if name.len() + SUFFIX.len() > names::NAME_LIMIT {
+            let problem = format!(
+                "expected at most {} characters: the program's cVM is called the same with {SUFFIX} behind it",
+                names::NAME_LIMIT - SUFFIX.len()
+            );
+            reader.error(Some(program.position), Some("name"), Some(&name), problem);
+        }
+        spec.name = format!("{name}{SUFFIX}");
+        outer.push(library(&name, &program, &linux));
+    }
+    let spec = &mut program.config.spec;
+    spec.runtime = linux.program;
+    spec.heap = linux.memory;
+    spec.raw = 1;
+    let given = |key: &str| program.given.iter().any(|(given, _)| given == key);
+    if !given("stack") {
+        spec.stack = STACK;
+    }
+    if !given("threads") {
+        spec.threads = THREADS;
+    }
+    program.config.runtime_position = linux.program_position;
+    program.config.callback_position = server.position;
+    program.config.within_position = server.position;
+    program.callback_out = Some(server.clone());
+    program.within = Some(server);
+    outer.push(program);
+    outer
+}
+
+/// The library OS of a program.
+fn library(name: &str, program: &Draft, linux: &Linux) -> Draft {
+    let mut outer = program.unadorned(name, LINUX, linux.position);
+    let spec = &mut outer.config.spec;
+    spec.priority = program.config.spec.priority;
+    spec.restart = program.config.spec.restart;
+    spec.heap = OWN_HEAP.saturating_add(linux.files);
+    spec.service_stack = OWN_STACK;
+    spec.env.push(format!("FILES={}", linux.files));
+    if linux.log {
+        spec.env.push("LOG=debug".to_owned());
+    }
+    outer.config.root.clone_from(&linux.root);
+    outer
+}
+
+/// Whether an entry's `linux` is there, so that a missing `runtime` is none.
+pub(super) fn is_given(node: &Node) -> bool {
+    let Content::Mapping(entries) = &node.content else {
+        return false;
+    };
+    entries.iter().any(|(key, _)| key.text == "linux")
+}

@@ -1,0 +1,111 @@
+//! What Linux programs see as `/`: a tar file as it is, or a folder as the tar file that it would be.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tar::{Builder, EntryType, Header, HeaderMode};
+
+/// Reads a tar file, or packs a folder: the same files give the same bytes, whoever they belong to.
+///
+/// # Errors
+/// What cannot be read, or what a program could not see: devices, sockets, pipes.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let named = |error: io::Error| format!("{}: {error}", path.display());
+    let metadata = fs::metadata(path).map_err(named)?;
+    if !metadata.is_dir() {
+        let bytes = fs::read(path).map_err(named)?;
+        if bytes.len() % 512 != 0 || bytes.get(257..262) != Some(b"ustar".as_slice()) {
+            return Err(format!(
+                "{}: expected a folder, or a tar file (ustar, GNU or pax; not compressed)",
+                path.display()
+            ));
+        }
+        return Ok(bytes);
+    }
+    let mut builder = Builder::new(Vec::new());
+    builder.mode(HeaderMode::Deterministic);
+    builder.follow_symlinks(false);
+    add(&mut builder, path, Path::new(""))?;
+    builder.into_inner().map_err(named)
+}
+
+/// Adds what is in a folder, in the order of the names.
+fn add(builder: &mut Builder<Vec<u8>>, folder: &Path, inside: &Path) -> Result<(), String> {
+    let named = |path: &Path| {
+        let path = path.to_owned();
+        move |error: io::Error| format!("{}: {error}", path.display())
+    };
+    let entries = fs::read_dir(folder).map_err(named(folder))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>().map_err(named(folder))?;
+    paths.sort();
+    for path in paths {
+        let name = inside.join(path.file_name().unwrap_or_default());
+        let kind = fs::symlink_metadata(&path).map_err(named(&path))?.file_type();
+        if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(named(&path))?;
+            let mut header = Header::new_gnu();
+            header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
+            header.set_size(0);
+            builder.append_link(&mut header, &name, target).map_err(named(&path))?;
+        } else if kind.is_dir() || kind.is_file() {
+            builder.append_path_with_name(&path, &name).map_err(named(&path))?;
+            if kind.is_dir() {
+                add(builder, &path, &name)?;
+            }
+        } else {
+            return Err(format!(
+                "{}: expected a regular file, a folder or a symbolic link",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_folder_is_packed_whole_and_always_the_same() {
+        let folder = std::env::temp_dir().join(format!("intravisor-root-{}", std::process::id()));
+        fs::create_dir_all(folder.join("etc/deep")).unwrap();
+        fs::write(folder.join("etc/deep/name"), "value").unwrap();
+        fs::write(folder.join("a"), "").unwrap();
+        std::os::unix::fs::symlink("etc/deep", folder.join("link")).unwrap();
+        let bytes = read(&folder).unwrap();
+        assert_eq!(bytes, read(&folder).unwrap());
+        let mut found = BTreeMap::new();
+        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            let link = entry.link_name().unwrap().map(|link| link.display().to_string());
+            found.insert(entry.path().unwrap().display().to_string(), link.unwrap_or(text));
+        }
+        let expected = [
+            ("a", ""),
+            ("etc/", ""),
+            ("etc/deep/", ""),
+            ("etc/deep/name", "value"),
+            ("link", "etc/deep"),
+        ];
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        assert_eq!(found, expected);
+        let file = folder.join("a.tar");
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(read(&file).unwrap(), bytes);
+        fs::write(&file, b"no tar file").unwrap();
+        assert!(read(&file).unwrap_err().contains("expected a folder, or a tar file"));
+        assert!(read(&folder.join("none")).unwrap_err().contains("none: "));
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
