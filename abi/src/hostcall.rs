@@ -158,11 +158,14 @@ pub enum Hostcall {
     /// among those of its cVM, from 1 on. `EPERM` when the caller serves no call of a raw client; `EAGAIN` when the client has
     /// as many threads as its manifest allows.
     Clone = 36,
+    /// `wall_clock() -> nanoseconds` since 1970 (UTC), by the machine's real-time clock, which is read once at boot. It goes on as
+    /// `clock` does. `ENOENT` when the machine has none.
+    WallClock = 37,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 37] = [
+    pub const ALL: [Hostcall; 38] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -200,6 +203,7 @@ impl Hostcall {
         Hostcall::DeviceWait,
         Hostcall::DeviceReset,
         Hostcall::Clone,
+        Hostcall::WallClock,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -208,7 +212,7 @@ impl Hostcall {
         match self {
             Hostcall::Null | Hostcall::Exit | Hostcall::Yield | Hostcall::Arguments | Hostcall::Info => Family::Process,
             Hostcall::Write | Hostcall::Read => Family::Console,
-            Hostcall::Nanosleep | Hostcall::Clock => Family::Time,
+            Hostcall::Nanosleep | Hostcall::Clock | Hostcall::WallClock => Family::Time,
             Hostcall::Heap => Family::Memory,
             Hostcall::Capfile => Family::Capfile,
             Hostcall::Serve
@@ -266,7 +270,7 @@ pub enum Family {
     Process = 0,
     /// `write`, `read`.
     Console = 1,
-    /// `nanosleep`, `clock`.
+    /// `nanosleep`, `clock`, `wall_clock`.
     Time = 2,
     /// `heap`.
     Memory = 3,

@@ -238,6 +238,8 @@ pub enum Kind {
     Power,
     /// A slot for a virtio device.
     Virtio,
+    /// A clock that knows the date.
+    WallClock,
 }
 
 /// What a node of the device tree says of a device.
@@ -280,6 +282,8 @@ pub struct Platform {
     pub frequency: Option<u64>,
     /// The slots for virtio devices, in the order of the tree.
     pub virtio: [Option<VirtioSlot>; VIRTIO_LIMIT],
+    /// Base of the registers of the clock that knows the date.
+    pub wall_clock: Option<u64>,
 }
 
 /// What the boot code tells the kernel. Addresses are physical.

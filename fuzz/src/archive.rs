@@ -8,7 +8,7 @@ pub fn archive(bytes: &[u8]) {
         (Some(monitor), Ok(tools)) => {
             let mut tools: Vec<_> = tools
                 .iter()
-                .map(|member| (member.name.clone(), member.data.as_slice()))
+                .map(|member| (member.name.clone(), member.data.clone()))
                 .collect();
             tools.sort();
             assert_eq!(*monitor, tools);

@@ -38,7 +38,7 @@ pub(crate) fn plans(archive: &[u8]) -> bool {
 }
 
 /// A plan as [`kernel::fuzz::plan`] shows it.
-fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
+fn lines(members: &[Member], plan: &Plan) -> Vec<(String, Vec<u8>)> {
     let cvms = plan.cvms.iter().map(|cvm| {
         let strings = (&cvm.name, &cvm.runtime, &cvm.args, &cvm.env);
         let memory = (cvm.isolation_base, cvm.isolation_size, cvm.numbers());
@@ -53,7 +53,7 @@ fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
         let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall.family()));
         let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
         let program = members.iter().find(|member| member.name == cvm.runtime);
-        (line, program.map_or(&[][..], |member| &member.data))
+        (line, program.map_or(Vec::new(), |member| member.data.clone()))
     });
     let capfiles = plan.capfiles.iter().map(|capfile| {
         let CapfileSpec {
@@ -62,7 +62,7 @@ fn lines<'a>(members: &'a [Member], plan: &Plan) -> Vec<(String, &'a [u8])> {
             data,
             access,
         } = capfile;
-        (format!("{name:?} {size} {data:?} {}", access.name()), &[][..])
+        (format!("{name:?} {size} {data:?} {}", access.name()), Vec::new())
     });
     cvms.chain(capfiles).collect()
 }

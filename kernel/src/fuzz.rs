@@ -6,7 +6,7 @@ use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
-use crate::elf::Program;
+use crate::elf::{File, Program};
 use crate::hostcall::{Next, dispatch, usual};
 use crate::plan::archive::Archive;
 use crate::plan::tree::{DEPTH_LIMIT, Token, Tokens};
@@ -14,11 +14,10 @@ use crate::plan::{manifest, platform, tree};
 use crate::run::monitor::Monitor;
 use crate::start::load;
 use abi::{Errno, Hostcall};
-use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Derivation, Frame, Register, Slot, stand_in};
+use arch::{Derivation, Frame, Register, Slot, stand_in, user};
 use capability::{Decoded, Permissions};
 use core::ops::Range;
 
@@ -31,19 +30,30 @@ const UNTOUCHED: u8 = 0xaa;
 /// Bytes in front of and behind a cVM's memory that must stay untouched.
 const GUARD: u64 = 256;
 
+/// Where an archive or a program lies, below all else.
+const FILE: u64 = 0x1000_0000;
+
+/// Puts bytes where the monitor reads them; the file that was there is gone.
+fn placed(bytes: &[u8]) -> File {
+    let written = user::copy_out(bytes, arch::root(), FILE);
+    written.unwrap_or_else(|error| panic!("{error:?}"));
+    File::new(arch::root(), &(FILE..FILE + bytes.len() as u64))
+}
+
 /// The regular files of an archive, when the monitor reads it.
-pub fn archive(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
-    let archive = Archive::check(bytes).ok()?;
-    for member in archive.members() {
-        assert_eq!(archive.find(member.name), Some(member.data), "{:?}", member.name);
-    }
-    Some(
-        archive
-            .members()
-            .iter()
-            .map(|member| (member.name.to_string(), member.data))
-            .collect(),
-    )
+pub fn archive(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let archive = Archive::check(placed(bytes)).ok()?;
+    let members = archive.members().iter().map(|member| {
+        let data = member.data.bytes();
+        assert_eq!(
+            archive.find(&member.name).map(|file| file.bytes()).as_ref(),
+            Some(&data),
+            "{:?}",
+            member.name
+        );
+        (member.name.clone(), data)
+    });
+    Some(members.collect())
 }
 
 /// What the monitor makes of an archive's manifest: a line a cVM and capfile, with all that counts of it, and the bytes of
@@ -51,8 +61,8 @@ pub fn archive(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
 ///
 /// # Errors
 /// Why the monitor refuses archive or manifest.
-pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
-    let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
+pub fn plan(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let archive = Archive::check(placed(archive)).map_err(|error| format!("{error}"))?;
     let plan = manifest::read(&archive).map_err(|error| format!("{error}"))?;
     let name = |id: Option<usize>| id.map(|id| plan.cvms[id].name.as_str());
     let cvms = plan.cvms.iter().map(|cvm| {
@@ -62,7 +72,7 @@ pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
         let others = (name(cvm.server), name(cvm.within), &cvm.devices);
         let allowed = Hostcall::ALL.map(|hostcall| cvm.allows(hostcall));
         let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
-        (line, archive.find(&cvm.runtime).unwrap_or(&[]))
+        (line, archive.find(&cvm.runtime).map_or(Vec::new(), |file| file.bytes()))
     });
     let capfiles = plan.capfiles.iter().map(|capfile| {
         let manifest::CapfileSpec {
@@ -71,7 +81,7 @@ pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
             data,
             access,
         } = capfile;
-        (format!("{name:?} {size} {data:?} {}", access.name()), &[][..])
+        (format!("{name:?} {size} {data:?} {}", access.name()), Vec::new())
     });
     Ok(cvms.chain(capfiles).collect())
 }
@@ -81,19 +91,20 @@ pub fn plan(archive: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
 /// # Errors
 /// Why it does not.
 pub fn elf(bytes: &[u8]) -> Result<(), String> {
-    let mut program = Program::check(bytes).map_err(|error| format!("{error}"))?;
+    let file = placed(bytes);
+    let mut program = Program::check(file).map_err(|error| format!("{error}"))?;
     for segment in &program.segments {
         assert!(bytes.get(segment.file.clone()).is_some(), "{segment:?}");
         assert!(segment.file.len() as u64 <= segment.memory_size, "{segment:?}");
         assert!(!(segment.writable && segment.executable), "{segment:?}");
     }
     let mut number = 0;
-    while let Some(relocation) = program.purecap.then(|| program.relocation(bytes, number)).flatten() {
+    while let Some(relocation) = program.purecap.then(|| program.relocation(file, number)).flatten() {
         relocation.unwrap_or_else(|error| panic!("checked, but {error}"));
         number += 1;
     }
     // Only of a cVM that serves others is a handler asked for.
-    let _ = program.find_handler(bytes).map_err(|error| format!("{error}"));
+    let _ = program.find_handler(file).map_err(|error| format!("{error}"));
     Ok(())
 }
 
@@ -147,21 +158,12 @@ pub fn boot(archive: &[u8], steps: &[Step]) -> Option<usize> {
 }
 
 fn run(archive: &[u8], steps: &[Step]) -> Option<usize> {
-    let archive = Box::into_raw(Box::<[u8]>::from(archive));
-    // SAFETY: the box is taken back below, when the monitor, the only one to keep this reference, is gone.
-    let served = within(unsafe { &*archive }, steps);
-    // SAFETY: this is the box from above, and nobody refers to it any more.
-    drop(unsafe { Box::from_raw(archive) });
-    served
-}
-
-fn within(archive: &'static [u8], steps: &[Step]) -> Option<usize> {
     let mut ledger = Ledger::new(arch::root());
     let permissions = arch::service_stack_permissions() | arch::code_permissions();
     let root = (Ledger::ROOT, arch::root());
     let pool = ledger.derive(&POOL, root, ("pool", "fuzz"), POOL_RANGE, permissions);
     let pool = pool.unwrap_or_else(|error| panic!("{error}"));
-    let mut monitor = load(archive, ledger, (pool, Pool::new(POOL_RANGE)), FREQUENCY).ok()?;
+    let mut monitor = load(placed(archive), ledger, (pool, Pool::new(POOL_RANGE)), FREQUENCY).ok()?;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     let mut served = 0;
     finish_loading(&mut monitor)?;

@@ -1,6 +1,7 @@
 //! What has booted, as digests that `intravisor inspect` says of the image, too. Only on request, by the boot argument `measure`:
 //! hashing takes longer than all the rest of a boot.
 
+use crate::elf::File;
 use crate::report::console::say;
 use abi::image::ImageHeader;
 use arch::BootInfo;
@@ -60,37 +61,53 @@ fn compress(state: &mut [u32; 8], block: &[u8; 64]) {
     }
 }
 
-/// The digest of these bytes.
-#[inline(never)]
-pub(crate) fn digest(bytes: &mut dyn Iterator<Item = u8>) -> Digest {
-    let mut state = [
-        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-    ];
-    let (mut block, mut length) = ([0; 64], 0_u64);
-    let mut put = |byte: u8| {
-        block[(length % 64) as usize] = byte;
-        length += 1;
-        if length.is_multiple_of(64) {
-            compress(&mut state, &block);
+/// Makes a digest, byte by byte.
+struct Hasher {
+    state: [u32; 8],
+    block: [u8; 64],
+    length: u64,
+}
+
+impl Hasher {
+    fn new() -> Hasher {
+        Hasher {
+            state: [
+                0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+            ],
+            block: [0; 64],
+            length: 0,
         }
-        length
-    };
-    let mut bits = 0;
-    for byte in bytes {
-        bits = put(byte) * 8;
     }
-    let mut filled = put(0x80);
-    while filled % 64 != 56 {
-        filled = put(0);
+
+    fn put(&mut self, byte: u8) {
+        self.block[(self.length % 64) as usize] = byte;
+        self.length += 1;
+        if self.length.is_multiple_of(64) {
+            compress(&mut self.state, &self.block);
+        }
     }
-    for byte in u64::to_be_bytes(bits) {
-        put(byte);
+
+    fn finish(mut self) -> Digest {
+        let bits = self.length * 8;
+        self.put(0x80);
+        while self.length % 64 != 56 {
+            self.put(0);
+        }
+        bits.to_be_bytes().into_iter().for_each(|byte| self.put(byte));
+        let mut digest = Digest::default();
+        for (bytes, word) in digest.0.chunks_exact_mut(4).zip(self.state) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        digest
     }
-    let mut digest = Digest::default();
-    for (bytes, word) in digest.0.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    digest
+}
+
+/// The digest of a file.
+#[inline(never)]
+pub(crate) fn digest(file: File) -> Digest {
+    let mut hasher = Hasher::new();
+    file.each(|bytes| bytes.iter().for_each(|byte| hasher.put(*byte)));
+    hasher.finish()
 }
 
 /// Looks whether the command line asks for it, and measures the monitor then: now, as long as the monitor can read its text.
@@ -117,7 +134,7 @@ pub(crate) fn begin(arguments: &str, boot: &BootInfo, header: &ImageHeader) {
         .peekable();
     let zeros = boot.data.0 - boot.text.0..boot.zeros_end - boot.text.0;
     let bytes = image(0..header.constant_end);
-    let mut words = (0..header.constant_end).step_by(8).flat_map(|offset| {
+    let words = (0..header.constant_end).step_by(8).flat_map(|offset| {
         let mut word = [0; 8];
         if !zeros.contains(&offset) {
             word.copy_from_slice(&bytes[offset as usize..][..8]);
@@ -127,10 +144,11 @@ pub(crate) fn begin(arguments: &str, boot: &BootInfo, header: &ImageHeader) {
         }
         word
     });
-    say(
-        "monitor",
-        digest(&mut words.by_ref().skip(header.constant_start as usize)),
-    );
+    let mut hasher = Hasher::new();
+    words
+        .skip(header.constant_start as usize)
+        .for_each(|byte| hasher.put(byte));
+    say("monitor", hasher.finish());
 }
 
 /// The addresses in a table of relative relocations, ascending: an even entry is one, an odd one says by its bits which of the
@@ -151,10 +169,8 @@ fn relocated(table: &[u8]) -> impl Iterator<Item = u64> {
 }
 
 /// Measures a file of the archive, when it was asked for.
-pub(crate) fn file(name: &str, bytes: &[u8]) -> Option<Digest> {
-    let measured = WANTED
-        .load(Ordering::Relaxed)
-        .then(|| digest(&mut bytes.iter().copied()))?;
+pub(crate) fn file(name: &str, file: File) -> Option<Digest> {
+    let measured = WANTED.load(Ordering::Relaxed).then(|| digest(file))?;
     say(name, measured);
     Some(measured)
 }

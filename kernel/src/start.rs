@@ -2,10 +2,10 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
-use crate::authority::ledger::{EntryId, Ledger, MONITOR_DATA, POOL};
+use crate::authority::ledger::{ARCHIVE, EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
-use crate::elf::PAGE;
+use crate::elf::{File, PAGE};
 use crate::heap::Heap;
 use crate::hostcall::trap;
 use crate::measure;
@@ -24,14 +24,14 @@ use abi::image::ImageHeader;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use arch::{BootInfo, Device, Platform, Window, user};
+use capability::Permissions;
 use core::ops::Range;
 
 /// The heap is this part of the memory …
 const HEAP_DIVISOR: u64 = 32;
-/// … but within these limits, in bytes, plus an initrd's size.
+/// … but within these limits, in bytes.
 const HEAP_LIMITS: Range<u64> = 1024 * 1024..16 * 1024 * 1024;
 
 /// Boots: called once by the reset code on the monitor's stack, with the root capability in its slot.
@@ -44,8 +44,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     open_usual_windows(&boot);
 
     let header = image_header(&boot);
-    let appended = header.archive_offset + header.archive_size;
-    let image_end = (boot.text.0 + appended.max(boot.data.1 - boot.text.0)).next_multiple_of(PAGE);
+    read_symbols(&boot, &header);
     let board = platform::read(device_tree(&boot)).unwrap_or_else(|error| panic!("{error}"));
     if boot.early_console != 0 {
         // The last of the letters by which the reset code tells its steps.
@@ -56,15 +55,15 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     let initrd = boot.initrd.map(|(start, end)| start..end);
     let initrd = initrd.or_else(|| tree_initrd(&board, &memory));
     // From here on, what the boot loader has left behind the image, the tree among it, may be overwritten.
-    let extra = initrd.as_ref().map_or(0, |range| range.end - range.start);
-    let end = obstacle(&board, initrd.as_ref(), boot.text.0, image_end).min(memory.end);
-    let heap_end = heap_end(boot.data.0, image_end..end, &memory, extra);
-    give_heap(heap, image_end..heap_end);
+    let (archive, room) = place_archive(&boot, &header, &board, &memory, initrd);
+    let heap_end = heap_end(boot.data.0, room.clone(), &memory);
+    give_heap(heap, room.start..heap_end);
 
     let mut ledger = Ledger::new(arch::root());
     let platform = &board.platform;
     let devices = carve_devices(&mut ledger, platform);
     let found = device::probe(&mut ledger, platform);
+    let born = arch::wall_clock(platform);
     say!(
         Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
@@ -86,11 +85,15 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     }
 
     measure::begin(boot.arguments.unwrap_or(board.arguments), &boot, &header);
-    let archive = archive(&boot, &header, initrd);
+    let mut free = Pool::new(heap_end..memory.end);
+    board.reserved.iter().for_each(|range| free.reserve(range));
+    free.reserve(&archive.bounds);
+    let (pool_entry, pool) = carve_memory(&mut ledger, &boot, heap_end, free.whole());
+    free.reserve(&(0..pool.start));
+    free.reserve(&(pool.end..u64::MAX));
+    let archive = archive.open(&mut ledger, heap_end);
     #[cfg(feature = "signed")]
     let archive = signature::verified(archive).unwrap_or_else(|error| refuse(error));
-    read_symbols(&boot, &header);
-    let (pool_entry, pool) = carve_memory(&mut ledger, &boot, heap_end, &memory);
     if let Some(kept) = arch::keep_for_firmware() {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
@@ -112,21 +115,20 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
-    let mut free = Pool::new(pool);
-    board.reserved.iter().for_each(|range| free.reserve(range));
-    run(archive, ledger, (pool_entry, free), (frequency, &found), heap)
+    run(archive, ledger, (pool_entry, free), (frequency, born, &found), heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
 fn run(
-    archive: &'static [u8],
+    archive: File,
     ledger: Ledger,
     pool: (EntryId, Pool),
-    (frequency, found): (u64, &[Found]),
+    (frequency, born, found): (u64, Option<u64>, &[Found]),
     heap: &Heap,
 ) -> ! {
     let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.give_devices(found).unwrap_or_else(|error| refuse(&error));
+    monitor.born = born;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     let started = monitor.cvms.iter().filter(|cvm| cvm.life == Life::Alive).count();
     say!(Info, "{started} of {} cVMs started", monitor.cvms.len());
@@ -141,7 +143,7 @@ fn run(
 /// # Errors
 /// What is wrong with archive, manifest, a program, or the memory that is asked for.
 pub(crate) fn load(
-    archive: &'static [u8],
+    archive: File,
     ledger: Ledger,
     (pool_entry, mut free): (EntryId, Pool),
     frequency: u64,
@@ -166,6 +168,7 @@ pub(crate) fn load(
         ledger,
         frequency,
         boot: arch::timer::now(),
+        born: None,
         input: heapless::Deque::new(),
         next_start: 0,
         left: 0,
@@ -173,13 +176,13 @@ pub(crate) fn load(
         programmed: 0,
     });
     // The manifest was checked to name members only.
-    let elf_of = |runtime: &str| aligned(archive.find(runtime).unwrap_or(&[]));
+    let elf_of = |runtime: &str| archive.find(runtime).unwrap_or(File::new(&ARCHIVE, &(0..0)));
     monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
-    for (name, bytes) in archive.files() {
-        let Some(digest) = measure::file(name, bytes) else {
+    for file in archive.members() {
+        let Some(digest) = measure::file(&file.name, file.data) else {
             break;
         };
-        let run = monitor.cvms.iter_mut().filter(|cvm| cvm.spec.runtime == name);
+        let run = monitor.cvms.iter_mut().filter(|cvm| cvm.spec.runtime == file.name);
         run.for_each(|cvm| cvm.digest = digest);
     }
     let entered = monitor.ledger.len();
@@ -205,32 +208,6 @@ pub(crate) fn load(
 fn refuse(error: &str) -> ! {
     say!(Error, "{error}");
     arch::power_off(false)
-}
-
-/// An ELF at an address that the parser can work with: the archive aligns to 4 bytes only.
-fn aligned(bytes: &'static [u8]) -> &'static [u8] {
-    if bytes.as_ptr().addr().is_multiple_of(8) {
-        return bytes;
-    }
-    let mut words = vec![0_u64; bytes.len().div_ceil(8)];
-    // SAFETY: the words are writable for at least this many bytes.
-    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), words.as_mut_ptr().cast(), bytes.len()) };
-    let words: &'static [u64] = words.leak();
-    // SAFETY: any u64 is 8 initialised bytes; the slice is not longer than the words it lies in.
-    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), bytes.len()) }
-}
-
-/// Copies physical memory through the root capability, before it is destroyed.
-fn read_bytes(range: &Range<u64>) -> Vec<u8> {
-    let mut bytes = vec![0; (range.end - range.start) as usize];
-    let copied = user::copy_in(&mut bytes, arch::root(), range.start);
-    assert!(
-        copied.is_ok(),
-        "memory {:#x}-{:#x} cannot be read",
-        range.start,
-        range.end
-    );
-    bytes
 }
 
 fn image_header(boot: &BootInfo) -> ImageHeader {
@@ -299,47 +276,151 @@ fn obstacle(board: &Board<'_>, initrd: Option<&Range<u64>>, image: u64, image_en
     end
 }
 
-/// Where the monitor's data, and its heap with it, ends: with `extra` bytes of heap beyond what the size of the memory
-/// suggests, in the room behind the image, and no farther than one capability from the start of the data can say.
-pub(crate) fn heap_end(data: u64, room: Range<u64>, memory: &Range<u64>, extra: u64) -> u64 {
-    let image_end = room.start;
-    let size = ((memory.end - memory.start) / HEAP_DIVISOR).clamp(HEAP_LIMITS.start, HEAP_LIMITS.end);
-    // The data starts behind the text, at a multiple of this; longer bounds would need a coarser one.
+/// How far one capability reaches whose bounds begin where the monitor's data does, behind the text, at a multiple of the
+/// granule; longer bounds would need a coarser one. And the granule.
+fn reach(data: u64) -> (u64, u64) {
     let granule = 1 << data.trailing_zeros();
     let mut limit: u64 = granule;
     while arch::representable(limit * 2 - granule).1 <= granule {
         limit *= 2;
     }
-    let end = (image_end + size + extra)
-        .next_multiple_of(granule)
-        .min(data + limit - granule);
+    (data + limit - granule, granule)
+}
+
+fn heap_size(memory: &Range<u64>) -> u64 {
+    ((memory.end - memory.start) / HEAP_DIVISOR).clamp(HEAP_LIMITS.start, HEAP_LIMITS.end)
+}
+
+/// Where the monitor's data, and its heap with it, ends: in the room behind the image, and no farther than one capability
+/// from the start of the data can say.
+pub(crate) fn heap_end(data: u64, room: Range<u64>, memory: &Range<u64>) -> u64 {
+    let (reach, granule) = reach(data);
+    let end = (room.start + heap_size(memory)).next_multiple_of(granule);
+    let end = end.min(reach).min(room.end / granule * granule);
     assert!(
-        end >= image_end + HEAP_LIMITS.start + extra,
-        "image and initrd of {:#x} bytes leave no room for a heap below {:#x}",
-        image_end - data + extra,
-        data + limit - granule
-    );
-    let end = end.min(room.end / granule * granule);
-    assert!(
-        end < memory.end && end >= image_end + HEAP_LIMITS.start + extra,
+        end < memory.end && end >= room.start + HEAP_LIMITS.start,
         "the memory behind the image, {:#x}-{:#x}, is too small for the monitor",
-        image_end,
+        room.start,
         room.end
     );
     end
 }
 
-/// The archive: the initrd, copied to the heap, or what `pack` appended to the image, where it lies.
-fn archive(boot: &BootInfo, header: &ImageHeader, initrd: Option<Range<u64>>) -> &'static [u8] {
-    if initrd.is_none() && header.archive_size == 0 {
-        return &[];
+/// The archive in memory that nobody writes from now on.
+pub(crate) struct Placed {
+    pub(crate) file: Range<u64>,
+    /// Bounds of a capability over it.
+    pub(crate) bounds: Range<u64>,
+}
+
+impl Placed {
+    /// Where the archive lies.
+    pub(crate) fn at(file: Range<u64>) -> Placed {
+        let mut bounds = file.clone();
+        loop {
+            let (_, alignment) = arch::representable(bounds.end - bounds.start);
+            let wider = file.start / alignment * alignment..file.end.next_multiple_of(alignment);
+            if wider == bounds {
+                return Placed { file, bounds };
+            }
+            bounds = wider;
+        }
     }
-    let Some(range) = initrd else {
-        let start = arch::pointer(boot.text.0 + header.archive_offset);
-        // SAFETY: these bytes of the image lie in the monitor's data and nothing ever writes them.
-        return unsafe { core::slice::from_raw_parts(start, header.archive_size as usize) };
+
+    /// The highest place for it between `low` and the end of the memory where nothing is reserved.
+    pub(crate) fn above(low: u64, size: u64, board: &Board<'_>, memory: &Range<u64>) -> Option<Placed> {
+        let (length, alignment) = arch::representable(size.next_multiple_of(PAGE));
+        let mut end = memory.end;
+        loop {
+            let start = end.checked_sub(length)? / alignment.max(PAGE) * alignment.max(PAGE);
+            let bounds = start..start + length;
+            let taken = |range: &&Range<u64>| range.start < bounds.end && bounds.start < range.end;
+            match board.reserved.iter().find(taken) {
+                Some(range) => end = range.start,
+                None if start >= low => {
+                    let file = start..start + size;
+                    return Some(Placed { file, bounds });
+                }
+                None => return None,
+            }
+        }
+    }
+
+    /// Derives the capability through which it is read. The monitor's data ends at `data_end`.
+    fn open(self, ledger: &mut Ledger, data_end: u64) -> File {
+        if self.bounds.end > data_end {
+            arch::protection::readable(self.bounds.clone());
+        }
+        if !self.bounds.is_empty() {
+            let entry = ledger.derive(
+                &ARCHIVE,
+                (Ledger::ROOT, arch::root()),
+                ("archive", "to read"),
+                self.bounds,
+                Permissions::GLOBAL | Permissions::LOAD,
+            );
+            entry.unwrap_or_else(|error| panic!("{error}"));
+        }
+        File::new(&ARCHIVE, &self.file)
+    }
+}
+
+/// Finds the place from which the archive is read, the initrd or what `pack` appended to the image, and the room behind the
+/// image for the heap. It goes to the end of the memory, where it splits nothing and the monitor's data is far; without room
+/// there, an initrd stays where the boot loader has put it, and what is appended in what the data capability covers.
+fn place_archive(
+    boot: &BootInfo,
+    header: &ImageHeader,
+    board: &Board<'_>,
+    memory: &Range<u64>,
+    initrd: Option<Range<u64>>,
+) -> (Placed, Range<u64>) {
+    let image = boot.text.0;
+    let own_end = boot.data.1.max(image + header.symbols_offset + header.symbols_size);
+    let room = |start: u64, initrd: Option<&Range<u64>>| {
+        let start = start.next_multiple_of(PAGE);
+        start..obstacle(board, initrd, image, start).min(memory.end)
     };
-    read_bytes(&range).leak()
+    let appended = image + header.archive_offset;
+    let source = initrd.clone().unwrap_or(appended..appended + header.archive_size);
+    let stays = Placed::at(source.clone());
+    if source.is_empty() {
+        return (stays, room(own_end, None));
+    }
+    let mut behind = room(
+        if initrd.is_none() { stays.bounds.end } else { own_end },
+        initrd.as_ref(),
+    );
+    if initrd.is_some() {
+        behind.end = behind.end.min(stays.bounds.start);
+    }
+    let size = source.end - source.start;
+    let Some(placed) = Placed::above(source.end.max(own_end), size, board, memory) else {
+        let (start, end) = (behind.start, behind.end.min(reach(boot.data.0).0));
+        assert!(
+            start + HEAP_LIMITS.start <= end,
+            "{} KiB of memory have no room for an archive of {} KiB and its programs",
+            (memory.end - memory.start) / 1024,
+            size / 1024
+        );
+        return (stays, behind);
+    };
+    let copied = user::copy(
+        arch::root(),
+        source.start,
+        arch::root(),
+        placed.file.start,
+        size as usize,
+    );
+    assert!(
+        copied.is_ok(),
+        "the archive {:#x}-{:#x} cannot be moved",
+        source.start,
+        source.end
+    );
+    let mut room = room(own_end, None);
+    room.end = room.end.min(placed.bounds.start);
+    (placed, room)
 }
 
 /// Makes a physical range the heap.
@@ -403,7 +484,7 @@ fn carve_devices(ledger: &mut Ledger, platform: &Platform) -> usize {
 }
 
 /// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.
-fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Range<u64>) -> (EntryId, Range<u64>) {
+fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, free: Range<u64>) -> (EntryId, Range<u64>) {
     // The reset code has narrowed PCC: what the ledger says of it is looked at here, not believed.
     let text = arch::text();
     let expected = (boot.text.0, u128::from(boot.text.1), arch::monitor_text_permissions());
@@ -431,9 +512,9 @@ fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, memory: &Ra
     carved.unwrap_or_else(|error| panic!("{error}"));
     arch::set_data(&MONITOR_DATA);
 
-    let start = data.end.next_multiple_of(PAGE);
-    let (length, alignment) = arch::representable(memory.end - start);
-    let pool = start.next_multiple_of(alignment)..memory.end / alignment * alignment;
+    let start = free.start.next_multiple_of(PAGE);
+    let (length, alignment) = arch::representable(free.end - start);
+    let pool = start.next_multiple_of(alignment)..free.end / alignment * alignment;
     assert!(
         length >= pool.end - pool.start,
         "the cVM memory {:#x}-{:#x} is not representable",

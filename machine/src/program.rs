@@ -20,8 +20,27 @@ pub enum LoadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Two parts of what is loaded lie at the same place: the RAM is too small.
+    #[error(
+        "{file}: {start:#x}..{end:#x} is where {other} goes in a RAM of {memory:#x} bytes, which is too small: expected \
+         more (--memory)"
+    )]
+    TooSmall {
+        /// What was loaded, as the caller called it.
+        file: String,
+        /// Its first address.
+        start: u64,
+        /// Address after it.
+        end: u64,
+        /// What goes there, too.
+        other: &'static str,
+        /// Bytes of the RAM.
+        memory: u64,
+    },
     /// A part of the program lies outside the RAM.
-    #[error("{file}: {length:#x} bytes at {address:#x} do not fit into the RAM {base:#x}..{end:#x}")]
+    #[error(
+        "{file}: {length:#x} bytes at {address:#x} do not fit into the RAM {base:#x}..{end:#x}; expected more (--memory)"
+    )]
     DoesNotFit {
         /// What was loaded, as the caller called it.
         file: String,
@@ -103,6 +122,19 @@ fn machine_name(number: u16) -> &'static str {
     }
 }
 
+/// The ELF machine number of what a raw image was made for, if it says so: at offset 0x38 by the magic number of a Linux
+/// image (Linux, `Documentation/arch/{arm64/booting,riscv/boot-image-header}.rst`), at 0x40 by the header of this project's.
+fn machine_of_image(bytes: &[u8]) -> Option<u16> {
+    match bytes.get(0x38..0x50)? {
+        [b'A', b'R', b'M', 0x64, ..] => Some(EM_AARCH64),
+        [b'R', b'S', b'C', 0x05, ..] => Some(EM_RISCV),
+        [_, _, _, _, _, _, _, _, header @ ..] if header.starts_with(b"intravsr") => {
+            Some(u16::from_le_bytes([header[12], header[13]]))
+        }
+        _ => None,
+    }
+}
+
 impl Program {
     /// Takes a file as `-kernel` does: an ELF file by its program headers (physical addresses), anything else as raw
     /// bytes for the address that the board chooses. `name` is what messages call it.
@@ -110,7 +142,22 @@ impl Program {
     /// # Errors
     /// When the file starts as an ELF file and is damaged or is not a 64-bit little-endian one for `machine`.
     pub fn parse(name: &str, bytes: &[u8], machine: ElfMachine) -> Result<Self, LoadError> {
+        let fail = |reason: String| LoadError::Elf {
+            file: name.to_owned(),
+            reason,
+        };
+        let wanted = match machine {
+            ElfMachine::RiscV => EM_RISCV,
+            ElfMachine::Aarch64 => EM_AARCH64,
+        };
         if !bytes.starts_with(b"\x7fELF") {
+            if let Some(found) = machine_of_image(bytes).filter(|found| *found != wanted) {
+                return Err(fail(format!(
+                    "an image for ELF machine {found}{}, expected {wanted}{} (--arch)",
+                    machine_name(found),
+                    machine_name(wanted)
+                )));
+            }
             let segment = Segment {
                 address: 0,
                 bytes: bytes.to_vec(),
@@ -124,16 +171,8 @@ impl Program {
                 raw: true,
             });
         }
-        let fail = |reason: String| LoadError::Elf {
-            file: name.to_owned(),
-            reason,
-        };
         let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| fail(error.to_string()))?;
         let endian = header.endian().map_err(|error| fail(error.to_string()))?;
-        let wanted = match machine {
-            ElfMachine::RiscV => EM_RISCV,
-            ElfMachine::Aarch64 => EM_AARCH64,
-        };
         let found = header.e_machine(endian);
         if found != wanted || endian != Endianness::Little {
             return Err(fail(format!(
@@ -192,6 +231,11 @@ impl Program {
     /// The ELF entry point; `None` for raw bytes.
     pub fn entry(&self) -> Option<u64> {
         self.entry
+    }
+
+    /// The name by which messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The lowest physical address that an ELF file occupies.

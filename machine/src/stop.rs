@@ -39,6 +39,9 @@ pub enum Stop {
     Unsupported(Unsupported),
 }
 
+/// Below this address lie the trap handlers of a core whose guest has set none.
+const RESET_VECTORS: u64 = 0x1000;
+
 impl Stop {
     /// The guest's exit status, or `None` when the run ended otherwise.
     pub fn status(&self) -> Option<u8> {
@@ -61,7 +64,12 @@ impl fmt::Display for Stop {
             Stop::TrapLoop { address, core } => {
                 write!(
                     f,
-                    "core {core} traps at the first instruction of its trap handler at {address:#x}, for ever"
+                    "core {core} traps at the first instruction of its trap handler at {address:#x}, for ever{}",
+                    if *address < RESET_VECTORS {
+                        "; no handler has been set: expected a kernel for this board"
+                    } else {
+                        ""
+                    }
                 )
             }
             Stop::Quit => f.write_str("ended from the console"),

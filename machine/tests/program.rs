@@ -153,3 +153,75 @@ fn a_board_has_no_more_devices_than_slots() {
     assert_eq!(output.status.code(), Some(125));
     assert!(error(&output).contains("all 8 virtio slots"), "{}", error(&output));
 }
+
+#[test]
+fn memory_that_is_too_small_is_named() {
+    // The device tree goes to a multiple of 16 MiB.
+    let path = kernel("too-small", &finish(0x5555));
+    let path = path.to_str().unwrap();
+    for memory in ["1MiB", "16MiB"] {
+        let output = run(&["--memory", memory, "--kernel", path], b"");
+        assert_eq!(output.status.code(), Some(125), "{memory}: {}", error(&output));
+        let expected = "0x80000000..0x80000010 is where the device tree goes in a RAM of 0x1";
+        let message = error(&output);
+        assert!(
+            message.contains(expected) && message.contains("(--memory)"),
+            "{message}"
+        );
+    }
+    let output = run(&["--memory", "24MiB", "--kernel", path], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+    let long = kernel("long", &vec![0; 5 << 20]);
+    let output = run(&["--memory", "4MiB", "--kernel", long.to_str().unwrap()], b"");
+    let message = error(&output);
+    assert!(
+        message.contains("do not fit into the RAM 0x80000000..0x80400000; expected more (--memory)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_image_for_the_other_board_is_named() {
+    let mut ours = vec![0; 0x100];
+    ours[0x40..0x48].copy_from_slice(b"intravsr");
+    let mut linux = vec![0; 0x100];
+    for (arch, found, expected, magic) in [
+        (
+            "cheri-riscv",
+            183_u16,
+            "183 (AArch64), expected 243 (RISC-V) (--arch)",
+            b"ARM\x64",
+        ),
+        (
+            "morello",
+            243,
+            "243 (RISC-V), expected 183 (AArch64) (--arch)",
+            b"RSC\x05",
+        ),
+    ] {
+        ours[0x4c..0x4e].copy_from_slice(&found.to_le_bytes());
+        linux[0x38..0x3c].copy_from_slice(magic);
+        for (name, bytes) in [("other-ours", &ours), ("other-linux", &linux)] {
+            let path = kernel(&format!("{name}-{arch}"), bytes);
+            let output = run(&["--arch", arch, "--kernel", path.to_str().unwrap()], b"");
+            assert_eq!(output.status.code(), Some(125), "{name}: {}", error(&output));
+            let message = error(&output);
+            assert!(
+                message.contains(&format!("an image for ELF machine {expected}")),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_sets_no_trap_handler_is_named() {
+    let path = kernel("illegal", &[0; 16]);
+    let output = run(&["--kernel", path.to_str().unwrap()], b"");
+    assert_eq!(output.status.code(), Some(125));
+    let message = error(&output);
+    assert!(
+        message.contains("no handler has been set: expected a kernel for this board"),
+        "{message}"
+    );
+}

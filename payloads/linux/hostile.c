@@ -72,7 +72,8 @@ int main(int count, char **arguments) {
     for (int index = 0; index < known; index++) {
         uintptr_t at = values[index] & ~4095UL;
         int is_own = at == ((uintptr_t)own & ~4095UL) || at == (uintptr_t)end;
-        if (is_own)
+        /* Where addresses count from 0, low ones are its own. */
+        if (is_own || at < 1UL << 24)
             continue;
         if (syscall(SYS_mmap, at, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != -1 ||
             syscall(SYS_mremap, at, 4096, 8192, MREMAP_MAYMOVE, 0) != -1 ||

@@ -8,6 +8,7 @@ mod cast;
 mod catalogue;
 mod clients;
 mod crafted;
+mod devices;
 mod document;
 mod forging;
 mod hostcalls;
@@ -53,6 +54,7 @@ const GROUPS: &[&Group] = &[
     &buffers::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
+    &devices::GROUP,
 ];
 
 on_every_platform!(
@@ -77,6 +79,7 @@ on_every_platform!(
     buffers_are_taken_back,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
+    devices_reach_what_their_drivers_reach,
 );
 
 fn outside_is_closed(platform: Platform) {
@@ -153,6 +156,10 @@ fn crafted_files_are_refused(platform: Platform) {
 
 fn buffers_are_taken_back(platform: Platform) {
     run::alone(&buffers::GROUP, platform);
+}
+
+fn devices_reach_what_their_drivers_reach(platform: Platform) {
+    run::alone(&devices::GROUP, platform);
 }
 
 fn capfiles_carry_data_only(platform: Platform) {

@@ -208,6 +208,9 @@ fn perform(attack: &Attack, cast: Vec<Role>, victim: &Victim, platform: Platform
     if from_initrd {
         scenario = Scenario::with_archive([]).initrd(platform, &scenario);
     }
+    if specs.iter().any(|spec| !spec.devices.is_empty()) {
+        scenario = scenario.entropy();
+    }
     if let Fate::Refused(message) = attack.expected.on(platform) {
         return is_refused(&scenario.boot(platform), message);
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use capability::{Decoded, Permissions, morello as morello_format, riscv as riscv_format};
 use machine::morello::{self, Special};
 use machine::riscv::{self, Privilege, special};
+use machine::virtio::{Device, NoSlot};
 use machine::{Console, Stay, Stop, TaggedMemory};
 
 /// A board of the embedded machine.
@@ -61,6 +62,14 @@ impl Board {
                 })
             }
         }
+    }
+
+    /// Puts a device into the next virtio slot.
+    ///
+    /// # Errors
+    /// There is no slot for it.
+    pub fn attach(&mut self, device: impl Into<Device>) -> Result<usize, NoSlot> {
+        either!(self, board => board.attach(device))
     }
 
     /// The console.

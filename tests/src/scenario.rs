@@ -3,6 +3,7 @@
 use abi::manifest::MEMBER;
 use machine::Stop;
 use machine::cli::Isa as MachineIsa;
+use machine::virtio::Entropy;
 use machine::{morello, riscv};
 use tools::Architecture;
 use tools::archive::{self, Member};
@@ -40,6 +41,8 @@ pub struct Scenario {
     pub memory: u64,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
+    /// Whether there is a source of random bytes.
+    entropy: bool,
 }
 
 impl Scenario {
@@ -54,7 +57,14 @@ impl Scenario {
             harts: 1,
             memory: 128 << 20,
             input: Vec::new(),
+            entropy: false,
         }
+    }
+
+    /// With a source of random bytes, `entropy0`.
+    pub fn entropy(mut self) -> Scenario {
+        self.entropy = true;
+        self
     }
 
     /// A manifest that no list of cVMs can express, and the workspace's programs `hello` and `idle`.
@@ -193,9 +203,15 @@ impl Scenario {
             .map(|board| Board::Morello(Box::new(board)))
             .map_err(|error| error.to_string()),
         };
+        let mut board = built.unwrap_or_else(|error| panic!("{error}"));
+        if self.entropy {
+            board
+                .attach(Entropy::seeded(7))
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
         Running {
             platform,
-            board: built.unwrap_or_else(|error| panic!("{error}")),
+            board,
             input: self.input.clone(),
             heap_is_closed: false,
         }
@@ -220,6 +236,10 @@ impl Scenario {
         }
         if let Some(initrd) = &self.initrd {
             extra.extend(["-initrd".into(), write("initrd", initrd).into()]);
+        }
+        if self.entropy {
+            extra.extend(["-object", "rng-builtin,id=entropy0"].map(Into::into));
+            extra.extend(["-device", "virtio-rng-device,rng=entropy0"].map(Into::into));
         }
         let image = write("image", &self.image(platform));
         let (ending, console) = qemu::run(platform, &image, &extra, &self.input);

@@ -27,13 +27,15 @@ impl Member {
 /// Name of the member that ends an archive.
 pub const TRAILER: &str = "TRAILER!!!";
 
+/// Longest name, in bytes with the NUL behind it: as Linux has it (PATH_MAX).
+const NAME_LIMIT: usize = 4096;
+
 /// Mode of the members: a regular file, readable by all, writable by its owner.
 const MODE: u32 = 0o100_644;
 
 /// Bytes of a member's header.
 const HEADER: usize = 110;
-/// Alignment that the format gives to the data of a member, in bytes. The monitor reads ELF files in place, which needs
-/// twice as much; otherwise it has to copy them.
+/// Alignment that the format gives to the data of a member, in bytes.
 const ALIGNMENT: usize = 4;
 /// What the data of members is aligned to beyond that: the monitor copies such data fastest.
 const DATA_ALIGNMENT: usize = 16;
@@ -85,7 +87,11 @@ pub enum ArchiveError {
 pub fn write(members: &[Member]) -> Result<Vec<u8>, ArchiveError> {
     let mut archive = Vec::new();
     for (index, member) in members.iter().enumerate() {
-        if member.name.is_empty() || member.name == TRAILER || member.name.contains('\0') {
+        if member.name.is_empty()
+            || member.name == TRAILER
+            || member.name.contains('\0')
+            || member.name.len() >= NAME_LIMIT
+        {
             return Err(ArchiveError::Name {
                 name: member.name.clone(),
             });

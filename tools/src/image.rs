@@ -235,17 +235,21 @@ pub fn build(monitor: &[u8], arch: Architecture, archive: Option<&[u8]>) -> Resu
     }
     let monitor_size = flat.bytes.len() as u64;
     let mut image = flat.bytes;
-    let mut append = |part: &[u8]| {
+    let mut append = |part: &[u8], alignment: u64| {
         if part.is_empty() {
             return (0, 0);
         }
-        let offset = image.len().next_multiple_of(PART_ALIGNMENT as usize);
+        let offset = image.len().next_multiple_of(alignment as usize);
         image.resize(offset, 0);
         image.extend(part);
         (offset as u64, part.len() as u64)
     };
-    let (symbols_offset, symbols_size) = append(&symbols);
-    let (archive_offset, archive_size) = append(archive.unwrap_or_default());
+    let (symbols_offset, symbols_size) = append(&symbols, PART_ALIGNMENT);
+    // The monitor reads the archive through a capability over nothing that is before it.
+    let archive = archive.unwrap_or_default();
+    let bounds = arch.representable(archive.len() as u64);
+    let alignment = bounds.map_or(PART_ALIGNMENT, |(_, alignment)| alignment.max(PART_ALIGNMENT));
+    let (archive_offset, archive_size) = append(archive, alignment);
     let header = ImageHeader {
         monitor_size,
         symbols_offset,
@@ -435,6 +439,18 @@ mod tests {
         assert_eq!(parts.header.symbols_offset, 0x7000);
         assert_eq!(parts.archive, b"archive");
         assert_eq!(parts.header.archive_offset % PART_ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn an_archive_begins_where_a_capability_can() {
+        for (arch, machine) in [(Architecture::CheriRiscv, 243), (Architecture::Morello, 183)] {
+            for size in [1, 0x4_0001, 0x300_1001] {
+                let image = build(&monitor(arch, machine).to_bytes(), arch, Some(&vec![1; size])).unwrap();
+                let offset = Image::parse(&image).unwrap().header.archive_offset;
+                let (_, alignment) = arch.representable(size as u64).unwrap();
+                assert_eq!(offset % alignment.max(PART_ALIGNMENT), 0, "{arch:?}, {size:#x} bytes");
+            }
+        }
     }
 
     #[test]

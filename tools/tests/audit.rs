@@ -259,7 +259,7 @@ fn a_rule_about_a_device_names_its_driver_and_who_reaches_that_ones_memory() {
         within: Some("around".into()),
         ..served("driver", "hybrid", "around")
     };
-    let audit = audit_of(CheriRiscv, &[CvmSpec::new("around", "server"), driver], &[]);
+    let audit = audited(CheriRiscv, &[CvmSpec::new("around", "hybrid"), driver], &[]);
     assert_eq!(audit.cvm("driver").unwrap().devices, ["net0", "block1"]);
     assert!(audit.to_string().contains("  devices        net0, block1\n"), "{audit}");
     assert!(audit.to_dot().contains("net0 block1"));

@@ -25,8 +25,9 @@ intravisor_copy_in:
     or  x6, x10, x12
     andi x6, x6, 7
     bnez x6, 2f
-    li  x7, 32
-1:  bltu x13, x7, 2f
+    li  x6, 32
+    li  x7, 8
+1:  bltu x13, x6, 5f
     GUARDED 9f
     LD_CAP x28, x5
     CIncOffsetImm x5, x5, 8
@@ -46,6 +47,13 @@ intravisor_copy_in:
     addi x10, x10, 32
     addi x13, x13, -32
     j   1b
+4:  GUARDED 9f
+    LD_CAP x28, x5
+    sd  x28, 0(x10)
+    CIncOffsetImm x5, x5, 8
+    addi x10, x10, 8
+    addi x13, x13, -8
+5:  bgeu x13, x7, 4b
 2:  beqz x13, 9f
 3:  GUARDED 9f
     LBU_CAP x28, x5
@@ -131,6 +139,73 @@ intravisor_copy_out:
     li  x5, 0
     ret
 
+# intravisor_copy: from memory that another capability reaches, without tags. LIVE besides: a0 = slot of that authority,
+# a4 = absolute address of what is copied; c6 = that authority, without LoadCapability, moved to the next address. In
+# capability mode, which has offsets: blocks by capability registers, then words of 4 bytes, the alignment of an archive.
+# What is refused is tried again below, byte by byte.
+.globl intravisor_copy
+intravisor_copy:
+    LC  x5, 0, x11
+    LC  x6, 0, x10
+    GUARDED 9f
+    CSetAddr x5, x5, x12
+    GUARDED 9f
+    CSetAddr x6, x6, x14
+    li  x28, ~(1 << 4)
+    GUARDED 9f
+    CAndPerm x6, x6, x28
+    or  x28, x12, x14
+    andi x7, x28, 3
+    bnez x7, 2f
+    andi x28, x28, 15
+    CONTINUE_CAPABILITY x29, x30
+    # LIVE: capability mode.
+    bnez x28, 5f
+    li  x7, BLOCK
+4:  bltu x13, x7, 5f
+.irp offset, 0, 32, 64, 96, 128, 160, 192, 224
+    GUARDED 6f
+    LC  x29, \offset, x6
+    GUARDED 6f
+    LC  x30, \offset + 16, x6
+    GUARDED 6f
+    SC  x29, \offset, x5
+    GUARDED 6f
+    SC  x30, \offset + 16, x5
+.endr
+    CIncOffsetImm x5, x5, BLOCK
+    CIncOffsetImm x6, x6, BLOCK
+    addi x13, x13, -BLOCK
+    j   4b
+5:  li  x7, 32
+1:  bltu x13, x7, 6f
+.irp offset, 0, 4, 8, 12, 16, 20, 24, 28
+    GUARDED 6f
+    lw  x29, \offset(x6)
+    GUARDED 6f
+    sw  x29, \offset(x5)
+.endr
+    CIncOffsetImm x5, x5, 32
+    CIncOffsetImm x6, x6, 32
+    addi x13, x13, -32
+    j   1b
+6:  CONTINUE_HYBRID x29
+    li  x29, 0
+    li  x30, 0
+2:  beqz x13, 9f
+3:  GUARDED 9f
+    LBU_CAP x28, x6
+    GUARDED 9f
+    SB_CAP x28, x5
+    CIncOffsetImm x5, x5, 1
+    CIncOffsetImm x6, x6, 1
+    addi x13, x13, -1
+    bnez x13, 3b
+9:  mv  x10, x13
+    li  x5, 0
+    li  x6, 0
+    ret
+
 # intravisor_zero: as intravisor_copy_out with zero bytes; a0 is not used.
 .globl intravisor_zero
 intravisor_zero:
@@ -206,19 +281,22 @@ intravisor_clear_tags:
     GUARDED 9f
     CSetAddr x5, x5, x12
     beqz x13, 9f
-    # A multiple of 512 first: eight looks at a time, which leave it to the other loop to find out more.
-    li  x7, 512
+    # A multiple of 1024 first: sixteen looks at a time, which leave it to the other loop to find out more.
+    li  x7, 1024
     mv  x28, x13
-5:  bltu x13, x7, 1f
-.rept 8
+    bltu x13, x7, 1f
+5:
+.rept 16
     GUARDED 9f
     CLoadTags x6, x5
     bnez x6, 6f
     CIncOffsetImm x5, x5, 64
 .endr
-    addi x13, x13, -512
-    j   5b
-6:  sub x28, x28, x13                     # back to where the eight began
+    addi x13, x13, -1024
+    bgeu x13, x7, 5b
+    bnez x13, 1f
+    j   9f
+6:  sub x28, x28, x13                     # back to where the sixteen began
     add x28, x28, x12
     CSetAddr x5, x5, x28
 1:  beqz x13, 9f

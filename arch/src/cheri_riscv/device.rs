@@ -2,7 +2,7 @@
 //! timer, PLIC, and the test device that ends the run.
 
 use super::slot::Slot;
-use crate::types::{Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
+use crate::types::{Derivation, Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +15,7 @@ pub fn window(device: Device) -> &'static Slot {
 
 /// What has this `compatible` string.
 pub fn known(compatible: &[u8]) -> Option<Kind> {
-    const KNOWN: [(&str, Kind); 10] = [
+    const KNOWN: [(&str, Kind); 11] = [
         ("ns16550a", Kind::Console),
         ("ns16550", Kind::Console),
         ("snps,dw-apb-uart", Kind::Console),
@@ -26,6 +26,7 @@ pub fn known(compatible: &[u8]) -> Option<Kind> {
         ("sifive,plic-1.0.0", Kind::Plic),
         ("sifive,test0", Kind::Power),
         ("virtio,mmio", Kind::Virtio),
+        ("google,goldfish-rtc", Kind::WallClock),
     ];
     let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
     known.map(|(_, kind)| *kind)
@@ -70,6 +71,7 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         (Kind::AclintTimer, _, Some(base)) => platform.window(Device::Timer, base, 8),
         (Kind::Plic, Some(base), _) => platform.window(Device::InterruptController, base, 0x20_1000),
         (Kind::Power, Some(base), _) => platform.window(Device::Power, base, 0x1000),
+        (Kind::WallClock, Some(base), _) => platform.wall_clock = Some(base),
         (Kind::Virtio, Some(base), _) => {
             platform.virtio_slot(
                 base,
@@ -89,6 +91,30 @@ impl Windowed for Device {
     fn window(self) -> &'static Slot {
         window(self)
     }
+}
+
+impl Windowed for &'static Slot {
+    fn window(self) -> &'static Slot {
+        self
+    }
+}
+
+/// Nanoseconds since 1970, as the clock shows that knows the date (goldfish RTC). Read through a window that is gone
+/// afterwards: while there is the root.
+pub fn wall_clock(platform: &Platform) -> Option<u64> {
+    static CLOCK: Slot = Slot::null();
+    let base = platform.wall_clock?;
+    let request = Derivation {
+        base,
+        length: 8,
+        permissions: super::device_permissions(),
+        address: base,
+    };
+    CLOCK.derive(super::root(), &request).ok()?;
+    // Reading the low half keeps the high one.
+    let [low, high] = [0, 4].map(|offset| read32(&CLOCK, offset));
+    CLOCK.clear();
+    Some(u64::from(low) | u64::from(high) << 32)
 }
 
 /// The slots for virtio devices.

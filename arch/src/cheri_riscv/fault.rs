@@ -270,7 +270,7 @@ fn data_address(frame: &Frame, register: usize) -> u64 {
 fn code_address(frame: &Frame, register: usize) -> u64 {
     let address = register_address(frame, register);
     if !capability_mode(frame) && variant::relocates() {
-        address.wrapping_add(frame.code().extent().0)
+        address.wrapping_add(frame.code().base())
     } else {
         address
     }

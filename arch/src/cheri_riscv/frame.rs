@@ -160,11 +160,7 @@ impl Frame {
             pcc.copy_from(entry);
         } else {
             pcc.copy_from(creator.code());
-            let origin = if variant::relocates() {
-                creator.code().extent().0
-            } else {
-                0
-            };
+            let origin = if variant::relocates() { creator.code().base() } else { 0 };
             self.set_pc(origin.wrapping_add(entry.integer()));
         }
         // A sentry is one with its address in bounds; what else is sealed cannot be jumped to.

@@ -9,7 +9,9 @@ mod trap;
 pub mod user;
 mod variant;
 
-pub use device::{NEEDED, USUAL_WINDOWS, console, interrupts, known, note_device, power_off, timer, virtio, window};
+pub use device::{
+    NEEDED, USUAL_WINDOWS, console, interrupts, known, note_device, power_off, timer, virtio, wall_clock, window,
+};
 pub use fault::describe;
 pub use frame::Frame;
 pub use slot::{

@@ -27,6 +27,9 @@ pub fn open(base: u64, top: u64) {
     }
 }
 
+/// Opens the archive to the monitor, outside of its data; see [`reserve`].
+pub fn readable(_archive: Range<u64>) {}
+
 /// Makes room for the protection of a range. Memory protection here has too few regions to tell one cVM from another.
 pub fn reserve(_range: Range<u64>) {}
 

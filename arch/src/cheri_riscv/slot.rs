@@ -131,39 +131,37 @@ impl Slot {
         flags != 0
     }
 
-    /// Base and length of what the slot holds, and whether it loads and stores, read by the processor; a length of 2^64 counts
-    /// as one less.
-    pub fn extent(&self) -> (u64, u64, [bool; 2]) {
-        let (base, length, held): (u64, u64, u64);
+    /// Base of what the slot holds.
+    pub(super) fn base(&self) -> u64 {
+        let base: u64;
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
         unsafe {
             asm!(
                 ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
                 ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
-                ".insn r 0x5b, 0, 0x7f, {length}, x6, x3",     // CGetLen
-                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
                 "li x6, 0",
                 slot = in(reg) self.pointer(),
                 base = out(reg) base,
-                length = out(reg) length,
-                held = out(reg) held,
                 out("x6") _,
                 options(nostack, readonly),
             );
         }
-        (base, length, [LOAD, STORE].map(|permission| held & permission != 0))
+        base
     }
 
-    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False, and nothing changes, for
-    /// what is no capability or sealed.
-    pub fn narrow(&self, from: &Slot) -> bool {
-        let lent: u64;
+    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. Returns its base, its length (2^64
+    /// counts as one less), and whether it loads and stores; `None`, and nothing changes, for what is no capability or sealed.
+    pub fn narrow(&self, from: &Slot) -> Option<(u64, u64, [bool; 2])> {
+        let (lent, base, length, held): (u64, u64, u64, u64);
         // SAFETY: both are live, aligned slots. Only an unsealed capability with a tag is changed, so that nothing traps on
         // ISAv8; the register is cleared.
         unsafe {
             asm!(
                 ".insn i 0x0f, 2, x6, 0({from})",              // LC c6, 0(from)
                 ".insn r 0x5b, 0, 0x7f, {lent}, x6, x4",       // CGetTag
+                ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
+                ".insn r 0x5b, 0, 0x7f, {length}, x6, x3",     // CGetLen
+                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
                 "beqz {lent}, 1f",
                 ".insn r 0x5b, 0, 0x7f, {lent}, x6, x5",       // CGetSealed
                 "xori {lent}, {lent}, 1",
@@ -175,11 +173,14 @@ impl Slot {
                 to = in(reg) self.pointer(),
                 permissions = in(reg) LOAD | STORE,
                 lent = out(reg) lent,
+                base = out(reg) base,
+                length = out(reg) length,
+                held = out(reg) held,
                 out("x6") _,
                 options(nostack),
             );
         }
-        lent != 0
+        (lent != 0).then_some((base, length, [LOAD, STORE].map(|permission| held & permission != 0)))
     }
 
     /// Makes the slot hold a capability over exactly `length` bytes at `base`, local, to store data or to load it, when
@@ -187,8 +188,41 @@ impl Slot {
     ///
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
+    #[inline]
     pub fn lend(&self, authority: &Slot, base: u64, length: u64, written: bool) -> Result<(), DeriveError> {
         let permission = if written { STORE } else { LOAD };
+        // In ISAv9 what must not be made has no tag; in ISAv8 it traps, and is looked at before.
+        if !variant::relocates() {
+            let (tag, held): (u64, u64);
+            // SAFETY: both are live, aligned slots; what has a tag is exact, and stored only with the permission. The register
+            // is cleared.
+            unsafe {
+                asm!(
+                    ".insn i 0x0f, 2, x6, 0({authority})",         // LC c6, 0(authority)
+                    ".insn r 0x5b, 0, 0x10, x6, x6, {base}",       // CSetAddr
+                    ".insn r 0x5b, 0, 0x09, x6, x6, {length}",     // CSetBoundsExact
+                    ".insn r 0x5b, 0, 0x0d, x6, x6, {permission}", // CAndPerm
+                    ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
+                    ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                    "beqz {tag}, 1f",
+                    "beqz {held}, 1f",
+                    ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                    "1: li x6, 0",
+                    authority = in(reg) authority.pointer(),
+                    to = in(reg) self.pointer(),
+                    base = in(reg) base,
+                    length = in(reg) length,
+                    permission = in(reg) permission,
+                    held = out(reg) held,
+                    tag = out(reg) tag,
+                    out("x6") _,
+                    options(nostack),
+                );
+            }
+            if tag != 0 && held != 0 {
+                return Ok(());
+            }
+        }
         self.make(authority, [base, length, base], permission, Kind::Hybrid)
     }
 

@@ -19,6 +19,7 @@ unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize, physical: u64)
     -> usize;
+    fn intravisor_copy(from: *const u64, authority: *const u64, address: u64, length: usize, source: u64) -> usize;
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> usize;
@@ -100,6 +101,16 @@ pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refus
     // SAFETY: `from` is readable for its length, there and here; the cVM's side is checked by the hardware.
     let left = unsafe { intravisor_copy_out(from.as_ptr(), authority.pointer(), address, from.len(), physical) };
     outcome(from.len(), left)
+}
+
+/// Copies to a cVM what another capability reaches, without tags. `address` and `source` are absolute.
+///
+/// # Errors
+/// [`Refused`] when `from` or `authority` does not allow the access.
+pub fn copy(from: &Slot, source: u64, authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    // SAFETY: reads and writes only through the two capabilities, checked by the hardware.
+    let left = unsafe { intravisor_copy(from.pointer(), authority.pointer(), address, length, source) };
+    outcome(length, left)
 }
 
 /// Zeroes memory of a cVM, tags included. `address` is absolute.

@@ -158,6 +158,11 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
     }
 }
 
+/// The host's clock is the test's: it shows what the tree says for its address.
+pub fn wall_clock(platform: &Platform) -> Option<u64> {
+    platform.wall_clock
+}
+
 /// The host has no firmware.
 pub fn keep_for_firmware() -> Option<Decoded> {
     None
@@ -175,6 +180,9 @@ pub mod protection {
 
     /// Opens memory to cVMs.
     pub fn open(_base: u64, _top: u64) {}
+
+    /// Opens the archive to the monitor.
+    pub fn readable(_archive: Range<u64>) {}
 
     /// Opens the memory of a cVM to the loader.
     pub fn loading(_memory: Range<u64>) {}

@@ -67,28 +67,23 @@ impl Slot {
         self.set(self.get().set_address(address));
     }
 
-    /// Base and length of what the slot holds; a length of 2^64 counts as one less.
-    pub fn extent(&self) -> (u64, u64, [bool; 2]) {
-        let what = self.decoded();
-        let length = u64::try_from(what.top - u128::from(what.base));
-        let held = [Permissions::LOAD, Permissions::STORE].map(|permission| what.permissions.contains(permission));
-        (what.base, length.unwrap_or(u64::MAX), held)
-    }
-
     pub(super) fn reaches(&self, range: &Range<u64>) -> bool {
         let what = self.decoded();
         what.tag && what.base < range.end && what.top > u128::from(range.start)
     }
 
-    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False for what is no
-    /// capability or sealed.
-    pub fn narrow(&self, from: &Slot) -> bool {
+    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. Returns its base, its length, and
+    /// whether it loads and stores; `None` for what is no capability or sealed.
+    pub fn narrow(&self, from: &Slot) -> Option<(u64, u64, [bool; 2])> {
         let what = from.get();
-        let lent = what.tag() && !what.decode().seal.is_sealed();
-        if lent {
-            self.set(what.and_permissions(permission_bits(Permissions::LOAD | Permissions::STORE)));
+        let decoded = what.decode();
+        if !what.tag() || decoded.seal.is_sealed() {
+            return None;
         }
-        lent
+        self.set(what.and_permissions(permission_bits(Permissions::LOAD | Permissions::STORE)));
+        let length = u64::try_from(decoded.top - u128::from(decoded.base));
+        let held = [Permissions::LOAD, Permissions::STORE].map(|permission| decoded.permissions.contains(permission));
+        Some((decoded.base, length.unwrap_or(u64::MAX), held))
     }
 
     /// Makes the slot hold a capability over exactly `length` bytes at `base`, local, to store data or to load it.

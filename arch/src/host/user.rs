@@ -60,6 +60,16 @@ pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refus
     outcome(from.len(), count)
 }
 
+/// Copies to a cVM what another capability reaches.
+///
+/// # Errors
+/// [`Refused`] when `from` or `authority` does not allow the access.
+pub fn copy(from: &Slot, source: u64, authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    let count = allowed(from, source, length, Permissions::LOAD);
+    copy_out(&super::stand_in::memory(source, count), authority, address)?;
+    outcome(length, count)
+}
+
 /// Zeroes memory of a cVM.
 ///
 /// # Errors

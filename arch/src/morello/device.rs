@@ -3,7 +3,7 @@
 
 use super::gic::interrupts;
 use super::slot::Slot;
-use crate::types::{Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
+use crate::types::{Derivation, Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
 
 unsafe extern "C" {
     fn intravisor_device_read8(window: *const u64, offset: u64) -> u8;
@@ -29,13 +29,14 @@ pub(super) const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
 /// What has this `compatible` string.
 pub fn known(compatible: &[u8]) -> Option<Kind> {
-    const KNOWN: [(&str, Kind); 6] = [
+    const KNOWN: [(&str, Kind); 7] = [
         ("arm,pl011", Kind::Console),
         ("arm,cortex-a15-gic", Kind::GicV2),
         ("arm,gic-400", Kind::GicV2),
         ("arm,gic-v3", Kind::GicV3),
         ("arm,armv8-timer", Kind::GenericTimer),
         ("virtio,mmio", Kind::Virtio),
+        ("arm,pl031", Kind::WallClock),
     ];
     let known = KNOWN.iter().find(|(known, _)| known.as_bytes() == compatible);
     known.map(|(_, kind)| *kind)
@@ -70,6 +71,10 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         Kind::GicV3 => (Some(Device::InterruptInterface), [0x1_0000, REDISTRIBUTOR_SIZE]),
         Kind::GenericTimer => {
             platform.timer_interrupt = interrupt(what.interrupts, VIRTUAL);
+            return;
+        }
+        Kind::WallClock => {
+            platform.wall_clock = what.regions[0].map(|(base, _)| base);
             return;
         }
         Kind::Virtio => {
@@ -117,6 +122,25 @@ pub(super) fn write32(device: Device, offset: u64, value: u32) {
 pub(super) fn write64(device: Device, offset: u64, value: u64) {
     // SAFETY: as for `read32`.
     unsafe { intravisor_device_write64(window(device).pointer(), offset, value) }
+}
+
+/// Nanoseconds since 1970, as the clock shows that knows the date (Arm PrimeCell real-time clock PL031, DDI 0224), which
+/// counts seconds. Read through a window that is gone afterwards: while there is the root.
+pub fn wall_clock(platform: &Platform) -> Option<u64> {
+    const SECOND: u64 = 1_000_000_000;
+    static CLOCK: Slot = Slot::null();
+    let base = platform.wall_clock?;
+    let request = Derivation {
+        base,
+        length: 4,
+        permissions: super::device_permissions(),
+        address: base,
+    };
+    CLOCK.derive(super::root(), &request).ok()?;
+    // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
+    let seconds = unsafe { intravisor_device_read32(CLOCK.pointer(), 0) };
+    CLOCK.clear();
+    Some(u64::from(seconds) * SECOND)
 }
 
 /// The slots for virtio devices.

@@ -11,7 +11,7 @@ mod slot;
 mod trap;
 pub mod user;
 
-pub use device::{NEEDED, USUAL_WINDOWS, console, known, note_device, timer, virtio, window};
+pub use device::{NEEDED, USUAL_WINDOWS, console, known, note_device, timer, virtio, wall_clock, window};
 pub use fault::describe;
 pub use frame::Frame;
 pub use gic::interrupts;

@@ -1,13 +1,14 @@
 //! The second line of defence: page tables. The map is the identity; a page is open to EL0 only while a cVM is loaded
 //! there, and no page is writable and executable, at any level (SCTLR_EL1.WXN besides).
 //!
-//! The tables follow the capabilities: what the monitor's own PCC, DDC and device windows cover is mapped for EL1, the
-//! memory of a cVM when it is loaded, nothing else at all. Capabilities can be stored and loaded in RAM only.
+//! The tables follow the capabilities: what the monitor's own PCC, DDC and device windows cover is mapped for EL1, and the
+//! archive where that is elsewhere; the memory of a cVM when it is loaded, nothing else at all. Capabilities can be stored and loaded in RAM only.
 //!
 //! | what             | EL1 | EL0 | memory type | tags       |
 //! |------------------|-----|-----|-------------|------------|
 //! | monitor text     | rx  | -   | normal      | -          |
 //! | monitor data     | rw  | -   | normal      | load store |
+//! | archive          | r   | -   | normal      | -          |
 //! | device windows   | rw  | -   | device      | -          |
 //! | cVM being loaded | rw  | -   | normal      | load store |
 //! | cVM text         | r   | rx  | normal      | load       |
@@ -49,6 +50,7 @@ const ADDRESS: u64 = 0xffff_ffff_f000;
 const COMMON: u64 = VALID | ACCESSED | NOT_GLOBAL | INNER_SHAREABLE;
 const MONITOR_TEXT: u64 = COMMON | READ_ONLY | EL0_EXECUTE_NEVER;
 const MONITOR_DATA: u64 = COMMON | EXECUTE_NEVER | STORE_TAGS | LOAD_TAGS;
+const ARCHIVE: u64 = COMMON | READ_ONLY | EXECUTE_NEVER;
 const DEVICE_WINDOW: u64 = COMMON | DEVICE | EXECUTE_NEVER;
 const CVM_TEXT: u64 = COMMON | EL0 | READ_ONLY | EL1_EXECUTE_NEVER | LOAD_TAGS;
 const CVM_DATA: u64 = COMMON | EL0 | EXECUTE_NEVER | STORE_TAGS | LOAD_TAGS;
@@ -186,6 +188,11 @@ pub fn open(base: u64, top: u64) {
             options(nostack),
         );
     }
+}
+
+/// Opens the archive to the monitor, outside of its data. Before [`open`].
+pub fn readable(archive: Range<u64>) {
+    ROOT.map(archive.start / PAGE * PAGE..archive.end.next_multiple_of(PAGE), ARCHIVE);
 }
 
 /// Makes the tables that changes at the ends of a range need: later ones, of this range or of parts of it between multiples

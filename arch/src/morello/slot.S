@@ -41,18 +41,13 @@ intravisor_slot_fields:
     mov x9, xzr
     ret
 
-// intravisor_slot_narrow(x0 = from, x1 = to, x2 = permissions to clear) -> 1; 0 and no store for what has no tag or is sealed
+// intravisor_slot_narrow(x0 = from, x1 = to, x2 = permissions to clear)
 .globl intravisor_slot_narrow
 intravisor_slot_narrow:
     LDR_C 9, 0, 0
-    GCTAG 0, 9
-    cbz x0, 1f
-    GCSEAL 3, 9
-    eor x0, x3, #1
-    cbz x0, 1f
     CLRPERM 9, 9, 2
     STR_C 9, 0, 1
-1:  mov x9, xzr
+    mov x9, xzr
     ret
 
 // intravisor_frame_pass(x0 = from, x1 = to: c0 to c5 of two frames) -> whether a capability is among them; what is stored has

@@ -22,7 +22,7 @@ unsafe extern "C" {
         sentry: u64,
     ) -> u64;
     fn intravisor_slot_fields(slot: *const u64, fields: *mut [u64; 5]);
-    fn intravisor_slot_narrow(from: *const u64, to: *mut u64, cleared_permissions: u64) -> u64;
+    fn intravisor_slot_narrow(from: *const u64, to: *mut u64, cleared_permissions: u64);
     fn intravisor_slot_set_address(slot: *mut u64, address: u64);
 }
 
@@ -116,24 +116,16 @@ impl Slot {
         fields
     }
 
-    /// Base and length of what the slot holds, and whether it loads and stores, read by the processor; a length of 2^64 counts
-    /// as one less.
-    pub fn extent(&self) -> (u64, u64, [bool; 2]) {
-        let [_, _, base, length, held] = self.fields();
-        (base, length, [LOAD, STORE].map(|permission| held & permission != 0))
-    }
-
-    /// Whether what the slot holds loads capabilities and stores.
-    pub(super) fn clears_tags(&self) -> bool {
-        let needed = LOAD | STORE | LOAD_CAPABILITY;
-        self.fields()[4] & needed == needed
-    }
-
-    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. False, and nothing changes, for
-    /// what is no capability or sealed.
-    pub fn narrow(&self, from: &Slot) -> bool {
+    /// Makes the slot hold what is lent of `from`: its bounds, to load or store data, local. Returns its base, its length (2^64
+    /// counts as one less), and whether it loads and stores; `None`, and nothing changes, for what is no capability or sealed.
+    pub fn narrow(&self, from: &Slot) -> Option<(u64, u64, [bool; 2])> {
+        let [tag, sealed, base, length, held] = from.fields();
+        if tag == 0 || sealed != 0 {
+            return None;
+        }
         // SAFETY: both are live, aligned slots.
-        unsafe { intravisor_slot_narrow(from.pointer(), self.pointer(), !(LOAD | STORE)) != 0 }
+        unsafe { intravisor_slot_narrow(from.pointer(), self.pointer(), !(LOAD | STORE)) }
+        Some((base, length, [LOAD, STORE].map(|permission| held & permission != 0)))
     }
 
     /// Makes the slot hold a capability over exactly `length` bytes at `base`, local, to store data or to load it, when
@@ -141,13 +133,37 @@ impl Slot {
     ///
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
+    #[inline]
     pub fn lend(&self, authority: &Slot, base: u64, length: u64, written: bool) -> Result<(), DeriveError> {
-        self.make(
-            authority,
-            [base, length, base],
-            if written { STORE } else { LOAD },
-            false,
-        )
+        let permission = if written { STORE } else { LOAD };
+        let (tag, held): (u64, u64);
+        // SAFETY: both are live, aligned slots; what has a tag is exact, and stored only with the permission. The register is
+        // cleared.
+        unsafe {
+            asm!(
+                ".inst 0xc2400149",     // LDR c9, [x10]
+                ".inst 0xc2cb4129",     // SCVALUE c9, c9, x11
+                ".inst 0xc2cc2129",     // SCBNDSE c9, c9, x12
+                ".inst 0xc2cda129",     // CLRPERM c9, c9, x13
+                ".inst 0xc2c0912a",     // GCTAG x10, c9
+                ".inst 0xc2c0d12b",     // GCPERM x11, c9
+                "cbz x10, 1f",
+                "cbz x11, 1f",
+                ".inst 0xc20001c9",     // STR c9, [x14]
+                "1: mov x9, xzr",
+                inlateout("x10") authority.pointer() => tag,
+                inlateout("x11") base => held,
+                in("x12") length,
+                in("x13") !permission,
+                in("x14") self.pointer(),
+                out("x9") _,
+                options(nostack),
+            );
+        }
+        if tag != 0 && held != 0 {
+            return Ok(());
+        }
+        self.make(authority, [base, length, base], permission, false)
     }
 
     /// Makes the slot hold what `other` holds, tag included.
@@ -236,7 +252,8 @@ impl Slot {
 /// Permission bits as GCPERM numbers them.
 const LOAD: u64 = 1 << 17;
 const STORE: u64 = 1 << 16;
-const LOAD_CAPABILITY: u64 = 1 << 14;
+/// Number of the bit of LoadCapability.
+pub(super) const LOAD_CAPABILITY_BIT: u32 = 14;
 
 /// Permissions of a cVM's code capability: never System, never Executive.
 pub fn code_permissions() -> Permissions {

@@ -1,6 +1,7 @@
 //! Trap entry and exit: the assembly, and what happens between it and the kernel.
 
 use super::frame::{Frame, STATUS_MASK};
+use super::slot::LOAD_CAPABILITY_BIT;
 use super::{float, timer, user};
 use crate::types::Trap;
 use core::arch::global_asm;
@@ -34,6 +35,7 @@ global_asm!(
     interrupted_sp = const Frame::INTERRUPTED_SP,
     status_mask = const STATUS_MASK,
     links_are_sentries = const CCTLR_SBL,
+    load_capability = const LOAD_CAPABILITY_BIT,
     monitor_frame = sym super::MONITOR_FRAME,
     monitor_fault = sym monitor_fault,
     switch_float = sym float::switch_to,

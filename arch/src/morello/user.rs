@@ -10,6 +10,7 @@ use core::ops::Range;
 unsafe extern "C" {
     fn intravisor_copy_in(to: *mut u8, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_copy_out(from: *const u8, authority: *const u64, address: u64, length: usize) -> usize;
+    fn intravisor_copy(from: *const u64, authority: *const u64, address: u64, length: usize, source: u64) -> usize;
     fn intravisor_zero(unused: usize, authority: *const u64, address: u64, length: usize) -> usize;
     fn intravisor_store_capability(from: *const u64, authority: *const u64, address: u64) -> usize;
     fn intravisor_clear_tags(unused: usize, authority: *const u64, address: u64, length: u64) -> u64;
@@ -97,6 +98,16 @@ pub fn copy_out(from: &[u8], authority: &Slot, address: u64) -> Result<(), Refus
     outcome(from.len(), left)
 }
 
+/// Copies to a cVM what another capability reaches, without tags. `address` and `source` are absolute.
+///
+/// # Errors
+/// [`Refused`] when `from` or `authority` does not allow the access.
+pub fn copy(from: &Slot, source: u64, authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
+    // SAFETY: reads and writes only through the two capabilities, checked by the hardware.
+    let left = unsafe { intravisor_copy(from.pointer(), authority.pointer(), address, length, source) };
+    outcome(length, left)
+}
+
 /// Zeroes memory of a cVM, tags included. `address` is absolute.
 ///
 /// # Errors
@@ -123,8 +134,7 @@ pub fn store_capability(from: &Slot, authority: &Slot, address: u64) -> Result<(
 /// # Errors
 /// [`Refused`] when `authority` does not allow to load capabilities and to store, or something is no multiple of 64.
 pub fn clear_tags(authority: &Slot, address: u64, length: u64) -> Result<(), Refused> {
-    // Without LoadCapability the tags would be there and not be seen.
-    if !authority.clears_tags() || !length.is_multiple_of(TAGS_SIZE) {
+    if !length.is_multiple_of(TAGS_SIZE) {
         return Err(Refused { copied: 0 });
     }
     // SAFETY: writes only through `authority`, checked by the hardware, alignment included.

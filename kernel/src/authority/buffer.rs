@@ -214,6 +214,14 @@ impl Buffers {
         own.then_some(index).ok_or(Errno::EPERM)
     }
 
+    /// Whether a cVM may write a range, or read it, as part of a buffer.
+    pub(crate) fn allows(&self, cvm: usize, range: Range<u64>, written: bool) -> bool {
+        let right = if written { BUFFER_WRITE } else { BUFFER_READ };
+        let within = |buffer: &&Buffer| buffer.memory.start <= range.start && range.end <= buffer.memory.end;
+        let buffer = self.list.iter().filter(|buffer| buffer.size != 0).find(within);
+        buffer.is_some_and(|buffer| buffer.may(cvm) & right != 0)
+    }
+
     pub(crate) fn get(&self, index: usize) -> &Buffer {
         &self.list[index]
     }

@@ -13,6 +13,8 @@ use core::ops::Range;
 pub(crate) static MONITOR_DATA: Slot = Slot::null();
 /// Authority over the memory of all cVMs.
 pub(crate) static POOL: Slot = Slot::null();
+/// Authority to read the archive, and nothing else.
+pub(crate) static ARCHIVE: Slot = Slot::null();
 
 /// Index of a ledger entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use crate::authority::sweep::GRANULE;
 use crate::cvm::Authority;
-use crate::elf::{ElfError, PAGE, Program, Relocation, Value};
+use crate::elf::{ElfError, File, PAGE, Program, Relocation, Value};
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use abi::start::{MAGIC, StartHeader, VERSION};
@@ -126,6 +126,8 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Pla
 /// Most bytes that one step of a load zeroes, copies or makes known as code: what a step takes is what others may have to
 /// wait for.
 const STEP_BYTES: u64 = 64 * 1024;
+/// Steps end at multiples of so many bytes of what they copy.
+const COPY_UNIT: usize = 64;
 /// What a relocation is worth in bytes, and the protection of a page.
 const RELOCATION_WORTH: u64 = 512;
 const PAGE_WORTH: u64 = 128;
@@ -158,7 +160,7 @@ pub(crate) struct Load(Stage);
 
 /// What a load works on.
 pub(crate) struct Source<'a> {
-    pub(crate) elf: &'a [u8],
+    pub(crate) elf: File,
     pub(crate) program: &'a Program,
     pub(crate) layout: &'a Layout,
     pub(crate) block: &'a [u8],
@@ -273,30 +275,40 @@ impl Source<'_> {
     /// Carries out the relocations from this one on, `count` at most; the first one left, or none.
     fn relocate_from(&self, from: usize, count: usize) -> Result<Option<usize>, LoadError> {
         if self.program.purecap {
-            for number in from..from + count {
-                let Some(relocation) = self.program.relocation(self.elf, number) else {
-                    return Ok(None);
-                };
-                self.relocate(number, &relocation.map_err(LoadError::Relocation)?)?;
-            }
-            return Ok(Some(from + count));
+            let mut next = from;
+            let end = self.program.relocations(self.elf, from, |relocation| {
+                if next == from + count {
+                    return Some(Ok(next));
+                }
+                next += 1;
+                let made = relocation.map_err(LoadError::Relocation);
+                let made = made.and_then(|relocation| self.relocate(next - 1, &relocation));
+                made.err().map(Err)
+            });
+            return end.transpose();
         }
         let origin = self.place.base.wrapping_add(self.layout.bias);
         let bias = self.place.seen.wrapping_add(self.layout.bias);
-        let mut done = 0;
-        for [address, addend] in self.program.words(self.elf, from).take(count) {
-            let value = addend.wrapping_add(bias);
-            user::copy_out(&value.to_le_bytes(), &self.authority.data, origin.wrapping_add(address))?;
-            done += 1;
-        }
-        Ok((done == count).then_some(from + done))
+        let mut next = from;
+        let refused = self.program.words(self.elf, from, |address, addend| {
+            if next == from + count {
+                return Some(Ok(Some(next)));
+            }
+            let (value, at) = (addend.wrapping_add(bias), origin.wrapping_add(address));
+            next += 1;
+            let written = user::copy_out(&value.to_le_bytes(), &self.authority.data, at);
+            written.err().map(|refused| Err(LoadError::Refused(refused)))
+        });
+        refused.unwrap_or(Ok(None))
     }
 
     /// Copies a part of a file range, `most` bytes at most, to where it belongs; the offset behind it, or none at the end.
     fn copy(&self, file: &Range<usize>, from: usize, to: u64, most: u64) -> Result<Option<usize>, Refused> {
-        let end = file.len().min(from + most as usize);
-        let bytes = &self.elf[file.start + from..file.start + end];
-        user::copy_out(bytes, &self.authority.data, to.wrapping_add(from as u64))?;
+        // What is aligned at its beginning stays so in the next step.
+        let end = file.len().min(from + (most as usize).next_multiple_of(COPY_UNIT));
+        let part = file.start + from..file.start + end;
+        self.elf
+            .copy(part, &self.authority.data, to.wrapping_add(from as u64))?;
         Ok((end < file.len()).then_some(end))
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod short;
 pub(crate) mod thread;
 
 use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
-use crate::elf::Program;
+use crate::elf::{File, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
@@ -121,7 +121,7 @@ struct Part<'a> {
 /// A cVM.
 pub(crate) struct Cvm {
     pub(crate) spec: CvmSpec,
-    pub(crate) elf: &'static [u8],
+    pub(crate) elf: File,
     pub(crate) program: &'static Program,
     pub(crate) layout: Layout,
     pub(crate) place: Place,
@@ -161,7 +161,7 @@ impl Cvm {
     pub(crate) fn new(
         id: usize,
         spec: CvmSpec,
-        elf: &'static [u8],
+        elf: File,
         program: &'static Program,
         layout: Layout,
         bounds: Range<u64>,
@@ -483,10 +483,14 @@ impl Cvm {
 
     /// Clears every tag in one of its local areas. With the pool's authority: a cVM around it reaches it when it has ended.
     pub(crate) fn clear_local_area(&self, index: usize) {
-        let area = self.local_areas().nth(index);
-        let cleared = area.map_or(Ok(()), |area| {
-            user::clear_tags(&POOL, area.start, area.end - area.start)
-        });
+        if let Some(area) = self.local_areas().nth(index) {
+            self.clear_tags((area.start, area.end - area.start));
+        }
+    }
+
+    /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
+    pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
+        let cleared = user::clear_tags(&POOL, start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 
@@ -543,7 +547,7 @@ impl Cvm {
     }
 
     /// The functions that hold absolute addresses, as far as the ELF has symbols.
-    pub(crate) fn functions(&self, addresses: impl Iterator<Item = u64>) -> Functions<'_> {
+    pub(crate) fn functions(&self, addresses: impl Iterator<Item = u64>) -> Functions {
         Functions::find(self.elf, addresses.filter_map(|address| self.linked(address)))
     }
 }

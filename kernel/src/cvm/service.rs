@@ -3,7 +3,6 @@
 use crate::cvm::id::ThreadId;
 use crate::cvm::queue::{PRIORITIES, Queues, greatest};
 use alloc::vec::Vec;
-use arch::Slot;
 use core::ops::Range;
 
 /// Arguments of a hostcall: as many capabilities can be lent at once.
@@ -39,8 +38,6 @@ pub(crate) struct Service {
     levels: u32,
     /// Clients that have not ended for good.
     pub(crate) clients: u32,
-    /// Where a capability is made that is lent.
-    pub(crate) slot: Slot,
 }
 
 impl Service {
@@ -54,7 +51,6 @@ impl Service {
             waiting: [0; PRIORITIES],
             levels: 0,
             clients,
-            slot: Slot::null(),
         }
     }
 

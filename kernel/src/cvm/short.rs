@@ -1,5 +1,6 @@
 //! A cVM's part in the shortest way through the monitor: what a hostcall looks at before anything is locked.
 
+use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
 use abi::Hostcall;
 use abi::hostcall::Family;
@@ -110,6 +111,10 @@ pub(crate) struct Line {
     pub(crate) last: bool,
     /// The handler's registers.
     pub(crate) handler: &'static Frame,
+    /// What takes local capabilities of the handler's stack: its start, and bytes.
+    pub(crate) area: (u64, u64),
+    /// No other stack of the family takes local capabilities.
+    pub(crate) alone: bool,
     /// The server's own part.
     short: AtomicPtr<Short>,
     /// Who calls.
@@ -124,13 +129,16 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn new(server: usize, last: bool, handler: &'static Frame) -> Line {
+    pub(crate) fn new((index, server): (usize, &Cvm), handler: &'static Frame, alone: bool) -> Line {
+        let area = server.local_area(0);
         let nobody = ptr::from_ref(&NOBODY).cast_mut();
         Line {
             open: AtomicBool::new(false),
-            server,
-            last,
+            server: index,
+            last: server.server.is_none(),
             handler,
+            area: (area.start, area.end - area.start),
+            alone,
             short: AtomicPtr::new(nobody),
             caller: AtomicPtr::new(ptr::from_ref(handler).cast_mut()),
             client: AtomicPtr::new(nobody),

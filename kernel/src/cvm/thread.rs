@@ -113,7 +113,7 @@ pub(crate) struct Thread {
     pub(crate) word: u64,
     /// Its cVM's part in the shortest way.
     pub(crate) short: &'static Short,
-    /// Whether it can get foreign authority: a server or a local area is in its family, or there are buffers.
+    /// Whether a server is in its family, so that it can get what is lent.
     pub(crate) listed: bool,
     /// In the list of its family's threads, who has run last first.
     pub(crate) recent: Link,

@@ -1,12 +1,10 @@
 //! The dynamic section: refuses what needs a dynamic loader, finds the tables of a static program.
 
-use super::bytes::{double, file_range, loaded_range, name};
+use super::bytes::{File, double, file_range, loaded_range, name};
 use super::symbol::SymbolTable;
-use super::{ElfError, RELA_SIZE, Segment, kind};
+use super::{ElfError, Header, PT_DYNAMIC, PT_INTERP, RELA_SIZE, Segment};
 use alloc::string::String;
 use core::ops::Range;
-use xmas_elf::ElfFile;
-use xmas_elf::program::Type;
 
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
@@ -71,37 +69,43 @@ const CAPABILITIES: [&str; 2] = ["__cap_relocs", "__cap_relocs with entries of 4
 ///
 /// # Errors
 /// [`ElfError`] for a program that is not static, or tables that are not in the segments' file data.
-pub(super) fn read(elf: &ElfFile<'_>, segments: &[Segment], purecap: bool, bytes: &[u8]) -> Result<Dynamic, ElfError> {
+pub(super) fn read(
+    headers: impl Iterator<Item = Header>,
+    segments: &[Segment],
+    purecap: bool,
+    elf: File,
+) -> Result<Dynamic, ElfError> {
     let mut found = Dynamic::default();
     let [mut relocations, mut procedures, mut capabilities] = [Table::default(); 3];
     let (mut interpreter, mut needed): (Option<String>, Option<u64>) = (None, None);
     let mut entry_size = RELA_SIZE;
     let mut symbols = SymbolTable::default();
-    for header in elf.program_iter() {
-        match kind(&header) {
-            Some(Type::Interp) => {
-                let path = file_range(header.offset(), header.file_size(), bytes.len());
-                interpreter = Some(name(path.map_or(&[], |path| &bytes[path])));
+    for header in headers {
+        match header.kind {
+            PT_INTERP => {
+                let path = file_range(header.offset, header.file_size, elf.len());
+                interpreter = Some(name(path.and_then(|path| elf.part(path))));
                 continue;
             }
-            Some(Type::Dynamic) => {}
+            PT_DYNAMIC => {}
             _ => continue,
         }
         found.present = true;
-        if header.file_size() == 0 {
+        if header.file_size == 0 {
             continue;
         }
-        let range = file_range(header.offset(), header.file_size(), bytes.len());
-        let range = range.ok_or(ElfError::DynamicRange("the dynamic section"))?;
-        for entry in bytes[range].chunks_exact(16) {
+        let range = file_range(header.offset, header.file_size, elf.len());
+        let table = range.and_then(|range| elf.part(range));
+        let table = table.ok_or(ElfError::DynamicRange("the dynamic section"))?;
+        let end = table.find_map::<16, _>(|entry| {
             let value = double(entry, 8);
             match double(entry, 0) {
-                DT_NULL => break,
+                DT_NULL => return Some(Ok(())),
                 DT_NEEDED => needed = needed.or(Some(value)),
-                DT_REL => return Err(ElfError::Dynamic("DT_REL")),
-                DT_RELR => return Err(ElfError::Dynamic("DT_RELR")),
-                DT_JMPREL if !purecap => return Err(ElfError::Dynamic("DT_JMPREL")),
-                DT_PLTREL if value != DT_RELA => return Err(ElfError::Dynamic("DT_PLTREL")),
+                DT_REL => return Some(Err("DT_REL")),
+                DT_RELR => return Some(Err("DT_RELR")),
+                DT_JMPREL if !purecap => return Some(Err("DT_JMPREL")),
+                DT_PLTREL if value != DT_RELA => return Some(Err("DT_PLTREL")),
                 DT_RELA => relocations.address = value,
                 DT_RELASZ => relocations.size = value,
                 DT_RELAENT => entry_size = value,
@@ -116,10 +120,12 @@ pub(super) fn read(elf: &ElfFile<'_>, segments: &[Segment], purecap: bool, bytes
                 DT_SYMENT => symbols.entry_size = value,
                 _ => {}
             }
-        }
+            None
+        });
+        end.unwrap_or(Ok(())).map_err(ElfError::Dynamic)?;
     }
     if let Some(offset) = needed {
-        return Err(ElfError::Needed(symbols.name(segments, bytes, offset)));
+        return Err(ElfError::Needed(symbols.name(segments, elf, offset)));
     }
     if let Some(path) = interpreter {
         return Err(ElfError::Interpreter(path));

@@ -8,24 +8,36 @@ mod relocation;
 mod section;
 mod symbol;
 
+pub(crate) use bytes::File;
 pub(crate) use error::{ElfError, Reason};
 pub(crate) use relocation::{Relocation, Value};
 
+use alloc::vec;
 use alloc::vec::Vec;
-use bytes::file_range;
+use bytes::{double, file_range, word};
 use core::ops::Range;
 use dynamic::{CAP_RELOC_SIZE, Dynamic};
 use relocation::Tables;
 use section::Sections;
 use symbol::SymbolTable;
-use xmas_elf::ElfFile;
-use xmas_elf::header;
-use xmas_elf::program::{ProgramHeader, Type};
 
 const HEADER_SIZE: usize = 64;
-const PROGRAM_HEADER_SIZE: u16 = 56;
-/// Offset of the header's flags.
-const FLAGS: usize = 48;
+const PROGRAM_HEADER_SIZE: usize = 56;
+const PROGRAM_HEADER_LIMIT: u16 = 256;
+/// Types of files.
+const ET_EXEC: u16 = 2;
+const ET_DYN: u16 = 3;
+/// Types of segments.
+const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
+const PT_TLS: u32 = 7;
+const PT_GNU_RELRO: u32 = 0x6474_e552;
+/// Of a purecap program: the template of a table of capabilities for thread-local variables (CHERI ELF gABI).
+const PT_CHERI_TGOT: u32 = 0x6434_8451;
+/// Flags of segments.
+const PF_X: u32 = 1;
+const PF_W: u32 = 2;
 /// Alignment of everything with permissions of its own.
 pub(crate) const PAGE: u64 = 4096;
 /// Largest address space of a program: no size below overflows when added to an address.
@@ -97,53 +109,49 @@ impl Program {
     /// # Errors
     /// [`ElfError`] for the first thing that is not as the loader needs it.
     #[inline(never)]
-    pub(crate) fn check(bytes: &[u8]) -> Result<Program, ElfError> {
-        if bytes.len() < HEADER_SIZE || bytes[..4] != *b"\x7fELF" {
-            return Err(ElfError::NotElf);
-        }
-        if bytes[4..7] != [2, 1, 1] {
+    pub(crate) fn check(elf: File) -> Result<Program, ElfError> {
+        let header = elf
+            .array::<HEADER_SIZE>(0)
+            .filter(|header| header.starts_with(b"\x7fELF"));
+        let header = header.ok_or(ElfError::NotElf)?;
+        if header[4..7] != [2, 1, 1] {
             return Err(ElfError::Header("ELF64, little endian, version 1"));
         }
-        let elf = ElfFile::new(bytes).map_err(|_| ElfError::NotElf)?;
-        let header = elf.header.pt2;
-        let machine = u16::from_le_bytes([bytes[18], bytes[19]]);
+        let half = |offset: usize| u16::from_le_bytes([header[offset], header[offset + 1]]);
+        let (kind, machine, entry, flags) = (half(16), half(18), double(&header, 24), word(&header, 48));
         if machine != arch::ELF_MACHINE {
             return Err(ElfError::Machine {
                 found: machine,
                 expected: arch::ELF_MACHINE,
             });
         }
-        let flags = bytes::word(bytes, FLAGS);
         if arch::refuses_elf_flags(flags) {
             return Err(ElfError::Header("flags of a program without floating point registers"));
         }
         let purecap = flags & arch::ELF_PURECAP_FLAGS != 0;
-        let relocatable = match header.type_().as_type() {
-            header::Type::SharedObject => true,
-            header::Type::Executable => false,
-            _ => return Err(ElfError::Kind(u16::from_le_bytes([bytes[16], bytes[17]]))),
+        let relocatable = match kind {
+            ET_DYN => true,
+            ET_EXEC => false,
+            _ => return Err(ElfError::Kind(kind)),
         };
-        if header.ph_count() != 0 && header.ph_entry_size() != PROGRAM_HEADER_SIZE {
+        let (offset, size, count) = (double(&header, 32), half(54), half(56));
+        if count != 0 && usize::from(size) != PROGRAM_HEADER_SIZE {
             return Err(ElfError::Header("program headers of 56 bytes"));
         }
-        let table = u64::from(header.ph_count()) * u64::from(PROGRAM_HEADER_SIZE);
-        if header.ph_offset() % 8 != 0 {
+        if !offset.is_multiple_of(8) {
             return Err(ElfError::Header("a program header table at a multiple of 8"));
         }
-        if header
-            .ph_offset()
-            .checked_add(table)
-            .is_none_or(|end| end > bytes.len() as u64)
-        {
-            let (offset, count) = (header.ph_offset(), header.ph_count());
-            return Err(ElfError::ProgramHeaders {
-                offset,
-                count,
-                file: bytes.len(),
-            });
+        let table = file_range(offset, u64::from(count) * PROGRAM_HEADER_SIZE as u64, elf.len());
+        let table = table.and_then(|range| elf.part(range));
+        let file = elf.len();
+        let table = table.ok_or(ElfError::ProgramHeaders { offset, count, file })?;
+        if count > PROGRAM_HEADER_LIMIT {
+            return Err(ElfError::Header("at most 256 program headers"));
         }
-        let segments = segments(&elf, bytes.len())?;
-        let entry = header.entry_point();
+        let mut headers = vec![0; table.len()];
+        let (headers, _) = table.first(&mut headers).as_chunks();
+        let headers = || headers.iter().map(Header::read);
+        let segments = segments(headers(), file)?;
         if !is_code(&segments, entry) {
             return Err(ElfError::Entry(entry));
         }
@@ -155,15 +163,20 @@ impl Program {
         };
         let extent = pages(&mut segments.iter())?;
         let text = pages(&mut segments.iter().filter(|segment| segment.executable))?;
-        let alignment = if purecap { alignment(&elf)? } else { PAGE };
-        let relro = if purecap { relro(&elf, &segments)? } else { 0..0 };
+        if purecap && headers().any(|header| header.is(PT_CHERI_TGOT)) {
+            return Err(ElfError::Header(
+                "thread-local storage without PT_CHERI_TGOT, as -no-cheri-tgot-tls builds it",
+            ));
+        }
+        let alignment = if purecap { alignment(headers())? } else { PAGE };
+        let relro = if purecap { relro(headers(), &segments)? } else { 0..0 };
         let Dynamic {
             present,
             relocations,
             procedures,
             capabilities,
             symbols,
-        } = dynamic::read(&elf, &segments, purecap, bytes)?;
+        } = dynamic::read(headers(), &segments, purecap, elf)?;
         let mut program = Program {
             relocatable,
             alignment: if relocatable { alignment } else { PAGE },
@@ -172,7 +185,7 @@ impl Program {
             extent,
             code: text.clone(),
             text,
-            tls: tls(&elf, bytes.len())?,
+            tls: tls(headers(), file)?,
             purecap,
             handler: None,
             relro,
@@ -185,9 +198,9 @@ impl Program {
         };
         if purecap {
             program.code = program.code_range()?;
-            program.find_tables(bytes, present)?;
+            program.find_tables(elf, present)?;
         }
-        program.check_relocations(bytes)?;
+        program.check_relocations(elf)?;
         Ok(program)
     }
 
@@ -229,8 +242,8 @@ impl Program {
     }
 
     /// Tables of a purecap program that no dynamic section tells of.
-    fn find_tables(&mut self, bytes: &[u8], dynamic: bool) -> Result<(), ElfError> {
-        let Some(sections) = Sections::read(bytes)? else {
+    fn find_tables(&mut self, elf: File, dynamic: bool) -> Result<(), ElfError> {
+        let Some(sections) = Sections::read(elf)? else {
             return Ok(());
         };
         if !dynamic {
@@ -244,8 +257,35 @@ impl Program {
     }
 }
 
-fn kind(header: &ProgramHeader<'_>) -> Option<Type> {
-    header.get_type().ok()
+/// A program header.
+struct Header {
+    /// PT_….
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: u64,
+    file_size: u64,
+    memory_size: u64,
+    alignment: u64,
+}
+
+impl Header {
+    fn read(entry: &[u8; PROGRAM_HEADER_SIZE]) -> Header {
+        Header {
+            kind: word(entry, 0),
+            flags: word(entry, 4),
+            offset: double(entry, 8),
+            address: double(entry, 16),
+            file_size: double(entry, 32),
+            memory_size: double(entry, 40),
+            alignment: double(entry, 48),
+        }
+    }
+
+    /// Whether it is of this type and not empty.
+    fn is(&self, kind: u32) -> bool {
+        self.kind == kind && self.memory_size != 0
+    }
 }
 
 /// Whether an address, its lowest bit aside, is that of an instruction.
@@ -260,13 +300,12 @@ fn pages_of(segment: &Segment) -> Range<u64> {
     segment.address / PAGE * PAGE..(segment.address + segment.memory_size).next_multiple_of(PAGE)
 }
 
-fn segments(elf: &ElfFile<'_>, file: usize) -> Result<Vec<Segment>, ElfError> {
+fn segments(headers: impl Iterator<Item = Header>, file: usize) -> Result<Vec<Segment>, ElfError> {
     let mut segments: Vec<(usize, Segment)> = Vec::new();
-    for (index, header) in elf.program_iter().enumerate() {
-        if kind(&header) != Some(Type::Load) || header.mem_size() == 0 {
-            continue;
-        }
-        let (address, memory_size) = (header.virtual_addr(), header.mem_size());
+    for (index, header) in headers.enumerate().filter(|(_, header)| header.is(PT_LOAD)) {
+        let Header {
+            address, memory_size, ..
+        } = header;
         if address.checked_add(memory_size).is_none_or(|end| end > EXTENT_LIMIT) {
             return Err(ElfError::Extent {
                 segment: index,
@@ -274,19 +313,19 @@ fn segments(elf: &ElfFile<'_>, file: usize) -> Result<Vec<Segment>, ElfError> {
                 size: memory_size,
             });
         }
-        if header.file_size() > memory_size {
+        if header.file_size > memory_size {
             return Err(ElfError::FileSize {
                 segment: index,
-                file: header.file_size(),
+                file: header.file_size,
                 memory: memory_size,
             });
         }
-        let range = file_range(header.offset(), header.file_size(), file).ok_or(ElfError::Truncated {
+        let range = file_range(header.offset, header.file_size, file).ok_or(ElfError::Truncated {
             segment: index,
-            end: header.offset().saturating_add(header.file_size()),
+            end: header.offset.saturating_add(header.file_size),
             file,
         })?;
-        let (writable, executable) = (header.flags().is_write(), header.flags().is_execute());
+        let (writable, executable) = (header.flags & PF_W != 0, header.flags & PF_X != 0);
         if writable && executable {
             return Err(ElfError::WriteExecute { segment: index });
         }
@@ -320,14 +359,11 @@ fn segments(elf: &ElfFile<'_>, file: usize) -> Result<Vec<Segment>, ElfError> {
 }
 
 /// The greatest alignment of a loadable segment, a page at least.
-fn alignment(elf: &ElfFile<'_>) -> Result<u64, ElfError> {
+fn alignment(headers: impl Iterator<Item = Header>) -> Result<u64, ElfError> {
     let mut greatest = PAGE;
-    for (segment, header) in elf.program_iter().enumerate() {
-        if kind(&header) != Some(Type::Load) || header.mem_size() == 0 {
-            continue;
-        }
+    for (segment, header) in headers.enumerate().filter(|(_, header)| header.is(PT_LOAD)) {
         // 0 and 1: none.
-        let alignment = header.align().max(1);
+        let alignment = header.alignment.max(1);
         if !alignment.is_power_of_two() || alignment > ALIGNMENT_LIMIT {
             return Err(ElfError::Alignment { segment, alignment });
         }
@@ -337,37 +373,33 @@ fn alignment(elf: &ElfFile<'_>) -> Result<u64, ElfError> {
 }
 
 /// Thread-local storage; an empty segment, as linker scripts leave it, is none.
-fn tls(elf: &ElfFile<'_>, file: usize) -> Result<Option<Tls>, ElfError> {
-    let mut headers = elf
-        .program_iter()
-        .filter(|header| kind(header) == Some(Type::Tls) && header.mem_size() != 0);
+fn tls(headers: impl Iterator<Item = Header>, file: usize) -> Result<Option<Tls>, ElfError> {
+    let mut headers = headers.filter(|header| header.is(PT_TLS));
     let Some(header) = headers.next() else { return Ok(None) };
     if headers.next().is_some() {
         return Err(ElfError::Tls);
     }
-    let alignment = header.align().max(1);
+    let alignment = header.alignment.max(1);
     let sane = alignment.is_power_of_two()
         && alignment <= PAGE
-        && header.mem_size() <= EXTENT_LIMIT
-        && header.file_size() <= header.mem_size();
-    let range = file_range(header.offset(), header.file_size(), file)
+        && header.memory_size <= EXTENT_LIMIT
+        && header.file_size <= header.memory_size;
+    let range = file_range(header.offset, header.file_size, file)
         .filter(|_| sane)
         .ok_or(ElfError::Tls)?;
     Ok(Some(Tls {
         file: range,
-        memory_size: header.mem_size(),
+        memory_size: header.memory_size,
         alignment,
     }))
 }
 
 /// What becomes read-only when the program is loaded: part of one writable segment, to the end of its last page at most.
-fn relro(elf: &ElfFile<'_>, segments: &[Segment]) -> Result<Range<u64>, ElfError> {
-    let mut headers = elf
-        .program_iter()
-        .filter(|header| kind(header) == Some(Type::GnuRelro) && header.mem_size() != 0);
+fn relro(headers: impl Iterator<Item = Header>, segments: &[Segment]) -> Result<Range<u64>, ElfError> {
+    let mut headers = headers.filter(|header| header.is(PT_GNU_RELRO));
     let Some(header) = headers.next() else { return Ok(0..0) };
-    let start = header.virtual_addr();
-    let end = start.saturating_add(header.mem_size());
+    let start = header.address;
+    let end = start.saturating_add(header.memory_size);
     let inside = |segment: &Segment| segment.writable && start >= segment.address && end <= pages_of(segment).end;
     if headers.next().is_some() || !segments.iter().any(inside) {
         return Err(ElfError::Relro { start, end });

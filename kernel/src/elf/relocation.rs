@@ -2,7 +2,7 @@
 //! `.rela.dyn`, the relocations of a procedure linkage table, and `__cap_relocs`. None may make more of the program
 //! accessible than its segments say.
 
-use super::bytes::{double, loaded_range};
+use super::bytes::{File, double, loaded_range};
 use super::dynamic::CAP_RELOC_SIZE;
 use super::symbol::{STT_FUNC, STT_NOTYPE, STT_OBJECT};
 use super::{ElfError, Program, RELA_SIZE, Reason, Segment, is_code};
@@ -57,78 +57,101 @@ pub(crate) enum Value {
 }
 
 impl Program {
-    /// The relocations of a hybrid program from this number on, checked by [`Program::check`]: the address of a word, and
-    /// the addend. Those before are not walked through.
-    pub(crate) fn words<'a>(&self, bytes: &'a [u8], from: usize) -> impl Iterator<Item = [u64; 2]> + use<'a> {
-        let table = &bytes[self.tables.relocations.clone()];
-        let start = table.len().min(from * RELA_SIZE as usize);
-        table[start..]
-            .chunks_exact(RELA_SIZE as usize)
-            .map(|entry| [double(entry, 0), double(entry, 16)])
+    /// Hands the relocations of a hybrid program from this number on, checked by [`Program::check`], to `each`: the address
+    /// of a word, and the addend; until that returns something. Those before are not walked through.
+    #[inline]
+    pub(crate) fn words<T>(&self, elf: File, from: usize, mut each: impl FnMut(u64, u64) -> Option<T>) -> Option<T> {
+        let table = elf.part(self.tables.relocations.clone())?;
+        let rest = table.from(from * RELA_SIZE as usize);
+        rest.find_map(|entry: &[u8; RELA_SIZE as usize]| each(double(entry, 0), double(entry, 16)))
     }
 
-    /// The relocation of a purecap program with this number, counted through all tables; none behind the last.
-    ///
-    /// # Errors
-    /// [`ElfError::Relocation`]; not after [`Program::check`] has accepted the same bytes.
-    pub(crate) fn relocation(&self, bytes: &[u8], number: usize) -> Option<Result<Relocation, ElfError>> {
-        let tables = [
-            (".rela.dyn", &self.tables.relocations, RELA_SIZE),
-            (".rela.plt", &self.tables.procedures, RELA_SIZE),
-            ("__cap_relocs", &self.tables.capabilities, CAP_RELOC_SIZE),
-        ];
-        let mut index = number;
-        for (table, range, size) in tables {
-            let size = size as usize;
-            let count = range.len() / size;
-            if index < count {
-                let entry = &bytes[range.start + index * size..][..size];
-                let relocation = if size as u64 == RELA_SIZE {
-                    self.relative(bytes, entry)
-                } else {
-                    self.capability(entry)
-                };
-                return Some(relocation.map_err(|reason| ElfError::Relocation { table, index, reason }));
+    /// Hands the relocations of a purecap program from this number on, counted through all tables, to `each`, until that
+    /// returns something. Those before are not walked through. None is an error after [`Program::check`] has accepted the
+    /// same bytes.
+    pub(crate) fn relocations<T>(
+        &self,
+        elf: File,
+        from: usize,
+        mut each: impl FnMut(Result<Relocation, ElfError>) -> Option<T>,
+    ) -> Option<T> {
+        let mut skipped = from;
+        for (table, range) in [
+            (".rela.dyn", &self.tables.relocations),
+            (".rela.plt", &self.tables.procedures),
+        ] {
+            let size = RELA_SIZE as usize;
+            let mut index = skipped.min(range.len() / size);
+            skipped -= index;
+            let rest = elf.part(range.start + index * size..range.end)?;
+            let found = rest.find_map(|entry: &[u8; RELA_SIZE as usize]| {
+                let relocation = self.relative(elf, entry);
+                index += 1;
+                each(relocation.map_err(|reason| ElfError::Relocation {
+                    table,
+                    index: index - 1,
+                    reason,
+                }))
+            });
+            if found.is_some() {
+                return found;
             }
-            index -= count;
         }
-        None
+        let (table, range) = ("__cap_relocs", &self.tables.capabilities);
+        let mut index = skipped.min(range.len() / CAP_RELOC_SIZE as usize);
+        let rest = elf.part(range.start + index * CAP_RELOC_SIZE as usize..range.end)?;
+        rest.find_map(|entry: &[u8; CAP_RELOC_SIZE as usize]| {
+            let relocation = self.capability(entry);
+            index += 1;
+            each(relocation.map_err(|reason| ElfError::Relocation {
+                table,
+                index: index - 1,
+                reason,
+            }))
+        })
+    }
+
+    /// The relocation of a purecap program with this number; none behind the last.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn relocation(&self, elf: File, number: usize) -> Option<Result<Relocation, ElfError>> {
+        self.relocations(elf, number, Some)
     }
 
     /// Checks all relocations.
-    pub(super) fn check_relocations(&self, bytes: &[u8]) -> Result<(), ElfError> {
+    pub(super) fn check_relocations(&self, elf: File) -> Result<(), ElfError> {
         if self.purecap {
-            let mut all = (0..).map_while(|number| self.relocation(bytes, number));
-            return all.try_for_each(|relocation| relocation.map(|_| ()));
+            let wrong = self.relocations(elf, 0, Result::err);
+            return wrong.map_or(Ok(()), Err);
         }
         let relative = |info: u64| {
             let kind = u32::try_from(info).ok().and_then(arch::relocation);
             kind == Some(arch::Relocation::Relative)
         };
         let mut known = None;
-        for (index, entry) in bytes[self.tables.relocations.clone()]
-            .chunks_exact(RELA_SIZE as usize)
-            .enumerate()
-        {
-            let (index, address, info) = (index as u64, double(entry, 0), double(entry, 8));
+        let Some(table) = elf.part(self.tables.relocations.clone()) else {
+            return Ok(());
+        };
+        let mut index = 0;
+        let wrong = table.find_map(|entry: &[u8; RELA_SIZE as usize]| {
+            let (address, info) = (double(entry, 0), double(entry, 8));
             if known != Some(info) {
                 if !relative(info) {
-                    return Err(ElfError::RelocationType {
-                        index,
-                        found: info as u32,
-                    });
+                    let found = info as u32;
+                    return Some(ElfError::RelocationType { index, found });
                 }
                 known = Some(info);
             }
             if self.segment_of(address, 8).is_none() {
-                return Err(ElfError::RelocationTarget { index, address });
+                return Some(ElfError::RelocationTarget { index, address });
             }
-        }
-        Ok(())
+            index += 1;
+            None
+        });
+        wrong.map_or(Ok(()), Err)
     }
 
     /// An entry of a table of Elf64_Rela.
-    fn relative(&self, bytes: &[u8], entry: &[u8]) -> Result<Relocation, Reason> {
+    fn relative(&self, elf: File, entry: &[u8; RELA_SIZE as usize]) -> Result<Relocation, Reason> {
         let (address, info, addend) = (double(entry, 0), double(entry, 8), double(entry, 16));
         let (kind, symbol) = (info as u32, (info >> 32) as u32);
         let value = match arch::relocation(kind) {
@@ -138,11 +161,11 @@ impl Program {
             }
             Some(arch::Relocation::Symbol) => {
                 self.check_place(address)?;
-                self.symbol_value(bytes, symbol, addend)?
+                self.symbol_value(elf, symbol, addend)?
             }
             Some(arch::Relocation::Fragment) => {
                 self.check_place(address)?;
-                self.fragment_value(bytes, address, addend)?
+                self.fragment_value(elf, address, addend)?
             }
             _ => return Err(Reason::Type(kind)),
         };
@@ -150,7 +173,7 @@ impl Program {
     }
 
     /// An entry of `__cap_relocs`: place, object, offset, size, permissions.
-    fn capability(&self, entry: &[u8]) -> Result<Relocation, Reason> {
+    fn capability(&self, entry: &[u8; CAP_RELOC_SIZE as usize]) -> Result<Relocation, Reason> {
         let [address, object, offset, size, permissions] = [0, 8, 16, 24, 32].map(|at| double(entry, at));
         self.check_place(address)?;
         let known = CAP_RELOC_FUNCTION | CAP_RELOC_CONSTANT | CAP_RELOC_CODE;
@@ -158,8 +181,9 @@ impl Program {
             return Err(Reason::Permissions(permissions));
         }
         let target = object.wrapping_add(offset);
-        let value = if object == 0 {
-            // What a weak symbol that nobody defines becomes.
+        let value = if object == 0 && size == 0 {
+            // What a weak symbol that nobody defines becomes. Of a function, newer linkers give the object and the size of
+            // all code that one PCC covers, from 0 on perhaps (PT_CHERI_PCC).
             Value::Null(offset)
         } else if permissions & CAP_RELOC_FUNCTION != 0 {
             self.function(target)?
@@ -169,11 +193,11 @@ impl Program {
         Ok(Relocation { address, value })
     }
 
-    fn symbol_value(&self, bytes: &[u8], index: u32, addend: u64) -> Result<Value, Reason> {
+    fn symbol_value(&self, elf: File, index: u32, addend: u64) -> Result<Value, Reason> {
         let table = self.symbols.as_ref();
-        let found = table.and_then(|table| Some((table, table.get(&self.segments, bytes, index)?)));
+        let found = table.and_then(|table| Some((table, table.get(&self.segments, elf, index)?)));
         let (table, symbol) = found.ok_or(Reason::NoSymbol(index))?;
-        let name = || table.name_of(&self.segments, bytes, &symbol);
+        let name = || table.name_of(&self.segments, elf, &symbol);
         let target = symbol.value.wrapping_add(addend);
         if !symbol.is_defined() {
             return if symbol.is_weak() {
@@ -192,9 +216,11 @@ impl Program {
         }
     }
 
-    fn fragment_value(&self, bytes: &[u8], address: u64, addend: u64) -> Result<Value, Reason> {
-        let fragment = loaded_range(&self.segments, address, CAPABILITY_SIZE).ok_or(Reason::Fragment(address))?;
-        let (start, what) = (double(&bytes[fragment.clone()], 0), double(&bytes[fragment], 8));
+    fn fragment_value(&self, elf: File, address: u64, addend: u64) -> Result<Value, Reason> {
+        let fragment = loaded_range(&self.segments, address, CAPABILITY_SIZE);
+        let fragment = fragment.and_then(|fragment| elf.array::<16>(fragment.start));
+        let fragment = fragment.ok_or(Reason::Fragment(address))?;
+        let (start, what) = (double(&fragment, 0), double(&fragment, 8));
         let (size, permissions) = (what & ((1 << FRAGMENT_PERMISSIONS) - 1), what >> FRAGMENT_PERMISSIONS);
         let target = start.wrapping_add(addend);
         match permissions {

@@ -1,10 +1,12 @@
 //! The section headers: for what only a section name tells, and for symbol tables.
 
 use super::ElfError;
-use super::bytes::{double, file_range, word};
+use super::bytes::{File, double, file_range, word};
 use core::ops::Range;
 
-const HEADER_SIZE: u64 = 64;
+const HEADER_SIZE: usize = 64;
+/// Longest name that is looked for, and the NUL behind it.
+const NAME_SIZE: usize = 16;
 
 /// One section header.
 #[derive(Clone, Copy)]
@@ -19,67 +21,77 @@ pub(super) struct Section {
 }
 
 impl Section {
+    fn read(header: &[u8; HEADER_SIZE]) -> Section {
+        Section {
+            name: word(header, 0),
+            kind: word(header, 4),
+            offset: double(header, 24),
+            size: double(header, 32),
+            link: word(header, 40),
+        }
+    }
+
     /// Where its bytes are, when the file has them all.
-    pub(super) fn file(&self, bytes: &[u8]) -> Option<Range<usize>> {
-        file_range(self.offset, self.size, bytes.len())
+    pub(super) fn range(&self, elf: File) -> Option<Range<usize>> {
+        file_range(self.offset, self.size, elf.len())
+    }
+
+    /// Its bytes, when the file has them all.
+    pub(super) fn file(&self, elf: File) -> Option<File> {
+        elf.part(self.range(elf)?)
     }
 }
 
 /// The section headers of a file.
-pub(super) struct Sections<'a> {
-    bytes: &'a [u8],
-    headers: &'a [u8],
-    names: &'a [u8],
+pub(super) struct Sections {
+    elf: File,
+    headers: File,
+    names: Option<File>,
 }
 
-impl<'a> Sections<'a> {
-    /// The section headers; none when the file has none. `bytes` has an ELF header.
+impl Sections {
+    /// The section headers; none when the file has none.
     ///
     /// # Errors
     /// [`ElfError::Sections`] when they, or the section of their names, are not in the file.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Option<Sections<'a>>, ElfError> {
-        let half = |offset: usize| u16::from_le_bytes([bytes[offset], bytes[offset + 1]]);
-        let (offset, size, count) = (double(bytes, 40), half(58), half(60));
+    pub(super) fn read(elf: File) -> Result<Option<Sections>, ElfError> {
+        let header = elf.array::<64>(0).ok_or(ElfError::NotElf)?;
+        let half = |offset: usize| u16::from_le_bytes([header[offset], header[offset + 1]]);
+        let (offset, size, count) = (double(&header, 40), half(58), half(60));
         if count == 0 || offset == 0 {
             return Ok(None);
         }
         let error = || ElfError::Sections {
             offset,
             count,
-            file: bytes.len(),
+            file: elf.len(),
         };
-        let range = file_range(offset, u64::from(count) * HEADER_SIZE, bytes.len());
-        let range = range.filter(|_| u64::from(size) == HEADER_SIZE).ok_or_else(error)?;
+        let range = file_range(offset, u64::from(count) * HEADER_SIZE as u64, elf.len());
+        let headers = range.filter(|_| usize::from(size) == HEADER_SIZE);
         let mut sections = Sections {
-            bytes,
-            headers: &bytes[range],
-            names: &[],
+            elf,
+            headers: headers.and_then(|range| elf.part(range)).ok_or_else(error)?,
+            names: None,
         };
         // Number 0 says that they have no names.
         let names = u32::from(half(62));
         if names != 0 {
-            let names = sections.get(names).and_then(|section| section.file(bytes));
-            sections.names = &bytes[names.ok_or_else(error)?];
+            let names = sections.get(names).and_then(|section| section.file(elf));
+            sections.names = Some(names.ok_or_else(error)?);
         }
         Ok(Some(sections))
     }
 
     /// The section with this number.
     pub(super) fn get(&self, index: u32) -> Option<Section> {
-        let size = HEADER_SIZE as usize;
-        let header = self.headers.chunks_exact(size).nth(index as usize)?;
-        Some(Section {
-            name: word(header, 0),
-            kind: word(header, 4),
-            offset: double(header, 24),
-            size: double(header, 32),
-            link: word(header, 40),
-        })
+        let at = (index as usize).checked_mul(HEADER_SIZE)?;
+        self.headers.array(at).as_ref().map(Section::read)
     }
 
-    /// All sections.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Section> {
-        (0..).map_while(|index| self.get(index))
+    /// The first section that this holds of.
+    pub(super) fn find(&self, wanted: impl Fn(&Section) -> bool) -> Option<Section> {
+        self.headers
+            .find_map(|header| Some(Section::read(header)).filter(&wanted))
     }
 
     /// File range of the section with this name, which is a table of entries of this many bytes; empty when there is none.
@@ -88,15 +100,16 @@ impl<'a> Sections<'a> {
     /// [`ElfError::Section`] when the file does not have it whole.
     pub(super) fn table(&self, name: &'static str, entry: u64) -> Result<Range<usize>, ElfError> {
         let named = |section: &Section| {
-            let at = self.names.get(section.name as usize..).unwrap_or(&[]);
-            at.strip_prefix(name.as_bytes())
-                .is_some_and(|rest| rest.first() == Some(&0))
+            let mut found = [0; NAME_SIZE];
+            let names = self.names.map(|names| names.from(section.name as usize));
+            let found = names.map_or(&[][..], |names| names.first(&mut found[..=name.len()]));
+            found.strip_prefix(name.as_bytes()) == Some(&[0])
         };
-        let Some(section) = self.iter().find(named) else {
+        let Some(section) = self.find(named) else {
             return Ok(0..0);
         };
         let range = section
-            .file(self.bytes)
+            .range(self.elf)
             .filter(|range| (range.len() as u64).is_multiple_of(entry));
         range.ok_or(ElfError::Section { name, entry })
     }

@@ -1,13 +1,13 @@
 //! Symbols: those that relocations name, and the handler of a cVM that serves others.
 
-use super::bytes::{double, loaded_range, name, word};
+use super::bytes::{File, double, loaded_range, name, word};
 use super::section::Sections;
 use super::{ElfError, Program, Segment, is_code};
 use abi::hostcall::HANDLER;
 use alloc::string::String;
 
 /// Bytes of a symbol.
-const SYMBOL_SIZE: u64 = 24;
+const SYMBOL_SIZE: usize = 24;
 /// Section types of symbol tables.
 const SHT_SYMTAB: u32 = 2;
 const SHT_DYNSYM: u32 = 11;
@@ -58,8 +58,7 @@ impl Symbol {
         self.info >> 4 == STB_WEAK
     }
 
-    /// `entry` has [`SYMBOL_SIZE`] bytes.
-    fn read(entry: &[u8]) -> Symbol {
+    fn read(entry: &[u8; SYMBOL_SIZE]) -> Symbol {
         Symbol {
             name: word(entry, 0),
             info: entry[4],
@@ -72,49 +71,49 @@ impl Symbol {
 
 impl SymbolTable {
     /// The symbol with this number.
-    pub(super) fn get(&self, segments: &[Segment], bytes: &[u8], index: u32) -> Option<Symbol> {
-        let address = self.start.checked_add(u64::from(index) * SYMBOL_SIZE)?;
-        let range = loaded_range(segments, address, SYMBOL_SIZE)?;
-        [0, SYMBOL_SIZE]
-            .contains(&self.entry_size)
-            .then(|| Symbol::read(&bytes[range]))
+    pub(super) fn get(&self, segments: &[Segment], elf: File, index: u32) -> Option<Symbol> {
+        let size = SYMBOL_SIZE as u64;
+        let address = self.start.checked_add(u64::from(index) * size)?;
+        let range = loaded_range(segments, address, size)?;
+        let symbol = elf.array(range.start).as_ref().map(Symbol::read);
+        symbol.filter(|_| [0, size].contains(&self.entry_size))
     }
 
     /// The name at an offset of the string table, fit for a message.
-    pub(super) fn name(&self, segments: &[Segment], bytes: &[u8], offset: u64) -> String {
+    pub(super) fn name(&self, segments: &[Segment], elf: File, offset: u64) -> String {
         let length = self.strings_size.saturating_sub(offset);
         let address = self.strings.wrapping_add(offset);
         let range = loaded_range(segments, address, length);
-        name(range.map_or(&[], |range| &bytes[range]))
+        name(range.and_then(|range| elf.part(range)))
     }
 
     /// The name of a symbol, fit for a message.
-    pub(super) fn name_of(&self, segments: &[Segment], bytes: &[u8], symbol: &Symbol) -> String {
-        self.name(segments, bytes, u64::from(symbol.name))
+    pub(super) fn name_of(&self, segments: &[Segment], elf: File, symbol: &Symbol) -> String {
+        self.name(segments, elf, u64::from(symbol.name))
     }
 
     /// The bytes of symbols and strings: as many symbols as the hash table says, or as lie before the strings.
-    fn tables<'a>(&self, segments: &[Segment], bytes: &'a [u8]) -> Option<[&'a [u8]; 2]> {
+    fn tables(&self, segments: &[Segment], elf: File) -> Option<[File; 2]> {
         let count = match self.hash.and_then(|hash| loaded_range(segments, hash, 8)) {
-            Some(hash) => u64::from(word(&bytes[hash], 4)),
-            None => self.strings.checked_sub(self.start)? / SYMBOL_SIZE,
+            Some(hash) => u64::from(word(&elf.array::<8>(hash.start)?, 4)),
+            None => self.strings.checked_sub(self.start)? / SYMBOL_SIZE as u64,
         };
-        let symbols = loaded_range(segments, self.start, count * SYMBOL_SIZE)?;
+        let symbols = loaded_range(segments, self.start, count * SYMBOL_SIZE as u64)?;
         let strings = loaded_range(segments, self.strings, self.strings_size)?;
-        Some([&bytes[symbols], &bytes[strings]])
+        Some([elf.part(symbols)?, elf.part(strings)?])
     }
 }
 
 /// Address of the handler in a table of symbols.
-fn handler_in([symbols, strings]: [&[u8]; 2]) -> Option<u64> {
-    symbols.chunks_exact(SYMBOL_SIZE as usize).find_map(|entry| {
-        if ![STT_FUNC, STT_NOTYPE].contains(&(entry[4] & 0xf)) {
+fn handler_in([symbols, strings]: [File; 2]) -> Option<u64> {
+    symbols.find_map(|entry| {
+        let symbol = Symbol::read(entry);
+        if !symbol.is_defined() || ![STT_FUNC, STT_NOTYPE].contains(&symbol.kind()) {
             return None;
         }
-        let symbol = Symbol::read(entry);
-        let name = strings.get(symbol.name as usize..)?;
-        let named = name.strip_prefix(HANDLER.as_bytes())?.first() == Some(&0);
-        (named && symbol.is_defined()).then_some(symbol.value)
+        let mut name = [0; HANDLER.len() + 1];
+        let name = strings.from(symbol.name as usize).first(&mut name);
+        (name.strip_prefix(HANDLER.as_bytes()) == Some(&[0])).then_some(symbol.value)
     })
 }
 
@@ -124,16 +123,16 @@ impl Program {
     ///
     /// # Errors
     /// [`ElfError`] when the section headers are not in the file, or the symbol is no code.
-    pub(crate) fn find_handler(&mut self, bytes: &[u8]) -> Result<(), ElfError> {
-        let sections = Sections::read(bytes)?;
+    pub(crate) fn find_handler(&mut self, elf: File) -> Result<(), ElfError> {
+        let sections = Sections::read(elf)?;
         let of_kind = |kind: u32| {
             let sections = sections.as_ref()?;
-            let symbols = sections.iter().find(|section| section.kind == kind)?;
+            let symbols = sections.find(|section| section.kind == kind)?;
             let strings = sections.get(symbols.link)?;
-            handler_in([&bytes[symbols.file(bytes)?], &bytes[strings.file(bytes)?]])
+            handler_in([symbols.file(elf)?, strings.file(elf)?])
         };
         let loaded = || {
-            let table = self.symbols.as_ref()?.tables(&self.segments, bytes)?;
+            let table = self.symbols.as_ref()?.tables(&self.segments, elf)?;
             handler_in(table)
         };
         let handler = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM)).or_else(loaded);

@@ -51,7 +51,7 @@ pub(super) fn start(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<O
 #[inline(never)]
 pub(super) fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
     let count = frame.argument(3);
-    let device = monitor.device(id, frame.argument(0))?;
+    monitor.device(id, frame.argument(0))?;
     let mut transfers = heapless::Vec::<Transfer, SEGMENT_LIMIT>::new();
     let (authority, address) = frame.pointer(2);
     if !(1..=SEGMENT_LIMIT as u64).contains(&count) || !address.is_multiple_of(align_of::<Segment>() as u64) {
@@ -59,6 +59,21 @@ pub(super) fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<
     }
     for index in 0..count {
         let transfer = transfer(frame, authority, address.wrapping_add(index * RECORD as u64))?;
+        let Transfer {
+            address,
+            length,
+            written,
+        } = transfer.0;
+        // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
+        // learns that one uses it.
+        if transfer.1
+            && !monitor
+                .buffers
+                .allows(id.index(), address..address + u64::from(length), written)
+        {
+            return Err(Errno::EFAULT);
+        }
+        let transfer = transfer.0;
         // What the device writes comes last.
         let before = transfers.last().is_some_and(|before| before.written);
         if before && !transfer.written {
@@ -67,11 +82,13 @@ pub(super) fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<
         // There is room: the count was looked at.
         let _ = transfers.push(transfer);
     }
+    let device = monitor.device(id, frame.argument(0))?;
     Ok(Outcome::Value(device.submit(frame.argument(1), &transfers)?))
 }
 
-/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do.
-fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<Transfer, Errno> {
+/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do; whether its authority
+/// is local.
+fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, bool), Errno> {
     static POINTER: Slot = Slot::null();
     let mut bytes = [0; RECORD];
     user::copy_in(&mut bytes, authority, record).map_err(|_| Errno::EFAULT)?;
@@ -91,10 +108,9 @@ fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<Transfer, Er
     };
     POINTER.clear();
     let needed = if written { Permissions::STORE } else { Permissions::LOAD };
-    // What is local is somebody else's, and can be taken back, which a device would not notice.
     let allowed = what.tag
         && !what.seal.is_sealed()
-        && what.permissions.contains(needed | Permissions::GLOBAL)
+        && what.permissions.contains(needed)
         && what.in_bounds(address, length)
         && arch::protection::is_open(
             address / PAGE * PAGE..(address + length).next_multiple_of(PAGE),
@@ -103,11 +119,12 @@ fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<Transfer, Er
     if !allowed {
         return Err(Errno::EFAULT);
     }
-    Ok(Transfer {
+    let transfer = Transfer {
         address,
         length: length as u32,
         written,
-    })
+    };
+    Ok((transfer, !what.permissions.contains(Permissions::GLOBAL)))
 }
 
 /// `device_take(device, queue)`.

@@ -98,6 +98,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Read => console::read(monitor, id, frame),
         Hostcall::Nanosleep => time::nanosleep(monitor, frame),
         Hostcall::Clock => time::clock(monitor),
+        Hostcall::WallClock => time::wall_clock(monitor),
         Hostcall::Arguments => process::arguments(monitor, id, frame),
         Hostcall::Info => process::info(monitor, id, frame),
         Hostcall::Heap => memory::heap(monitor, id, frame),

@@ -28,6 +28,14 @@ pub(super) fn nanosleep(monitor: &mut Monitor, frame: &Frame) -> Result<Outcome,
     Ok(Outcome::Switch)
 }
 
+/// `wall_clock()`.
+#[inline(never)]
+pub(super) fn wall_clock(monitor: &Monitor) -> Result<Outcome, Errno> {
+    let born = monitor.born.ok_or(Errno::ENOENT)?;
+    let since = monitor.nanoseconds(arch::timer::now() - monitor.boot);
+    Ok(Outcome::Value(born.wrapping_add(since)))
+}
+
 /// `clock()`.
 #[inline(never)]
 pub(super) fn clock(monitor: &Monitor) -> Result<Outcome, Errno> {

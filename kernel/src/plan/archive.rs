@@ -1,7 +1,10 @@
-//! The initrd: cpio archives in the "new ASCII" format (`newc`, and `crc` with checksums; cpio(5)), read in place. Several
-//! may stand one behind the other, as Linux takes an initramfs (Documentation/driver-api/early-userspace/buffer-format.rst):
+//! The initrd: cpio archives in the "new ASCII" format (`newc`, and `crc` with checksums; cpio(5)), read where they lie,
+//! through a capability of their own. Several may stand one behind the other, as Linux takes an initramfs (Documentation/driver-api/early-userspace/buffer-format.rst):
 //! zeros lie between them, and a file of a later one takes the place of an earlier one's of the same name.
 
+use crate::elf::File;
+use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
@@ -13,6 +16,8 @@ const HEADER: usize = 110;
 const FIELDS: usize = 13;
 /// Most members of the archives together.
 const MEMBER_LIMIT: usize = 1024;
+/// Longest name, in bytes with the NUL behind it: as Linux has it (PATH_MAX).
+const NAME_LIMIT: usize = 4096;
 const TRAILER: &str = "TRAILER!!!";
 /// File type bits of the mode.
 const TYPE_MASK: u32 = 0o170_000;
@@ -30,17 +35,17 @@ const COMPRESSED: [(&[u8], &str); 6] = [
 ];
 
 /// What is wrong with an archive, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ArchiveError<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ArchiveError {
     /// Byte offset in the archive.
     pub(crate) offset: usize,
     /// The member; empty when it is not about one.
-    pub(crate) name: &'a str,
+    pub(crate) name: String,
     /// What was expected there.
     pub(crate) expected: &'static str,
 }
 
-impl fmt::Display for ArchiveError<'_> {
+impl fmt::Display for ArchiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "archive: at offset {:#x}: ", self.offset)?;
         for character in self.name.chars() {
@@ -53,34 +58,42 @@ impl fmt::Display for ArchiveError<'_> {
 }
 
 /// Checked archives.
-pub(crate) struct Archive<'a> {
+pub(crate) struct Archive {
     /// The regular files, by their names.
-    members: Vec<Member<'a>>,
+    members: Vec<Member>,
 }
 
 /// One regular file.
-pub(crate) struct Member<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) data: &'a [u8],
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) data: File,
     /// Which of the archives it comes from.
     archive: usize,
     /// What names of one file have in common in one archive, where there is more than one name.
     link: Option<[u32; 3]>,
 }
 
-impl<'a> Archive<'a> {
+impl Archive {
     /// Walks the archives once.
     ///
     /// # Errors
     /// [`ArchiveError`] at the first thing that is not as the format wants it, and at what could be understood in two ways.
-    pub(crate) fn check(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError<'a>> {
+    pub(crate) fn check(file: File) -> Result<Archive, ArchiveError> {
         let mut members = Vec::new();
         let (mut offset, mut archive, mut count) = (0, 0, 0);
         loop {
-            let entry = Entry::read(bytes, offset)?;
+            let entry = Entry::read(file, offset)?;
             if entry.name == TRAILER {
-                let rest = bytes.get(entry.next..).unwrap_or(&[]);
-                let Some(gap) = rest.iter().position(|byte| *byte != 0) else {
+                // A header stands at a multiple of 4, and so does the end of the trailer.
+                let rest = file.from(entry.next);
+                let mut gap = 0;
+                let more = rest.find_map(|word| {
+                    gap += 4;
+                    (*word != [0; 4]).then_some(gap - 4)
+                });
+                let end = rest.len() / 4 * 4;
+                let behind = || rest.from(end).find_map(|byte| (*byte != [0]).then_some(end));
+                let Some(gap) = more.or_else(behind) else {
                     return Ok(Archive { members });
                 };
                 offset = entry.next + gap;
@@ -91,27 +104,20 @@ impl<'a> Archive<'a> {
             if count > MEMBER_LIMIT {
                 return Err(fail(offset, "the trailer after at most 1024 members"));
             }
-            let name = entry.name;
-            let refused = |expected| ArchiveError { offset, name, expected };
-            add(&mut members, &entry, archive).map_err(refused)?;
-            offset = entry.next;
+            let next = entry.next;
+            add(&mut members, entry, archive).map_err(|(name, expected)| ArchiveError { offset, name, expected })?;
+            offset = next;
         }
     }
 
     /// The regular files, by their names.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn members(&self) -> &[Member<'a>] {
+    pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// All files, by their names.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
-        self.members.iter().map(|member| (member.name, member.data))
-    }
-
     /// The file with this name.
-    pub(crate) fn find(&self, name: &str) -> Option<&'a [u8]> {
-        let found = self.members.binary_search_by(|member| member.name.cmp(name));
+    pub(crate) fn find(&self, name: &str) -> Option<File> {
+        let found = self.members.binary_search_by(|member| member.name.as_str().cmp(name));
         found.ok().map(|at| self.members[at].data)
     }
 }
@@ -119,69 +125,87 @@ impl<'a> Archive<'a> {
 /// Adds what an entry of an archive is: a name for a file, or a directory, which is of no use here.
 ///
 /// # Errors
-/// What was expected instead.
-fn add<'a>(members: &mut Vec<Member<'a>>, entry: &Entry<'a>, archive: usize) -> Result<(), &'static str> {
+/// Its name, and what was expected instead.
+fn add(members: &mut Vec<Member>, entry: Entry, archive: usize) -> Result<(), (String, &'static str)> {
+    let Entry { name, data, link, .. } = entry;
     match entry.mode & TYPE_MASK {
         TYPE_REGULAR => {}
         TYPE_DIRECTORY => return Ok(()),
-        TYPE_LINK => return Err("files and directories, not a symbolic link"),
-        _ => return Err("files and directories, not a device or another type"),
+        TYPE_LINK => return Err((name, "files and directories, not a symbolic link")),
+        _ => return Err((name, "files and directories, not a device or another type")),
     }
-    let mut name = entry.name;
-    while let Some(rest) = name.strip_prefix("./").or(name.strip_prefix('/')) {
-        name = rest;
+    let mut path = name.as_str();
+    while let Some(rest) = path.strip_prefix("./").or(path.strip_prefix('/')) {
+        path = rest;
     }
-    if name.is_empty() {
-        return Err("a file with a name");
+    if path.is_empty() {
+        return Err((name, "a file with a name"));
+    }
+    let found = members.binary_search_by(|other| other.name.as_str().cmp(path));
+    if found.is_ok_and(|at| members[at].archive == archive) {
+        return Err((name, "a name only once in an archive"));
     }
     let mut member = Member {
-        name,
-        data: entry.data,
+        name: path.into(),
+        data,
         archive,
-        link: entry.link,
+        link,
     };
-    if entry.link.is_some() {
+    if link.is_some() {
         // All names of one file have its data, which stands with one of them, as a rule the last.
-        let same = |other: &&mut Member<'_>| (other.archive, other.link) == (archive, entry.link);
+        let same = |other: &&mut Member| (other.archive, other.link) == (archive, link);
         for other in members.iter_mut().filter(same) {
-            if entry.data.is_empty() {
+            if data.len() == 0 {
                 member.data = other.data;
             } else {
-                other.data = entry.data;
+                other.data = data;
             }
         }
     }
-    match members.binary_search_by(|other| other.name.cmp(name)) {
-        Ok(at) if members[at].archive == archive => return Err("a name only once in an archive"),
+    match found {
         Ok(at) => members[at] = member,
         Err(at) => members.insert(at, member),
     }
     Ok(())
 }
 
-fn fail<'a>(offset: usize, expected: &'static str) -> ArchiveError<'a> {
-    let name = "";
+fn fail(offset: usize, expected: &'static str) -> ArchiveError {
+    let name = String::new();
     ArchiveError { offset, name, expected }
 }
 
+/// The sum of all bytes.
+fn added(data: File) -> u32 {
+    let mut sum = 0_u32;
+    let mut add = |bytes: &[u8]| {
+        sum = bytes.iter().fold(sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+        None::<()>
+    };
+    data.find_map::<16, _>(|bytes| add(bytes));
+    data.from(data.len() / 16 * 16).find_map::<1, _>(|byte| add(byte));
+    sum
+}
+
 /// What stands at one place of an archive.
-struct Entry<'a> {
-    name: &'a str,
+struct Entry {
+    name: String,
     mode: u32,
     link: Option<[u32; 3]>,
-    data: &'a [u8],
+    data: File,
     /// Offset of the next entry.
     next: usize,
 }
 
-impl<'a> Entry<'a> {
-    fn read(bytes: &'a [u8], offset: usize) -> Result<Entry<'a>, ArchiveError<'a>> {
-        let rest = bytes.get(offset..).unwrap_or(&[]);
-        if let Some((_, expected)) = COMPRESSED.iter().find(|(start, _)| rest.starts_with(start)) {
+impl Entry {
+    fn read(file: File, offset: usize) -> Result<Entry, ArchiveError> {
+        let mut header = [0; HEADER];
+        let header = file.from(offset).first(&mut header);
+        if let Some((_, expected)) = COMPRESSED.iter().find(|(start, _)| header.starts_with(start)) {
             return Err(fail(offset, expected));
         }
-        let header = rest.get(..HEADER);
-        let header = header.ok_or(fail(offset, "a header of 110 bytes or the trailer"))?;
+        if header.len() < HEADER {
+            return Err(fail(offset, "a header of 110 bytes or the trailer"));
+        }
         let magic = &header[..6];
         if ![MAGIC, MAGIC_CHECKED].contains(&magic) || !offset.is_multiple_of(4) {
             return Err(fail(
@@ -195,26 +219,27 @@ impl<'a> Entry<'a> {
             let digits = core::str::from_utf8(&header[at..at + 8]).ok();
             let digits = digits.filter(|text| !text.starts_with('+'));
             let value = digits.and_then(|text| u32::from_str_radix(text, 16).ok());
-            *field = value.ok_or(fail(offset + at, "eight hexadecimal digits"))?;
+            *field = value.ok_or_else(|| fail(offset + at, "eight hexadecimal digits"))?;
         }
         let [inode, mode, _, _, links, _, size, major, minor, _, _, name_size, sum] = fields;
         let (size, name_size) = (size as usize, name_size as usize);
         let name_start = offset + HEADER;
-        let name = bytes.get(name_start..name_start + name_size);
-        let name = name.ok_or(fail(name_start, "a name within the archive"))?;
-        let end = name.iter().position(|byte| *byte == 0);
-        let end = end.ok_or(fail(name_start, "a name that ends with NUL"))?;
-        let name = core::str::from_utf8(&name[..end]).map_err(|_| fail(name_start, "a name in UTF-8"))?;
+        let name = file.part(name_start..name_start + name_size);
+        let name = name.ok_or_else(|| fail(name_start, "a name within the archive"))?;
+        let mut bytes = vec![0; name_size.min(NAME_LIMIT)];
+        let end = name.first(&mut bytes).iter().position(|byte| *byte == 0);
+        let end = end.ok_or_else(|| fail(name_start, "a name of at most 4095 bytes that ends with NUL"))?;
+        bytes.truncate(end);
+        let name = String::from_utf8(bytes).map_err(|_| fail(name_start, "a name in UTF-8"))?;
         let start = (name_start + name_size).next_multiple_of(4);
         // Of a member without data, the last one above all, the padding need not be there.
         let data = if size == 0 {
-            Some(&[][..])
+            file.part(0..0)
         } else {
-            bytes.get(start..start + size)
+            file.part(start..start + size)
         };
-        let data = data.ok_or(fail(start, "the whole data of a member"))?;
-        let added = || data.iter().fold(0, |sum: u32, byte| sum.wrapping_add(u32::from(*byte)));
-        if magic == MAGIC_CHECKED && mode & TYPE_MASK == TYPE_REGULAR && added() != sum {
+        let data = data.ok_or_else(|| fail(start, "the whole data of a member"))?;
+        if magic == MAGIC_CHECKED && mode & TYPE_MASK == TYPE_REGULAR && added(data) != sum {
             let expected = "data whose bytes add up to the checksum";
             return Err(ArchiveError {
                 offset: start,

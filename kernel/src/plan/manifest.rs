@@ -8,6 +8,7 @@ use abi::hostcall::{Family, Hostcall};
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -87,15 +88,16 @@ impl fmt::Display for ManifestError {
 ///
 /// # Errors
 /// [`ManifestError`] with cVM, key, value and what was expected.
-pub(crate) fn read(archive: &Archive<'_>) -> Result<Plan, ManifestError> {
+pub(crate) fn read(archive: &Archive) -> Result<Plan, ManifestError> {
     plan(archive).map_err(ManifestError)
 }
 
-fn plan(archive: &Archive<'_>) -> Result<Plan, String> {
-    let bytes = archive
+fn plan(archive: &Archive) -> Result<Plan, String> {
+    let file = archive
         .find(names::MEMBER)
         .ok_or_else(|| String::from("not in the archive"))?;
-    let mut tokens = Tokens::new(bytes).map_err(text_of)?;
+    let mut bytes = vec![0; file.len().min(tree::SIZE_LIMIT)];
+    let mut tokens = Tokens::new(file.first(&mut bytes)).map_err(text_of)?;
     let mut reader = Reader {
         tokens: &mut tokens,
         properties: Vec::new(),
@@ -219,10 +221,7 @@ fn listed(name: &[u8], (kind, plural): (&str, &str), (index, limit): (usize, usi
     Ok(())
 }
 
-fn read_cvms<'a>(
-    reader: &mut Reader<'a, '_>,
-    archive: &Archive<'_>,
-) -> Result<(Vec<CvmSpec>, Vec<Relation<'a>>), String> {
+fn read_cvms<'a>(reader: &mut Reader<'a, '_>, archive: &Archive) -> Result<(Vec<CvmSpec>, Vec<Relation<'a>>), String> {
     let (mut cvms, mut relations) = (Vec::new(), Vec::new());
     let mut child = reader.list()?;
     while let Some(node) = child {

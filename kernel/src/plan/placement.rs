@@ -6,7 +6,7 @@ use crate::authority::pool::Pool;
 use crate::authority::sweep::GRANULE;
 use crate::cvm::Cvm;
 use crate::cvm::loader::{self, Home};
-use crate::elf::{PAGE, Program};
+use crate::elf::{File, PAGE, Program};
 use crate::plan::layout::{self, Layout, LayoutError, Request};
 use crate::plan::manifest::CvmSpec;
 use crate::plan::ordered;
@@ -23,7 +23,7 @@ const REGION_LIMIT: u64 = 1 << 40;
 
 /// A cVM whose program is checked and planned.
 struct Planned {
-    elf: &'static [u8],
+    elf: File,
     program: &'static Program,
     layout: Layout,
     /// What its capabilities cover, in bytes.
@@ -57,7 +57,7 @@ fn wrong(spec: &CvmSpec, why: &dyn fmt::Display) -> String {
 /// A message that names the cVM, the key and what was expected.
 pub(crate) fn place_all(
     specs: Vec<CvmSpec>,
-    elf_of: impl Fn(&str) -> &'static [u8],
+    elf_of: impl Fn(&str) -> File,
     pool: &mut Pool,
 ) -> Result<Vec<Cvm>, String> {
     let roles = Roles::of(&specs);
@@ -134,7 +134,7 @@ fn plan(
     specs: &[CvmSpec],
     roles: &Roles,
     before: &[Planned],
-    elf_of: &impl Fn(&str) -> &'static [u8],
+    elf_of: &impl Fn(&str) -> File,
 ) -> Result<Planned, String> {
     let spec = &specs[id];
     let (serves, outer) = (roles.serves[id], roles.outer[id]);

@@ -2,6 +2,7 @@
 //!
 //! In front of the archive stands a small one with a single file, [`abi::image::SIGNATURE`]: other images, and tools, see one file more.
 
+use crate::elf::File;
 use abi::image::{SIGNATURE_AT, SIGNATURE_HEADER, SIGNED_AT};
 use ed25519_compact::{PublicKey, Signature};
 
@@ -31,15 +32,21 @@ const fn key(digits: &[u8]) -> [u8; 32] {
 ///
 /// # Errors
 /// What was expected instead.
-pub(crate) fn verified(archive: &[u8]) -> Result<&[u8], &'static str> {
+pub(crate) fn verified(archive: File) -> Result<File, &'static str> {
     let unsigned = "archive: not signed; this image runs what the holder of its key has signed";
-    let (front, signed) = archive.split_at_checked(SIGNED_AT).ok_or(unsigned)?;
+    let front = archive.array::<SIGNED_AT>(0).ok_or(unsigned)?;
     if !front.starts_with(SIGNATURE_HEADER) {
         return Err(unsigned);
     }
     let signature =
         Signature::from_slice(&front[SIGNATURE_AT..SIGNATURE_AT + Signature::BYTES]).map_err(|_| unsigned)?;
-    let fits = PublicKey::new(KEY).verify(signed, &signature);
+    let signed = archive.from(SIGNED_AT);
+    let fits = PublicKey::new(KEY)
+        .verify_incremental(&signature)
+        .and_then(|mut state| {
+            signed.each(|bytes| state.absorb(bytes));
+            state.verify()
+        });
     fits.map_err(|_| "archive: its signature is not one of this image's key over these bytes")?;
     Ok(signed)
 }

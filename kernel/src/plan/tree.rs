@@ -14,7 +14,7 @@ pub(crate) const HEADER: usize = 40;
 /// Deepest nesting of nodes that is accepted.
 pub(crate) const DEPTH_LIMIT: usize = 16;
 /// Largest tree that is accepted, in bytes.
-const SIZE_LIMIT: usize = 1 << 20;
+pub(crate) const SIZE_LIMIT: usize = 1 << 20;
 
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -214,12 +214,16 @@ impl<'a> Tokens<'a> {
 
 /// The name at the start of some bytes, whose end is a NUL.
 fn name<'a>(bytes: &'a [u8], offset: usize, expected: [&'static str; 2]) -> Result<&'a [u8], TreeError> {
-    let end = bytes.iter().position(|byte| *byte == 0);
+    let mut all = 0;
+    let end = bytes.iter().position(|byte| {
+        all |= *byte;
+        *byte == 0
+    });
     let name = &bytes[..end.ok_or(TreeError {
         offset,
         expected: expected[0],
     })?];
-    if name.is_ascii() || core::str::from_utf8(name).is_ok() {
+    if all.is_ascii() || core::str::from_utf8(name).is_ok() {
         Ok(name)
     } else {
         fail(offset, expected[1])

@@ -112,15 +112,15 @@ impl fmt::Display for Headline<'_> {
     }
 }
 
-struct Location<'a> {
+struct Location {
     address: u64,
-    symbol: Option<(&'a str, u64)>,
+    symbol: Option<(symbols::Name, u64)>,
 }
 
-impl fmt::Display for Location<'_> {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.address)?;
-        match self.symbol {
+        match &self.symbol {
             Some((name, offset)) => {
                 f.write_str(" ")?;
                 write!(Cut { f, left: SHOWN_LIMIT }, "{}", Demangled(name))?;

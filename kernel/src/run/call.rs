@@ -13,7 +13,7 @@ use crate::report::console::say;
 use crate::run::monitor::{Monitor, Outcome};
 use abi::hostcall::{TRANSFER_LIMIT, WAIT_ON, WITH_SECOND};
 use abi::{Errno, Hostcall};
-use arch::{Frame, Register, Slot, user};
+use arch::{Frame, Register, user};
 
 impl Monitor {
     /// The cVM whose call the handler on this thread serves, if it is one.
@@ -116,10 +116,9 @@ impl Monitor {
         let (client, thread) = (&self.scheduler[caller], handler.thread);
         let (from, to) = (client.frame, self.scheduler[thread].frame);
         to.renew();
-        if let Err(errno) = pass((from, short.raw), to, &service.slot, &mut handler.lent) {
+        if let Err(errno) = pass((from, short.raw), to, &mut handler.lent) {
             to.forget();
             handler.lent.clear();
-            service.slot.clear();
             return Err(errno);
         }
         let number = from.number();
@@ -475,81 +474,96 @@ impl Monitor {
     }
 }
 
-/// Puts a caller's arguments into the registers of the handler, and notes what is lent. `slot` is where a capability is
-/// made.
-fn pass(
-    (from, raw): (&Frame, bool),
-    to: &Frame,
-    slot: &Slot,
-    lent: &mut heapless::Vec<Lent, ARGUMENTS>,
-) -> Result<(), Errno> {
+/// Puts a caller's arguments into the registers of the handler, and notes what is lent.
+fn pass((from, raw): (&Frame, bool), to: &Frame, lent: &mut heapless::Vec<Lent, ARGUMENTS>) -> Result<(), Errno> {
     let capabilities = to.pass(from);
     let buffer = names_buffer(from.number(), raw);
     if !capabilities && !buffer {
         return Ok(());
     }
-    lend(from, to, slot, lent, [capabilities, buffer])
+    lend(from, to, lent, [capabilities, buffer])
 }
 
 /// Whether the arguments of a hostcall name a buffer.
 #[inline]
 pub(super) fn names_buffer(number: u64, raw: bool) -> bool {
-    number < 64 && BUFFERS >> number & 1 == 1 && !raw
+    number < 64 && BUFFERS.named >> number & 1 == 1 && !raw
 }
 
-/// The hostcalls whose arguments name a buffer, bit n = number n.
-const BUFFERS: u64 = {
-    let (mut bits, mut index) = (0, 0);
+/// What the arguments of the hostcalls say of buffers, bit n = number n.
+struct Buffers {
+    /// They name one.
+    named: u64,
+    /// The second one points to it, and not the first.
+    second: u64,
+    written: u64,
+}
+
+const BUFFERS: Buffers = {
+    let (mut named, mut second, mut written, mut index) = (0, 0, 0, 0);
     while index < Hostcall::ALL.len() {
         let hostcall = Hostcall::ALL[index];
-        if hostcall.buffer().is_some() {
-            bits |= 1 << hostcall as u64;
+        if let Some(buffer) = hostcall.buffer() {
+            assert!(buffer.pointer < 2);
+            named |= 1 << hostcall as u64;
+            second |= (buffer.pointer as u64) << hostcall as u64;
+            written |= (buffer.written as u64) << hostcall as u64;
         }
         index += 1;
     }
-    bits
+    Buffers { named, second, written }
 };
 
 /// Makes what is lent of arguments that have been passed as they are.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn lend(
     from: &Frame,
     to: &Frame,
-    slot: &Slot,
     lent: &mut heapless::Vec<Lent, ARGUMENTS>,
     [capabilities, buffer]: [bool; 2],
 ) -> Result<(), Errno> {
-    let hostcall = Hostcall::from_number(from.number()).filter(|_| buffer);
-    let buffer = hostcall.and_then(Hostcall::buffer);
     if capabilities {
-        for index in 0..ARGUMENTS {
-            let argument = from.argument_slot(index);
-            if !argument.tag() {
-                continue;
-            }
-            if slot.narrow(argument) {
-                to.set_argument(index, Register::Capability(slot));
-                let (base, length, use_of) = slot.extent();
-                note(lent, base, length, use_of);
-            } else {
-                to.set_argument(index, Register::Integer(argument.integer()));
-            }
-        }
+        lend_capabilities(from, to, lent);
     }
-    // The buffer of a caller without capabilities is a pointer and a length.
-    if let Some(buffer) = buffer.filter(|buffer| !from.argument_slot(buffer.pointer).tag()) {
-        let length = mint(slot, from, buffer.pointer, buffer.written)?;
-        to.set_argument(buffer.pointer + 1, Register::Integer(length));
-        if length > 0 {
-            to.set_argument(buffer.pointer, Register::Capability(slot));
-            let base = user::absolute(from.data(), from.argument(buffer.pointer));
-            note(lent, base, length, [!buffer.written, buffer.written]);
-        }
+    if buffer {
+        lend_buffer(from, to, lent)?;
     }
-    slot.clear();
     Ok(())
 }
 
+#[inline(never)]
+fn lend_capabilities(from: &Frame, to: &Frame, lent: &mut heapless::Vec<Lent, ARGUMENTS>) {
+    for index in 0..ARGUMENTS {
+        let argument = from.argument_slot(index);
+        if let Some((base, length, use_of)) = to.argument_slot(index).narrow(argument) {
+            note(lent, base, length, use_of);
+        } else if argument.tag() {
+            to.set_argument(index, Register::Integer(argument.integer()));
+        }
+    }
+}
+
+/// The buffer of a caller without capabilities is a pointer and a length.
+#[inline(never)]
+fn lend_buffer(from: &Frame, to: &Frame, lent: &mut heapless::Vec<Lent, ARGUMENTS>) -> Result<(), Errno> {
+    let number = from.number();
+    let (pointer, written) = (BUFFERS.second >> number & 1, BUFFERS.written >> number & 1 == 1);
+    let pointer = pointer as usize;
+    if from.argument_slot(pointer).tag() {
+        return Ok(());
+    }
+    let base = user::absolute(from.data(), from.argument(pointer));
+    let length = buffer_length(base, from.argument(pointer + 1))?;
+    to.set_argument(pointer + 1, Register::Integer(length));
+    if length > 0 {
+        let made = to.argument_slot(pointer).lend(from.data(), base, length, written);
+        made.map_err(|_| Errno::EFAULT)?;
+        note(lent, base, length, [!written, written]);
+    }
+    Ok(())
+}
+
+#[inline]
 fn note(lent: &mut heapless::Vec<Lent, ARGUMENTS>, base: u64, length: u64, [load, store]: [bool; 2]) {
     // There is room for every argument.
     let _ = lent.push(Lent {
@@ -559,25 +573,18 @@ fn note(lent: &mut heapless::Vec<Lent, ARGUMENTS>, base: u64, length: u64, [load
     });
 }
 
-/// Makes a capability over exactly the buffer that an integer pointer and the length behind it name; returns the length,
-/// which is what one hostcall transfers at most. Nothing is made for a buffer of length 0.
-fn mint(slot: &Slot, from: &Frame, pointer: usize, written: bool) -> Result<u64, Errno> {
-    let asked = super::length(from.argument(pointer + 1))?;
-    let mut length = asked.min(TRANSFER_LIMIT) as u64;
-    if length == 0 {
-        return Ok(0);
-    }
-    let base = user::absolute(from.data(), from.argument(pointer));
+/// How much of a buffer of so many bytes is lent: what one hostcall transfers at most, and what a capability can say exactly.
+#[inline]
+fn buffer_length(base: u64, asked: u64) -> Result<u64, Errno> {
+    let mut length = super::length(asked)?.min(TRANSFER_LIMIT) as u64;
     // The last bytes of a long buffer that begins at an odd place are left for another call.
-    loop {
+    while length > 0 {
         let (bounds, alignment) = arch::representable(length);
         if bounds == length && base & (alignment - 1) == 0 {
             break;
         }
         length -= 1;
     }
-    slot.lend(from.data(), base, length, written)
-        .map_err(|_| Errno::EFAULT)?;
     Ok(length)
 }
 

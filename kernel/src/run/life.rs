@@ -87,15 +87,20 @@ impl Monitor {
             cvm.first_thread = first;
             cvm.threads = (threads + handlers) as u16;
             if handlers > 0 {
-                if cvm.threads == 2 {
-                    let frame = self.scheduler[records[0].thread].frame;
-                    cvm.line = Some(Box::leak(Box::new(Line::new(index, cvm.server.is_none(), frame))));
-                }
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
             }
             self.families[family.index()].push(id);
             if self.cvms[index].local_areas().next().is_some() {
                 self.holders[family.index()].push(id);
+            }
+        }
+        for index in 0..count {
+            let (cvm, family) = (&self.cvms[index], self.scheduler[self.cvms[index].main()].family);
+            if let (Some(service), 2) = (&cvm.service, cvm.threads) {
+                let frame = self.scheduler[service.handlers[0].thread].frame;
+                let alone = self.holders[family.index()].len() == 1 && cvm.layout.local.is_empty();
+                let line = Line::new((index, cvm), frame, alone);
+                self.cvms[index].line = Some(Box::leak(Box::new(line)));
             }
         }
         let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {

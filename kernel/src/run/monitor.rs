@@ -60,6 +60,8 @@ pub(crate) struct Monitor {
     pub(crate) frequency: u64,
     /// Tick at which the monitor started.
     pub(crate) boot: u64,
+    /// Nanoseconds from 1970 to that, when the machine knows.
+    pub(crate) born: Option<u64>,
     /// Console input that nobody has read yet.
     pub(crate) input: heapless::Deque<u8, 1024>,
     /// The first cVM that still waits for an earlier one; all before it have been started.

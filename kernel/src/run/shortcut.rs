@@ -46,12 +46,9 @@ impl Monitor {
     #[inline(never)]
     fn lend_usually(&mut self, line: &'static Line, what: [bool; 2]) -> Option<&'static Frame> {
         let service = self.cvms[line.server].service.as_deref_mut()?;
-        let handler = &mut service.handlers[0];
-        handler.began = self.scheduler.runs + 1;
-        let lent = call::lend(line.caller(), line.handler, &service.slot, &mut handler.lent, what);
-        if lent.is_err() {
-            handler.lent.clear();
-            service.slot.clear();
+        let lent = &mut service.handlers.first_mut()?.lent;
+        if call::lend(line.caller(), line.handler, lent, what).is_err() {
+            lent.clear();
             line.open.store(true, Relaxed);
             self.usual = None;
             hart::enter(line.client());
@@ -87,12 +84,25 @@ impl Monitor {
         to
     }
 
+    /// Nobody else has run since the usual call began: what was lent is in the handler's registers and on its stack, if at all.
     #[inline(never)]
     fn recall_usually(&mut self, line: &Line) -> &'static Frame {
         line.lent.store(false, Relaxed);
-        if let Some(service) = self.cvms[line.server].service.as_deref() {
-            let handler = service.handlers[0].thread;
-            self.recall(handler, 0, true);
+        let cvm = &mut self.cvms[line.server];
+        if let Some(handler) = cvm
+            .service
+            .as_deref_mut()
+            .and_then(|service| service.handlers.first_mut())
+        {
+            if line.alone {
+                handler.lent.clear();
+                line.handler.forget();
+                cvm.clear_tags(line.area);
+            } else {
+                handler.began = self.scheduler.runs + 1;
+                let handler = handler.thread;
+                self.recall(handler, 0, true);
+            }
         }
         line.caller()
     }

@@ -2,6 +2,7 @@
 
 use super::build::Value::*;
 use super::service::{Node, call, monitor_with};
+use super::stored;
 use super::{dispatch, frame, running, thread};
 use crate::authority::ledger::POOL;
 use crate::cvm::id::CvmId;
@@ -517,7 +518,7 @@ fn wrong_buffers_in_a_manifest_are_named() {
     let refused = |buffers: &[&[(&str, super::build::Value<'_>)]]| {
         let tree = manifest_with("intravisor,manifest-1", &[&node], &[], buffers);
         let bytes = archive(&[("manifest.dtb", &tree), ("program", &program())]);
-        read(&Archive::check(bytes.leak()).unwrap())
+        read(&Archive::check(stored(&bytes)).unwrap())
             .err()
             .map(|error| format!("{error}"))
     };

@@ -2,6 +2,7 @@
 
 use super::build::*;
 use super::purecap::*;
+use super::stored;
 use crate::authority::ledger::{EntryId, Ledger, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
@@ -40,7 +41,7 @@ fn ledger() -> (Ledger, EntryId) {
 
 /// Places cVMs, all of one program.
 fn placed(specs: Vec<CvmSpec>, elf: Vec<u8>) -> Vec<Cvm> {
-    let elf: &'static [u8] = elf.leak();
+    let elf = stored(&elf);
     place_all(specs, |_| elf, &mut Pool::new(POOL_START..POOL_END)).unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! Devices that cVMs drive: what may go into a queue, and what becomes of what comes out.
 
 use super::build::{Value, Value::*, archive, manifest, program};
+use super::stored;
 use super::{dispatch, finish_loading, running_cvm, thread};
 use crate::accomplice::{Accomplice, Piece};
 use crate::authority::ledger::{Ledger, POOL};
@@ -12,10 +13,10 @@ use crate::hostcall::Next;
 use crate::run::device::probe;
 use crate::run::monitor::Monitor;
 use crate::start::load;
-use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_WRITTEN, WAIT_FOREVER};
+use abi::hostcall::{BUFFER_ALL, BUFFER_READ, BUFFER_WRITE, SEGMENT_BYTES_LIMIT, SEGMENT_WRITTEN, WAIT_FOREVER};
 use abi::{Errno, FaultKind, Hostcall};
 use arch::{Derivation, Platform, Register, Slot, VirtioSlot, stand_in};
-use capability::Permissions;
+use capability::{Decoded, Permissions};
 
 const POOL_START: u64 = 0x8040_0000;
 const POOL_END: u64 = 0x8080_0000;
@@ -51,7 +52,8 @@ fn boot(version: u32, extra: &Extra<'_>) -> (Box<Monitor>, Accomplice) {
     ];
     driver.extend(extra.iter().map(|(key, value)| match value {
         Cell(cell) => (*key, Cell(*cell)),
-        _ => panic!("a cell"),
+        Cells(cells) => (*key, Cells(*cells)),
+        _ => panic!("a number"),
     }));
     let other = [("label", Text("other")), ("runtime", Text("program"))];
     let bytes = archive(&[
@@ -66,7 +68,7 @@ fn boot(version: u32, extra: &Extra<'_>) -> (Box<Monitor>, Accomplice) {
         .derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions)
         .unwrap();
     let mut monitor = load(
-        bytes.leak(),
+        stored(&bytes),
         ledger,
         (pool, Pool::new(POOL_START..POOL_END)),
         10_000_000,
@@ -181,7 +183,7 @@ fn a_machine_without_the_device_is_refused_by_name() {
         .derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions)
         .unwrap();
     let mut monitor = load(
-        bytes.leak(),
+        stored(&bytes),
         ledger,
         (pool, Pool::new(POOL_START..POOL_END)),
         10_000_000,
@@ -349,8 +351,10 @@ fn a_capability_counts_as_it_is() {
         };
         if seal {
             let code = &monitor.cvms[0].authority.code;
-            let (base, length, _) = code.extent();
-            let permissions = code.decoded().permissions;
+            let Decoded {
+                base, top, permissions, ..
+            } = code.decoded();
+            let length = (top - u128::from(base)) as u64;
             slot.derive_entry(
                 code,
                 &Derivation {
@@ -504,12 +508,49 @@ fn the_end_of_a_driver_resets_its_device_before_its_memory_is_used_again() {
         if let Life::Restarting { at, .. } = monitor.cvms[0].life {
             stand_in::advance(at.saturating_sub(arch::timer::now()));
             monitor.due(arch::timer::now());
+        }
+        if monitor.cvms[0].life == Life::Alive {
             finish_loading(&mut monitor);
             assert_eq!(take(&mut monitor), Err(Errno::EIO), "the next life starts it itself");
             call(&mut monitor, Hostcall::DeviceStart, [0, 0, 0, 0]).unwrap();
         }
     }
     assert_eq!(monitor.cvms[0].life, Life::Ended(End::Exited(0)));
+}
+
+#[test]
+fn a_buffer_is_not_given_back_while_a_device_uses_it() {
+    let (mut monitor, device) = boot(MODERN, &[("local", Cell(4)), ("buffer-quota", Cells(0x1000))]);
+    call(&mut monitor, Hostcall::DeviceStart, [0, 0, 0, 0]).unwrap();
+    let (number, _) = call(&mut monitor, Hostcall::BufferCreate, [0x1000, 0, 0, 0]).unwrap();
+    let area = monitor.cvms[0].local_areas().next().unwrap().start;
+    // A segment that names the buffer by its capability, in the local area.
+    let submit = |monitor: &mut Monitor, rights| {
+        call(monitor, Hostcall::BufferMap, [number, rights, 0, 0]).ok();
+        let mapped = super::frame(monitor, 0).argument_slot(0);
+        arch::user::store_capability(mapped, &POOL, area).unwrap();
+        let words: Vec<u8> = [64, WRITTEN].iter().flat_map(|word| word.to_le_bytes()).collect();
+        arch::user::copy_out(&words, &POOL, area + 16).unwrap();
+        call(monitor, Hostcall::DeviceSubmit, [0, 0, area, 1])
+    };
+    assert_eq!(submit(&mut monitor, BUFFER_READ), Err(Errno::EFAULT), "to be written");
+    let (id, _) = submit(&mut monitor, BUFFER_READ | BUFFER_WRITE).unwrap();
+    let revoke = |monitor: &mut Monitor| call(monitor, Hostcall::BufferRevoke, [number, BUFFER_ALL, 0, 0]);
+    assert_eq!(revoke(&mut monitor).map(|_| ()), Err(Errno::EAGAIN));
+    device.finish(0, id as u32, 64);
+    take(&mut monitor).unwrap();
+    assert_eq!(revoke(&mut monitor).map(|_| ()), Ok(()));
+    let (id, _) = submit(&mut monitor, BUFFER_READ | BUFFER_WRITE).unwrap();
+    call(&mut monitor, Hostcall::BufferDestroy, [number, 0, 0, 0]).unwrap();
+    let create = |monitor: &mut Monitor| call(monitor, Hostcall::BufferCreate, [0x1000, 0, 0, 0]).map(|_| ());
+    assert_eq!(
+        create(&mut monitor),
+        Err(Errno::ENOMEM),
+        "the device may still write it"
+    );
+    device.finish(0, id as u32, 64);
+    take(&mut monitor).unwrap();
+    assert_eq!(create(&mut monitor), Ok(()));
 }
 
 #[test]
@@ -586,7 +627,7 @@ fn what_one_thread_waits_for_is_not_taken_away_by_another_ones_wait() {
     call(&mut monitor, Hostcall::DeviceStart, [0, 0, 0, 0]).unwrap();
     let frame = monitor.next();
     let entry = monitor.cvms[0].memory().start + 0x5000;
-    let code = monitor.cvms[0].authority.code.extent().0;
+    let code = monitor.cvms[0].authority.code.decoded().base;
     frame.set_hostcall(Hostcall::ThreadCreate as u64, [code, entry, 0, 0, 3, 0]);
     assert!(dispatch(&mut monitor, frame) == Next::Return);
     assert_eq!(Errno::from_result(frame.argument(0)), None);

@@ -1,11 +1,12 @@
 //! The check of ELF programs.
 
 use super::build::*;
+use super::stored;
 use crate::elf::{ElfError, Program};
 use proptest::prelude::*;
 
 fn refusal(bytes: &[u8]) -> ElfError {
-    Program::check(bytes).expect_err("a refusal")
+    Program::check(stored(bytes)).expect_err("a refusal")
 }
 
 /// Two sound segments, with the second one's header changed.
@@ -22,14 +23,23 @@ fn second(header: Header) -> Vec<u8> {
 #[test]
 fn a_sound_program_is_understood() {
     let bytes = program();
-    let program = Program::check(&bytes).unwrap();
+    let program = Program::check(stored(&bytes)).unwrap();
     assert!(program.relocatable);
     assert_eq!(
         (program.entry, program.extent.clone(), program.text.clone()),
         (0x1004, 0x1000..0x3000, 0x1000..0x2000)
     );
-    assert_eq!(program.words(&bytes, 0).collect::<Vec<_>>(), [[0x2008, 0x1010]]);
-    assert_eq!(program.words(&bytes, 1).count(), 0, "behind the last");
+    let mut words = Vec::new();
+    let all = program.words(stored(&bytes), 0, |address, addend| {
+        words.push([address, addend]);
+        None::<()>
+    });
+    assert_eq!((all, words), (None, vec![[0x2008, 0x1010]]));
+    assert_eq!(
+        program.words(stored(&bytes), 1, |_, _| Some(())),
+        None,
+        "behind the last"
+    );
     assert!(!program.purecap && program.code == program.text);
     assert_eq!(program.segments[1].file, 0x400..0x4c0);
     assert_eq!(program.tls, None);
@@ -156,7 +166,7 @@ fn what_needs_a_dynamic_loader_is_refused() {
 fn a_dynamic_section_without_bytes_says_nothing_wherever_it_stands() {
     let empty = [DYNAMIC, 4, 0x13_1313_1313, 0, 0, 0];
     let segments = [[LOAD, READ_EXECUTE, 0x200, 0x1000, 0x20, 0x20], empty];
-    assert!(Program::check(&elf(3, 0x1000, &segments, &[], 0x600)).is_ok());
+    assert!(Program::check(stored(&elf(3, 0x1000, &segments, &[], 0x600))).is_ok());
 }
 
 #[test]
@@ -167,7 +177,7 @@ fn sections_may_be_missing_and_may_have_no_names() {
         bytes[40..48].copy_from_slice(&offset.to_le_bytes());
         bytes[60..62].copy_from_slice(&count.to_le_bytes());
         bytes[62..64].copy_from_slice(&names.to_le_bytes());
-        Program::check(&bytes)
+        Program::check(stored(&bytes))
     };
     let sections = |error| matches!(error, Err(ElfError::Sections { .. }));
     let (none, unnamed) = (purecap(0, 32, 1), purecap(0x500, 2, 0));
@@ -240,7 +250,7 @@ fn relocations_stay_within_the_program() {
     let change = |at: usize, value: u64| {
         let mut bytes = program();
         bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        Program::check(&bytes).err()
+        Program::check(stored(&bytes)).err()
     };
     assert_eq!(change(0x440, 0x2ff8), None, "the last word of bss");
     for address in [0x2ff9, 0x3000, 0x0ff8, u64::MAX - 3, 0x1019] {
@@ -274,22 +284,27 @@ fn relocations_stay_within_the_program() {
 fn one_sound_tls_segment_is_accepted() {
     let tls = second([TLS, 4, 0x400, 0x1000, 0x10, 0x18]);
     assert_eq!(
-        Program::check(&tls).unwrap().tls.map(|tls| (tls.file, tls.memory_size)),
+        Program::check(stored(&tls))
+            .unwrap()
+            .tls
+            .map(|tls| (tls.file, tls.memory_size)),
         Some((0x400..0x410, 0x18))
     );
-    for (stored, alignment) in [(0_u64, 1), (1, 1), (16, 16), (4096, 4096)] {
+    for (given, alignment) in [(0_u64, 1), (1, 1), (16, 16), (4096, 4096)] {
         let mut tls = tls.clone();
-        tls[64 + 56 + 48..][..8].copy_from_slice(&stored.to_le_bytes());
+        tls[64 + 56 + 48..][..8].copy_from_slice(&given.to_le_bytes());
         assert_eq!(
-            Program::check(&tls).unwrap().tls.map(|tls| tls.alignment),
+            Program::check(stored(&tls)).unwrap().tls.map(|tls| tls.alignment),
             Some(alignment),
-            "{stored}"
+            "{given}"
         );
     }
     assert_eq!(refusal(&second([TLS, 4, 0x5f8, 0x1000, 0x10, 0x18])), ElfError::Tls);
     assert_eq!(refusal(&second([TLS, 4, 0x400, 0x1000, 0x20, 0x18])), ElfError::Tls);
     assert_eq!(
-        Program::check(&second([TLS, 4, 0x400, 0x1000, 0, 0])).unwrap().tls,
+        Program::check(stored(&second([TLS, 4, 0x400, 0x1000, 0, 0])))
+            .unwrap()
+            .tls,
         None,
         "an empty one is none"
     );
@@ -308,16 +323,15 @@ proptest! {
             bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         for bytes in [&bytes[..], &bytes[..length.index(bytes.len())]] {
-            let Ok(program) = Program::check(bytes) else { continue };
+            let Ok(program) = Program::check(stored(bytes)) else { continue };
             for segment in &program.segments {
                 prop_assert!(segment.file.end <= bytes.len());
                 prop_assert!(segment.file.len() as u64 <= segment.memory_size);
                 prop_assert!(program.extent.start <= segment.address);
                 prop_assert!(segment.address + segment.memory_size <= program.extent.end);
             }
-            for [address, _] in program.words(bytes, 0) {
-                prop_assert!(program.extent.contains(&address));
-            }
+            let outside = |address, _| (!program.extent.contains(&address)).then_some(address);
+            prop_assert_eq!(program.words(stored(bytes), 0, outside), None);
         }
     }
 }

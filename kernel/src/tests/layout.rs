@@ -1,20 +1,15 @@
 //! The layout of a cVM's memory.
 
 use super::build::*;
+use super::stored;
 use crate::elf::Program;
 use crate::plan::layout::{Layout, LayoutError, Request, plan};
 use core::ops::Range;
 use proptest::prelude::*;
 
 fn fixed(address: u64) -> Program {
-    Program::check(&elf(
-        2,
-        address,
-        &[[LOAD, READ_EXECUTE, 0x200, address, 0x20, 0x20]],
-        &[],
-        0x300,
-    ))
-    .unwrap()
+    let text = [LOAD, READ_EXECUTE, 0x200, address, 0x20, 0x20];
+    Program::check(stored(&elf(2, address, &[text], &[], 0x300))).unwrap()
 }
 
 /// Whether a capability can cover exactly this range of a cVM that lies at a multiple of its alignment.
@@ -29,7 +24,7 @@ proptest! {
         start_block in 88_u64..20_000, stack in 0_u64..1 << 20, heap in 0_u64..1 << 30,
         service in proptest::option::of(0_u64..1 << 20), spare in 0_u64..1 << 20
     ) {
-        let program = Program::check(&program()).unwrap();
+        let program = Program::check(stored(&program())).unwrap();
         let request = Request { start_block, stack, heap, service_stack: service, ..Request::default() };
         let smallest = plan(&program, &request).unwrap();
         prop_assert_eq!(smallest.size % 4096, 0);
@@ -54,7 +49,7 @@ proptest! {
 
 #[test]
 fn a_size_that_is_too_small_is_refused_with_what_is_needed() {
-    let program = Program::check(&program()).unwrap();
+    let program = Program::check(stored(&program())).unwrap();
     let needed = plan(
         &program,
         &Request {
@@ -84,7 +79,7 @@ fn a_size_that_is_too_small_is_refused_with_what_is_needed() {
 
 #[test]
 fn absurd_sizes_are_refused() {
-    let program = Program::check(&program()).unwrap();
+    let program = Program::check(stored(&program())).unwrap();
     for size in [u64::MAX, u64::MAX - 4095, (1 << 40) + 1] {
         assert_eq!(
             plan(
@@ -118,7 +113,7 @@ fn absurd_sizes_are_refused() {
 
 #[test]
 fn what_takes_all_of_the_greatest_size_has_a_place() {
-    let program = Program::check(&program()).unwrap();
+    let program = Program::check(stored(&program())).unwrap();
     let with_heap = |heap| {
         let request = Request {
             start_block: 100,
@@ -215,7 +210,7 @@ fn aligned(address: u64, code: u64, below: bool, above: bool, alignment: u64) ->
     let mut bytes = elf(kind, start, &headers, &[], 0x300);
     bytes[48..52].copy_from_slice(&arch::ELF_PURECAP_FLAGS.to_le_bytes());
     bytes[64 + 48..64 + 56].copy_from_slice(&alignment.to_le_bytes());
-    Program::check(&bytes).unwrap()
+    Program::check(stored(&bytes)).unwrap()
 }
 
 proptest! {
@@ -299,7 +294,7 @@ fn thread_local_storage_keeps_its_alignment_behind_the_control_block() {
         &[],
         0x300,
     );
-    let mut program = Program::check(&bytes).unwrap();
+    let mut program = Program::check(stored(&bytes)).unwrap();
     for alignment in [1, 8, 16, 64, 4096] {
         program.tls.as_mut().unwrap().alignment = alignment;
         let layout = plan(&program, &Request::default()).unwrap();

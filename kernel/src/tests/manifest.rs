@@ -1,6 +1,7 @@
 //! The manifest.
 
 use super::build::{Value, Value::*, archive, manifest, manifest_with_capfiles};
+use super::stored;
 use crate::plan::archive::Archive;
 use crate::plan::manifest::{CvmSpec, Plan, read};
 use abi::hostcall::Family;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 
 fn plan(manifest: &[u8]) -> Result<Plan, String> {
     let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"")]);
-    read(&Archive::check(&bytes).unwrap()).map_err(|error| error.to_string())
+    read(&Archive::check(stored(&bytes)).unwrap()).map_err(|error| error.to_string())
 }
 
 fn read_bytes(manifest: &[u8]) -> Result<Vec<CvmSpec>, String> {
@@ -335,7 +336,7 @@ fn the_list_as_a_whole_is_checked() {
         Err("manifest.dtb: compatible is Some(\"other\"), expected \"intravisor,manifest-1\"".into())
     );
     let without = archive(&[("hello.elf", b"")]);
-    let error = read(&Archive::check(&without).unwrap()).unwrap_err();
+    let error = read(&Archive::check(stored(&without)).unwrap()).unwrap_err();
     assert_eq!(error.to_string(), "manifest.dtb: not in the archive");
 }
 

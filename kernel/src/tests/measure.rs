@@ -3,7 +3,7 @@
 use crate::measure::digest;
 
 fn of(bytes: &[u8]) -> String {
-    digest(&mut bytes.iter().copied()).to_string()
+    digest(super::stored(bytes)).to_string()
 }
 
 #[test]

@@ -24,11 +24,31 @@ mod threads;
 mod tree;
 
 use crate::cvm::id::{CvmId, ThreadId};
+use crate::elf::File;
 use crate::hostcall::{self, Next};
 use crate::run::monitor::Monitor;
 use crate::run::wait::Usual;
 use abi::Hostcall;
-use arch::Frame;
+use arch::{Frame, user};
+use std::cell::Cell;
+
+std::thread_local! {
+    /// Where the next file goes, above all memory that tests use.
+    static NEXT_FILE: Cell<u64> = const { Cell::new(1 << 40) };
+}
+
+/// Puts bytes where the monitor can read them, with nothing readable behind.
+fn stored(bytes: &[u8]) -> File {
+    let start = NEXT_FILE.get();
+    let end = start + bytes.len() as u64;
+    NEXT_FILE.set(end.next_multiple_of(16) + 16);
+    user::copy_out(bytes, arch::root(), start).unwrap();
+    File::new(arch::root(), &(start..end))
+}
+
+fn bytes_of(file: File) -> Vec<u8> {
+    file.bytes()
+}
 
 /// The thread with this number: main threads have that of their cVM, handlers follow.
 fn thread(monitor: &Monitor, number: usize) -> ThreadId {

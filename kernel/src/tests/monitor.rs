@@ -1,7 +1,7 @@
 //! The life of cVMs: starting, hostcalls, ending, restarting.
 
 use super::build::{Value, Value::*, archive, manifest, program};
-use super::{dispatch, finish_loading, frame, running_cvm, thread};
+use super::{dispatch, finish_loading, frame, running_cvm, stored, thread};
 use crate::authority::ledger::{Ledger, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
@@ -48,7 +48,7 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
         )
         .unwrap();
     let mut monitor = load(
-        bytes.leak(),
+        stored(&bytes),
         ledger,
         (pool, Pool::new(POOL_START..POOL_END)),
         10_000_000,
@@ -320,7 +320,7 @@ fn programs_that_do_not_fit_are_refused_by_key() {
         ]);
         let ledger = Ledger::new(arch::root());
         load(
-            bytes.leak(),
+            stored(&bytes),
             ledger,
             (Ledger::ROOT, Pool::new(POOL_START..POOL_END)),
             10_000_000,

@@ -3,8 +3,10 @@
 use super::build::*;
 use super::cvm::{POOL_END, POOL_START, spec};
 use super::purecap::Purecap;
+use super::stored;
 use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
+use crate::elf::File;
 use crate::plan::manifest::CvmSpec;
 use crate::plan::placement::place_all;
 use proptest::prelude::*;
@@ -12,15 +14,21 @@ use std::ops::Range;
 
 const PROGRAM_SIZE: u64 = 0x7000;
 
-fn elf_of(runtime: &str) -> &'static [u8] {
+fn elf_of(runtime: &str) -> File {
     match runtime {
-        "purecap" => Purecap::new().bytes().leak(),
+        "purecap" => stored(&Purecap::new().bytes()),
         "fixed" => {
             let text = POOL_START + 0x10_0000;
-            elf(2, text, &[[LOAD, READ_EXECUTE, 0x200, text, 0x20, 0x20]], &[], 0x300).leak()
+            stored(&elf(
+                2,
+                text,
+                &[[LOAD, READ_EXECUTE, 0x200, text, 0x20, 0x20]],
+                &[],
+                0x300,
+            ))
         }
-        "bad" => b"#!/bin/sh\n",
-        _ => program().leak(),
+        "bad" => stored(b"#!/bin/sh\n"),
+        _ => stored(&program()),
     }
 }
 
@@ -285,7 +293,7 @@ fn aligned(segment: usize, alignment: u64) -> Vec<u8> {
 
 #[test]
 fn a_purecap_program_lies_as_its_segments_are_aligned() {
-    let elf: &'static [u8] = aligned(3, 0x4_0000).leak();
+    let elf = stored(&aligned(3, 0x4_0000));
     let place = |spec| {
         place_all(
             vec![outer(), spec],
@@ -311,7 +319,7 @@ fn a_purecap_program_lies_as_its_segments_are_aligned() {
 #[test]
 fn an_alignment_that_is_none_or_absurd_is_refused() {
     for (alignment, shown) in [(24, "0x18"), (1 << 31, "0x80000000"), (u64::MAX, "0xffffffffffffffff")] {
-        let elf: &'static [u8] = aligned(2, alignment).leak();
+        let elf = stored(&aligned(2, alignment));
         let error = place_all(
             vec![spec("a", "aligned")],
             |_| elf,
@@ -323,7 +331,7 @@ fn an_alignment_that_is_none_or_absurd_is_refused() {
     }
     for alignment in [0, 1, 16, 1 << 20] {
         assert!(
-            crate::elf::Program::check(&aligned(2, alignment)).is_ok(),
+            crate::elf::Program::check(stored(&aligned(2, alignment))).is_ok(),
             "{alignment:#x}"
         );
     }
@@ -343,7 +351,7 @@ fn a_program_is_read_once() {
     let specs = vec![outer(), spec("b", "purecap"), server, spec("d", "purecap")];
     let cvms = place_all(specs, elf_of, &mut Pool::new(POOL_START..POOL_END)).unwrap();
     assert_eq!(*asked.borrow(), ["program", "purecap"]);
-    assert_eq!(cvms[0].elf.as_ptr(), cvms[2].elf.as_ptr());
+    assert!(cvms[0].elf.is(&cvms[2].elf));
     let stacks = cvms
         .iter()
         .map(|cvm| cvm.layout.service_stack.end - cvm.layout.service_stack.start);

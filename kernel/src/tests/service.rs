@@ -1,6 +1,7 @@
 //! cVMs that serve the hostcalls of others.
 
 use super::build::{Value, Value::*, archive, manifest_with, manifest_with_capfiles, program, server};
+use super::stored;
 use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
 use crate::authority::ledger::{Ledger, POOL};
 use crate::authority::pool::Pool;
@@ -59,7 +60,7 @@ pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) 
     let root = (Ledger::ROOT, arch::root());
     let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
     let pool = (pool.unwrap(), Pool::new(POOL_START..POOL_END));
-    let mut monitor = load(bytes.leak(), ledger, pool, TICKS_A_SECOND).unwrap();
+    let mut monitor = load(stored(&bytes), ledger, pool, TICKS_A_SECOND).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
     monitor
@@ -420,7 +421,7 @@ fn a_named_server_without_a_handler_is_refused() {
     let root = (Ledger::ROOT, arch::root());
     let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
     let refused = load(
-        bytes.leak(),
+        stored(&bytes),
         ledger,
         (pool.unwrap(), Pool::new(POOL_START..POOL_END)),
         TICKS_A_SECOND,

@@ -1,12 +1,18 @@
 //! Symbols for backtraces.
 
 use super::build::words;
+use super::stored;
 use crate::report::symbols::Functions;
 use proptest::prelude::*;
 
 /// Name of the function that holds an address, and the distance from its start.
-fn of_elf(elf: &[u8], address: u64) -> Option<(&str, u64)> {
-    Functions::find(elf, [address]).name(address)
+fn of_elf(elf: &[u8], address: u64) -> Option<(String, u64)> {
+    let (name, offset) = Functions::find(stored(elf), [address]).name(address)?;
+    Some((name.as_str().into(), offset))
+}
+
+fn found(name: &str, offset: u64) -> Option<(String, u64)> {
+    Some((name.into(), offset))
 }
 
 /// An ELF with nothing but a section table, a symbol table and its strings.
@@ -30,9 +36,9 @@ fn sample() -> Vec<u8> {
 #[test]
 fn the_innermost_function_is_found() {
     let bytes = sample();
-    assert_eq!(of_elf(&bytes, 0x1000), Some(("outer", 0)));
-    assert_eq!(of_elf(&bytes, 0x104f), Some(("inner", 0xf)));
-    assert_eq!(of_elf(&bytes, 0x1050), Some(("outer", 0x50)));
+    assert_eq!(of_elf(&bytes, 0x1000), found("outer", 0));
+    assert_eq!(of_elf(&bytes, 0x104f), found("inner", 0xf));
+    assert_eq!(of_elf(&bytes, 0x1050), found("outer", 0x50));
     assert_eq!(of_elf(&bytes, 0x1100), None, "behind its end");
     assert_eq!(of_elf(&bytes, 0x2000), None, "an object, no function");
 }
@@ -40,8 +46,11 @@ fn the_innermost_function_is_found() {
 #[test]
 fn many_addresses_are_found_at_once() {
     let bytes = sample();
-    let functions = Functions::find(&bytes, [0x1050, 0x2000, 0x1000, 0x1100, 0x104f, 0x1050, 0x1041]);
+    let functions = Functions::find(stored(&bytes), [0x1050, 0x2000, 0x1000, 0x1100, 0x104f, 0x1050, 0x1041]);
     let found = [0x1000, 0x1041, 0x104f, 0x1050, 0x1100, 0x2000].map(|address| functions.name(address));
+    let found = found
+        .each_ref()
+        .map(|found| found.as_ref().map(|(name, offset)| (name.as_str(), *offset)));
     let expected = [
         Some(("outer", 0)),
         Some(("inner", 1)),
@@ -74,8 +83,8 @@ proptest! {
 fn the_bit_that_says_the_instruction_set_is_no_part_of_an_address() {
     let mut bytes = sample();
     bytes[192 + 8] |= 1;
-    assert_eq!(of_elf(&bytes, 0x1000), Some(("outer", 0)));
-    assert_eq!(of_elf(&bytes, 0x1004), Some(("outer", 4)));
+    assert_eq!(of_elf(&bytes, 0x1000), found("outer", 0));
+    assert_eq!(of_elf(&bytes, 0x1004), found("outer", 4));
     assert_eq!(of_elf(&bytes, 0x1100), None, "behind its end");
 }
 

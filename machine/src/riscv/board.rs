@@ -195,12 +195,17 @@ impl Board {
     /// Puts kernel, initial RAM disk, device tree and reset ROM where QEMU does.
     fn load(&mut self) -> Result<(), BuildError> {
         let memory = &mut self.bus.memory;
-        self.program.load(memory, map::RAM)?;
+        let end = self.program.load(memory, map::RAM)?;
+        let mut loaded = vec![(
+            self.program.name().to_owned(),
+            self.program.lowest_address().unwrap_or(map::RAM)..end,
+        )];
         let initrd = match &self.config.initrd {
             Some(bytes) => {
                 let entry = self.program.entry().unwrap_or(map::RAM);
                 let start = entry.wrapping_add((self.config.memory / 2).min(128 << 20));
                 load_bytes(memory, "initrd", start, bytes)?;
+                loaded.push(("initrd".to_owned(), start..start + bytes.len() as u64));
                 Some((start as u32, (start + bytes.len() as u64) as u32))
             }
             None => None,
@@ -214,6 +219,21 @@ impl Board {
         let below = (map::RAM + self.config.memory).min(3 << 30) - tree.len() as u64;
         let tree_address = below & !((16 << 20) - 1);
         load_bytes(memory, "device tree", tree_address, &tree)?;
+        let below_tree = |range: &std::ops::Range<u64>| range.end <= tree_address;
+        let above_tree = |range: &std::ops::Range<u64>| range.start >= tree_address + tree.len() as u64;
+        if let Some((file, range)) = loaded
+            .into_iter()
+            .find(|(_, range)| !range.is_empty() && !below_tree(range) && !above_tree(range))
+        {
+            return Err(LoadError::TooSmall {
+                file,
+                start: range.start,
+                end: range.end,
+                other: "the device tree",
+                memory: self.config.memory,
+            }
+            .into());
+        }
         self.bus.rom = reset_rom(map::RAM, tree_address);
         Ok(())
     }

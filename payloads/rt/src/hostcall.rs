@@ -127,6 +127,14 @@ pub fn clock() -> u64 {
     arch::hostcall(Hostcall::Clock as u64, [0; 6]).0
 }
 
+/// Nanoseconds since 1970 (UTC).
+///
+/// # Errors
+/// `ENOENT` when the machine has no clock that knows.
+pub fn wall_clock() -> Result<u64, Errno> {
+    call(Hostcall::WallClock, [])
+}
+
 /// Copies the beginning of the start block into `buffer` and returns the size of the whole block in bytes.
 ///
 /// # Errors

@@ -34,6 +34,14 @@ impl Instant {
     }
 }
 
+/// Time since 1970 (UTC), by the machine's real-time clock.
+///
+/// # Errors
+/// `ENOENT` when it has none.
+pub fn since_1970() -> Result<Duration, Errno> {
+    hostcall::wall_clock().map(Duration::from_nanos)
+}
+
 /// Sleeps for at least this time.
 ///
 /// # Errors

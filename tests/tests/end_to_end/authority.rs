@@ -376,10 +376,10 @@ fn the_ledger_tells_where_everything_comes_from(platform: Platform) {
     assert_eq!((names[0], found.as_slice()), ("root", devices), "{outcome}");
     assert_eq!(
         names[1 + devices.len()..],
-        [&["monitor text", "monitor data", "cVM pool"][..], &cvms].concat(),
+        [&["monitor text", "monitor data", "cVM pool", "archive"][..], &cvms].concat(),
         "{outcome}"
     );
-    let carved = &entries[1..devices.len() + 4];
+    let carved = &entries[1..devices.len() + 5];
     assert!(
         outcome
             .monitor()

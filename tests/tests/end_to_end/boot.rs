@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use capability::Permissions;
 use machine::Stop;
 use tests::code::{Assembler, Register};
 use tests::{Platform, Scenario, cvm, on_every_platform, on_machine};
@@ -17,10 +18,12 @@ on_every_platform!(
 on_machine!(
     a_large_archive_boots,
     a_program_of_24_mebibytes_boots,
+    a_program_of_60_mebibytes_boots,
+    an_archive_without_room_is_named,
     a_thousand_cvms_boot_in_128_mebibytes,
     a_run_can_be_repeated_to_the_instruction,
     parked_harts_stay_asleep,
-    an_initrd_in_the_way_stops_the_boot,
+    an_initrd_that_loaders_put_near_the_image_makes_room,
     an_exhausted_heap_stops_the_boot_with_a_backtrace,
 );
 
@@ -160,19 +163,16 @@ fn parked_harts_stay_asleep(platform: Platform) {
     running.finish().assert_status(0);
 }
 
-fn an_initrd_in_the_way_stops_the_boot(platform: Platform) {
-    // The image is so long that the monitor's heap behind it reaches the initrd, in the middle of the memory.
+fn an_initrd_that_loaders_put_near_the_image_makes_room(platform: Platform) {
+    // The image is so long that the monitor's heap behind it would reach the initrd, in the middle of the memory.
     let initrd = Scenario::new([cvm("hello", "hello", &[])]);
-    let scenario = initrd
-        .clone()
+    let scenario = Scenario::new([cvm("clock", "clock", &["1", "1"])])
         .member("filler", vec![0; 11 << 20])
         .initrd(platform, &initrd)
         .memory(24 << 20);
-    let console = boot_to_a_panic(platform, &scenario);
-    assert!(
-        console.contains("the memory behind the image, 0x") && console.contains("is too small for the monitor"),
-        "{console}"
-    );
+    let outcome = scenario.boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("hello"), ["hello from hello"], "{outcome}");
 }
 
 fn an_exhausted_heap_stops_the_boot_with_a_backtrace(platform: Platform) {
@@ -197,19 +197,17 @@ fn boot_to_a_panic(platform: Platform, scenario: &Scenario) -> String {
     console
 }
 
-/// Bytes of the data of a large program.
-const LARGE: usize = 24 << 20;
-
-/// A program that ends with status 0 when the last byte of its data is what it should be.
-fn large(platform: Platform) -> Vec<u8> {
+/// A program with `count` times 2 to the power of `shift` bytes of data that ends with status 0 when the last word of them is
+/// what it should be.
+fn large(platform: Platform, count: usize, shift: u32) -> Vec<u8> {
+    let size = count << shift;
     let mut code = Assembler::new(platform.arch());
     let [at, step, byte, expected] = [0, 1, 2, 3].map(Register::Scratch);
     code.data_address(at).set(step, 1);
-    // 24 MiB = 3 times 2 to the power of 23.
-    for _ in 0..23 {
+    for _ in 0..shift {
         code.add_register(step, step);
     }
-    for _ in 0..3 {
+    for _ in 0..count {
         code.add_register(at, step);
     }
     code.load(byte, at, -8).set(expected, 0x55);
@@ -218,24 +216,65 @@ fn large(platform: Platform) -> Vec<u8> {
         code.exit(1);
     });
     code.exit(0);
-    let mut data = vec![0xa5; LARGE];
-    data[LARGE - 8..].copy_from_slice(&0x55_u64.to_le_bytes());
+    let mut data = vec![0xa5; size];
+    data[size - 8..].copy_from_slice(&0x55_u64.to_le_bytes());
     let mut elf = code.elf(&data);
-    elf.loads[1].memory_size = LARGE as u64;
+    elf.loads[1].memory_size = size as u64;
     elf.to_bytes()
 }
 
-fn a_program_of_24_mebibytes_boots(platform: Platform) {
-    let program = large(platform);
-    for memory in [64 << 20, 128 << 20] {
-        let inside = Scenario::new([CvmSpec::new("large", "large")])
-            .member("large", program.clone())
-            .memory(memory);
-        let outside = Scenario::with_archive([]).initrd(platform, &inside).memory(memory);
-        for scenario in [inside, outside] {
-            scenario.boot(platform).assert_status(0);
+/// Boots a large program from the image and from an initrd, and looks at the capability through
+/// which the monitor reads it.
+fn boot_large(platform: Platform, program: &[u8], memory: u64) {
+    let inside = Scenario::new([CvmSpec::new("large", "large")])
+        .member("large", program.to_vec())
+        .memory(memory);
+    let outside = Scenario::with_archive([]).initrd(platform, &inside).memory(memory);
+    for scenario in [inside, outside] {
+        let outcome = scenario.boot(platform);
+        outcome.assert_status(0);
+        let entries = outcome.ledger();
+        let of = |name: &str| &entries.iter().find(|entry| entry.name == name).expect("an entry").what;
+        let (archive, data) = (of("archive"), of("monitor data"));
+        assert_eq!(
+            archive.permissions,
+            Permissions::GLOBAL | Permissions::LOAD,
+            "{outcome}"
+        );
+        let size = archive.top as u64 - archive.base;
+        let more = size - program.len() as u64;
+        assert!(more < size / 256, "{more:#x} bytes more than the program\n{outcome}");
+        for entry in entries.iter().filter(|entry| entry.name.starts_with("large ")) {
+            let apart = entry.what.top <= u128::from(archive.base) || archive.top <= u128::from(entry.what.base);
+            assert!(apart, "{}\n{outcome}", entry.what);
         }
+        assert!(data.top as u64 - data.base < 16 << 20, "{outcome}");
     }
+}
+
+fn a_program_of_24_mebibytes_boots(platform: Platform) {
+    let program = large(platform, 3, 23);
+    boot_large(platform, &program, 64 << 20);
+    boot_large(platform, &program, 128 << 20);
+}
+
+fn a_program_of_60_mebibytes_boots(platform: Platform) {
+    boot_large(platform, &large(platform, 15, 22), 256 << 20);
+}
+
+fn an_archive_without_room_is_named(platform: Platform) {
+    let scenario = Scenario::new([CvmSpec::new("large", "large")])
+        .member("large", large(platform, 5, 23))
+        .memory(64 << 20);
+    let mut running = scenario.on_board(platform);
+    assert_eq!(running.board.run(100_000_000), Stop::Exit(1));
+    let console = running.board.console().text();
+    // As far as the monitor's data can reach, an archive may stay where it is; then there is no room for the program.
+    let expected = [
+        "65536 KiB of memory have no room for an archive of 409",
+        "cVM large: needs 0x2808000 bytes of memory, 0x",
+    ];
+    assert!(expected.iter().any(|text| console.contains(text)), "{console}");
 }
 
 fn a_thousand_cvms_boot_in_128_mebibytes(platform: Platform) {

@@ -8,6 +8,7 @@ mod c_programs;
 mod confinement;
 mod console;
 mod demo;
+mod devices;
 mod failure;
 mod firmware;
 mod hostcalls;

@@ -113,8 +113,16 @@ fn a_damaged_header_is_refused(platform: Platform) {
         &format!("{manifest:#x}: expected the whole data of a member"),
     );
     patched(NAME_SIZE, b"ffffffff", "0x6e: expected a name within the archive");
-    patched(NAME_SIZE, b"00000000", "0x6e: expected a name that ends with NUL");
-    patched(NAME_SIZE, b"00000005", "0x6e: expected a name that ends with NUL");
+    patched(
+        NAME_SIZE,
+        b"00000000",
+        "0x6e: expected a name of at most 4095 bytes that ends with NUL",
+    );
+    patched(
+        NAME_SIZE,
+        b"00000005",
+        "0x6e: expected a name of at most 4095 bytes that ends with NUL",
+    );
     patched(HEADER, &[0xff], "0x6e: expected a name in UTF-8");
 }
 

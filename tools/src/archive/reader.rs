@@ -1,7 +1,7 @@
 //! Reading archives, by the same rules as the monitor and without its code: what one of the two accepts, the other accepts,
 //! and both find the same files. The fuzz target `image` holds them to it.
 
-use super::{ArchiveError, HEADER, Member, TRAILER};
+use super::{ArchiveError, HEADER, Member, NAME_LIMIT, TRAILER};
 
 /// Magic numbers of an archive without checksums and of one with them.
 const PLAIN: &[u8] = b"070701";
@@ -207,8 +207,11 @@ fn parse(bytes: &[u8], offset: usize) -> Result<Entry<'_>, ArchiveError> {
         )
     })?;
     let name = stored.split(|byte| *byte == 0).next().unwrap_or_default();
-    if name.len() == stored.len() {
-        return Err(malformed(name_start, "a name without an end, expected a NUL"));
+    if name.len() == stored.len() || name.len() >= NAME_LIMIT {
+        return Err(malformed(
+            name_start,
+            "a name without an end, expected a NUL behind at most 4095 bytes",
+        ));
     }
     let name = str::from_utf8(name).map_err(|_| malformed(name_start, "a name that is not UTF-8"))?;
     let start = name_end.next_multiple_of(4);

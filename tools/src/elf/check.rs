@@ -248,6 +248,12 @@ pub enum ElfError {
         /// Alignment of the first.
         alignment: u64,
     },
+    /// Thread-local variables by a table that the monitor does not fill.
+    #[error(
+        "thread-local variables by a table of capabilities (PT_CHERI_TGOT), expected them behind the thread pointer, as \
+         -no-cheri-tgot-tls builds it"
+    )]
+    Tgot,
     /// A TLS template that the file does not have, or that is absurd.
     #[error(
         "TLS segment: {size:#x} bytes in a file of {file:#x}, {memory:#x} in memory; expected no more in the file than in \

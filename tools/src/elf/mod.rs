@@ -40,6 +40,12 @@ pub const DT_RISCV_CHERI_CAP_RELOCS: u32 = 0x7000_c000;
 /// Dynamic tag of CHERI-RISC-V (CHERI LLVM): bytes of `__cap_relocs`.
 pub const DT_RISCV_CHERI_CAP_RELOCS_SIZE: u32 = 0x7000_c001;
 
+/// Program header: the template of a table of capabilities for thread-local variables (CHERI ELF gABI).
+pub const PT_CHERI_TGOT: u32 = 0x6434_8451;
+
+/// Most program headers.
+const PROGRAM_HEADER_LIMIT: usize = 256;
+
 const LE: LittleEndian = LittleEndian;
 type Header = elf::FileHeader64<LittleEndian>;
 type Rela = elf::Rela64<LittleEndian>;
@@ -116,6 +122,8 @@ pub struct Facts {
     pub tls_headers: Vec<Segment>,
     /// What is writable only while the program is loaded (`PT_GNU_RELRO`), the empty ones left out.
     pub relro: Vec<Segment>,
+    /// Whether thread-local variables are reached by a table of capabilities (`PT_CHERI_TGOT`).
+    pub tgot: bool,
     /// The interpreter that it names (`PT_INTERP`).
     pub interpreter: Option<String>,
     /// Shared objects it needs (`DT_NEEDED`).
@@ -148,6 +156,11 @@ impl Facts {
             let problem = format!("program headers at {:#x}, expected a multiple of 8", header.e_phoff(LE));
             return Err(ElfError::Malformed(problem));
         }
+        if program_headers.len() > PROGRAM_HEADER_LIMIT {
+            let count = program_headers.len();
+            let problem = format!("{count} program headers, expected at most {PROGRAM_HEADER_LIMIT}");
+            return Err(ElfError::Malformed(problem));
+        }
         let segment = |program_header: &elf::ProgramHeader64<LittleEndian>| Segment {
             address: program_header.p_vaddr(LE),
             memory_size: program_header.p_memsz(LE),
@@ -175,6 +188,7 @@ impl Facts {
                 .map(segment)
                 .filter(|segment| segment.memory_size > 0)
                 .collect(),
+            tgot: of_type(PT_CHERI_TGOT).any(|entry| entry.p_memsz(LE) > 0),
             interpreter: None,
             needed: Vec::new(),
             relocations: Vec::new(),

@@ -108,8 +108,12 @@ enum Access {
 
 impl Facts {
     pub(super) fn check_purecap(&self, arch: Architecture, errors: &mut Vec<ElfError>) {
+        if self.tgot {
+            errors.push(ElfError::Tgot);
+        }
+        let before = errors.len();
         self.check_relro(errors);
-        if errors.is_empty() {
+        if errors.len() == before {
             self.check_code(arch, errors);
         }
         // What is wrong in the same way is said once.
@@ -276,7 +280,7 @@ impl Facts {
                         Err(RelocationProblem::Permissions(code))
                     }
                     // A weak symbol that nobody defines: a null capability.
-                    _ if *object == 0 => Ok(()),
+                    _ if *object == 0 && *size == 0 => Ok(()),
                     function if function & CAP_RELOC_FUNCTION != 0 => self.check_function(object.wrapping_add(*offset)),
                     0 => self.check_object(arch, *object, *size, object.wrapping_add(*offset), Access::Write),
                     _ => self.check_object(arch, *object, *size, object.wrapping_add(*offset), Access::Read),

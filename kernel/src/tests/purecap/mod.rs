@@ -4,6 +4,7 @@ mod program;
 mod relocation;
 
 use super::build::*;
+use super::stored;
 use crate::elf::{ElfError, Program, Relocation, Value};
 
 pub(super) const RELRO: u64 = 0x6474_e552;
@@ -136,13 +137,13 @@ impl Purecap {
     }
 
     fn check(&self) -> Result<Program, ElfError> {
-        Program::check(&self.bytes())
+        Program::check(stored(&self.bytes()))
     }
 
     /// What its first relocation wants, or why it is refused.
     fn first(&self) -> Result<Relocation, ElfError> {
         let bytes = self.bytes();
-        Program::check(&bytes)?.relocation(&bytes, 0).unwrap()
+        Program::check(stored(&bytes))?.relocation(stored(&bytes), 0).unwrap()
     }
 }
 

@@ -141,13 +141,13 @@ fn a_static_program_tells_of_its_tables_by_section_names() {
     let table = ("__cap_relocs", 1, 0x900, 40, 0);
     let other = ("__cap_relocs2", 1, 0x900, 400, 0);
     let bytes = with_sections(elf.bytes(), &[other, table]);
-    let program = Program::check(&bytes).unwrap();
+    let program = Program::check(stored(&bytes)).unwrap();
     assert_eq!(
-        program.relocation(&bytes, 0).unwrap().unwrap().value,
+        program.relocation(stored(&bytes), 0).unwrap().unwrap().value,
         object(0x4000..0x4008, 0x4000, true)
     );
     assert!(
-        program.relocation(&bytes, 1).is_none(),
+        program.relocation(stored(&bytes), 1).is_none(),
         "the dynamic section has no relocations"
     );
 
@@ -155,18 +155,18 @@ fn a_static_program_tells_of_its_tables_by_section_names() {
     let at = 64 + 5 * 56;
     fixed[at..at + 4].fill(0);
     let bytes = with_sections(fixed, &[table, (".rela.dyn", 4, 0x700, 24, 0)]);
-    let program = Program::check(&bytes).unwrap();
+    let program = Program::check(stored(&bytes)).unwrap();
     assert_eq!(
-        program.relocation(&bytes, 0).unwrap().unwrap().value,
+        program.relocation(stored(&bytes), 0).unwrap().unwrap().value,
         Value::Word(5),
         "without a dynamic section"
     );
-    assert!(program.relocation(&bytes, 1).is_some() && program.relocation(&bytes, 2).is_none());
+    assert!(program.relocation(stored(&bytes), 1).is_some() && program.relocation(stored(&bytes), 2).is_none());
 
     for (offset, size) in [(0x900, 41), (0x900, 0x10_0000), (u64::MAX, 40)] {
         let bytes = with_sections(elf.bytes(), &[("__cap_relocs", 1, offset, size, 0)]);
         assert_eq!(
-            Program::check(&bytes),
+            Program::check(stored(&bytes)),
             Err(ElfError::Section {
                 name: "__cap_relocs",
                 entry: 40
@@ -175,14 +175,17 @@ fn a_static_program_tells_of_its_tables_by_section_names() {
     }
     let mut cut = with_sections(elf.bytes(), &[table]);
     cut.pop();
-    assert!(matches!(Program::check(&cut), Err(ElfError::Sections { count: 3, .. })));
+    assert!(matches!(
+        Program::check(stored(&cut)),
+        Err(ElfError::Sections { count: 3, .. })
+    ));
 }
 
 #[test]
 fn the_handler_is_found_by_name_in_each_kind_of_symbol_table() {
     let find = |bytes: &[u8]| {
-        let mut program = Program::check(bytes).unwrap();
-        program.find_handler(bytes).map(|()| program.handler)
+        let mut program = Program::check(stored(bytes)).unwrap();
+        program.find_handler(stored(bytes)).map(|()| program.handler)
     };
     let symbol = |info: u64, section: u64, value: u64| words(&[1 | info << 32 | section << 48, value, 8]);
     let name = format!("\0{HANDLER}\0");
@@ -241,15 +244,15 @@ proptest! {
             let at = if at < 0x80 { at * 8 } else { 0x400 + (at - 0x80) * 2 };
             bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
-        let Ok(mut program) = Program::check(&bytes) else { return Ok(()) };
-        let found = program.find_handler(&bytes);
+        let Ok(mut program) = Program::check(stored(&bytes)) else { return Ok(()) };
+        let found = program.find_handler(stored(&bytes));
         prop_assert!(found.is_err() || program.handler.is_none_or(|handler| program.text.contains(&handler)));
         if !program.purecap {
             return Ok(());
         }
         let writable: Vec<_> = program.writable().map(|(_, part)| part).collect();
         prop_assert!(writable.iter().all(|part| part.end <= program.code.start || part.start >= program.code.end));
-        for relocation in (0..).map_while(|number| program.relocation(&bytes, number)) {
+        for relocation in (0..).map_while(|number| program.relocation(stored(&bytes), number)) {
             let relocation = relocation.unwrap();
             prop_assert!(program.extent.contains(&relocation.address));
             match relocation.value {

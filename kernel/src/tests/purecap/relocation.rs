@@ -211,6 +211,13 @@ fn a_cap_reloc_becomes_what_its_permissions_say() {
         object(0x4010..0x5000, 0x4010, true)
     );
     assert_eq!(wants(&capability([0x3000, 0, 7, 0, 0])), Value::Null(7));
+    for (start, size) in [(0x2000, 0x1020), (0x1000, 0x2000), (0, 0x3000)] {
+        assert_eq!(
+            wants(&capability([0x3000, start, 0x2014 - start, size, FUNCTION])),
+            Value::Function(0x2014),
+            "with the bounds of PT_CHERI_PCC from {start:#x} on"
+        );
+    }
 }
 
 #[test]
@@ -273,8 +280,12 @@ fn all_tables_are_gone_through_in_one_order() {
         ..Purecap::new()
     };
     let bytes = elf.bytes();
-    let program = Program::check(&bytes).unwrap();
-    let places = (0..).map_while(|number| program.relocation(&bytes, number).map(|found| found.unwrap().address));
+    let program = Program::check(stored(&bytes)).unwrap();
+    let places = (0..).map_while(|number| {
+        program
+            .relocation(stored(&bytes), number)
+            .map(|found| found.unwrap().address)
+    });
     assert_eq!(places.collect::<Vec<_>>(), [0x4000, 0x4008, 0x3010, 0x3020, 0x3030]);
     elf.capabilities[1][4] = 1;
     assert!(matches!(

@@ -17,6 +17,10 @@ use crate::platform::{Machine, Platform};
 const LIMIT: u64 = 100_000_000;
 /// Rounds before the one that is measured.
 const ROUNDS: usize = 20;
+/// Bytes of a service stack that take what is lent: as many as a hybrid server has.
+const LOCAL_AREA: u64 = 1024;
+/// Bytes of a service stack when the manifest says nothing.
+const SERVICE_STACK: u64 = 8 * 1024;
 /// Most instructions of a revocation with 2 and 64 cVMs.
 const REVOKE_BARS: [u64; 2] = [3_000, 40_000];
 /// Bytes that are lent.
@@ -70,8 +74,8 @@ impl Play {
     }
 }
 
-/// A client that lends a buffer, and its server.
-fn lending(platform: &dyn Platform) -> Play {
+/// A client that lends a buffer, and its server, all of whose service stack, of so many bytes, takes what is lent.
+fn lending(platform: &dyn Platform, stack: u64) -> Play {
     let mut code = Assembler::new(platform.arch());
     code.data_address(Scratch(0));
     let start = code.here();
@@ -85,8 +89,12 @@ fn lending(platform: &dyn Platform) -> Play {
         callback_out: "server".into(),
         ..cvm("client", "client", &[])
     };
+    let server = CvmSpec {
+        service_stack: stack,
+        ..cvm("server", "server", &["answer"])
+    };
     Play {
-        cvms: vec![cvm("server", "server", &["answer"]), client],
+        cvms: vec![server, client],
         programs: vec![("client".into(), code.elf(&[]).to_bytes())],
         call,
     }
@@ -218,7 +226,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let mut measured: Vec<Measurement> = Vec::new();
     let mut few = [bars.lent, bars.wake, bars.create];
     for (count, among) in [(0, ""), (256, ", among 256 cVMs")] {
-        let lent = lending(platform);
+        let lent = lending(platform, LOCAL_AREA);
         // From a wake to the next one lie the wake, the woken thread, and its wait.
         let wake = waking(platform);
         let (create, thread) = creating(platform);
@@ -239,6 +247,11 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
             *bar = same(instructions);
         }
     }
+    let lent = lending(platform, SERVICE_STACK);
+    let back = lent.call + 4;
+    let instructions = lent.measure(platform, "client", |at| at == back)?;
+    let label = "  the same, served on a purecap stack of 8 KiB";
+    measured.insert(1, Measurement::count(SECTION, label, instructions));
     for (count, bar) in [(2, REVOKE_BARS[0]), (64, REVOKE_BARS[1])] {
         let play = revoking(platform, count);
         let back = play.call + 4;

@@ -15,6 +15,9 @@ use crate::{Platform, Result};
 use file::At;
 use linux_raw_sys::general as sys;
 
+/// `renameat` in the table that newer architectures share, some of them without this row.
+const RENAMEAT: u32 = 38;
+
 /// Bytes of a set of signals, and of what is done with one: handler, flags, set, as all architectures have them.
 const SET: usize = 8;
 const ACTION: usize = 24;
@@ -61,6 +64,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_fchdir => self.change_to(a),
             sys::__NR_mkdirat => self.make_folder(a, b, c),
             sys::__NR_unlinkat => self.remove(a, b, c),
+            RENAMEAT => self.rename([a, b, c, d, 0]),
             sys::__NR_renameat2 => self.rename([a, b, c, d, e]),
             sys::__NR_linkat => self.link(a, b, c, d),
             sys::__NR_symlinkat => self.make_link(a, b, c),
