@@ -27,8 +27,9 @@ fn main() -> Result<(), Errno> {
         Some(name) => root(name)?,
         None => Vec::new(),
     };
-    let seconds = rt::var("EPOCH").and_then(|text| text.parse::<u64>().ok());
-    EPOCH.store(seconds.unwrap_or(0).saturating_mul(1_000_000_000), Ordering::Relaxed);
+    // Where nothing tells the time of day, the machine starts in 1970.
+    let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::clock()));
+    EPOCH.store(epoch, Ordering::Relaxed);
     *SYSTEM.lock() = Some(System::new(archive, files, rt::var("LOG") == Some("debug")));
     rt::hostcall::serve()
 }
