@@ -70,6 +70,9 @@ impl Monitor {
                 };
                 let frame = Frame::boxed(&MONITOR_DATA)
                     .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
+                if self.cvms[index].program.float || self.cvms[index].spec.raw != 0 {
+                    frame.allow_float();
+                }
                 let thread = Thread::new((id, family), (role, place as u16), Box::leak(frame), priority);
                 let thread = self.scheduler.add(thread);
                 if let Role::Handler(_) = role {

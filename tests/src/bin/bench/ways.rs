@@ -231,6 +231,31 @@ fn revoking(platform: &dyn Platform, count: u32) -> Play {
     }
 }
 
+/// Instructions of a program that copies 4096 bytes to a buffer, writes them to a stream, and reads them.
+fn streaming(platform: &dyn Platform) -> Result<[u64; 3]> {
+    let mut spec = cvm("stream", "bench-stream", &[]);
+    (spec.local, spec.buffer_quota, spec.stack) = (3, 0x8000, 0x8000);
+    let mut machine = Setup::new(platform.arch(), &[spec], &[])?.board(platform)?;
+    // From one stay in the monitor to the next one.
+    let (mut stints, mut now) = (Vec::new(), 0);
+    machine.step(LIMIT, &mut |machine| {
+        if machine.in_cvm() {
+            now += 1;
+        } else if now > 0 {
+            stints.push(std::mem::take(&mut now));
+        }
+        false
+    });
+    let between: u64 = 64;
+    let rounds = stints
+        .windows(4)
+        .filter(|stints| stints[0] < between && stints[1..].iter().all(|stint| *stint > 500));
+    let last = rounds
+        .last()
+        .ok_or_else(|| format!("no round; console:\n{}", machine.console()))?;
+    Ok([last[1], last[2], last[3]])
+}
+
 /// All of this module.
 ///
 /// # Errors
@@ -273,5 +298,16 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         let label = format!("a buffer is revoked, {count} cVMs");
         measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(bar)));
     }
+    let [copy, write, read] = streaming(platform)?;
+    for (instructions, what) in [(write, "written to"), (read, "read from")] {
+        let label = format!("4096 bytes {what} a stream");
+        let bar = Bar::at_most(copy * 10 / 8);
+        measured.push(Measurement::count(SECTION, label, instructions).bar(bar));
+    }
+    measured.push(Measurement::count(
+        SECTION,
+        "  one copy of them through one capability",
+        copy,
+    ));
     Ok(measured)
 }
