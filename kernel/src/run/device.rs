@@ -502,6 +502,7 @@ impl Monitor {
     ///
     /// # Errors
     /// A message that names the cVM and the device that it cannot have.
+    // Not part of the frame that is there while programs are loaded: the stack is small.
     #[inline(never)]
     pub(crate) fn give_devices(&mut self, found: &[Found]) -> Result<(), String> {
         for cvm in &mut self.cvms {

@@ -26,4 +26,5 @@ mod schedule;
 mod servers;
 mod service;
 mod threads;
+mod trees;
 mod vectors;
