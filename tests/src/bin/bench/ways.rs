@@ -246,7 +246,7 @@ fn streaming(platform: &dyn Platform) -> Result<[u64; 3]> {
         }
         false
     });
-    let between: u64 = 64;
+    let between: u64 = 300;
     let rounds = stints
         .windows(4)
         .filter(|stints| stints[0] < between && stints[1..].iter().all(|stint| *stint > 500));
