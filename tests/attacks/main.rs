@@ -154,12 +154,12 @@ fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
 }
 
-fn devices_reach_what_their_drivers_reach(platform: Platform) {
-    run::alone(&devices::GROUP, platform);
-}
-
 fn buffers_are_taken_back(platform: Platform) {
     run::alone(&buffers::GROUP, platform);
+}
+
+fn devices_reach_what_their_drivers_reach(platform: Platform) {
+    run::alone(&devices::GROUP, platform);
 }
 
 fn capfiles_carry_data_only(platform: Platform) {

@@ -148,6 +148,9 @@ fn monitor_of(byte: u8) -> Vec<u8> {
         symbols_size: 0,
         archive_offset: 0,
         archive_size: 0,
+        constant_start: 0x90,
+        constant_end: 0x180,
+        link_address: 0x8000_0000,
     };
     text[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
     let mut elf = Elf::program(Architecture::CheriRiscv, &text);
@@ -542,6 +545,22 @@ fn there_is_a_limit_to_the_number_of_cvms() {
     };
     assert_eq!(list(256), [""; 0]);
     assert_eq!(list(1025), ["demo.yaml: error: cVMs: 1025 cVMs, expected at most 1024"]);
+}
+
+#[test]
+fn there_is_a_limit_to_the_number_of_threads_and_only_handlers_that_serve_count() {
+    let list = |served: &str| {
+        let mut items: String = (0..511)
+            .map(|number| format!("- {{name: c{number}, runtime: hello, threads: 64}}\n"))
+            .collect();
+        items += "- {name: s, runtime: hello, threads: 63, handlers: 2}\n";
+        items += &format!("- {{name: x, runtime: hello{served}}}\n");
+        messages(&format!("cVMs:\n{items}"))
+    };
+    let over = "demo.yaml: error: cVMs: 32770 threads and handlers, expected at most 32768 of all cVMs";
+    let idle = "demo.yaml:513:52: warning: cVM s: handlers: no effect: it serves no other cVM";
+    assert_eq!(list(""), [idle]);
+    assert_eq!(list(", callback_out: s")[0], over);
 }
 
 #[test]

@@ -219,6 +219,11 @@ pub mod console {
         WORLD.with_borrow_mut(|world| world.output.push(byte));
     }
 
+    /// Sends bytes.
+    pub fn put_all(bytes: &[u8]) {
+        WORLD.with_borrow_mut(|world| world.output.extend(bytes));
+    }
+
     /// The next byte that the test has typed.
     pub fn get() -> Option<u8> {
         WORLD.with_borrow_mut(|world| world.input.pop_front())

@@ -16,7 +16,7 @@ use crate::start::load;
 use abi::hostcall::{BUFFER_ALL, BUFFER_READ, BUFFER_WRITE, SEGMENT_BYTES_LIMIT, SEGMENT_WRITTEN, WAIT_FOREVER};
 use abi::{Errno, FaultKind, Hostcall};
 use arch::{Derivation, Platform, Register, Slot, VirtioSlot, stand_in};
-use capability::Permissions;
+use capability::{Decoded, Permissions};
 
 const POOL_START: u64 = 0x8040_0000;
 const POOL_END: u64 = 0x8080_0000;
@@ -351,9 +351,10 @@ fn a_capability_counts_as_it_is() {
         };
         if seal {
             let code = &monitor.cvms[0].authority.code;
-            let what = code.decoded();
-            let (base, length) = (what.base, (what.top - u128::from(what.base)) as u64);
-            let permissions = code.decoded().permissions;
+            let Decoded {
+                base, top, permissions, ..
+            } = code.decoded();
+            let length = (top - u128::from(base)) as u64;
             slot.derive_entry(
                 code,
                 &Derivation {

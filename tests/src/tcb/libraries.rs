@@ -37,7 +37,7 @@ pub(super) const STANDARD: [(&str, &str); 3] = [
 ];
 
 /// What each library can do wrong; a library that is not here has not been judged.
-pub(super) const HARM: [(&str, &str); 10] = [
+pub(super) const HARM: [(&str, &str); 8] = [
     (
         "bitflags",
         "permissions of a printed or planned capability confused: macros over integers, no `unsafe` of its own reached",
@@ -58,14 +58,6 @@ pub(super) const HARM: [(&str, &str); 10] = [
         "a lock given twice: two `&mut` of one record; one hart runs, with interrupts masked",
     ),
     ("stable_deref_trait", "nothing: a trait without code"),
-    (
-        "xmas-elf",
-        "fields of a program's headers read wrong: what comes out is checked by `kernel::elf`, and the hardware holds it in the program's memory",
-    ),
-    (
-        "zero",
-        "bytes of a file seen as a structure they are not, out of bounds: `unsafe` casts behind `xmas-elf`",
-    ),
 ];
 
 /// What `boot` needs at run time, by name; the project's own crates left out.
