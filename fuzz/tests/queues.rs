@@ -18,7 +18,7 @@ impl Random {
 #[test]
 fn a_device_gets_what_is_its_drivers_and_a_driver_what_is_in_flight() {
     let mut random = Random(0x1234_5678_9abc_def1);
-    for _ in 0..300 {
+    for _ in 0..60 {
         fuzz::queues(&random.bytes(2000));
     }
 }
