@@ -78,7 +78,7 @@ impl Registers {
             0x03c => self.alignment = value.into(),
             0x040 => {
                 // The host's addresses have more bits than a page number holds.
-                let descriptors = self.origin | u64::from(value) * self.page_size;
+                let descriptors = self.origin | (u64::from(value) * self.page_size);
                 let available = descriptors + 16 * u64::from(self.size);
                 let end = available + 6 + 2 * u64::from(self.size);
                 let used = end.next_multiple_of(self.alignment);

@@ -16,6 +16,8 @@ pub(crate) const GROUP: Group = Group {
 };
 
 const A: Register = Scratch(0);
+/// Bytes of the record of `info`.
+const INFO: i32 = size_of::<abi::hostcall::CvmInfo>() as i32;
 
 const ATTACKS: &[Attack] = &[
     program(
@@ -191,7 +193,7 @@ const ATTACKS: &[Attack] = &[
     program(
         "info-into-own-code",
         "have the monitor write a record over the own text, where pages forbid it",
-        either(Value(48), Error(EFAULT)),
+        either(Value(INFO), Error(EFAULT)),
         |a| {
             a.code_address(Argument(0), 1024).set(Argument(1), 48).hostcall(Info);
             a.exit_with_result();
@@ -246,7 +248,7 @@ const ATTACKS: &[Attack] = &[
     program(
         "info-unaligned",
         "a record at an odd address: no error",
-        everywhere(Value(48)),
+        everywhere(Value(INFO)),
         |a| {
             a.data_address(A)
                 .add(Argument(0), A, 7)
@@ -260,12 +262,13 @@ const ATTACKS: &[Attack] = &[
         "a record of 2^63 - 1 bytes: the record's own size is written",
         everywhere(Nothing),
         |a| {
-            a.data_address(A).set(Scratch(1), 77).store(Scratch(1), A, 48);
+            a.data_address(A).set(Scratch(1), 77).store(Scratch(1), A, INFO.into());
             a.add(Argument(0), A, 0)
                 .constant(Argument(1), i64::MAX as u64)
                 .hostcall(Info);
-            a.add(Argument(0), Argument(0), -48).must_be_zero(Argument(0), 1);
-            a.load(Scratch(2), A, 48)
+            a.add(Argument(0), Argument(0), -i64::from(INFO))
+                .must_be_zero(Argument(0), 1);
+            a.load(Scratch(2), A, INFO.into())
                 .must_be_equal(Scratch(2), Scratch(1), 2)
                 .exit(0);
         },

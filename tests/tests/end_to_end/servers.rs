@@ -105,6 +105,9 @@ fn tale(results: [i64; 9]) -> Vec<String> {
     lines.chain(["changed: 0".to_owned()]).collect()
 }
 
+/// Bytes of the record of `info`.
+const INFO: i64 = size_of::<abi::hostcall::CvmInfo>() as i64;
+
 /// The second value of a call that gives none: what was in the register.
 const KEPT: i64 = 4321;
 
@@ -124,8 +127,8 @@ fn a_client_gets_what_its_server_answers(platform: Platform) {
         ("hide", same(0)),
         ("after", same(0)),
         ("lie", [-14, KEPT, LARGE, -4096, 0, -4096, -4096, 0, -4096]),
-        ("pass", [0, KEPT, 10, -11, 0, 48, -12, 0, -38]),
-        ("delegate", [0, KEPT, 10, -11, 0, 48, 4096, 1, -38]),
+        ("pass", [0, KEPT, 10, -11, 0, INFO, -12, 0, -38]),
+        ("delegate", [0, KEPT, 10, -11, 0, INFO, 4096, 1, -38]),
     ];
     let outcome = boot_pairs(platform, &ways.map(|(way, _)| way), |_, _| {});
     outcome.assert_status(0);
@@ -257,7 +260,7 @@ fn chain(middle: &str, last: &str) -> [CvmSpec; 3] {
 }
 
 fn a_chain_of_three_works(platform: Platform) {
-    let delegated = [0, KEPT, 10, -11, 0, 48, 4096, 1, -38];
+    let delegated = [0, KEPT, 10, -11, 0, INFO, 4096, 1, -38];
     let cases = [
         // As if nobody was between: the client's own calls.
         ("delegate", "delegate", delegated, "client"),
@@ -265,8 +268,8 @@ fn a_chain_of_three_works(platform: Platform) {
         ("pass", "answer", [42, 43, 42, 42, 0, 42, 42, 0, 42], ""),
         ("delegate", "answer", [42, 43, 42, 42, 0, 42, 42, 0, 42], ""),
         // The middle one's own calls: it has no heap.
-        ("pass", "delegate", [0, KEPT, 10, -11, 0, 48, -12, 0, -38], "middle"),
-        ("pass", "pass", [0, KEPT, 10, -11, 0, 48, -12, 0, -38], "last"),
+        ("pass", "delegate", [0, KEPT, 10, -11, 0, INFO, -12, 0, -38], "middle"),
+        ("pass", "pass", [0, KEPT, 10, -11, 0, INFO, -12, 0, -38], "last"),
     ];
     for (middle, last, results, writer) in cases {
         let outcome = Scenario::new(chain(middle, last)).boot(platform);
@@ -326,12 +329,12 @@ fn what_the_manifest_denies_no_server_gives(platform: Platform) {
     outcome.assert_status(0);
     let mut told = outcome.of("c-delegate");
     told.retain(|line| *line != "a message");
-    assert_eq!(told, tale([0, KEPT, 10, -11, 0, 48, DENIED, 0, -38]), "{outcome}");
+    assert_eq!(told, tale([0, KEPT, 10, -11, 0, INFO, DENIED, 0, -38]), "{outcome}");
     let outcome = boot_pairs(platform, &["pass"], |server, _| {
         server.hostcalls = Some(vec![Family::Service]);
     });
     outcome.assert_status(0);
-    let expected = tale([0, KEPT, DENIED, DENIED, 0, 48, DENIED, 0, -38]);
+    let expected = tale([0, KEPT, DENIED, DENIED, 0, INFO, DENIED, 0, -38]);
     assert_eq!(outcome.of("c-pass"), expected, "{outcome}");
     // A server that may not serve ends, and its client is told.
     let outcome = boot_pairs(platform, &["answer"], |server, _| {
@@ -364,7 +367,7 @@ fn hybrid_and_purecap_serve_each_other(platform: Platform) {
     outcome.assert_status(0);
     let mut written = outcome.of("server");
     written.retain(|line| !line.starts_with("unknown hostcall"));
-    let mut expected = tale([0, KEPT, 10, -38, 0, 48, -38, 0, -38]);
+    let mut expected = tale([0, KEPT, 10, -38, 0, INFO, -38, 0, -38]);
     expected.insert(2, "a message".to_owned());
     expected.insert(0, "hello outer layer".to_owned());
     assert_eq!(written, expected, "{outcome}");

@@ -247,11 +247,11 @@ fn streaming(platform: &dyn Platform) -> Result<[u64; 3]> {
         false
     });
     let between: u64 = 300;
-    let rounds = stints
+    let mut rounds = stints
         .windows(4)
         .filter(|stints| stints[0] < between && stints[1..].iter().all(|stint| *stint > 500));
     let last = rounds
-        .last()
+        .next_back()
         .ok_or_else(|| format!("no round; console:\n{}", machine.console()))?;
     Ok([last[1], last[2], last[3]])
 }
