@@ -108,7 +108,7 @@ fn a_line_is_edited_in_c_as_in_rust() {
             "helo\u{7f}lo\rtw\u{e4}\u{7f}o\u{8}\u{8}\u{8}\u{8}1\r\nquit\r",
             "wrong\u{15}a\u{1b}[A\u{1b}[1;5Db\u{1b}OHc\u{1b}xd\u{1}\u{17}e\tf\nquit\n",
             "a\u{1b}\nb\u{1b}[\nnev\u{3}",
-            "no end\u{4}",
+            "no end\u{4}\u{4}",
         ] {
             let of = |scenario: Scenario| {
                 let outcome = scenario.input(READY, keys).boot(platform);
