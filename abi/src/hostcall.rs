@@ -430,11 +430,13 @@ pub struct CvmInfo {
     pub run_time: u64,
     /// Hostcalls it has made, restarts included.
     pub hostcalls: u64,
+    /// SHA-256 of its program, when the monitor was booted with the argument `measure`; else zeros.
+    pub program: [u8; 32],
 }
 
 impl CvmInfo {
     /// Size of the record in bytes.
-    pub const SIZE: usize = 48;
+    pub const SIZE: usize = 80;
 
     /// The record as it is copied to the cVM.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -451,6 +453,7 @@ impl CvmInfo {
         {
             slot.copy_from_slice(&word.to_le_bytes());
         }
+        bytes[48..].copy_from_slice(&self.program);
         bytes
     }
 
@@ -467,6 +470,7 @@ impl CvmInfo {
             size: large(24),
             run_time: large(32),
             hostcalls: large(40),
+            program: core::array::from_fn(|at| bytes[48 + at]),
         }
     }
 }
@@ -497,6 +501,7 @@ mod tests {
             size: 5,
             run_time: u64::MAX,
             hostcalls: 6,
+            program: core::array::from_fn(|at| at as u8),
         };
         assert_eq!(CvmInfo::from_bytes(&info.to_bytes()), info);
     }

@@ -9,7 +9,7 @@ pub const OFFSET: usize = 0x40;
 /// First eight bytes of the header.
 pub const MAGIC: [u8; 8] = *b"intravsr";
 /// Version of this layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Alignment of the appended parts in bytes.
 pub const PART_ALIGNMENT: u64 = 16;
 
@@ -33,11 +33,18 @@ pub struct ImageHeader {
     pub archive_offset: u64,
     /// Bytes of the archive.
     pub archive_size: u64,
+    /// What is measured of the monitor: from behind the headers, which `pack` fills in, …
+    pub constant_start: u64,
+    /// … to its variables. Stacks and bss between count as the zeros that they are in the image, words that the reset code
+    /// relocates as they stand there.
+    pub constant_end: u64,
+    /// Address that the monitor is linked at.
+    pub link_address: u64,
 }
 
 impl ImageHeader {
     /// Size of the header in bytes.
-    pub const SIZE: usize = 56;
+    pub const SIZE: usize = 80;
 
     /// The header as it stands in the image.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -51,6 +58,9 @@ impl ImageHeader {
             self.symbols_size,
             self.archive_offset,
             self.archive_size,
+            self.constant_start,
+            self.constant_end,
+            self.link_address,
         ];
         for (slot, word) in bytes[16..].chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
@@ -73,10 +83,35 @@ impl ImageHeader {
             symbols_size: large(32),
             archive_offset: large(40),
             archive_size: large(48),
+            constant_start: large(56),
+            constant_end: large(64),
+            link_address: large(72),
         };
         (header.magic == MAGIC && header.version == VERSION).then_some(header)
     }
 }
+
+/// Where in a signed archive the archive itself begins, which is what is signed. In front of it stands a newc archive of one file,
+/// the signature (Ed25519, 64 bytes), and zeros.
+pub const SIGNED_AT: usize = 512;
+/// Where the signature is.
+pub const SIGNATURE_AT: usize = SIGNATURE_HEADER.len() + 1;
+/// How a signed archive begins: the entry of a file `signature`, regular, readable, of 64 bytes. A NUL follows.
+pub const SIGNATURE_HEADER: &[u8] = b"070701\
+    00000000\
+    00008124\
+    00000000\
+    00000000\
+    00000001\
+    00000000\
+    00000040\
+    00000000\
+    00000000\
+    00000000\
+    00000000\
+    0000000a\
+    00000000\
+    signature";
 
 /// A symbol table: `u32` count, then per function `u32` offset from the start of the image and `u32` offset of its
 /// NUL-terminated name from the start of the table, sorted by address; then the names.

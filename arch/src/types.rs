@@ -308,4 +308,8 @@ pub struct BootInfo {
     pub text: (u64, u64),
     /// The monitor's stack, constants and data, from the end of the text to the end of the monitor.
     pub data: (u64, u64),
+    /// Where stacks and bss end, which begin where the text ends and are zeros in the image.
+    pub zeros_end: u64,
+    /// The table of relative relocations (`SHT_RELR` of the generic ELF ABI).
+    pub relocations: (u64, u64),
 }

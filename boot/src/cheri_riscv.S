@@ -23,10 +23,12 @@ _start:
     .word 0
     # abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
-    .word 1
+    .word 2
     .word 243
     .dword intravisor_image_size
     .dword 0, 0, 0, 0
+    .dword headers_end - _start, intravisor_constant_end, intravisor_link_address
+headers_end:
 
 .balign 4
     # Firmware below enters in S-mode, with its entry as the trap vector: the first register of M-mode leads back here.

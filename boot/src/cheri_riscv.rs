@@ -17,6 +17,9 @@ unsafe extern "C" {
     static intravisor_image_start: u8;
     static intravisor_text_end: u8;
     static intravisor_image_end: u8;
+    static intravisor_bss_end: u8;
+    static intravisor_relr_start: u8;
+    static intravisor_relr_end: u8;
 }
 
 /// Called by the reset code. `bias` = what to add to a pointer of the monitor to get its physical address.
@@ -35,6 +38,11 @@ extern "C" fn boot_main(hart: u64, device_tree: u64, bias: u64) -> ! {
             bias,
             text: (address(&raw const intravisor_image_start), text),
             data: (text, address(&raw const intravisor_image_end)),
+            zeros_end: address(&raw const intravisor_bss_end),
+            relocations: (
+                address(&raw const intravisor_relr_start),
+                address(&raw const intravisor_relr_end),
+            ),
         },
         &crate::HEAP,
     )

@@ -46,10 +46,11 @@ _start:
     .word pe_header - _start
     // abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
-    .word 1
+    .word 2
     .word 183
     .quad intravisor_image_size
     .quad 0, 0, 0, 0
+    .quad headers_end - _start, intravisor_constant_end, intravisor_link_address
 
 // Every place of the file is the same place in memory. `intravisor pack` fills in what depends on what it appends.
 pe_header:
@@ -85,6 +86,7 @@ sections:
     .word 0, intravisor_efi_data, 0, intravisor_efi_data
     .word 0, 0, 0
     .word 0xc0000040            // initialised data, to read and write
+headers_end:
 
 1:  mov x20, x0                 // device tree
     mov x24, x1                 // early console

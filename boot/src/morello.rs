@@ -15,6 +15,9 @@ unsafe extern "C" {
     static intravisor_image_start: u8;
     static intravisor_text_end: u8;
     static intravisor_image_end: u8;
+    static intravisor_bss_end: u8;
+    static intravisor_relr_start: u8;
+    static intravisor_relr_end: u8;
 }
 
 /// Called by the reset code. `early_console` is a PL011, or 0.
@@ -36,6 +39,11 @@ extern "C" fn boot_main(hart: u64, device_tree: u64, early_console: u64) -> ! {
             bias: 0,
             text: (&raw const intravisor_image_start as u64, text),
             data: (text, &raw const intravisor_image_end as u64),
+            zeros_end: &raw const intravisor_bss_end as u64,
+            relocations: (
+                &raw const intravisor_relr_start as u64,
+                &raw const intravisor_relr_end as u64,
+            ),
         },
         &crate::HEAP,
     )

@@ -19,6 +19,7 @@ mod elf;
 pub mod fuzz;
 mod heap;
 mod hostcall;
+mod measure;
 mod plan;
 mod report;
 mod run;

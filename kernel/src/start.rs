@@ -8,8 +8,11 @@ use crate::cvm::Life;
 use crate::elf::{File, PAGE};
 use crate::heap::Heap;
 use crate::hostcall::trap;
+use crate::measure;
 use crate::plan::archive::Archive;
 use crate::plan::platform::Board;
+#[cfg(feature = "signed")]
+use crate::plan::signature;
 use crate::plan::{manifest, placement, platform, tree};
 use crate::report::console::say;
 use crate::report::symbols::{MONITOR as SYMBOLS, MonitorSymbols};
@@ -81,6 +84,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         );
     }
 
+    measure::begin(boot.arguments.unwrap_or(board.arguments), &boot, &header);
     let mut free = Pool::new(heap_end..memory.end);
     board.reserved.iter().for_each(|range| free.reserve(range));
     free.reserve(&archive.bounds);
@@ -88,6 +92,8 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     free.reserve(&(0..pool.start));
     free.reserve(&(pool.end..u64::MAX));
     let archive = archive.open(&mut ledger, heap_end);
+    #[cfg(feature = "signed")]
+    let archive = signature::verified(archive).unwrap_or_else(|error| refuse(error));
     if let Some(kept) = arch::keep_for_firmware() {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
@@ -172,6 +178,13 @@ pub(crate) fn load(
     // The manifest was checked to name members only.
     let elf_of = |runtime: &str| archive.find(runtime).unwrap_or(File::new(&ARCHIVE, &(0..0)));
     monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    for file in archive.members() {
+        let Some(digest) = measure::file(&file.name, file.data) else {
+            break;
+        };
+        let run = monitor.cvms.iter_mut().filter(|cvm| cvm.spec.runtime == file.name);
+        run.for_each(|cvm| cvm.digest = digest);
+    }
     let entered = monitor.ledger.len();
     for cvm in &mut monitor.cvms {
         let carved = cvm.enter(&mut monitor.ledger, pool_entry);

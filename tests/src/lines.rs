@@ -1,7 +1,8 @@
 //! How much code the monitor is.
 //!
-//! A line counts when a token stands on it that is neither a comment nor part of a test (`#[cfg(test)]`). Files of other
-//! architectures and the stand-in for hosts (`arch::host`) are not in the image and do not count. Assembly is the lines of
+//! A line counts when a token stands on it that is neither a comment nor part of a test or of a cargo feature,
+//! all of which are off in the image. Files of other architectures and the stand-in for hosts (`arch::host`) are not in the
+//! image and do not count. Assembly is the lines of
 //! `.S` files and the strings of `asm!`, `naked_asm!` and `global_asm!`; the latter do not count as Rust.
 
 use std::collections::BTreeSet;
@@ -19,6 +20,9 @@ pub const CRATES: [&str; 5] = ["abi", "capability", "arch", "kernel", "boot"];
 pub const MODULES: [&str; 4] = ["cheri_riscv", "riscv", "morello", "host"];
 /// Macros whose strings are assembly.
 const ASSEMBLY: [&str; 3] = ["asm", "global_asm", "naked_asm"];
+
+/// How the conditions begin that no image fulfils.
+const OFF: [&str; 3] = ["cfg(test)", "cfg(any(test,", "cfg(feature="];
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +86,7 @@ impl Walk {
                 return match text.as_str() {
                     _ if text.starts_with("doc=") => behind,
                     "cfg(test)" if inner == 1 => tokens.len(),
-                    "cfg(test)" => self.test_item(tokens, behind),
+                    _ if OFF.iter().any(|condition| text.starts_with(condition)) => self.test_item(tokens, behind),
                     _ => {
                         self.rust.extend(lines(attribute.span()));
                         behind
@@ -346,11 +350,16 @@ mod tests {
 
             #[cfg(test)]
             mod elsewhere;
+            #[cfg(feature = "more")]
+            mod more;
 
             const LAST: u8 = 1;
         "#;
         let code = count_rust(text).unwrap();
-        assert_eq!((code.rust, code.tests), (6, vec!["elsewhere".to_owned()]));
+        assert_eq!(
+            (code.rust, code.tests),
+            (6, vec!["elsewhere".to_owned(), "more".to_owned()])
+        );
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn gdb<G: Guest>(board: impl FnOnce() -> G + Send + 'static, symbols: Vec<Symbol
 
 /// A function of the monitor, known from the beginning, and one of a cVM, which becomes known while the monitor boots.
 const COMMANDS: [&str; 8] = [
-    "break kernel::start::start",
+    "break boot_main",
     "continue",
     "delete",
     "break cvm_main",
@@ -63,11 +63,10 @@ const COMMANDS: [&str; 8] = [
     "info sharedlibrary",
 ];
 
-fn check(text: &str) {
+fn check(text: &str, isa: Isa) {
     for line in [
         "Breakpoint 1,",
         "cvm_main",
-        " in rt_start () ",
         "/image/boot",
         "/image/hello",
         "/image/clock",
@@ -75,6 +74,8 @@ fn check(text: &str) {
     ] {
         assert!(text.contains(line), "{line:?} is missing in\n{text}");
     }
+    // On ISAv8 the addresses on a cVM's stack count from its memory; a debugger's are physical.
+    assert!(isa == Isa::V8 || text.contains(" in rt_start () "), "{text}");
 }
 
 #[test]
@@ -86,11 +87,10 @@ fn gdb_knows_the_functions_of_every_cvm_on_cheri_riscv() {
             isa: version,
             ..riscv::Config::new(image)
         };
-        check(&gdb(
-            || riscv::Board::new(config).expect("the board"),
-            symbols,
-            &COMMANDS,
-        ));
+        check(
+            &gdb(|| riscv::Board::new(config).expect("the board"), symbols, &COMMANDS),
+            isa,
+        );
     }
 }
 
@@ -99,9 +99,8 @@ fn gdb_knows_the_functions_of_every_cvm_on_cheri_riscv() {
 fn gdb_knows_the_functions_of_every_cvm_on_morello() {
     let (image, symbols) = demo(Architecture::Morello, Isa::V9);
     let config = morello::Config::new(image);
-    check(&gdb(
-        || morello::Board::new(config).expect("the board"),
-        symbols,
-        &COMMANDS,
-    ));
+    check(
+        &gdb(|| morello::Board::new(config).expect("the board"), symbols, &COMMANDS),
+        Isa::V9,
+    );
 }

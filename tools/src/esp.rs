@@ -82,6 +82,9 @@ mod tests {
             symbols_size: 0,
             archive_offset: 0,
             archive_size: 0,
+            constant_start: 0x90,
+            constant_end: 0x180,
+            link_address: 0x8000_0000,
         };
         bytes[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
         bytes

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::image::{ImageHeader, MAGIC, OFFSET, PART_ALIGNMENT, VERSION};
+use abi::image::{ImageHeader, OFFSET, PART_ALIGNMENT, VERSION};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, elf};
 
@@ -251,14 +251,12 @@ pub fn build(monitor: &[u8], arch: Architecture, archive: Option<&[u8]>) -> Resu
     let alignment = bounds.map_or(PART_ALIGNMENT, |(_, alignment)| alignment.max(PART_ALIGNMENT));
     let (archive_offset, archive_size) = append(archive, alignment);
     let header = ImageHeader {
-        magic: MAGIC,
-        version: VERSION,
-        machine: template.machine,
         monitor_size,
         symbols_offset,
         symbols_size,
         archive_offset,
         archive_size,
+        ..template
     };
     image[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
     if image[ARM64_MAGIC_OFFSET..].starts_with(ARM64_MAGIC) {
@@ -361,25 +359,19 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// The monitor without what [`build`] fills in, which depends on the archive: the same bytes in every image of one
-    /// build of it.
-    pub fn bare_monitor(&self) -> Vec<u8> {
-        let mut monitor = self.monitor.to_vec();
-        let header = ImageHeader {
-            symbols_offset: 0,
-            symbols_size: 0,
-            archive_offset: 0,
-            archive_size: 0,
-            ..self.header
-        };
-        // A damaged header may say that the monitor ends before it.
-        if let Some(place) = monitor.get_mut(OFFSET..OFFSET + ImageHeader::SIZE) {
-            place.copy_from_slice(&header.to_bytes());
-            if monitor[ARM64_MAGIC_OFFSET..].starts_with(ARM64_MAGIC) {
-                monitor[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8].fill(0);
-            }
-        }
-        monitor
+    /// What is measured of the monitor: its constant part, without what [`build`] fills in; the same bytes in every image of
+    /// one build of it, and what the monitor finds in memory.
+    pub fn constant_part(&self) -> &'a [u8] {
+        let ImageHeader {
+            constant_start: start,
+            constant_end: end,
+            ..
+        } = self.header;
+        // A damaged header may say anything.
+        let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+        range
+            .and_then(|(start, end)| self.monitor.get(start..end))
+            .unwrap_or_default()
     }
 
     /// The number of functions in the symbol table.
@@ -390,7 +382,7 @@ impl<'a> Image<'a> {
 
 #[cfg(test)]
 mod tests {
-    use abi::image::Symbols;
+    use abi::image::{MAGIC, Symbols};
 
     use super::*;
     use crate::elf::synthesis::{Elf, Load};
@@ -408,6 +400,9 @@ mod tests {
             symbols_size: 0,
             archive_offset: 0,
             archive_size: 0,
+            constant_start: 0x90,
+            constant_end: 0x180,
+            link_address: 0x8000_0000,
         };
         text[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
         let mut elf = Elf::program(arch, &text);

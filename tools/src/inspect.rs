@@ -44,7 +44,8 @@ pub struct ImageReport {
     pub size: usize,
     /// Bytes of the monitor, bss included.
     pub monitor_size: u64,
-    /// SHA-256 of the monitor, without what `pack` fills in: the same for every image of one build of it.
+    /// SHA-256 of the monitor's constant part, without what `pack` fills in: the same for every image of one build of it, and
+    /// what the monitor says with the boot argument `measure`.
     pub monitor_sha256: String,
     /// Offset of the symbol table.
     pub symbols_offset: u64,
@@ -153,7 +154,7 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         machine: image.header.machine,
         size: file.len(),
         monitor_size: image.header.monitor_size,
-        monitor_sha256: sha256(&image.bare_monitor()),
+        monitor_sha256: sha256(image.constant_part()),
         symbols_offset: image.header.symbols_offset,
         symbols_size: image.header.symbols_size,
         symbols: image.symbol_count(),

@@ -18,6 +18,7 @@ pub mod pack;
 pub mod quantity;
 mod root;
 pub mod run;
+pub mod sign;
 pub mod workspace;
 pub mod yaml;
 

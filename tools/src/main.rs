@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tools::run::{DeviceArguments, Host, Isa};
 use tools::workspace::{Step, Workspace};
-use tools::{Architecture, audit, esp, image, inspect, pack, run};
+use tools::{Architecture, audit, esp, image, inspect, pack, run, sign};
 
 #[derive(Parser)]
 #[command(
@@ -40,6 +40,8 @@ enum Action {
     Esp(Esp),
     /// Builds an example and boots it
     Run(Run),
+    /// Prints the public key of a private one, for a build of the monitor that runs nothing but what it has signed
+    PublicKey(PublicKey),
 }
 
 #[derive(clap::Args)]
@@ -62,6 +64,15 @@ struct Pack {
     /// built in this workspace]
     #[arg(long, value_name = "DIR")]
     programs: Vec<PathBuf>,
+    /// Sign the archive with this Ed25519 key (PKCS #8 in PEM)
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct PublicKey {
+    /// The private key (PKCS #8 in PEM)
+    key: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -172,6 +183,10 @@ fn main() -> ExitCode {
     }
     let result = match arguments.command.unwrap_or(Action::Run(default)) {
         Action::Pack(arguments) => pack_command(&arguments),
+        Action::PublicKey(arguments) => signing_key(&arguments.key).map(|key| {
+            println!("{}", key.public());
+            ExitCode::SUCCESS
+        }),
         Action::Inspect(arguments) => inspect_command(&arguments),
         Action::Audit(arguments) => audit_command(&arguments),
         Action::Build(arguments) => {
@@ -204,8 +219,21 @@ fn pack_command(arguments: &Pack) -> Result<ExitCode, Box<dyn Error>> {
         (_, Some(monitor)) => Some(monitor.clone()),
         (workspace, None) => workspace.as_ref().map(|workspace| workspace.monitor(arch)),
     };
-    write_packed(&arguments.yaml, arch, &programs, monitor.as_deref(), &arguments.output)?;
+    let key = arguments.sign.as_deref().map(signing_key).transpose()?;
+    write_packed(
+        &arguments.yaml,
+        arch,
+        &programs,
+        monitor.as_deref(),
+        key.as_ref(),
+        &arguments.output,
+    )?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn signing_key(path: &Path) -> Result<sign::Key, Box<dyn Error>> {
+    let text = String::from_utf8_lossy(&read(path)?).into_owned();
+    Ok(sign::Key::from_pem(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 /// Packs, into an image when there is a monitor, and shows the warnings.
@@ -214,14 +242,19 @@ fn write_packed(
     arch: Architecture,
     programs: &[PathBuf],
     monitor: Option<&Path>,
+    key: Option<&sign::Key>,
     output: &Path,
 ) -> Result<(), Box<dyn Error>> {
     let packed = pack::pack(yaml, arch, programs)?;
     for warning in &packed.warnings {
         eprintln!("{warning}");
     }
-    let bytes = match monitor {
+    let archive = match key {
+        Some(key) => key.sign(&packed.archive),
         None => packed.archive,
+    };
+    let bytes = match monitor {
+        None => archive,
         Some(path) => {
             let elf = read(path).map_err(|error| {
                 let hint = "`intravisor build` makes the one of this workspace, --monitor names another";
@@ -231,7 +264,7 @@ fn write_packed(
                     format!("{error}; {hint}")
                 }
             })?;
-            image::build(&elf, arch, Some(&packed.archive)).map_err(|error| format!("{}: {error}", path.display()))?
+            image::build(&elf, arch, Some(&archive)).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
     fs::write(output, &bytes).map_err(|error| format!("{}: {error}", output.display()))?;
@@ -318,7 +351,7 @@ fn build_command(
     let mut directories = programs.to_vec();
     directories.push(workspace.programs(arch));
     directories.push(workspace.linux_programs(arch));
-    write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), &output)?;
+    write_packed(&yaml, arch, &directories, Some(&workspace.monitor(arch)), None, &output)?;
     eprintln!("{}", output.display());
     Ok((workspace, output))
 }
@@ -367,7 +400,11 @@ fn run_command(arguments: &Run) -> Result<ExitCode, Box<dyn Error>> {
             if let Some(port) = gdb {
                 arguments.extend(["--gdb".into(), port.to_string().into()]);
                 let (yaml, _) = workspace.example(example)?;
-                let directories = [programs.as_slice(), &[workspace.programs(*arch)]].concat();
+                let directories = [
+                    programs.as_slice(),
+                    &[workspace.programs(*arch), workspace.linux_programs(*arch)],
+                ]
+                .concat();
                 let monitor = workspace.monitor(*arch);
                 for symbols in run::symbols(&read(&image)?, isa, &monitor, &yaml, &directories)? {
                     arguments.extend(["--symbols".into(), symbols.to_string().into()]);

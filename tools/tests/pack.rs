@@ -148,6 +148,9 @@ fn monitor_of(byte: u8) -> Vec<u8> {
         symbols_size: 0,
         archive_offset: 0,
         archive_size: 0,
+        constant_start: 0x90,
+        constant_end: 0x180,
+        link_address: 0x8000_0000,
     };
     text[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
     let mut elf = Elf::program(Architecture::CheriRiscv, &text);

@@ -9,6 +9,7 @@ pub(crate) mod thread;
 
 use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
 use crate::elf::{File, Program};
+use crate::measure::Digest;
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use crate::report::console::Lines;
@@ -151,6 +152,8 @@ pub(crate) struct Cvm {
     /// Tick of the first start.
     pub(crate) first_started: Option<u64>,
     pub(crate) last_fault: Option<FaultKind>,
+    /// Of its program, when that was measured; else zeros.
+    pub(crate) digest: Digest,
 }
 
 impl Cvm {
@@ -196,6 +199,7 @@ impl Cvm {
             loading: None,
             first_started: None,
             last_fault: None,
+            digest: Digest::default(),
         }
     }
 

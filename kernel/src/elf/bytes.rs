@@ -93,6 +93,17 @@ impl File {
         }
     }
 
+    /// Its bytes from the first to the last, some at a time.
+    pub(crate) fn each(&self, mut take: impl FnMut(&[u8])) {
+        let mut buffer = Aligned([0; BUFFER]);
+        let mut rest = *self;
+        while rest.length > 0 {
+            let bytes = rest.first(&mut buffer.0);
+            take(bytes);
+            rest = rest.from(bytes.len());
+        }
+    }
+
     /// All its bytes.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn bytes(&self) -> alloc::vec::Vec<u8> {

@@ -38,6 +38,7 @@ pub(super) fn info(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcom
         size: cvm.layout.size,
         run_time: monitor.nanoseconds(run_time),
         hostcalls: cvm.hostcalls(),
+        program: cvm.digest.0,
     };
     copy_record(frame, &info.to_bytes())
 }

@@ -111,7 +111,6 @@ impl Archive {
     }
 
     /// The regular files, by their names.
-    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }

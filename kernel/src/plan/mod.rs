@@ -5,6 +5,8 @@ pub(crate) mod layout;
 pub(crate) mod manifest;
 pub(crate) mod placement;
 pub(crate) mod platform;
+#[cfg(feature = "signed")]
+pub(crate) mod signature;
 pub(crate) mod tree;
 
 use alloc::vec::Vec;

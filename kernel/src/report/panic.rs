@@ -4,16 +4,20 @@ use crate::report::console::say;
 use crate::report::{console, fault};
 use arch::Frame;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
-/// Set by the first failure. A second one, in the middle of the report, ends the run at once.
-static FAILED: AtomicBool = AtomicBool::new(false);
+/// How often it has failed. A second failure, in the middle of the report, ends the run at once; a third one, of what ends the
+/// run, leaves nothing to do.
+static FAILURES: AtomicU8 = AtomicU8::new(0);
 
 fn enter() {
-    if FAILED.swap(true, Ordering::Relaxed) {
-        arch::power_off(false);
+    match FAILURES.fetch_add(1, Ordering::Relaxed) {
+        0 => console::force_unlock(),
+        1 => arch::power_off(false),
+        _ => loop {
+            arch::interrupts::wait();
+        },
     }
-    console::force_unlock();
 }
 
 /// A panic of the monitor: prints it with a backtrace and powers off with a failing status.

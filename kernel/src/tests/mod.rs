@@ -9,6 +9,7 @@ mod device;
 mod elf;
 mod layout;
 mod manifest;
+mod measure;
 mod monitor;
 mod placement;
 mod platform;

@@ -13,7 +13,7 @@ use crate::{Console, Stop, TaggedMemory};
 /// The devices of a board.
 pub(super) enum Devices {
     /// The byte tube of the bare board.
-    Tube(Tube),
+    Tube(Box<Tube>),
     /// Those of QEMU's `virt`.
     Virt(Box<Virt>),
 }

@@ -10,10 +10,12 @@
 use super::branch::efi_call;
 use super::bus::Bus;
 use super::core::Core;
+use super::efi_file::Pe;
+use super::efi_tables::{Rights, Tables, read, read_word, write, write_word};
 use crate::memory::TaggedMemory;
 use std::ops::Range;
 
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Types of memory.
 pub(super) mod kind {
@@ -127,170 +129,6 @@ pub(super) struct Efi {
     load_file: u64,
     initrd: Option<Vec<u8>>,
     tables: Tables,
-}
-
-/// The translation tables.
-struct Tables {
-    root: u64,
-    next: u64,
-    end: u64,
-}
-
-/// Reads and writes RAM wherever it is.
-fn ram(memory: &mut [TaggedMemory], address: u64, length: usize) -> Option<(&mut TaggedMemory, usize)> {
-    memory
-        .iter_mut()
-        .find_map(|ram| ram.offset(address, length).map(|offset| (ram, offset)))
-}
-
-fn write(memory: &mut [TaggedMemory], address: u64, bytes: &[u8]) -> Option<()> {
-    let (ram, offset) = ram(memory, address, bytes.len())?;
-    ram.fill(offset, bytes);
-    Some(())
-}
-
-fn write_word(memory: &mut [TaggedMemory], address: u64, word: u64) -> Option<()> {
-    write(memory, address, &word.to_le_bytes())
-}
-
-fn read<const N: usize>(memory: &mut [TaggedMemory], address: u64) -> Option<[u8; N]> {
-    let (ram, offset) = ram(memory, address, N)?;
-    Some(ram.read(offset))
-}
-
-fn read_word(memory: &mut [TaggedMemory], address: u64) -> Option<u64> {
-    read(memory, address).map(u64::from_le_bytes)
-}
-
-/// A section of a PE file.
-struct Section {
-    address: u64,
-    size: u64,
-    executable: bool,
-}
-
-/// A PE file as far as it is looked at (Microsoft PE Format).
-struct Pe {
-    size: u64,
-    entry: u64,
-    headers: u64,
-    sections: Vec<Section>,
-}
-
-impl Pe {
-    /// `None` when it is not an EFI application for arm64.
-    fn parse(file: &[u8]) -> Option<Pe> {
-        const ARM64: u16 = 0xaa64;
-        const PE32_PLUS: u16 = 0x20b;
-        const EFI_APPLICATION: u16 = 10;
-        const EXECUTABLE: u32 = 1 << 29;
-        let half = |at: usize| Some(u16::from_le_bytes(*file.get(at..)?.first_chunk()?));
-        let word = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?));
-        let header = word(0x3c)? as usize;
-        let optional = header + 24;
-        let is_application = file.starts_with(b"MZ")
-            && file.get(header..)?.starts_with(b"PE\0\0")
-            && half(header + 4)? == ARM64
-            && half(optional)? == PE32_PLUS
-            && half(optional + 68)? == EFI_APPLICATION;
-        let first = optional + usize::from(half(header + 20)?);
-        let sections = (0..usize::from(half(header + 6)?)).map(|index| {
-            let section = first + index * 40;
-            let (address, size) = (word(section + 12)?, word(section + 16)?);
-            // What is loaded lies in the file as in memory: all that this firmware can do.
-            (word(section + 8)? == size && word(section + 20)? == address).then_some(())?;
-            Some(Section {
-                address: u64::from(address),
-                size: u64::from(size),
-                executable: word(section + 36)? & EXECUTABLE != 0,
-            })
-        });
-        let pe = Pe {
-            size: u64::from(word(optional + 56)?),
-            entry: u64::from(word(optional + 16)?),
-            headers: u64::from(word(optional + 60)?),
-            sections: sections.collect::<Option<_>>()?,
-        };
-        let inside = |section: &Section| {
-            section.address >= pe.headers
-                && section.address.is_multiple_of(PAGE)
-                && section.address + section.size <= (file.len() as u64).min(pe.size)
-        };
-        (is_application && pe.sections.iter().all(inside)).then_some(pe)
-    }
-}
-
-/// Rights of a page.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rights {
-    /// Read and write.
-    Data,
-    /// Read and execute.
-    Text,
-    /// A device.
-    Device,
-}
-
-impl Tables {
-    const VALID: u64 = 1;
-    const TABLE_OR_PAGE: u64 = 1 << 1;
-    const DEVICE: u64 = 1 << 2;
-    const READ_ONLY: u64 = 1 << 7;
-    const ACCESSED: u64 = 1 << 10;
-    const NEVER: u64 = 3 << 53;
-    /// Of a table at each level.
-    const SHIFTS: [u32; 4] = [39, 30, 21, 12];
-
-    fn take(&mut self) -> Option<u64> {
-        let table = self.next;
-        self.next += PAGE;
-        (self.next <= self.end).then_some(table)
-    }
-
-    /// Maps pages to themselves, with blocks where they fit.
-    fn map(&mut self, memory: &mut [TaggedMemory], range: Range<u64>, rights: Rights) -> Option<()> {
-        let attributes = Self::VALID
-            | Self::ACCESSED
-            | match rights {
-                Rights::Data => Self::NEVER,
-                Rights::Text => Self::READ_ONLY,
-                Rights::Device => Self::NEVER | Self::DEVICE,
-            };
-        let mut address = range.start;
-        while address < range.end {
-            let mut table = self.root;
-            for (level, shift) in Self::SHIFTS.into_iter().enumerate() {
-                let slot = table + (address >> shift & 511) * 8;
-                let entry = read_word(memory, slot)?;
-                let size = 1 << shift;
-                let fits = address.is_multiple_of(size) && range.end - address >= size;
-                if level == 3 || level > 0 && fits && entry & 3 != 3 {
-                    write_word(
-                        memory,
-                        slot,
-                        address | attributes | if level == 3 { Self::TABLE_OR_PAGE } else { 0 },
-                    )?;
-                    address += size;
-                    break;
-                }
-                table = if entry & 3 == 3 {
-                    entry & 0xffff_ffff_f000
-                } else {
-                    let new = self.take()?;
-                    if entry & Self::VALID != 0 {
-                        let piece = size >> 9;
-                        let kind = if level == 2 { Self::TABLE_OR_PAGE } else { 0 };
-                        for index in 0..512 {
-                            write_word(memory, new + index * 8, (entry + index * piece) | kind)?;
-                        }
-                    }
-                    write_word(memory, slot, new | 3)?;
-                    new
-                };
-            }
-        }
-        Some(())
-    }
 }
 
 impl Efi {

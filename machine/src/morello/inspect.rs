@@ -2,7 +2,11 @@
 
 use super::board::Board;
 use super::bus::ExceptionRecord;
+use super::config::Config;
 use super::core::Activity;
+use crate::console::Console;
+use crate::memory::TaggedMemory;
+use crate::program::Symbols;
 use crate::stays::Stay;
 use crate::virtio::queue::Malformed;
 use crate::virtio::{Device, NoSlot};
@@ -203,5 +207,69 @@ impl Board {
     /// Calls `hook` for every exception that is taken, with the number of the core.
     pub fn set_exception_hook(&mut self, hook: impl FnMut(usize, &ExceptionRecord) + 'static) {
         self.bus.exception_hook = Some(Box::new(hook));
+    }
+
+    /// What the board was built from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The symbols of an ELF kernel.
+    pub fn symbols(&self) -> &Symbols {
+        self.program.symbols()
+    }
+
+    /// The console.
+    pub fn console(&self) -> &Console {
+        self.bus.console()
+    }
+
+    pub(crate) fn console_mut(&mut self) -> &mut Console {
+        self.bus.console_mut()
+    }
+
+    /// Types on the console.
+    pub fn inject_input(&mut self, bytes: &[u8]) {
+        self.bus.console_mut().push_input(bytes);
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// Virtual time in nanoseconds.
+    pub fn time(&self) -> u64 {
+        self.bus.now
+    }
+
+    /// Ticks of the generic timer's counter.
+    pub fn ticks(&self) -> u64 {
+        self.cores[0].timers.physical_count(self.bus.now)
+    }
+
+    /// The exception that a core took last.
+    pub fn last_exception(&self, core: usize) -> Option<ExceptionRecord> {
+        self.bus.last_exception[core]
+    }
+
+    /// RAM; of the bare board, the part below the tube.
+    pub fn memory(&self) -> &TaggedMemory {
+        &self.bus.ram[0]
+    }
+
+    /// RAM, for tests that change it; of the bare board, the part below the tube.
+    pub fn memory_mut(&mut self) -> &mut TaggedMemory {
+        &mut self.bus.ram[0]
+    }
+
+    /// Every tagged granule of RAM with the capability in it, by ascending address.
+    pub fn tagged_capabilities(&self) -> impl Iterator<Item = (u64, Capability)> + '_ {
+        self.bus.ram.iter().flat_map(|ram| {
+            ram.tagged().filter_map(|address| {
+                let (low, high, tag) = ram.read_granule(ram.offset(address, 16)?);
+                Some((address, Capability::from_memory(low, high, tag)))
+            })
+        })
     }
 }

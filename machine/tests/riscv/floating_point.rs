@@ -1,16 +1,13 @@
 //! F and D: formats, exceptions, rounding modes, and the state that opens them.
 
-use capability::riscv::Capability;
-use machine::riscv::{Privilege, special};
+use crate::lab::{DATA, Lab, csr, i, r, s};
 
-use crate::lab::{DATA, EBREAK, Lab, MRET, START, csr, i, r, region, s};
-
-const FFLAGS: u32 = 1;
-const FRM: u32 = 2;
-const FCSR: u32 = 3;
-const MSTATUS: u32 = 0x300;
-const MISA: u16 = 0x301;
-const DIRTY: u64 = 3 << 13 | 1 << 63;
+pub(crate) const FFLAGS: u32 = 1;
+pub(crate) const FRM: u32 = 2;
+pub(crate) const FCSR: u32 = 3;
+pub(crate) const MSTATUS: u32 = 0x300;
+pub(crate) const MISA: u16 = 0x301;
+pub(crate) const DIRTY: u64 = 3 << 13 | 1 << 63;
 const BOX: u64 = 0xffff_ffff_0000_0000;
 const NAN_32: u64 = BOX | 0x7fc0_0000;
 const NAN_64: u64 = 0x7ff8_0000_0000_0000;
@@ -18,53 +15,53 @@ const SIGNALLING_32: u64 = BOX | 0x7f80_0001;
 const SIGNALLING_64: u64 = 0x7ff0_0000_0000_0001;
 
 /// Flags of `fflags`.
-const NX: u64 = 1;
+pub(crate) const NX: u64 = 1;
 const UF: u64 = 2;
 const OF: u64 = 4;
-const DZ: u64 = 8;
-const NV: u64 = 16;
+pub(crate) const DZ: u64 = 8;
+pub(crate) const NV: u64 = 16;
 
 /// `funct5`.
-const ADD: u32 = 0x00;
+pub(crate) const ADD: u32 = 0x00;
 const SUBTRACT: u32 = 0x01;
 const MULTIPLY: u32 = 0x02;
-const DIVIDE: u32 = 0x03;
+pub(crate) const DIVIDE: u32 = 0x03;
 const ROOT: u32 = 0x0b;
 const SIGN: u32 = 0x04;
 const EXTREME: u32 = 0x05;
 const FORMAT: u32 = 0x08;
-const COMPARE: u32 = 0x14;
-const TO_INTEGER: u32 = 0x18;
+pub(crate) const COMPARE: u32 = 0x14;
+pub(crate) const TO_INTEGER: u32 = 0x18;
 const OF_INTEGER: u32 = 0x1a;
-const TO_X: u32 = 0x1c;
-const OF_X: u32 = 0x1e;
+pub(crate) const TO_X: u32 = 0x1c;
+pub(crate) const OF_X: u32 = 0x1e;
 
 const SINGLE: u32 = 0;
-const DOUBLE: u32 = 1;
+pub(crate) const DOUBLE: u32 = 1;
 /// The rounding mode of `frm`.
 const DYNAMIC: u32 = 7;
 /// To nearest, ties away from zero.
 const AWAY: u32 = 4;
 
 /// An instruction with destination 3 and the sources 1 and 2.
-fn compute(function: u32, format: u32, funct3: u32, rs2: u32) -> u32 {
+pub(crate) fn compute(function: u32, format: u32, funct3: u32, rs2: u32) -> u32 {
     r(0x53, funct3, function << 2 | format, 3, 1, rs2)
 }
 
 /// A lab whose floating-point registers are open, initial.
-fn open(words: &[u32]) -> Lab {
+pub(crate) fn open(words: &[u32]) -> Lab {
     let mut program = vec![csr(2, 0, MSTATUS, 31)];
     program.extend(words);
     Lab::v9(&program).set(31, 1 << 13).step(1)
 }
 
 impl Lab {
-    fn float(mut self, number: u8, value: u64) -> Self {
+    pub(crate) fn float(mut self, number: u8, value: u64) -> Self {
         self.board.set_float_register(0, number, value);
         self
     }
 
-    fn get_float(&self, number: u8) -> u64 {
+    pub(crate) fn get_float(&self, number: u8) -> u64 {
         self.board.float_register(0, number)
     }
 
@@ -72,7 +69,7 @@ impl Lab {
         self.board.csr(0, FFLAGS as u16)
     }
 
-    fn status(&self) -> u64 {
+    pub(crate) fn status(&self) -> u64 {
         self.board.csr(0, MSTATUS as u16) & DIRTY
     }
 }
@@ -91,7 +88,7 @@ fn integer(word: u32, f1: u64, f2: u64) -> (u64, u64) {
     (lab.get(3), lab.flags())
 }
 
-fn double(value: f64) -> u64 {
+pub(crate) fn double(value: f64) -> u64 {
     value.to_bits()
 }
 
@@ -417,198 +414,4 @@ fn a_reserved_rounding_mode_is_an_illegal_instruction() {
         assert_eq!(lab.trap().unwrap().cause, 2);
         assert_eq!(lab.board.csr(0, FCSR as u16), u64::from(mode) << 5);
     }
-}
-
-#[test]
-fn flags_gather_until_they_are_written() {
-    let third = compute(DIVIDE, DOUBLE, 0, 2);
-    let lab = open(&[
-        third,
-        third,
-        csr(1, 5, FFLAGS, 6),
-        csr(2, 7, FCSR, 0),
-        csr(1, 0, FCSR, 8),
-        csr(2, 9, FCSR, 0),
-    ])
-    .float(1, double(1.0))
-    .float(2, double(0.0))
-    .step(1)
-    .float(2, double(3.0))
-    .set(6, NV)
-    .set(8, 0xffff_ff7f)
-    .step(5);
-    assert_eq!((lab.get(5), lab.get(7), lab.get(9)), (DZ | NX, NV, 0x7f));
-}
-
-#[test]
-fn with_the_state_off_every_instruction_and_register_is_illegal() {
-    let words = [
-        i(0x07, 3, 3, 10, 0),
-        s(3, 1, 10, 0) | 4,
-        compute(ADD, DOUBLE, 0, 2),
-        compute(TO_X, DOUBLE, 0, 0),
-        csr(2, 3, FFLAGS, 0),
-        csr(2, 3, FCSR, 0),
-        // c.fldsp, c.fsdsp
-        0x2082,
-        0xa406,
-    ];
-    for word in words {
-        let lab = Lab::v9(&[word]).set(10, 8).set(2, 8).step(1);
-        assert_eq!(
-            lab.trap().map(|trap| trap.cause),
-            Some(2),
-            "{word:#x} before its address is looked at"
-        );
-        assert_eq!(lab.status(), 0);
-    }
-}
-
-#[test]
-fn what_writes_makes_the_state_dirty_and_what_only_reads_does_not() {
-    let clean = 2 << 13;
-    let cases = [
-        (i(0x07, 3, 3, 10, 0), true),
-        (compute(ADD, DOUBLE, 0, 2), true),
-        (compute(OF_X, DOUBLE, 0, 0), true),
-        (csr(1, 0, FRM, 0), true),
-        // Raises inexact.
-        (compute(TO_INTEGER, DOUBLE, 0, 0), true),
-        (s(3, 1, 10, 0) | 4, false),
-        (compute(TO_X, DOUBLE, 0, 0), false),
-        (compute(TO_X, DOUBLE, 1, 0), false),
-        (csr(2, 3, FCSR, 0), false),
-        (compute(COMPARE, DOUBLE, 2, 2), false),
-    ];
-    for (word, dirty) in cases {
-        let lab = Lab::v9(&[csr(1, 0, MSTATUS, 5), word]).set(5, clean).set(10, DATA);
-        let lab = lab.float(1, double(0.5)).step(2);
-        assert_eq!(lab.trap(), None);
-        assert_eq!(lab.status(), if dirty { DIRTY } else { clean }, "{word:#010x}");
-    }
-    // A load that faults writes nothing.
-    let fault = Lab::v9(&[csr(1, 0, MSTATUS, 5), i(0x07, 3, 3, 10, 0)])
-        .set(5, clean)
-        .set(10, 8)
-        .step(2);
-    assert_eq!((fault.trap().unwrap().cause, fault.status()), (5, clean));
-}
-
-#[test]
-fn the_summary_bit_cannot_be_written() {
-    let lab = Lab::v9(&[csr(1, 0, MSTATUS, 5), csr(2, 6, MSTATUS, 0)])
-        .set(5, 1 << 63 | 1 << 13)
-        .step(2);
-    assert_eq!(lab.get(6) & DIRTY, 1 << 13);
-}
-
-#[test]
-fn user_mode_reads_and_writes_fcsr_without_permission_for_system_registers() {
-    // All memory open to U mode, the state on, and on behind the MRET.
-    let words = [
-        csr(1, 0, 0x3b0, 30),
-        csr(1, 0, 0x3a0, 29),
-        csr(1, 0, MSTATUS, 31),
-        MRET,
-        csr(5, 3, FRM, 2),
-        csr(2, 4, MSTATUS, 0),
-    ];
-    let code = region(START, 0x1000, 0x7).set_address(START + 16);
-    let lab = Lab::v9(&words).set(31, 1 << 13).set(30, u64::MAX).set(29, 0x1f);
-    let lab = lab.set_special(special::MEPCC, code).step(5);
-    assert_eq!((lab.trap(), lab.board.privilege(0)), (None, Privilege::User));
-    assert_eq!(lab.board.csr(0, FRM as u16), 2);
-    assert_eq!(lab.step(1).trap().unwrap().cause, 2, "mstatus stays closed");
-}
-
-#[test]
-fn hybrid_loads_and_stores_are_checked_against_ddc() {
-    let bounded = region(DATA, 0x10, 0x7f);
-    for (word, address, expected) in [
-        (i(0x07, 3, 3, 10, 0), DATA + 8, None),
-        (i(0x07, 3, 3, 10, 0), DATA + 9, Some(0x421)),
-        (i(0x07, 2, 3, 10, 0), DATA + 13, Some(0x421)),
-        (s(3, 1, 10, 0) | 4, DATA + 9, Some(0x421)),
-        (s(2, 1, 10, 0) | 4, DATA - 1, Some(0x421)),
-    ] {
-        let lab = open(&[word])
-            .set(10, address)
-            .set_special(special::DDC, bounded)
-            .step(1);
-        assert_eq!(lab.trap().map(|trap| trap.value), expected, "{word:#x} at {address:#x}");
-    }
-    let read_only = region(DATA, 0x10, 0x5);
-    let lab = open(&[s(3, 1, 10, 0) | 4])
-        .set(10, DATA)
-        .set_special(special::DDC, read_only)
-        .step(1);
-    assert_eq!(lab.capability_fault(), 0x433);
-    // In v8, addresses count from DDC's.
-    let mut lab = Lab::v8(&[csr(1, 0, MSTATUS, 31), i(0x07, 3, 3, 10, 8)]).set(31, 1 << 13);
-    lab.board.write_memory(DATA + 24, &double(1.5).to_le_bytes()).unwrap();
-    let lab = lab
-        .set(10, 16)
-        .set_special(special::DDC, region(DATA, 0x20, 0x7f))
-        .step(2);
-    assert_eq!(lab.get_float(3), double(1.5));
-}
-
-#[test]
-fn in_capability_mode_loads_and_stores_go_through_the_register() {
-    let buffer = region(DATA, 0x10, 0xd);
-    let run = |word| {
-        open(&[word])
-            .capability_mode()
-            .set_special(special::DDC, Capability::NULL)
-            .set_capability(10, buffer)
-            .float(1, double(2.5))
-            .step(1)
-    };
-    let stored = run(s(3, 1, 10, 8) | 4);
-    assert_eq!(stored.trap(), None);
-    assert_eq!(
-        stored.board.read_memory(DATA + 8, 8).unwrap(),
-        double(2.5).to_le_bytes()
-    );
-    assert_eq!(run(i(0x07, 3, 3, 10, 8)).trap(), None);
-    assert_eq!(run(i(0x07, 3, 3, 10, 9)).capability_fault(), 0x141);
-    assert_eq!(run(i(0x07, 2, 3, 10, -4)).capability_fault(), 0x141);
-    assert_eq!(run(s(2, 1, 10, 13) | 4).capability_fault(), 0x141);
-    assert_eq!(run(i(0x07, 3, 3, 11, 0)).capability_fault(), 0x162, "no capability");
-}
-
-#[test]
-fn a_store_of_a_double_clears_the_tag_beneath_it() {
-    let mut lab = open(&[s(3, 1, 10, 8) | 4]).set(10, DATA);
-    lab.board.memory_mut().set_tag((DATA - START) as usize, true);
-    let lab = lab.step(1);
-    assert!(!lab.board.read_capability(DATA).unwrap().tag());
-}
-
-#[test]
-fn compressed_forms_load_and_store_doubles_in_hybrid_mode_only() {
-    // c.fsdsp f8, 8 and c.fld f9, 8(x10), one word.
-    let word = 0x2504_a422;
-    let lab = open(&[word, EBREAK])
-        .set(2, DATA)
-        .set(10, DATA)
-        .float(8, double(4.25))
-        .step(2);
-    assert_eq!((lab.trap(), lab.get_float(9)), (None, double(4.25)));
-    // In capability mode the same words store and load capabilities.
-    let lab = open(&[word])
-        .capability_mode()
-        .set_capability(2, region(DATA, 0x1000, 0x7f))
-        .set_capability(8, Capability::ROOT);
-    assert_eq!(lab.step(1).board.read_capability(DATA + 512), Some(Capability::ROOT));
-}
-
-#[test]
-fn misa_says_what_is_there() {
-    let letters = |misa: u64| {
-        (b'A'..=b'Z')
-            .filter(|letter| misa >> (letter - b'A') & 1 == 1)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(letters(Lab::v9(&[]).board.csr(0, MISA)), b"ACDFIMUX");
 }

@@ -4,6 +4,7 @@ mod capabilities;
 mod chaos;
 mod float_programs;
 mod floating_point;
+mod floating_state;
 mod integer;
 mod lab;
 mod traps;

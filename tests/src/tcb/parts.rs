@@ -35,7 +35,7 @@ const fn availability(path: &'static str, harm: &'static str) -> Part {
 
 /// A file belongs to the part with the longest path that it begins with. Whole rooms are named, so that a new file is in one;
 /// what is in doubt is isolation.
-pub(super) const PARTS: [Part; 30] = [
+pub(super) const PARTS: [Part; 31] = [
     isolation(
         "abi/src",
         "a number that monitor and tool understand differently: another range than was planned",
@@ -102,6 +102,10 @@ pub(super) const PARTS: [Part; 30] = [
     availability("kernel/src/elf/section.rs", "names for a backtrace missing"),
     isolation("kernel/src/heap.rs", "the memory of one table given to another"),
     availability("kernel/src/report", "a label, a report or a backtrace that is wrong"),
+    isolation(
+        "kernel/src/measure.rs",
+        "another digest than the program's; it reads the monitor's memory",
+    ),
     isolation(
         "kernel/src/run",
         "a thread runs with another's frame, something lent is kept",

@@ -1,6 +1,8 @@
 //! When the monitor itself is wrong, which these tests bring about by damaging it: it says what happened, where, and how it
 //! got there, and powers off with a failing status.
 
+use std::collections::BTreeSet;
+
 use capability::{morello, riscv};
 use machine::Stop;
 use tests::{Board, Platform, Scenario, artifacts, cvm, on_machine};
@@ -8,6 +10,7 @@ use tests::{Board, Platform, Scenario, artifacts, cvm, on_machine};
 on_machine!(
     a_fault_of_the_monitor_is_a_report_and_a_failing_status,
     a_frame_pointer_below_the_stack_ends_the_report,
+    a_fault_on_the_way_to_power_off_ends_in_waiting,
 );
 
 /// Address of the hostcall `write`.
@@ -85,4 +88,28 @@ fn a_fault_of_the_monitor_is_a_report_and_a_failing_status(platform: Platform) {
         report[2..].iter().any(|line| line.contains("kernel::hostcall::trap::")),
         "{console}"
     );
+}
+
+fn a_fault_on_the_way_to_power_off_ends_in_waiting(platform: Platform) {
+    let off = artifacts::monitor_function(platform, &["4arch", "9power_off"]);
+    let mut running = Scenario::new([cvm("hello", "hello", &[])]).on_board(platform);
+    running.until("cVMs started");
+    // Zeros are no instruction.
+    running.board.write_memory(off, &[0; 4]);
+    let stop = running.board.run_to_pattern(100_000_000, "the monitor itself faulted");
+    assert!(matches!(stop, Stop::Pattern), "{stop}");
+    // More than the report takes; an interrupt that nobody takes may be pending, so that the wait is no sleep.
+    running.board.run(3_000_000);
+    let mut places = BTreeSet::new();
+    for _ in 0..1000 {
+        running.board.run(1);
+        places.insert(running.board.pc(0));
+    }
+    let console = running.board.console().text();
+    assert!(
+        places.len() <= 4,
+        "it waits in a loop of few instructions: {places:x?}\n{console}"
+    );
+    assert_eq!(console.matches("the monitor itself faulted").count(), 1, "{console}");
+    assert!(console.contains("hello from hello"), "{console}");
 }

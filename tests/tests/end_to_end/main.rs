@@ -18,6 +18,7 @@ mod malformed_archive;
 mod malformed_elf;
 mod malformed_manifest;
 mod malformed_purecap;
+mod measured;
 mod purecap;
 mod relocations;
 mod reserved;
