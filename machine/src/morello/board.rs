@@ -90,7 +90,12 @@ impl Board {
                 let below = TaggedMemory::new(0, TUBE as usize);
                 let above = TaggedMemory::new(TUBE + 0x1000, (END - TUBE - 0x1000) as usize);
                 let levels = Levels { el2: true, el3: true };
-                (vec![below, above], Devices::Tube(Box::new(Tube::new(console))), levels, None)
+                (
+                    vec![below, above],
+                    Devices::Tube(Box::new(Tube::new(console))),
+                    levels,
+                    None,
+                )
             }
             Kind::Virt => {
                 let ram = TaggedMemory::new(map::RAM, config.memory as usize);
