@@ -312,6 +312,8 @@ pub const SERVER_LIMIT: usize = 8;
 pub const PRIORITY_LIMIT: u32 = 7;
 /// Most cVMs in one manifest.
 pub const CVM_LIMIT: usize = 1024;
+/// Most threads of all cVMs, the handlers of those that serve others included.
+pub const THREAD_LIMIT: usize = 32 * 1024;
 /// Most bytes of arguments and environment of one cVM, their NULs included.
 pub const STRINGS_LIMIT: usize = 16 * 1024;
 

@@ -38,7 +38,7 @@ const MODES: [u32; 10] = [
 /// Names of cVMs.
 const CVMS: [&str; 8] = ["a", "b", "c", "a b", "monitor", "", "ä", "an-other.name_1"];
 /// Names of the keys of cVMs and capfiles, and one that nobody knows.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     names::NAME,
     names::RUNTIME,
     names::ARGS,

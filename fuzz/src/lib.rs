@@ -7,6 +7,7 @@ mod elf;
 mod hostcalls;
 mod image;
 mod manifest;
+mod queues;
 mod source;
 mod virtio;
 
@@ -16,4 +17,5 @@ pub use crate::elf::{elf, loader, program};
 pub use crate::hostcalls::hostcalls;
 pub use crate::image::image;
 pub use crate::manifest::{manifest, yaml};
+pub use crate::queues::queues;
 pub use crate::virtio::virtio;

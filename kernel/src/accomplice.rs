@@ -142,6 +142,13 @@ impl Accomplice {
         self.0.borrow_mut()
     }
 
+    /// Whether the monitor has set up a queue of it, and has not reset it since.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn is_set_up(&self, queue: usize) -> bool {
+        let registers = self.0.borrow();
+        registers.status & 4 != 0 && registers.rings.get(queue).is_some_and(Option::is_some)
+    }
+
     fn rings(&self, queue: usize) -> [u64; 3] {
         let rings = self.0.borrow().rings[queue];
         rings.unwrap_or_else(|| panic!("queue {queue} was not set up"))

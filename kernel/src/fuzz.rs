@@ -1,6 +1,8 @@
 //! What the fuzz targets call: the readers of somebody else's data, and a monitor that runs on the host's stand-in. What
 //! must hold of every input is asserted here; only a bug of the monitor panics.
 
+pub mod devices;
+
 use crate::authority::ledger::{Ledger, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
@@ -241,6 +243,16 @@ fn hostcall(monitor: &mut Monitor, number: u64, arguments: [Argument; 6]) -> boo
         );
     }
     true
+}
+
+/// The running cVM makes a hostcall that does not wait: both results, or the error.
+fn hostcall_of(monitor: &mut Monitor, hostcall: Hostcall, [a, b, c, d]: [u64; 4]) -> Result<(u64, u64), Errno> {
+    let frame = monitor.next();
+    let thread = monitor.scheduler.current().expect("somebody runs");
+    frame.set_hostcall(hostcall as u64, [a, b, c, d, 0, 0]);
+    assert!(dispatch(monitor, thread, frame) == Next::Return, "{hostcall:?} waits");
+    let (first, second) = (frame.argument(0), frame.argument(1));
+    Errno::from_result(first).map_or(Ok((first, second)), Err)
 }
 
 /// Puts an argument into its register.

@@ -189,6 +189,9 @@ static inline int64_t cvm_nanosleep(uint64_t nanoseconds) { return cvm_call(CVM_
 /* Nanoseconds since the monitor started. */
 static inline uint64_t cvm_clock(void) { return (uint64_t)cvm_call(CVM_CLOCK, 0, 0, 0, 0); }
 
+/* The value of an entry of the environment; NULL = there is none. */
+const char *cvm_environment(const char *key);
+
 static inline int64_t cvm_arguments(void *bytes, size_t length) {
     return cvm_call(CVM_ARGUMENTS, (cvm_word)bytes, length, 0, 0);
 }

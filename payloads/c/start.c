@@ -31,8 +31,25 @@ __asm__(".section .text.start, \"ax\"\n"
 
 _Noreturn void FIRST_FUNCTION(const struct cvm_start_block *block, uint64_t size);
 
+static const struct cvm_start_block *start_block;
+
+const char *cvm_environment(const char *key) {
+    const char *entry = (const char *)start_block + start_block->environment;
+    for (uint32_t left = start_block->environment_count; left > 0; left--) {
+        size_t same = 0;
+        while (key[same] != '\0' && entry[same] == key[same])
+            same++;
+        if (key[same] == '\0' && entry[same] == '=')
+            return entry + same + 1;
+        while (*entry++ != '\0')
+            ;
+    }
+    return NULL;
+}
+
 _Noreturn void FIRST_FUNCTION(const struct cvm_start_block *block, uint64_t size) {
     static char *arguments[ARGUMENTS + 1];
+    start_block = block;
     const char *next = (const char *)block + block->arguments;
     int count = 0;
     (void)size;

@@ -39,6 +39,8 @@ pub struct Scenario {
     pub harts: usize,
     /// Bytes of memory.
     pub memory: u64,
+    /// The board by QEMU's name, with its options, when it is not the plain one; the embedded machine has only that.
+    pub qemu_board: Option<&'static str>,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
     /// Whether there is a source of random bytes.
@@ -56,6 +58,7 @@ impl Scenario {
             append: String::new(),
             harts: 1,
             memory: 128 << 20,
+            qemu_board: None,
             input: Vec::new(),
             entropy: false,
         }
@@ -120,6 +123,12 @@ impl Scenario {
     /// Bytes of memory.
     pub fn memory(mut self, memory: u64) -> Scenario {
         self.memory = memory;
+        self
+    }
+
+    /// The board by QEMU's name, with its options.
+    pub fn qemu_board(mut self, board: &'static str) -> Scenario {
+        self.qemu_board = Some(board);
         self
     }
 
@@ -218,6 +227,15 @@ impl Scenario {
     }
 
     fn on_qemu(&self, platform: Platform) -> Outcome {
+        let (ending, console) = self.console_of_qemu(platform);
+        Outcome::new(platform, ending, &console, &[])
+    }
+
+    /// Boots it on QEMU; how the run ended, and the console, which may tell of a fault of the monitor.
+    ///
+    /// # Panics
+    /// QEMU cannot be started.
+    pub fn console_of_qemu(&self, platform: Platform) -> (Ending, String) {
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
         let write = |name: &str, bytes: &[u8]| {
             let path = directory.path().join(name);
@@ -231,6 +249,9 @@ impl Scenario {
             "-smp".into(),
             self.harts.to_string().into(),
         ];
+        if let Some(board) = self.qemu_board {
+            extra.extend(["-M".into(), board.into()]);
+        }
         if !self.append.is_empty() {
             extra.extend(["-append".into(), self.append.clone().into()]);
         }
@@ -242,8 +263,7 @@ impl Scenario {
             extra.extend(["-device", "virtio-rng-device,rng=entropy0"].map(Into::into));
         }
         let image = write("image", &self.image(platform));
-        let (ending, console) = qemu::run(platform, &image, &extra, &self.input);
-        Outcome::new(platform, ending, &console, &[])
+        qemu::run(platform, &image, &extra, &self.input)
     }
 }
 

@@ -6,7 +6,7 @@ use tools::Architecture;
 use tools::workspace::Workspace;
 
 /// The project's own crates, and the libraries.
-const EXPECTED: [&str; 13] = [
+const EXPECTED: [&str; 12] = [
     "abi",
     "arch",
     "bitflags",
@@ -16,7 +16,6 @@ const EXPECTED: [&str; 13] = [
     "hash32",
     "heapless",
     "kernel",
-    "linked_list_allocator",
     "log",
     "spin",
     "stable_deref_trait",

@@ -67,6 +67,40 @@ fn numbers_are_hexadecimal_and_capfiles_writable() {
 }
 
 #[test]
+fn data_of_a_capfile_is_cut_as_by_snprintf() {
+    let cvm = format!("cVMs:\n- name: a\n  runtime: liba.so\n{ISOLATION}");
+    let of = |size: &str| {
+        read(&format!(
+            "capfiles:\n- {{name: f, size: {size}, data: \"abcdefgh\"}}\n{cvm}"
+        ))
+    };
+    for (size, kept) in [("9", "abcdefgh"), ("8", "abcdefg"), ("5", "abcd"), ("1", "")] {
+        let config = of(size);
+        assert!(!config.has_errors(), "{:?}", messages(&config));
+        assert_eq!(config.capfiles[0].data, kept.as_bytes(), "{size}");
+        let cut = format!(
+            "x.yaml:2:28: warning: capfiles.data: \"abcdefgh\": 8 bytes, cut to {} and a NUL, as the Intravisor does it",
+            kept.len()
+        );
+        assert_eq!(
+            messages(&config).contains(&cut),
+            kept.len() < 8,
+            "{:?}",
+            messages(&config)
+        );
+    }
+    // In a file of this project that is an error.
+    let ours = read("capfiles:\n- {name: f, size: 5, data: \"abcdefgh\"}\ncVMs:\n- {name: a, runtime: a}\n");
+    assert!(
+        messages(&ours)[0].ends_with("8 bytes, expected at most 5, the size of the capfile"),
+        "{:?}",
+        messages(&ours)
+    );
+    let exact = read("capfiles:\n- {name: f, size: 8, data: \"abcdefgh\"}\ncVMs:\n- {name: a, runtime: a}\n");
+    assert_eq!(exact.capfiles[0].data, b"abcdefgh");
+}
+
+#[test]
 fn keys_without_a_meaning_here_are_warned_of() {
     let config = read(&format!(
         "libvirt: 1\ncVMs:\n- name: a\n  runtime: liba.so\n  libvirt: 1\n{ISOLATION}"

@@ -548,6 +548,22 @@ fn there_is_a_limit_to_the_number_of_cvms() {
 }
 
 #[test]
+fn there_is_a_limit_to_the_number_of_threads_and_only_handlers_that_serve_count() {
+    let list = |served: &str| {
+        let mut items: String = (0..511)
+            .map(|number| format!("- {{name: c{number}, runtime: hello, threads: 64}}\n"))
+            .collect();
+        items += "- {name: s, runtime: hello, threads: 63, handlers: 2}\n";
+        items += &format!("- {{name: x, runtime: hello{served}}}\n");
+        messages(&format!("cVMs:\n{items}"))
+    };
+    let over = "demo.yaml: error: cVMs: 32770 threads and handlers, expected at most 32768 of all cVMs";
+    let idle = "demo.yaml:513:52: warning: cVM s: handlers: no effect: it serves no other cVM";
+    assert_eq!(list(""), [idle]);
+    assert_eq!(list(", callback_out: s")[0], over);
+}
+
+#[test]
 fn a_missing_yaml_file_is_named() {
     let error = pack(Path::new("/no/such.yaml"), Architecture::CheriRiscv, &[])
         .unwrap_err()

@@ -206,7 +206,8 @@ device_write!(write64, u64, ".insn r 0x5b, 0, 0x7c, x11, x6, {value}"); // SD.CA
 
 /// The console UART (16550: National Semiconductor PC16550D data sheet).
 pub mod console {
-    use super::{Device, Ordering, read8, read32, write8, write32};
+    use super::{Device, Ordering, read8, read32, window, write8, write32};
+    use core::arch::asm;
     use core::sync::atomic::{AtomicBool, AtomicU32};
 
     /// Bytes of the registers, when they lie as close as they can.
@@ -247,6 +248,39 @@ pub mod console {
             core::hint::spin_loop();
         }
         write(DATA, byte);
+    }
+
+    /// Sends bytes, waiting for room for each.
+    pub fn put_all(bytes: &[u8]) {
+        if WIDE.load(Ordering::Relaxed) || bytes.is_empty() {
+            return bytes.iter().copied().for_each(put);
+        }
+        let range = bytes.as_ptr_range();
+        // SAFETY: reads the bytes; the window's capability bounds the rest. The registers are cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+                ".insn r 0x5b, 0, 0x11, x7, x6, {status}",     // CIncOffset
+                "1: .insn r 0x5b, 0, 0x7d, {value}, x7, x12",  // LBU.CAP
+                "andi {value}, {value}, {room}",
+                "beqz {value}, 1b",
+                "lbu {value}, 0({at})",
+                ".insn r 0x5b, 0, 0x7c, x8, x6, {value}",      // SB.CAP
+                "addi {at}, {at}, 1",
+                "bne {at}, {end}, 1b",
+                "li x6, 0",
+                "li x7, 0",
+                slot = in(reg) window(Device::Console).pointer(),
+                status = in(reg) LINE_STATUS << SHIFT.load(Ordering::Relaxed),
+                room = const TRANSMITTER_EMPTY,
+                at = inout(reg) range.start => _,
+                end = in(reg) range.end,
+                value = out(reg) _,
+                out("x6") _,
+                out("x7") _,
+                options(nostack),
+            );
+        }
     }
 
     /// The next received byte, if there is one.

@@ -1,6 +1,7 @@
 //! Register frames: where a thread's registers are while it does not run. The trap entry fills them by capability
 //! stores; their layout is what the assembly gets its offsets from.
 
+use super::float::{self, FloatState};
 use super::slot::{Kind, Slot};
 use super::{user, variant};
 use crate::types::{Derivation, DeriveError, Register, Start};
@@ -42,6 +43,7 @@ pub struct Frame {
     status: Cell<u64>,
     /// This frame as the monitor's pointers count.
     pointer: Cell<u64>,
+    float: FloatState,
 }
 
 // SAFETY: frames are touched by one hart, with interrupts off.
@@ -77,6 +79,7 @@ impl Frame {
             value: Cell::new(0),
             status: Cell::new(0),
             pointer: Cell::new(0),
+            float: FloatState::zero(),
         }
     }
 
@@ -145,6 +148,7 @@ impl Frame {
     #[inline]
     pub fn renew(&self) {
         self.fresh.set(1);
+        float::forget(self);
     }
 
     /// Prepares a thread that `creator` asks for: entry, stack pointer, thread pointer and argument are its hostcall arguments
@@ -183,6 +187,12 @@ impl Frame {
         for (to, from) in self.slots().zip(from.slots()) {
             to.copy_from(from);
         }
+        float::copy(self, from);
+    }
+
+    /// Lets the thread use floating point registers from now on.
+    pub fn allow_float(&self) {
+        float::allow(self);
     }
 
     /// Sets the stack pointer.
@@ -202,6 +212,7 @@ impl Frame {
         for word in [&self.fresh, &self.cause, &self.value, &self.status] {
             word.set(0);
         }
+        float::forget(self);
     }
 
     /// Forgets every register, but not what was prepared.
@@ -347,6 +358,10 @@ impl Frame {
                 options(nostack),
             );
         }
+    }
+
+    pub(super) fn float(&self) -> &FloatState {
+        &self.float
     }
 
     pub(super) fn cause(&self) -> u64 {

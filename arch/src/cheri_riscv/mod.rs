@@ -2,6 +2,7 @@
 
 mod device;
 mod fault;
+mod float;
 mod frame;
 pub mod protection;
 mod slot;
@@ -29,8 +30,12 @@ use core::arch::asm;
 pub const ELF_MACHINE: u16 = 243;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
-/// Whether ELF header flags ask for what a cVM does not have: floating point registers (EF_RISCV_FLOAT_ABI).
+/// Whether ELF header flags ask for what a cVM does not have: registers of quadruple precision (EF_RISCV_FLOAT_ABI_QUAD).
 pub fn refuses_elf_flags(flags: u32) -> bool {
+    flags & 0x6 == 0x6
+}
+/// Whether ELF header flags ask for floating point registers (EF_RISCV_FLOAT_ABI).
+pub fn wants_float(flags: u32) -> bool {
     flags & 0x6 != 0
 }
 /// Bytes between the thread pointer and the TLS block, hybrid and purecap (RISC-V ELF psABI: variant I without a thread

@@ -72,7 +72,10 @@ intravisor_resume:
 # needed any more.
 .globl intravisor_back
 intravisor_back:
+    ld  x12, {float_owner}(x9)            # whose floating-point registers they are
     li  x11, 0                            # mstatus: to U-mode, floating point closed
+    bne x12, x10, 1f
+    lui x11, {float_open} >> 12           # … or open
 1:  LC  x2, {own}, x10
     LC  x6, {leave}, x9
     CJALR x0, x6

@@ -2,11 +2,12 @@
 
 use super::frame::Frame;
 use super::slot::{Slot, monitor_data_permissions};
-use super::{user, variant};
+use super::{float, user, variant};
 use crate::types::{Derivation, DeriveError, Trap};
 use core::arch::global_asm;
 use core::cell::Cell;
 use core::mem::{offset_of, size_of};
+use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 global_asm!(
@@ -44,6 +45,8 @@ global_asm!(
     fault_back = const offset_of!(Hart, fault_back),
     hart = const offset_of!(Hart, pointer),
     hostcall = const CAUSE_HOSTCALL,
+    float_owner = const offset_of!(Hart, float_owner),
+    float_open = const float::OPEN,
 );
 
 unsafe extern "C" {
@@ -58,7 +61,7 @@ unsafe extern "C" {
 
 /// What the trap entry needs to know of a hart, reached by MTDC.
 #[repr(C, align(16))]
-struct Hart {
+pub(super) struct Hart {
     /// Where the trap entry sends a failing store-conditional: no reservation survives a trap.
     scratch: Cell<u64>,
     /// This structure as the monitor's pointers count.
@@ -69,6 +72,8 @@ struct Hart {
     /// Where the handlers return to.
     back: Cell<u64>,
     fault_back: Cell<u64>,
+    /// The frame whose floating-point registers the processor has; the address is only compared and saved to.
+    pub(super) float_owner: Cell<*const Frame>,
     /// Authority over the frame that a fault of the monitor is saved to.
     nested: Slot,
     /// The monitor's data, for DDC.
@@ -85,13 +90,14 @@ struct Hart {
 // SAFETY: touched by one hart, with interrupts off.
 unsafe impl Sync for Hart {}
 
-static HART: Hart = Hart {
+pub(super) static HART: Hart = Hart {
     scratch: Cell::new(0),
     pointer: Cell::new(0),
     stack: Cell::new(0),
     fault_stack: Cell::new(0),
     back: Cell::new(0),
     fault_back: Cell::new(0),
+    float_owner: Cell::new(ptr::null()),
     nested: Slot::null(),
     data: Slot::null(),
     handler: Slot::null(),
@@ -127,6 +133,8 @@ pub(super) fn set_data(data: &Slot) {
 
 /// `mcause` of an environment call from U-mode.
 const CAUSE_HOSTCALL: u64 = 8;
+/// `mcause` of an illegal instruction, which one of floating point is while that is closed.
+const CAUSE_ILLEGAL: u64 = 2;
 /// `mcause` of interrupts: the top bit and the number.
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
@@ -176,6 +184,7 @@ impl Frame {
             CAUSE_HOSTCALL => Trap::Hostcall,
             CAUSE_TIMER => Trap::Timer,
             CAUSE_EXTERNAL => Trap::Interrupt,
+            CAUSE_ILLEGAL if float::claim(self) => Trap::Settled,
             _ => Trap::Fault,
         }
     }

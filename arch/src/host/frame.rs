@@ -191,6 +191,9 @@ impl Frame {
         }
     }
 
+    /// Lets the thread use floating point registers, of which the stand-in has none.
+    pub fn allow_float(&self) {}
+
     /// Sets argument register 0 to 7.
     pub fn set_argument(&self, index: usize, value: Register<'_>) {
         self.arguments[index].assign(value);

@@ -21,8 +21,12 @@ use capability::Decoded;
 pub const ELF_MACHINE: u16 = 243;
 /// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
 pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
-/// Whether ELF header flags ask for what a cVM does not have (EF_RISCV_FLOAT_ABI).
+/// Whether ELF header flags ask for what a cVM does not have (EF_RISCV_FLOAT_ABI_QUAD).
 pub fn refuses_elf_flags(flags: u32) -> bool {
+    flags & 0x6 == 0x6
+}
+/// Whether ELF header flags ask for floating point registers (EF_RISCV_FLOAT_ABI).
+pub fn wants_float(flags: u32) -> bool {
     flags & 0x6 != 0
 }
 /// Bytes between the thread pointer and the TLS block, hybrid and purecap.
@@ -213,6 +217,11 @@ pub mod console {
     /// Sends a byte.
     pub fn put(byte: u8) {
         WORLD.with_borrow_mut(|world| world.output.push(byte));
+    }
+
+    /// Sends bytes.
+    pub fn put_all(bytes: &[u8]) {
+        WORLD.with_borrow_mut(|world| world.output.extend(bytes));
     }
 
     /// The next byte that the test has typed.

@@ -179,7 +179,8 @@ pub mod virtio {
 
 /// The console UART (Arm PrimeCell UART PL011, DDI 0183).
 pub mod console {
-    use super::{Device, read32, write32};
+    use super::{Device, read32, window, write32};
+    use core::arch::asm;
 
     const DATA: u64 = 0x00;
     const FLAGS: u64 = 0x18;
@@ -198,6 +199,32 @@ pub mod console {
             core::hint::spin_loop();
         }
         write32(Device::Console, DATA, u32::from(byte));
+    }
+
+    /// Sends bytes, waiting for room for each.
+    pub fn put_all(bytes: &[u8]) {
+        let range = bytes.as_ptr_range();
+        // SAFETY: reads the bytes; the window's capability bounds the rest. The register is cleared.
+        unsafe {
+            asm!(
+                ".inst 0xc2400149",         // LDR c9, [x10]
+                "b 2f",
+                "1: .inst 0x8260692c",      // LDR w12, [c9, #FLAGS]
+                "tbnz w12, {full}, 1b",
+                "ldrb w12, [x11], #1",
+                ".inst 0x8240092c",         // STR w12, [c9, #DATA]
+                "2: cmp x11, x13",
+                "b.ne 1b",
+                "mov x9, xzr",
+                full = const TRANSMIT_FULL.trailing_zeros(),
+                in("x10") window(Device::Console).pointer(),
+                inout("x11") range.start => _,
+                in("x13") range.end,
+                out("x9") _,
+                out("x12") _,
+                options(nostack),
+            );
+        }
     }
 
     /// The next received byte, if there is one.

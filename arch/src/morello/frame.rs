@@ -215,6 +215,9 @@ impl Frame {
         float::copy(self, from);
     }
 
+    /// Lets the thread use floating point registers, as all do.
+    pub fn allow_float(&self) {}
+
     /// Sets the stack pointer.
     pub fn set_stack(&self, value: u64) {
         self.rcsp.set_integer(value);

@@ -38,6 +38,10 @@ pub const TLS_OFFSET: [u64; 2] = [16, 32];
 pub fn refuses_elf_flags(_flags: u32) -> bool {
     false
 }
+/// Whether ELF header flags ask for floating point registers: every program has them.
+pub fn wants_float(_flags: u32) -> bool {
+    true
+}
 /// Where a function that keeps a frame pointer has its return address and its caller's frame pointer, relative to its
 /// own (Procedure Call Standard for the Arm 64-bit architecture: the frame record).
 pub const BACKTRACE_RETURN: i64 = 8;

@@ -17,6 +17,8 @@ pub(crate) struct Short {
     /// its own server the long way.
     served: u64,
     pub(crate) line: Option<&'static Line>,
+    /// Those whose arguments name a buffer, which is lent.
+    pub(crate) buffers: u64,
     /// Its number.
     pub(crate) id: u64,
     /// Only its server knows what its hostcalls mean.
@@ -27,11 +29,24 @@ pub(crate) struct Short {
     hostcalls: AtomicU64,
 }
 
+/// The hostcalls whose arguments name a buffer.
+pub(crate) const NAME_BUFFERS: u64 = {
+    let (mut bits, mut index) = (0, 0);
+    while index < Hostcall::ALL.len() {
+        if Hostcall::ALL[index].buffer().is_some() {
+            bits |= 1 << Hostcall::ALL[index] as u64;
+        }
+        index += 1;
+    }
+    bits
+};
+
 /// What is short for nobody.
 pub(crate) static NOBODY: Short = Short {
     direct: 0,
     served: 0,
     line: None,
+    buffers: 0,
     id: 0,
     raw: false,
     budget: 0,
@@ -53,6 +68,7 @@ impl Short {
             direct,
             served: if spec.server.is_some() { !kept } else { 0 },
             line,
+            buffers: if raw { 0 } else { NAME_BUFFERS },
             id: id as u64,
             raw,
             budget: if raw { u64::MAX } else { budget },

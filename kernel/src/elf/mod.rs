@@ -92,6 +92,8 @@ pub(crate) struct Program {
     pub(crate) tls: Option<Tls>,
     /// Whether all its pointers are capabilities.
     pub(crate) purecap: bool,
+    /// Whether it asks for floating point registers.
+    pub(crate) float: bool,
     /// What PCC covers. Hybrid: the text. Purecap: from the lowest page of text and constants to their end or that of
     /// RELRO, where compilers keep the capabilities that code loads through PCC.
     pub(crate) code: Range<u64>,
@@ -126,7 +128,9 @@ impl Program {
             });
         }
         if arch::refuses_elf_flags(flags) {
-            return Err(ElfError::Header("flags of a program without floating point registers"));
+            return Err(ElfError::Header(
+                "flags of a program without registers of quadruple precision",
+            ));
         }
         let purecap = flags & arch::ELF_PURECAP_FLAGS != 0;
         let relocatable = match kind {
@@ -187,6 +191,7 @@ impl Program {
             text,
             tls: tls(headers(), file)?,
             purecap,
+            float: arch::wants_float(flags),
             handler: None,
             relro,
             tables: Tables {

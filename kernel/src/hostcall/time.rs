@@ -39,5 +39,10 @@ pub(super) fn wall_clock(monitor: &Monitor) -> Result<Outcome, Errno> {
 /// `clock()`.
 #[inline(never)]
 pub(super) fn clock(monitor: &Monitor) -> Result<Outcome, Errno> {
-    Ok(Outcome::Value(monitor.nanoseconds(arch::timer::now() - monitor.boot)))
+    Ok(Outcome::Value(since_start(monitor)))
+}
+
+/// Nanoseconds since the monitor has started its cVMs.
+pub(super) fn since_start(monitor: &Monitor) -> u64 {
+    monitor.nanoseconds(arch::timer::now() - monitor.boot)
 }

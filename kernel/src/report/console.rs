@@ -59,7 +59,7 @@ impl Console {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        bytes.iter().copied().for_each(arch::console::put);
+        arch::console::put_all(bytes);
     }
 }
 
@@ -113,10 +113,8 @@ impl Write for MonitorLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // Most text, at once: it may stand anywhere, or stands where a bracket may.
         let inside = self.column + text.len() <= COLUMNS;
-        if text
-            .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && (inside || byte != b'['))
-        {
+        let plain = |byte| matches!(byte, b' '..=b'~');
+        if text.bytes().all(plain) && (inside || !text.contains('[')) {
             self.column += text.len();
             self.console.put(text.as_bytes());
             return Ok(());

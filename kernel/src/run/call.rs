@@ -7,6 +7,7 @@
 
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::service::{ARGUMENTS, Lent, Service};
+use crate::cvm::short::NAME_BUFFERS;
 use crate::cvm::thread::{Leaving, Role, Stage, State};
 use crate::cvm::{End, Life};
 use crate::report::console::say;
@@ -486,32 +487,29 @@ fn pass((from, raw): (&Frame, bool), to: &Frame, lent: &mut heapless::Vec<Lent, 
 
 /// Whether the arguments of a hostcall name a buffer.
 #[inline]
-pub(super) fn names_buffer(number: u64, raw: bool) -> bool {
-    number < 64 && BUFFERS.named >> number & 1 == 1 && !raw
+fn names_buffer(number: u64, raw: bool) -> bool {
+    number < 64 && NAME_BUFFERS >> number & 1 == 1 && !raw
 }
 
 /// What the arguments of the hostcalls say of buffers, bit n = number n.
 struct Buffers {
-    /// They name one.
-    named: u64,
     /// The second one points to it, and not the first.
     second: u64,
     written: u64,
 }
 
 const BUFFERS: Buffers = {
-    let (mut named, mut second, mut written, mut index) = (0, 0, 0, 0);
+    let (mut second, mut written, mut index) = (0, 0, 0);
     while index < Hostcall::ALL.len() {
         let hostcall = Hostcall::ALL[index];
         if let Some(buffer) = hostcall.buffer() {
             assert!(buffer.pointer < 2);
-            named |= 1 << hostcall as u64;
             second |= (buffer.pointer as u64) << hostcall as u64;
             written |= (buffer.written as u64) << hostcall as u64;
         }
         index += 1;
     }
-    Buffers { named, second, written }
+    Buffers { second, written }
 };
 
 /// Makes what is lent of arguments that have been passed as they are.

@@ -14,6 +14,7 @@ use abi::manifest::DeviceKind;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use arch::{Platform, VIRTIO_WINDOW, virtio};
 use core::ops::Range;
@@ -143,7 +144,7 @@ struct Queue {
     rings: &'static Rings,
     requests: [Request; SIZE],
     /// The memory of each descriptor, address and bytes.
-    memory: [(u64, u32); SIZE],
+    memory: Box<[(u64, u32)]>,
     /// The descriptor behind each one, in its request or in the list of the free ones.
     next: [u8; SIZE],
     free: u8,
@@ -162,7 +163,7 @@ impl Queue {
         let mut queue = Queue {
             rings: Box::leak(Box::new(Rings::empty())),
             requests: [Request::default(); SIZE],
-            memory: [(0, 0); SIZE],
+            memory: vec![(0, 0); SIZE].into(),
             next: [NONE; SIZE],
             free: 0,
             free_count: 0,

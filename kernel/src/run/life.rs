@@ -8,14 +8,12 @@ use crate::cvm::thread::{Role, State, Thread};
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use abi::hostcall::WAKE_LIMIT;
+use abi::manifest::THREAD_LIMIT;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::Frame;
-
-/// Most threads of all cVMs, handlers included.
-const THREAD_LIMIT: usize = 32 * 1024;
 
 impl Monitor {
     /// Makes every thread that a cVM can ever have, and the services. Nothing is added afterwards.
@@ -72,6 +70,9 @@ impl Monitor {
                 };
                 let frame = Frame::boxed(&MONITOR_DATA)
                     .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
+                if self.cvms[index].program.float || self.cvms[index].spec.raw != 0 {
+                    frame.allow_float();
+                }
                 let thread = Thread::new((id, family), (role, place as u16), Box::leak(frame), priority);
                 let thread = self.scheduler.add(thread);
                 if let Role::Handler(_) = role {

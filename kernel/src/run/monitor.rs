@@ -230,8 +230,6 @@ impl Monitor {
         thread.lives = thread.lives.wrapping_add(1);
         thread.base = self.cvms[thread.cvm.index()].spec.priority as u8;
         thread.priority = thread.base;
-        let cvm = thread.cvm;
-        self.refresh(cvm);
     }
 
     /// Does what the time has come for: sleepers wake, cVMs start and start again, calls end that took too long.

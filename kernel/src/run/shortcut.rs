@@ -28,14 +28,18 @@ impl Monitor {
         let (to, number) = (line.handler, from.number());
         to.renew();
         let capabilities = to.pass(from);
-        let place = self.scheduler.current().map_or(0, |id| self.scheduler[id].place);
-        to.set_argument(6, Register::Integer(short.caller(place)));
+        let mut caller = short.id;
+        if short.raw {
+            let thread = self.scheduler.threads.get(self.scheduler.current.index());
+            caller = short.caller(thread.map_or(0, |thread| thread.place));
+        }
+        to.set_argument(6, Register::Integer(caller));
         to.set_argument(7, Register::Integer(number));
         to.set_number(number);
         line.begin(from, short, now);
         self.usual = Some(line);
         hart::enter(line.short());
-        let buffer = call::names_buffer(number, short.raw);
+        let buffer = number < 64 && short.buffers >> number & 1 == 1;
         if capabilities || buffer {
             return self.lend_usually(line, [capabilities, buffer]);
         }

@@ -165,7 +165,6 @@ impl Monitor {
     /// The running thread waits for a word, as long as it takes, and another one runs.
     #[inline(always)]
     pub(crate) fn usual_wait(&mut self, word: u64) -> Usual {
-        let now = arch::timer::now();
         let scheduler = &mut self.scheduler;
         let threads = scheduler.threads.as_mut_slice();
         let (id, place) = (scheduler.current, &mut scheduler.waiters.places[place(word)]);
@@ -176,7 +175,11 @@ impl Monitor {
             return Usual::Not;
         };
         let bound = other.is_bound() || own.serving.is_some() || self.usual.is_some();
-        if bound || place.who != ThreadId::NONE || timer_is_wrong(self.programmed, scheduler.slice, now) {
+        if bound || place.who != ThreadId::NONE {
+            return Usual::Not;
+        }
+        let now = arch::timer::now();
+        if timer_is_wrong(self.programmed, scheduler.slice, now) {
             return Usual::Not;
         }
         place.who = id;

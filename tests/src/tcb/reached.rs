@@ -96,7 +96,7 @@ mod tests {
     fn a_file_belongs_to_its_package() {
         for (path, name) in [
             ("/intravisor/kernel/src/run/call.rs", "kernel"),
-            ("/spin-0.10.1/src/lib.rs", "spin-0.10.1"),
+            ("/spin-0.10.0/src/lib.rs", "spin-0.10.0"),
             ("/rustc/0123/library/core/src/fmt/mod.rs", "core"),
             ("/rustc/library/alloc/src/vec/mod.rs", "alloc"),
             (

@@ -91,6 +91,50 @@ fn hello_prints_its_arguments_and_the_capfile() {
 
 #[test]
 #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+fn a_line_is_edited_in_c_as_in_rust() {
+    const READY: &str = "quit ends";
+    for platform in PLATFORMS {
+        let program = build(platform.arch(), Path::new("payloads/c/echo.c"));
+        let echo = |env: &[&str]| {
+            let spec = CvmSpec {
+                env: env.iter().map(|entry| (*entry).to_owned()).collect(),
+                ..cvm("c", "echo-c", &[])
+            };
+            Scenario::new([spec]).member("echo-c", program.clone())
+        };
+        let ready = "say something; quit ends";
+        // What both make of the same keys is the same, to the byte.
+        for keys in [
+            "helo\u{7f}lo\rtw\u{e4}\u{7f}o\u{8}\u{8}\u{8}\u{8}1\r\nquit\r",
+            "wrong\u{15}a\u{1b}[A\u{1b}[1;5Db\u{1b}OHc\u{1b}xd\u{1}\u{17}e\tf\nquit\n",
+            "a\u{1b}\nb\u{1b}[\nnev\u{3}",
+            "no end\u{4}",
+        ] {
+            let of = |scenario: Scenario| {
+                let outcome = scenario.input(READY, keys).boot(platform);
+                outcome.assert_status(0);
+                outcome
+                    .of("c")
+                    .iter()
+                    .map(|line| (*line).to_owned())
+                    .collect::<Vec<_>>()
+            };
+            let rust = Scenario::new([cvm("c", "echo", &[])]);
+            assert_eq!(of(echo(&[])), of(rust), "{platform:?}: {keys:?}");
+        }
+        let ended = echo(&["CONSOLE_INTERRUPT=cvm"]).input(READY, "x\u{3}").boot(platform);
+        assert_eq!(ended.of("c"), [ready, "x^C"], "{ended}");
+        assert_eq!(ended.row("c").state, "exited 130", "{ended}");
+        let raw = echo(&["OTHER=1", "CONSOLE_MODE=raw"])
+            .input(READY, "a\u{7f}\u{3}b\rquit\r")
+            .boot(platform);
+        raw.assert_status(0);
+        assert_eq!(raw.of("c"), [ready, "you said: a^?^Cb", "goodbye"], "{raw}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
 fn a_server_in_c_serves() {
     for platform in PLATFORMS {
         let program = build(platform.arch(), Path::new("payloads/c/server.c"));

@@ -27,4 +27,5 @@ mod schedule;
 mod servers;
 mod service;
 mod threads;
+mod trees;
 mod vectors;

@@ -32,9 +32,9 @@ enum Way {
 }
 
 /// A flattened device tree in parts.
-struct Tree {
+pub(crate) struct Tree {
     reserved: Vec<[u64; 2]>,
-    nodes: Vec<u8>,
+    pub(crate) nodes: Vec<u8>,
     strings: Vec<u8>,
 }
 
@@ -52,7 +52,7 @@ impl Tree {
         }
     }
 
-    fn property(&mut self, name: &str, value: &[u8]) -> Vec<u8> {
+    pub(crate) fn property(&mut self, name: &str, value: &[u8]) -> Vec<u8> {
         let offset = self.strings.len() as u32;
         self.strings.extend(name.bytes().chain([0]));
         let mut property = [3, value.len() as u32, offset].map(u32::to_be_bytes).concat();
@@ -84,7 +84,7 @@ impl Tree {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut reserved: Vec<u8> = self
             .reserved
             .iter()
@@ -114,7 +114,7 @@ impl Tree {
 }
 
 /// Where the board has its device tree, and the tree: a manifest is one, too.
-fn tree(board: &Board) -> (u64, Tree) {
+pub(crate) fn tree(board: &Board) -> (u64, Tree) {
     let memory = board.memory();
     let places = (0..memory.size()).step_by(4);
     let mut trees = places

@@ -1,11 +1,111 @@
 //! Registers that the monitor itself never uses: they belong to one cVM at a time all the same.
 
+use abi::Hostcall;
 use abi::manifest::RestartPolicy;
+use tests::code::assembler::Register::Scratch;
+use tests::code::attack::Attacker;
 use tests::{Platform, Scenario, cvm, on_every_platform};
 use tools::Architecture;
 use tools::manifest::{CvmSpec, Restart};
 
-on_every_platform!(vector_registers_are_kept_and_never_seen_by_others);
+on_every_platform!(
+    vector_registers_are_kept_and_never_seen_by_others,
+    floating_point_registers_are_kept_and_never_seen_by_others,
+);
+
+/// How often a program of the second test gives the processor away.
+const ROUNDS: u32 = 20;
+
+/// Finds all floating-point registers 0, fills them with numbers from this one on, and finds these there whenever it has
+/// given the processor away. In its first life it faults then.
+fn float_program(a: &mut Attacker, first: u64) {
+    let (word, found) = (Scratch(0), Scratch(1));
+    let numbers = [a.number(word), a.number(found)];
+    let to_float = |register: u32| 0xf200_0053 | numbers[0] << 15 | register << 7; // FMV.D.X
+    let from_float = |register: u32| 0xe200_0053 | register << 15 | numbers[1] << 7; // FMV.X.D
+    let write_status = 0x0030_1073 | numbers[0] << 15; // CSRRW zero, fcsr
+    let read_status = 0x0030_2073 | numbers[1] << 7; // CSRRS fcsr, zero
+    for register in 0..32 {
+        a.push(from_float(register));
+        a.must_be_zero(found, 80);
+    }
+    a.push(read_status);
+    a.must_be_zero(found, 81);
+    a.constant(word, first);
+    for register in 0..32 {
+        a.push(to_float(register));
+        a.add(word, word, 1);
+    }
+    a.constant(word, first & 0xff);
+    a.push(write_status);
+    let rounds = Scratch(6);
+    a.set(rounds, ROUNDS);
+    let start = a.here();
+    a.hostcall(Hostcall::Yield);
+    a.constant(word, first);
+    for register in 0..32 {
+        a.push(from_float(register));
+        a.must_be_equal(found, word, 82);
+        a.add(word, word, 1);
+    }
+    a.push(read_status);
+    a.constant(word, first & 0xff);
+    a.must_be_equal(found, word, 83);
+    a.count_down(rounds, start);
+}
+
+fn floating_point_registers_are_kept_and_never_seen_by_others(platform: Platform) {
+    if platform.arch() == Architecture::Morello {
+        return;
+    }
+    let restarted = CvmSpec {
+        restart: Restart {
+            policy: RestartPolicy::OnFault,
+            limit: 1,
+            delay: 0,
+        },
+        ..cvm("three", "three", &[])
+    };
+    let cvms = [
+        cvm("one", "one", &[]),
+        cvm("two", "two", &[]),
+        restarted,
+        cvm("none", "none", &[]),
+    ];
+    let program = |first: u64, flags: u32, faults: bool| {
+        let mut a = Attacker::new(platform);
+        float_program(&mut a, first);
+        if faults {
+            a.illegal();
+        }
+        a.exit(0);
+        let mut elf = a.elf();
+        elf.flags |= flags;
+        elf.to_bytes()
+    };
+    /// EF_RISCV_FLOAT_ABI_DOUBLE.
+    const DOUBLE: u32 = 4;
+    let outcome = Scenario::new(cvms)
+        .member("one", program(0x4000_0000_1234_5600, DOUBLE, false))
+        .member("two", program(0xbff0_0000_0000_0042, DOUBLE, false))
+        .member("three", program(0x7ff8_dead_beef_0011, DOUBLE, true))
+        .member("none", program(1, 0, false))
+        .boot(platform);
+    for (name, state, restarts) in [
+        ("one", "exited 0", 0),
+        ("two", "exited 0", 0),
+        // What its first life has left is not there in its second.
+        ("three", "killed: illegal instruction", 1),
+        ("none", "killed: illegal instruction", 0),
+    ] {
+        let row = outcome.row(name);
+        assert_eq!(
+            (row.state.as_str(), row.restarts),
+            (state, restarts),
+            "{name}: {outcome}"
+        );
+    }
+}
 
 fn vector_registers_are_kept_and_never_seen_by_others(platform: Platform) {
     let restarted = CvmSpec {

@@ -313,7 +313,7 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
     Ok(Audit {
         arch: machine.arch,
         isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),
-        shared: shared(&cvms, &capfiles, &buffers),
+        shared: shared(&cvms, plan.cvms.iter().map(|cvm| cvm.buffer_quota), &capfiles, &buffers),
         cvms,
         capfiles,
         buffers,
@@ -353,7 +353,12 @@ fn describe_buffer(machine: Machine, buffer: &BufferSpec) -> Buffer {
 }
 
 /// Every pair of cVMs that share something, and what.
-fn shared(cvms: &[Cvm], capfiles: &[Capfile], buffers: &[Buffer]) -> Vec<Shared> {
+fn shared(
+    cvms: &[Cvm],
+    quotas: impl IntoIterator<Item = u64>,
+    capfiles: &[Capfile],
+    buffers: &[Buffer],
+) -> Vec<Shared> {
     let mut shared = Vec::new();
     let mut add = |kind, first: &str, second: &str, what: String| {
         shared.push(Shared {
@@ -405,6 +410,28 @@ fn shared(cvms: &[Cvm], capfiles: &[Capfile], buffers: &[Buffer]) -> Vec<Shared>
                 let what = format!("buffer {}, which {writer} writes and {reader} reads", buffer.name);
                 add(Sharing::Buffer, writer, reader, what);
             }
+        }
+    }
+    let mut grants = |owner: &str, whose: &str, has: &[&String]| {
+        let others = cvms
+            .iter()
+            .filter(|cvm| cvm.name != owner && cvm.hostcalls.contains(&Family::Buffer.name()));
+        for cvm in others.filter(|cvm| !has.contains(&&cvm.name)) {
+            add(
+                Sharing::Buffer,
+                owner,
+                &cvm.name,
+                format!("{whose}, which {owner} may grant to {}", cvm.name),
+            );
+        }
+    };
+    for (cvm, _) in cvms.iter().zip(quotas).filter(|(_, quota)| *quota > 0) {
+        grants(&cvm.name, "buffers of its quota", &[]);
+    }
+    for buffer in buffers {
+        let has: Vec<&String> = buffer.readers.iter().chain(&buffer.writers).collect();
+        if let Some(owner) = &buffer.owner {
+            grants(owner, &format!("buffer {}", buffer.name), &has);
         }
     }
     for (index, first) in cvms.iter().enumerate() {

@@ -58,12 +58,23 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, others: &[CapfileSpec])
     }
     let data = data.unwrap_or(("", node.position));
     let (size, position) = size.unwrap_or((data.0.len() as u64, data.1));
+    let mut bytes = data.0.as_bytes().to_owned();
+    // The Intravisor fills a capfile by snprintf, which keeps room for a NUL.
+    if reader.foreign() && given("size") && size > 0 && bytes.len() as u64 >= size {
+        let kept = size - 1;
+        let problem = format!(
+            "{} bytes, cut to {kept} and a NUL, as the Intravisor does it",
+            bytes.len()
+        );
+        reader.warning(data.1, "capfiles.data", Some(data.0), &problem);
+        bytes.truncate(kept as usize);
+    }
     if reader.error_count() == errors && !(1..=names::CAPFILE_SIZE_LIMIT).contains(&size) {
         let limit = format_size(names::CAPFILE_SIZE_LIMIT);
         let problem = format!("expected 1 B to {limit}");
         let value = format!("{size:#x}");
         reader.error(Some(position), Some("capfiles.size"), Some(&value), problem);
-    } else if reader.error_count() == errors && data.0.len() as u64 > size {
+    } else if reader.error_count() == errors && bytes.len() as u64 > size {
         let problem = format!(
             "{} bytes, expected at most {size}, the size of the capfile",
             data.0.len()
@@ -74,7 +85,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, others: &[CapfileSpec])
     Some(CapfileSpec {
         name,
         size,
-        data: data.0.as_bytes().to_owned(),
+        data: bytes,
         access,
     })
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use abi::manifest as names;
 
 use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
-use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec};
+use crate::manifest::{self, BufferSpec, CapfileSpec, CvmSpec};
 use crate::yaml::{self, Content, Node, SyntaxError};
 use isolation::Isolation;
 use reader::Reader;
@@ -221,6 +221,14 @@ pub fn parse(file: &Path, text: &str) -> Config {
     }
     if reader.clean() {
         relations::relate(&mut reader, &mut found.cvms);
+    }
+    if reader.clean() {
+        let specs: Vec<&CvmSpec> = found.cvms.iter().map(|draft| &draft.config.spec).collect();
+        let (threads, limit) = (manifest::threads(specs), names::THREAD_LIMIT);
+        if threads > limit {
+            let problem = format!("{threads} threads and handlers, expected at most {limit} of all cVMs");
+            reader.error(None, Some("cVMs"), None, problem);
+        }
     }
     // With circles refused, every way from a cVM to its outer ones has an end.
     if reader.clean() {

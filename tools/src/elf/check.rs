@@ -55,16 +55,14 @@ pub enum ElfError {
         /// The architecture of the image.
         arch: Architecture,
     },
-    /// Needs floating point registers.
+    /// Needs registers of quadruple precision.
     #[error(
-        "built for floating point registers (e_flags {flags:#x}, {abi}), which cVMs do not have on CHERI-RISC-V; expected \
-         -march=rv64imac -mabi=lp64"
+        "built for floating point registers of quadruple precision (e_flags {flags:#x}), which cVMs do not have; expected \
+         -mabi=lp64d or -mabi=lp64"
     )]
     HardFloat {
         /// `e_flags`.
         flags: u32,
-        /// The ABI that they name.
-        abi: &'static str,
     },
     /// Neither ET_EXEC nor ET_DYN.
     #[error("ELF type is {0}, expected 2 (ET_EXEC) or 3 (ET_DYN, static position-independent)")]
@@ -279,9 +277,10 @@ impl Facts {
                 arch,
             }];
         }
-        if let (Architecture::CheriRiscv, Some(abi)) = (arch, float_abi(self.flags)) {
-            let flags = self.flags;
-            errors.push(ElfError::HardFloat { flags, abi });
+        let flags = self.flags;
+        let quad = flags & elf::EF_RISCV_FLOAT_ABI == elf::EF_RISCV_FLOAT_ABI_QUAD;
+        if arch == Architecture::CheriRiscv && quad {
+            errors.push(ElfError::HardFloat { flags });
         }
         if ![elf::ET_EXEC, elf::ET_DYN].contains(&self.kind) {
             errors.push(ElfError::Kind(self.kind));
@@ -444,16 +443,6 @@ impl Facts {
             let (start, end) = range(segment, 1);
             address >= start && address.checked_add(size).is_some_and(|last| last <= end)
         })
-    }
-}
-
-/// The ABI with floating point registers that a RISC-V program is built for.
-fn float_abi(flags: u32) -> Option<&'static str> {
-    match flags & elf::EF_RISCV_FLOAT_ABI {
-        elf::EF_RISCV_FLOAT_ABI_SINGLE => Some("single precision"),
-        elf::EF_RISCV_FLOAT_ABI_DOUBLE => Some("double precision"),
-        elf::EF_RISCV_FLOAT_ABI_QUAD => Some("quadruple precision"),
-        _ => None,
     }
 }
 
@@ -665,16 +654,13 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_need_floating_point_registers_are_refused_where_there_are_none() {
-        for (flags, abi) in [(2, "single"), (4, "double"), (6, "quadruple")] {
-            let text = format!(
-                "built for floating point registers (e_flags {flags:#x}, {abi} precision), which cVMs do not have on \
-                 CHERI-RISC-V; expected -march=rv64imac -mabi=lp64"
-            );
-            assert_eq!(only(&Elf { flags, ..good() }), text);
+    fn programs_that_need_registers_of_quadruple_precision_are_refused() {
+        let text = "built for floating point registers of quadruple precision (e_flags 0x6), which cVMs do not have; expected \
+                    -mabi=lp64d or -mabi=lp64";
+        assert_eq!(only(&Elf { flags: 6, ..good() }), text);
+        for flags in [1, 2, 4] {
+            assert_eq!(errors(&Elf { flags, ..good() }), [""; 0], "{flags}");
         }
-        let soft = Elf { flags: 1, ..good() };
-        assert_eq!(errors(&soft), [""; 0], "compressed instructions");
     }
 
     #[test]

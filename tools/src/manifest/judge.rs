@@ -3,7 +3,7 @@
 
 use abi::manifest as names;
 
-use super::{CvmSpec, DecodeError, Plan, decode};
+use super::{CvmSpec, DecodeError, Plan, decode, threads};
 use crate::archive::Member;
 use crate::elf::PAGE;
 
@@ -54,6 +54,11 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
         }
     }
     judge_relations(&plan.cvms)?;
+    let (threads, limit) = (threads(&plan.cvms), names::THREAD_LIMIT);
+    if threads > limit {
+        let problem = format!("{threads} threads and handlers, expected at most {limit} of all cVMs");
+        return Err(refused(names::CVMS, problem));
+    }
     judge_devices(&plan.cvms)?;
     for (index, capfile) in plan.capfiles.iter().enumerate() {
         let others = plan.capfiles[..index].iter().map(|other| &other.name);

@@ -7,6 +7,8 @@ mod decode;
 mod judge;
 mod tree;
 
+use std::collections::BTreeSet;
+
 use abi::hostcall::Family;
 use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
 use serde::{Serialize, Serializer};
@@ -143,6 +145,21 @@ impl CvmSpec {
         }
         node
     }
+}
+
+/// The threads that the monitor makes for these cVMs: as many as each may have, and the handlers of those that serve others.
+pub fn threads<'a>(cvms: impl IntoIterator<Item = &'a CvmSpec, IntoIter: Clone>) -> usize {
+    let cvms = cvms.into_iter();
+    let servers: BTreeSet<&str> = cvms
+        .clone()
+        .filter(|cvm| cvm.is_served())
+        .map(|cvm| cvm.callback_out.as_str())
+        .collect();
+    let of = |cvm: &CvmSpec| {
+        let serves = servers.contains(cvm.name.as_str());
+        cvm.threads as usize + if serves { cvm.handlers as usize } else { 0 }
+    };
+    cvms.map(of).sum()
 }
 
 /// A file that cVMs reach by a capability.

@@ -3,6 +3,7 @@
 use core::fmt::{self, Write as _};
 use core::pin::pin;
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::hostcall::START;
 use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
@@ -15,6 +16,8 @@ rt::entry!(main);
 rt::handler!(handle);
 
 static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
+/// Nanoseconds between 1970 and the start of the machine.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// State of the generator of random numbers.
 static SEED: Mutex<u64> = Mutex::new(0);
 
@@ -24,7 +27,10 @@ fn main() -> Result<(), Errno> {
         Some(name) => root(name)?,
         None => Vec::new(),
     };
-    *SYSTEM.lock() = Some(System::new(archive, files));
+    // Where nothing tells the time of day, the machine starts in 1970.
+    let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::clock()));
+    EPOCH.store(epoch, Ordering::Relaxed);
+    *SYSTEM.lock() = Some(System::new(archive, files, rt::var("LOG") == Some("debug")));
     rt::hostcall::serve()
 }
 
@@ -113,8 +119,7 @@ impl Platform for Host<'_> {
     }
 
     fn epoch(&self) -> u64 {
-        let seconds = rt::var("EPOCH").and_then(|text| text.parse::<u64>().ok());
-        seconds.unwrap_or(0).saturating_mul(1_000_000_000)
+        EPOCH.load(Ordering::Relaxed)
     }
 
     fn machine(&self) -> &'static str {
@@ -172,9 +177,5 @@ impl Platform for Host<'_> {
         // A text takes whatever fits into memory.
         let _ = writeln!(text, "linux: {}.{}: {line}", who.client, who.thread);
         self.write(text.as_bytes());
-    }
-
-    fn traces(&self) -> bool {
-        rt::var("LOG") == Some("debug")
     }
 }

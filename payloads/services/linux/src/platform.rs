@@ -50,7 +50,4 @@ pub trait Platform {
 
     /// A line for who looks for what goes wrong.
     fn log(&mut self, who: Who, line: fmt::Arguments<'_>);
-
-    /// Whether every system call is to be logged.
-    fn traces(&self) -> bool;
 }

@@ -7,6 +7,7 @@ mod counts;
 mod dependencies;
 mod image;
 mod lines;
+mod linux;
 mod loading;
 mod measurement;
 mod morello;
@@ -36,6 +37,9 @@ struct Options {
     /// Leave out what depends on the host's clock.
     #[arg(long)]
     counts: bool,
+    /// Only the system calls of a Linux program.
+    #[arg(long)]
+    linux: bool,
     /// Only the ways through the monitor.
     #[arg(long)]
     ways: bool,
@@ -71,6 +75,9 @@ fn measure(options: &Options) -> Result<Report> {
 }
 
 fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<measurement::Measurement>> {
+    if options.linux {
+        return linux::measure(platform);
+    }
     if options.ways {
         return counts::measure(platform);
     }
@@ -78,6 +85,7 @@ fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<me
     measured.extend(lines::measure(platform)?);
     measured.extend(dependencies::measure(platform)?);
     measured.extend(counts::measure(platform)?);
+    measured.extend(linux::measure(platform)?);
     measured.extend(loading::measure(platform)?);
     measured.extend(loading::measure_memory(platform)?);
     if !options.counts {

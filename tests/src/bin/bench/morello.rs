@@ -92,6 +92,7 @@ impl Platform for Morello {
             switch: 350,
             create: 1700,
             wake: 450,
+            system_call: 600,
         }
     }
 

@@ -67,6 +67,7 @@ pub(crate) struct Bars {
     pub(crate) switch: u64,
     pub(crate) wake: u64,
     pub(crate) create: u64,
+    pub(crate) system_call: u64,
 }
 
 /// An architecture with its board.

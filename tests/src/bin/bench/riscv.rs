@@ -95,6 +95,7 @@ impl Platform for CheriRiscv {
             switch: 400,
             create: 1600,
             wake: 500,
+            system_call: 700,
         }
     }
 

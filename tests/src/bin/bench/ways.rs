@@ -1,10 +1,11 @@
 //! Ways through the monitor that need programs of their own: a lent buffer, waiting and waking, a new thread.
 
 use abi::Hostcall;
-use abi::hostcall::{BUFFER_ALL, WAIT_FOREVER};
+use abi::hostcall::{BUFFER_ALL, HANDLER, WAIT_FOREVER};
 use machine::Stop;
 use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{Argument, Scratch};
+use tools::elf::synthesis::Elf;
 use tools::manifest::CvmSpec;
 
 use crate::Result;
@@ -17,10 +18,6 @@ use crate::platform::{Machine, Platform};
 const LIMIT: u64 = 100_000_000;
 /// Rounds before the one that is measured.
 const ROUNDS: usize = 20;
-/// Bytes of a service stack that take what is lent: as many as a hybrid server has.
-const LOCAL_AREA: u64 = 1024;
-/// Bytes of a service stack when the manifest says nothing.
-const SERVICE_STACK: u64 = 8 * 1024;
 /// Most instructions of a revocation with 2 and 64 cVMs.
 const REVOKE_BARS: [u64; 2] = [3_000, 40_000];
 /// Bytes that are lent.
@@ -74,8 +71,22 @@ impl Play {
     }
 }
 
-/// A client that lends a buffer, and its server, all of whose service stack, of so many bytes, takes what is lent.
-fn lending(platform: &dyn Platform, stack: u64) -> Play {
+/// A hybrid server that answers every hostcall with 0.
+fn answering(platform: &dyn Platform) -> Elf {
+    let mut code = Assembler::new(platform.arch());
+    code.hostcall(Hostcall::Serve).exit(0);
+    let handler = code.here();
+    code.set(Argument(0), 0).set(Argument(1), 0).set(Argument(2), 0);
+    code.hostcall(Hostcall::Reply);
+    let mut elf = code.elf(&[]);
+    let address = elf.entry.wrapping_add_signed(handler);
+    elf.functions.push((address, 4, HANDLER.to_owned()));
+    elf
+}
+
+/// A client that lends a buffer, and its server: a hybrid one, of whose service stack 1 KiB takes what is lent, or a purecap
+/// one, all of whose 8 KiB take it.
+fn lending(platform: &dyn Platform, purecap: bool) -> Play {
     let mut code = Assembler::new(platform.arch());
     code.data_address(Scratch(0));
     let start = code.here();
@@ -89,13 +100,16 @@ fn lending(platform: &dyn Platform, stack: u64) -> Play {
         callback_out: "server".into(),
         ..cvm("client", "client", &[])
     };
-    let server = CvmSpec {
-        service_stack: stack,
-        ..cvm("server", "server", &["answer"])
+    let server = match purecap {
+        true => cvm("server", "server", &["answer"]),
+        false => cvm("server", "answering", &[]),
     };
     Play {
         cvms: vec![server, client],
-        programs: vec![("client".into(), code.elf(&[]).to_bytes())],
+        programs: vec![
+            ("client".into(), code.elf(&[]).to_bytes()),
+            ("answering".into(), answering(platform).to_bytes()),
+        ],
         call,
     }
 }
@@ -217,6 +231,31 @@ fn revoking(platform: &dyn Platform, count: u32) -> Play {
     }
 }
 
+/// Instructions of a program that copies 4096 bytes to a buffer, writes them to a stream, and reads them.
+fn streaming(platform: &dyn Platform) -> Result<[u64; 3]> {
+    let mut spec = cvm("stream", "bench-stream", &[]);
+    (spec.local, spec.buffer_quota, spec.stack) = (3, 0x8000, 0x8000);
+    let mut machine = Setup::new(platform.arch(), &[spec], &[])?.board(platform)?;
+    // From one stay in the monitor to the next one.
+    let (mut stints, mut now) = (Vec::new(), 0);
+    machine.step(LIMIT, &mut |machine| {
+        if machine.in_cvm() {
+            now += 1;
+        } else if now > 0 {
+            stints.push(std::mem::take(&mut now));
+        }
+        false
+    });
+    let between: u64 = 300;
+    let rounds = stints
+        .windows(4)
+        .filter(|stints| stints[0] < between && stints[1..].iter().all(|stint| *stint > 500));
+    let last = rounds
+        .last()
+        .ok_or_else(|| format!("no round; console:\n{}", machine.console()))?;
+    Ok([last[1], last[2], last[3]])
+}
+
 /// All of this module.
 ///
 /// # Errors
@@ -226,7 +265,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let mut measured: Vec<Measurement> = Vec::new();
     let mut few = [bars.lent, bars.wake, bars.create];
     for (count, among) in [(0, ""), (256, ", among 256 cVMs")] {
-        let lent = lending(platform, LOCAL_AREA);
+        let lent = lending(platform, false);
         // From a wake to the next one lie the wake, the woken thread, and its wait.
         let wake = waking(platform);
         let (create, thread) = creating(platform);
@@ -247,7 +286,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
             *bar = same(instructions);
         }
     }
-    let lent = lending(platform, SERVICE_STACK);
+    let lent = lending(platform, true);
     let back = lent.call + 4;
     let instructions = lent.measure(platform, "client", |at| at == back)?;
     let label = "  the same, served on a purecap stack of 8 KiB";
@@ -259,5 +298,16 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         let label = format!("a buffer is revoked, {count} cVMs");
         measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(bar)));
     }
+    let [copy, write, read] = streaming(platform)?;
+    for (instructions, what) in [(write, "written to"), (read, "read from")] {
+        let label = format!("4096 bytes {what} a stream");
+        let bar = Bar::at_most(copy * 10 / 8);
+        measured.push(Measurement::count(SECTION, label, instructions).bar(bar));
+    }
+    measured.push(Measurement::count(
+        SECTION,
+        "  one copy of them through one capability",
+        copy,
+    ));
     Ok(measured)
 }

@@ -1,0 +1,111 @@
+//! Floating-point registers of cVMs whose programs ask for them. The monitor uses none, so they stay in the processor until
+//! another thread wants them: U-mode access is open to the owner of the registers only, and traps for everybody else.
+
+use super::frame::Frame;
+use super::trap::HART;
+use core::arch::{asm, global_asm};
+use core::cell::{Cell, UnsafeCell};
+use core::ptr;
+
+global_asm!(
+    ".pushsection .text.intravisor_float, \"ax\"",
+    ".option push",
+    ".option arch, +d, +zicsr",
+    include_str!("float.S"),
+    ".option pop",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn intravisor_float_save(state: *mut u64);
+    fn intravisor_float_restore(state: *const u64);
+}
+
+/// `mstatus`: floating point is open (FS, bits 14:13, dirty).
+pub(super) const OPEN: u64 = 3 << 13;
+/// `misa`: the processor has double precision.
+const DOUBLE: u64 = 1 << 3;
+
+/// Words of f0 to f31, and fcsr.
+const WORDS: usize = 33;
+
+/// The registers of a thread that does not own them; zero at its start.
+#[repr(C)]
+pub(super) struct FloatState {
+    words: UnsafeCell<[u64; WORDS]>,
+    /// Whether the thread has used the registers.
+    used: Cell<bool>,
+    /// Whether it may.
+    allowed: Cell<bool>,
+}
+
+impl FloatState {
+    pub(super) const fn zero() -> FloatState {
+        FloatState {
+            words: UnsafeCell::new([0; WORDS]),
+            used: Cell::new(false),
+            allowed: Cell::new(false),
+        }
+    }
+}
+
+/// The thread behind `frame` may use the registers from now on, whatever becomes of it.
+pub(super) fn allow(frame: &Frame) {
+    frame.float().allowed.set(true);
+}
+
+/// The thread behind `frame` has executed what is illegal, perhaps because the registers are not its own: they become its own,
+/// if it may use them. False when that cannot have been the reason.
+pub(super) fn claim(frame: &Frame) -> bool {
+    let owner = HART.float_owner.get();
+    let extensions: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("csrr {extensions}, misa", extensions = out(reg) extensions, options(nostack, nomem)) };
+    if !frame.float().allowed.get() || ptr::eq(owner, frame) || extensions & DOUBLE == 0 {
+        return false;
+    }
+    frame.float().used.set(true);
+    HART.float_owner.set(frame);
+    // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone. The
+    // registers are open to the monitor until it leaves.
+    unsafe {
+        asm!("csrs mstatus, {open}", open = in(reg) OPEN, options(nostack));
+        if let Some(previous) = owner.as_ref() {
+            intravisor_float_save(previous.float().words.get().cast());
+        }
+        intravisor_float_restore(frame.float().words.get().cast());
+    }
+    true
+}
+
+/// The thread behind `to`, which has not run, begins with the registers of another one.
+pub(super) fn copy(to: &Frame, from: &Frame) {
+    if !from.float().used.get() {
+        return;
+    }
+    to.float().used.set(true);
+    // SAFETY: both states are alive, aligned and ours alone; the registers in the processor are those of their owner.
+    unsafe {
+        if ptr::eq(HART.float_owner.get(), from) {
+            asm!("csrs mstatus, {open}", open = in(reg) OPEN, options(nostack));
+            intravisor_float_save(from.float().words.get().cast());
+        }
+        to.float().words.get().write(from.float().words.get().read());
+    }
+}
+
+/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.
+#[inline]
+pub(super) fn forget(frame: &Frame) {
+    if frame.float().used.replace(false) {
+        forget_used(frame);
+    }
+}
+
+fn forget_used(frame: &Frame) {
+    if ptr::eq(HART.float_owner.get(), frame) {
+        HART.float_owner.set(ptr::null());
+    }
+    // SAFETY: the state is alive, and nobody else uses it now.
+    unsafe { frame.float().words.get().write([0; WORDS]) };
+}
