@@ -34,6 +34,9 @@ pub const DEVICES: [&str; 5] = [
     "power",
 ];
 
+/// What the monitor keeps sealed where firmware at EL3 powers off.
+const FOR_FIRMWARE: &str = "[0x0-0x10000000000000000) rwGI, in a sealed pair that makes the call to power off";
+
 /// Everything about the authority in an image. Addresses and sizes in bytes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
@@ -51,6 +54,8 @@ pub struct Audit {
     pub shared: Vec<Shared>,
     /// Devices that only the monitor reaches.
     pub devices_of_the_monitor: Vec<&'static str>,
+    /// What a board adds that enters the image at EL2 or above, as Morello boards do: the ledger's entry `firmware`.
+    pub for_firmware: Option<&'static str>,
 }
 
 /// A cVM.
@@ -313,6 +318,7 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
         capfiles,
         buffers,
         devices_of_the_monitor: DEVICES.to_vec(),
+        for_firmware: (machine.arch == Architecture::Morello).then_some(FOR_FIRMWARE),
     })
 }
 

@@ -50,7 +50,11 @@ impl fmt::Display for Audit {
             f,
             "\nonly the monitor reaches: {}",
             self.devices_of_the_monitor.join(", ")
-        )
+        )?;
+        match self.for_firmware {
+            Some(kept) => writeln!(f, "on a board with firmware at EL3, for it: {kept}"),
+            None => Ok(()),
+        }
     }
 }
 
