@@ -318,7 +318,8 @@ mod tests {
         let message = program.load(&mut memory, 0x8000_0000).unwrap_err().to_string();
         assert_eq!(
             message,
-            "big.bin: 0x1001 bytes at 0x80000000 do not fit into the RAM 0x80000000..0x80001000"
+            "big.bin: 0x1001 bytes at 0x80000000 do not fit into the RAM 0x80000000..0x80001000; \
+             expected more (--memory)"
         );
     }
 

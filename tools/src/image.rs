@@ -551,7 +551,7 @@ mod tests {
     fn a_monitor_without_or_with_a_foreign_header_is_refused() {
         let mut bare = monitor(Architecture::CheriRiscv, 243);
         bare.loads[0].data[OFFSET] = 0;
-        let text = "no image header: expected \"intravsr\" and version 1 at offset 0x40";
+        let text = "no image header: expected \"intravsr\" and version 2 at offset 0x40";
         assert_eq!(
             build(&bare.to_bytes(), Architecture::CheriRiscv, None)
                 .unwrap_err()

@@ -90,14 +90,14 @@ mod tests {
         }
         let expected = [
             ("a", ""),
-            ("etc/", ""),
-            ("etc/deep/", ""),
+            ("etc", ""),
+            ("etc/deep", ""),
             ("etc/deep/name", "value"),
             ("link", "etc/deep"),
         ];
         let found: Vec<(&str, &str)> = found
             .iter()
-            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .map(|(name, text)| (name.trim_end_matches('/'), text.as_str()))
             .collect();
         assert_eq!(found, expected);
         let file = folder.join("a.tar");
