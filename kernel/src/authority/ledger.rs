@@ -16,6 +16,9 @@ pub(crate) static POOL: Slot = Slot::null();
 /// Authority to read the archive, and nothing else.
 pub(crate) static ARCHIVE: Slot = Slot::null();
 
+/// Entries that there is room for at first.
+const EXPECTED: usize = 32;
+
 /// Index of a ledger entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryId(usize);
@@ -86,9 +89,9 @@ impl Ledger {
             reason: "from reset, destroyed",
             what: root.decoded(),
         };
-        Ledger {
-            entries: Vec::from([entry]),
-        }
+        let mut entries = Vec::with_capacity(EXPECTED);
+        entries.push(entry);
+        Ledger { entries }
     }
 
     /// Derives a capability into `slot` and enters it. The address of the result is its base.
