@@ -301,7 +301,8 @@ impl Packer<'_> {
         let strings = spec.args.iter().chain(&spec.env).chain([&spec.name, &spec.runtime]);
         let start_block = StartHeader::SIZE as u64 + strings.map(|text| text.len() as u64 + 1).sum::<u64>();
         let local = u64::from(spec.local) * 16;
-        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block, local];
+        let program = facts.span().map_or(0, |(start, _)| facts.end().saturating_sub(start));
+        let parts = [program, spec.heap, spec.stack, start_block, local];
         let needed = parts.into_iter().try_fold(0_u64, u64::checked_add);
         let Some(needed) = needed else {
             let value = format!("heap {:#x}, stack {:#x}", spec.heap, spec.stack);
