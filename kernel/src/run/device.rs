@@ -7,6 +7,7 @@
 
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::CvmId;
+use crate::plan::ordered;
 use crate::run::monitor::Monitor;
 use abi::Errno;
 use abi::hostcall::DEVICE_QUEUE_SIZE as SIZE;
@@ -282,11 +283,10 @@ pub(crate) struct Found {
 /// Looks once into every slot for a virtio device, the highest first, through a capability over the slot's window; those that
 /// stay, of slots with a device, are entered in the ledger.
 pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
-    let slots = (0..).zip(&platform.virtio);
-    let mut slots: Vec<_> = slots.filter_map(|(number, slot)| Some((number, (*slot)?))).collect();
-    slots.sort_unstable_by_key(|(_, slot)| core::cmp::Reverse(slot.base));
+    let base = |number: usize| platform.virtio[number].map_or(0, |slot| slot.base);
     let mut found = Vec::new();
-    for (number, slot) in slots {
+    for number in ordered(platform.virtio.len(), &|a, b| base(b).cmp(&base(a))) {
+        let Some(slot) = platform.virtio[number] else { continue };
         let window = virtio::window(number);
         let request = arch::Derivation {
             base: slot.base,
