@@ -283,10 +283,11 @@ pub(crate) struct Found {
 /// Looks once into every slot for a virtio device, the highest first, through a capability over the slot's window; those that
 /// stay, of slots with a device, are entered in the ledger.
 pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
-    let base = |number: usize| platform.virtio[number].map_or(0, |slot| slot.base);
+    let slots = (0..).zip(&platform.virtio);
+    let slots: Vec<_> = slots.filter_map(|(number, slot)| Some((number, (*slot)?))).collect();
     let mut found = Vec::new();
-    for number in ordered(platform.virtio.len(), &|a, b| base(b).cmp(&base(a))) {
-        let Some(slot) = platform.virtio[number] else { continue };
+    for at in ordered(slots.len(), &|a, b| slots[b].1.base.cmp(&slots[a].1.base)) {
+        let (number, slot) = slots[at];
         let window = virtio::window(number);
         let request = arch::Derivation {
             base: slot.base,
