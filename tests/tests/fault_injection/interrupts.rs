@@ -27,12 +27,16 @@ on_machine!(
     the_timer_at_every_instruction_of_a_thread_create,
     the_timer_at_every_instruction_of_a_served_call,
     the_timer_at_every_instruction_of_its_reply,
+    the_timer_at_every_instruction_of_a_call_that_lends,
+    the_timer_at_every_instruction_of_the_reply_that_gives_back,
     a_key_at_every_instruction_of_a_write,
     a_key_at_every_instruction_of_a_yield,
     a_key_at_every_instruction_of_a_wait_for_ever,
     a_key_at_every_instruction_of_a_wake_of_somebody_more_urgent,
     a_key_at_every_instruction_of_a_served_call,
     a_key_at_every_instruction_of_its_reply,
+    a_key_at_every_instruction_of_a_call_that_lends,
+    a_key_at_every_instruction_of_the_reply_that_gives_back,
 );
 
 /// Most instructions of a run to the end.
@@ -213,7 +217,7 @@ fn sweep(platform: Platform, ask: Ask, disturb: impl Fn(&mut Board), timeless: i
 }
 
 /// The same for a call of a server's client, or for its answer.
-fn sweep_served(platform: Platform, reply: bool, disturb: impl Fn(&mut Board)) {
+fn sweep_served(platform: Platform, call: Hostcall, reply: bool, disturb: impl Fn(&mut Board)) {
     let mut server = Attacker::new(platform);
     server.hostcall(Hostcall::Serve).exit(0);
     server.handler().reply(5);
@@ -221,7 +225,7 @@ fn sweep_served(platform: Platform, reply: bool, disturb: impl Fn(&mut Board)) {
     client.callback_out = "server".to_owned();
     let scenario = Scenario::new([cvm("server", "server", &[]), client, cvm("other", "other", &[])])
         .member("server", server.elf().to_bytes())
-        .member("caller", caller(platform, Ask::Of(Hostcall::Clock)).to_bytes())
+        .member("caller", caller(platform, Ask::Of(call)).to_bytes())
         .member("other", other(platform.arch()).to_bytes());
     // In turns: the server comes to serve, the caller yields, which is answered, and makes its hostcall.
     let turns = if reply { 5 } else { 4 };
@@ -229,7 +233,7 @@ fn sweep_served(platform: Platform, reply: bool, disturb: impl Fn(&mut Board)) {
         platform,
         scenario,
         (3, turns),
-        if reply { Hostcall::Reply } else { Hostcall::Clock },
+        if reply { Hostcall::Reply } else { call },
         disturb,
         all,
     );
@@ -339,19 +343,35 @@ fn the_timer_at_every_instruction_of_a_thread_create(platform: Platform) {
 }
 
 fn the_timer_at_every_instruction_of_a_served_call(platform: Platform) {
-    sweep_served(platform, false, inject::fire_timer);
+    sweep_served(platform, Hostcall::Clock, false, inject::fire_timer);
 }
 
 fn the_timer_at_every_instruction_of_its_reply(platform: Platform) {
-    sweep_served(platform, true, inject::fire_timer);
+    sweep_served(platform, Hostcall::Clock, true, inject::fire_timer);
 }
 
 fn a_key_at_every_instruction_of_a_served_call(platform: Platform) {
-    sweep_served(platform, false, type_key);
+    sweep_served(platform, Hostcall::Clock, false, type_key);
 }
 
 fn a_key_at_every_instruction_of_its_reply(platform: Platform) {
-    sweep_served(platform, true, type_key);
+    sweep_served(platform, Hostcall::Clock, true, type_key);
+}
+
+fn the_timer_at_every_instruction_of_a_call_that_lends(platform: Platform) {
+    sweep_served(platform, Hostcall::Write, false, inject::fire_timer);
+}
+
+fn the_timer_at_every_instruction_of_the_reply_that_gives_back(platform: Platform) {
+    sweep_served(platform, Hostcall::Write, true, inject::fire_timer);
+}
+
+fn a_key_at_every_instruction_of_a_call_that_lends(platform: Platform) {
+    sweep_served(platform, Hostcall::Write, false, type_key);
+}
+
+fn a_key_at_every_instruction_of_the_reply_that_gives_back(platform: Platform) {
+    sweep_served(platform, Hostcall::Write, true, type_key);
 }
 
 fn type_key(board: &mut Board) {
