@@ -298,6 +298,8 @@ pub struct BootInfo {
     /// Memory that firmware has left, first address and address behind, in ascending order and apart from each other; empty
     /// when there was no firmware, and the device tree tells.
     pub memory: &'static [(u64, u64)],
+    /// Bytes of memory that firmware has left, and that are not among them.
+    pub memory_lost: u64,
     /// An initial RAM disk that is not in the device tree, first address and address behind.
     pub initrd: Option<(u64, u64)>,
     /// The command line, when it is not in the device tree.

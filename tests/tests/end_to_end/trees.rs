@@ -1,4 +1,4 @@
-//! Boards whose device tree is another than the usual one: other devices, some missing, memory in several regions.
+//! Boards whose device tree is another than the usual one: other devices, some missing.
 
 use machine::Stop;
 use tests::{Ending, Platform, Scenario, cvm, on_machine};
@@ -9,7 +9,6 @@ use crate::reserved::{Tree, tree};
 on_machine!(
     a_device_that_is_missing_is_named_with_what_was_looked_for,
     without_a_power_device_the_machine_stays_on_and_the_end_says_so,
-    memory_that_is_not_used_is_told,
 );
 
 fn hello() -> Scenario {
@@ -85,22 +84,6 @@ fn without_a_power_device_the_machine_stays_on_and_the_end_says_so(platform: Pla
     assert!(console.contains("[hello] hello from hello"), "{console}");
     let end = "[monitor] no device ends the run: the machine stays on and waits\r\n";
     assert!(console.ends_with(end), "{console}");
-}
-
-fn memory_that_is_not_used_is_told(platform: Platform) {
-    let (stop, console) = boot(platform, |tree| {
-        let mut node = 1_u32.to_be_bytes().to_vec();
-        node.extend(b"memory@1000000000\0\0\0");
-        node.extend(tree.property("device_type", b"memory\0"));
-        let reg = [0x10_0000_0000_u64, 0x300_0000].map(u64::to_be_bytes).concat();
-        node.extend(tree.property("reg", &reg));
-        node.extend(2_u32.to_be_bytes());
-        let end = tree.nodes.len() - 8;
-        tree.nodes.splice(end..end, node);
-    });
-    assert_eq!(stop, Stop::Exit(0), "{console}");
-    let message = "49152 KiB of memory are not used: the image lies in another region";
-    assert!(console.contains(message), "{console}");
 }
 
 /// QEMU's board with the timer and software interrupts of ACLINT.
