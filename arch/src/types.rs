@@ -230,6 +230,8 @@ pub enum Kind {
     GenericTimer,
     /// RISC-V's platform-level interrupt controller.
     Plic,
+    /// RISC-V's advanced platform-level interrupt controller.
+    Aplic,
     /// An interrupt controller with a memory-mapped processor interface.
     GicV2,
     /// An interrupt controller with a redistributor for each processor.
@@ -249,6 +251,8 @@ pub struct Description<'a> {
     pub regions: [Option<(u64, u64)>; 2],
     /// Its interrupts, as the tree encodes them.
     pub interrupts: &'a [u8],
+    /// Where an interrupt controller leads, as the tree encodes it.
+    pub extended: &'a [u8],
     /// Registers lie 2 to the power of this apart.
     pub register_shift: u32,
     /// Bytes of an access to a register; 0 = not said.
