@@ -96,7 +96,7 @@ pub const HOSTCALLS: &str = "hostcalls";
 pub const DEVICES: &str = "devices";
 
 /// Properties of a cVM that are no plain numbers.
-const OTHERS: [&str; 14] = [
+pub const OTHERS: [&str; 14] = [
     NAME,
     RUNTIME,
     ARGS,

@@ -46,7 +46,8 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
 
     let header = image_header(&boot);
     read_symbols(&boot, &header);
-    let board = platform::read(device_tree(&boot)).unwrap_or_else(|error| panic!("{error}"));
+    let read = platform::read(device_tree(&boot));
+    let board = read.as_ref().unwrap_or_else(|error| panic!("{error}"));
     if boot.early_console != 0 {
         // The last of the letters by which the reset code tells its steps.
         b"t\r\n".iter().copied().for_each(arch::console::put);
@@ -56,11 +57,11 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         own: memory,
         regions,
         unused,
-    } = Memory::of(&board, &boot);
+    } = Memory::of(board, &boot);
     let initrd = boot.initrd.map(|(start, end)| start..end);
-    let initrd = initrd.or_else(|| tree_initrd(&board, &memory));
+    let initrd = initrd.or_else(|| tree_initrd(board, &memory));
     // From here on, what the boot loader has left behind the image, the tree among it, may be overwritten.
-    let (archive, room) = place_archive(&boot, &header, &board, &memory, initrd);
+    let (archive, room) = place_archive(&boot, &header, board, &memory, initrd);
     let heap_end = heap_end(boot.data.0, room.clone(), &memory);
     give_heap(heap, room.start..heap_end);
 

@@ -28,6 +28,9 @@ pub(crate) fn pool(address: u64) -> &'static Slot {
     &POOLS[pool_index(address)]
 }
 
+/// Entries that there is room for at first.
+const EXPECTED: usize = 32;
+
 /// Index of a ledger entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryId(usize);
@@ -100,8 +103,10 @@ impl Ledger {
             reason: "from reset, destroyed",
             what: root.decoded(),
         };
+        let mut entries = Vec::with_capacity(EXPECTED);
+        entries.push(entry);
         Ledger {
-            entries: Vec::from([entry]),
+            entries,
             pools: Vec::new(),
         }
     }

@@ -291,24 +291,9 @@ impl Cvm {
         };
         let (writable, constant) = (arch::data_permissions(), arch::read_only_permissions());
         let Authority { block, tls, .. } = authority;
-        let own = [
-            stack(
-                &authority.stack,
-                "stack",
-                "stack of its main thread",
-                &layout.stack,
-                writable,
-            ),
-            part(
-                block,
-                "start block",
-                "what it starts with",
-                &layout.start_block,
-                constant,
-            ),
-            part(tls, "tls", "its thread-local storage", &layout.tls, writable),
-        ];
-        let [main, block, tls] = own.map(|part| part.filter(|_| purecap));
+        let none = 0..0;
+        let [own_stack, own_block, own_tls] =
+            [&layout.stack, &layout.start_block, &layout.tls].map(|range| if purecap { range } else { &none });
         [
             whole(&authority.data, data, reason, self.bounds.clone(), writable),
             whole(
@@ -318,9 +303,15 @@ impl Cvm {
                 self.code_range(),
                 arch::code_permissions(),
             ),
-            main,
-            block,
-            tls,
+            stack(
+                &authority.stack,
+                "stack",
+                "stack of its main thread",
+                own_stack,
+                writable,
+            ),
+            part(block, "start block", "what it starts with", own_block, constant),
+            part(tls, "tls", "its thread-local storage", own_tls, writable),
             stack(
                 &authority.service_stack,
                 "service stack",
