@@ -71,6 +71,8 @@ pub(crate) struct Authority {
     pub(crate) service_stack: Slot,
     /// The local area, which takes local capabilities.
     pub(crate) local: Slot,
+    /// The stacks of its gates, which take local capabilities.
+    pub(crate) gate_stacks: Slot,
     /// Where the loader makes a capability before it stores it.
     pub(crate) made: Slot,
 }
@@ -85,6 +87,7 @@ impl Authority {
             tls: Slot::null(),
             service_stack: Slot::null(),
             local: Slot::null(),
+            gate_stacks: Slot::null(),
             made: Slot::null(),
         }
     }
@@ -99,9 +102,10 @@ impl Authority {
             tls,
             service_stack,
             local,
+            gate_stacks,
             made,
         } = self;
-        for slot in [code, data, stack, block, tls, service_stack, local, made] {
+        for slot in [code, data, stack, block, tls, service_stack, local, gate_stacks, made] {
             slot.clear();
         }
     }
@@ -142,6 +146,8 @@ pub(crate) struct Cvm {
     /// Its threads follow each other: the main thread, workers, handlers.
     pub(crate) first_thread: ThreadId,
     pub(crate) threads: u16,
+    /// Where the functions of its gates are, as linked.
+    pub(crate) gates: Vec<u64>,
     /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
     pub(crate) line: Option<&'static Line>,
@@ -180,6 +186,7 @@ impl Cvm {
             server: spec.server.map(CvmId::new),
             first_thread: ThreadId::NONE,
             threads: 0,
+            gates: Vec::new(),
             service: None,
             line: None,
             block: loader::start_block(id, &spec, &layout, place),
@@ -264,7 +271,7 @@ impl Cvm {
     }
 
     /// The capabilities that the cVM starts with, in the order of the ledger.
-    fn parts(&self) -> [Option<Part<'_>>; 7] {
+    fn parts(&self) -> [Option<Part<'_>>; 8] {
         let (purecap, layout, authority) = (self.program.purecap, &self.layout, &*self.authority);
         let whole = |slot, name, reason, range, permissions| {
             Some(Part {
@@ -333,6 +340,13 @@ impl Cvm {
                 "local area",
                 "what takes local capabilities",
                 &layout.local,
+                arch::service_stack_permissions(),
+            ),
+            part(
+                &authority.gate_stacks,
+                "gate stacks",
+                "stacks of those who call its gates",
+                &layout.gate_stacks,
                 arch::service_stack_permissions(),
             ),
         ]

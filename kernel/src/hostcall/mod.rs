@@ -134,6 +134,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::DeviceWait => device::wait(monitor, id, frame),
         Hostcall::DeviceReset => device::reset(monitor, id, frame),
         Hostcall::Clone => monitor.clone_caller(thread, frame),
+        Hostcall::Gate => Err(Errno::ENOENT),
     }
 }
 
