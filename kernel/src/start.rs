@@ -2,6 +2,7 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
+use crate::authority::gate::{self, Gates};
 use crate::authority::ledger::{ARCHIVE, EntryId, Ledger, MONITOR_DATA, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
@@ -98,6 +99,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
+    gate::keep(arch::root(), &pool);
     arch::root().clear();
     say!(
         Info,
@@ -162,6 +164,9 @@ pub(crate) fn load(
         families: Vec::new(),
         holders: Vec::new(),
         weights: Vec::new(),
+        linked: Vec::new(),
+        gates: Gates::default(),
+        callers: Vec::new(),
         capfiles: Vec::new(),
         buffers: Buffers::default(),
         devices: Vec::new(),
@@ -200,6 +205,9 @@ pub(crate) fn load(
     monitor.buffers.place(buffers, &specs, pool, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
+    let entered = monitor.ledger.len();
+    monitor.make_gates((pool_entry, &mut free))?;
+    monitor.ledger.print(entered..monitor.ledger.len());
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }

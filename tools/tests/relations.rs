@@ -404,7 +404,7 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device \
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device, gate \
              (did you mean \"console\"?)",
         ),
         (

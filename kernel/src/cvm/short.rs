@@ -60,7 +60,9 @@ impl Short {
             let numbers = Hostcall::ALL.into_iter().filter(wanted);
             numbers.map(|hostcall| 1 << hostcall as u64).sum::<u64>()
         };
-        let direct = of(&|hostcall| spec.server.is_none() && spec.allows(*hostcall));
+        // Where its threads may be in others, nothing is short.
+        let calls = !spec.calls.is_empty();
+        let direct = of(&|hostcall| spec.server.is_none() && spec.allows(*hostcall) && !calls);
         // What concerns a cVM's own role as a server stays with the monitor; what is no hostcall goes to the server.
         let raw = spec.raw != 0;
         let kept = of(&|hostcall| !raw && (hostcall.family() == Family::Service || !spec.allows(*hostcall)));
@@ -96,6 +98,12 @@ impl Short {
     pub(crate) fn count(&self) {
         // One hart, with interrupts off.
         let hostcalls = self.hostcalls.load(Ordering::Relaxed) + 1;
+        self.hostcalls.store(hostcalls, Ordering::Relaxed);
+    }
+
+    /// The last one was somebody else's.
+    pub(crate) fn discount(&self) {
+        let hostcalls = self.hostcalls.load(Ordering::Relaxed) - 1;
         self.hostcalls.store(hostcalls, Ordering::Relaxed);
     }
 

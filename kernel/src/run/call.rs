@@ -214,7 +214,8 @@ impl Monitor {
         if self.scheduler[thread].role != Role::Main {
             return Err(Errno::EPERM);
         }
-        if self.service(server).is_none_or(|service| service.clients == 0) {
+        self.open_gates(server);
+        if !self.has_clients(server) {
             return Ok(Outcome::Value(0));
         }
         self.scheduler.block(State::Serving, arch::timer::now());
@@ -361,6 +362,7 @@ impl Monitor {
     pub(crate) fn abandon(&mut self, handler: ThreadId, now: u64) {
         self.scheduler[handler].serving = None;
         self.withdraw(handler, now);
+        self.forget_calls(handler);
         if let Role::Handler(index) = self.scheduler[handler].role {
             self.park(handler, index, now);
         }
@@ -421,15 +423,30 @@ impl Monitor {
         }
     }
 
-    /// A cVM has ended for good: when it was the last one that its server had to serve, the server goes on.
+    /// Whether somebody can still call a server, by hostcalls or by gates.
+    fn has_clients(&self, server: CvmId) -> bool {
+        let cvm = &self.cvms[server.index()];
+        cvm.gate_clients > 0 || cvm.service.as_ref().is_some_and(|service| service.clients > 0)
+    }
+
+    /// A cVM has ended for good: when it was the last one that its servers had to serve, these go on.
     pub(crate) fn client_ended(&mut self, client: CvmId) {
-        let Some(server) = self.cvms[client.index()].server else {
-            return;
-        };
+        if let Some(server) = self.cvms[client.index()].server {
+            if let Some(service) = self.service(server) {
+                service.clients -= 1;
+            }
+            self.release_server(server);
+        }
+        for call in 0..self.cvms[client.index()].spec.calls.len() {
+            let server = CvmId::new(self.cvms[client.index()].spec.calls[call].0);
+            self.cvms[server.index()].gate_clients -= 1;
+            self.release_server(server);
+        }
+    }
+
+    fn release_server(&mut self, server: CvmId) {
         let main = self.cvms[server.index()].main();
-        let Some(service) = self.service(server) else { return };
-        service.clients -= 1;
-        if service.clients == 0 && self.scheduler[main].state == State::Serving {
+        if !self.has_clients(server) && self.scheduler[main].state == State::Serving {
             self.scheduler[main].frame.set_result(0);
             self.scheduler.wake(main);
             self.refresh(server);
