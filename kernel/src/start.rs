@@ -167,6 +167,7 @@ pub(crate) fn load(
         linked: Vec::new(),
         gates: Gates::default(),
         callers: Vec::new(),
+        reached: Vec::new(),
         capfiles: Vec::new(),
         buffers: Buffers::default(),
         devices: Vec::new(),

@@ -18,7 +18,7 @@
     CGetSealed \spare, \register
     beqz \spare, 1f
     CClearTag \register, \register
-    j   2f
+    beqz x0, 2f                           # a jump wants PCC to be global
 1:  CAndPerm \register, \register, \mask
 2:
 .endif
@@ -77,12 +77,13 @@ intravisor_switcher_v\version\()_\kind\()_call:
     LC  x6, {g_ddc}, x31
     CSpecialRW x0, DDC, x6
     LC  x6, {g_entry}, x31
-    LC  x1, {g_return}, x31
     li  x7, {data}
 .irp register, x10, x11, x12, x13, x14, x15
     NARROW \register, x7, x9, \version
 .endr
-.irp register, 3, 7, 8, 9, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    LC  x1, {g_return}, x31
+    LC  x7, {g_return_data}, x31
+.irp register, 3, 8, 9, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     li  x\register, 0
 .endr
     CLEAR_FLOAT \kind
@@ -94,7 +95,7 @@ intravisor_switcher_v\version\()_\kind\()_call:
 .balign 512
 .globl intravisor_switcher_v\version\()_\kind\()_return
 intravisor_switcher_v\version\()_\kind\()_return:
-    # FROM a gate's function, by the sentry in its c1; or from anybody who has kept it. LIVE: c10, c11 = results.
+    # FROM a gate's function, by CInvoke with the pair in its c1 and c7; or from anybody who has kept it. LIVE: c10, c11 = results.
     auipc x31, 1
     LC  x31, -\offset, x31
     LC  x30, {top}, x31

@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::slot::Slot;
 use super::{user, variant};
 use crate::types::{Derivation, DeriveError, Register, Settled, Start};
-use capability::{Permissions, riscv};
+use capability::Permissions;
 use core::arch::{asm, global_asm};
 
 global_asm!(
@@ -28,6 +28,7 @@ global_asm!(
     g_tp = const THREAD,
     g_entry = const ENTRY,
     g_return = const RETURN,
+    g_return_data = const RETURN_DATA,
     a_seat = const SEAT,
     a_seen = const SEEN,
     a_pc = const SAVED_PC,
@@ -73,12 +74,15 @@ const INSTRUCTION: u64 = 4;
 /// The switcher's pages: its code, and behind it the place of the record of the thread that runs.
 pub const PAGES: u64 = 2 * CURRENT;
 const CURRENT: u64 = 4096;
-/// The object type that tokens are sealed with, which needs a key, and nothing else is.
-pub const SEAL: Option<u64> = Some(0x67);
+/// The first of the object types that tokens and ways back are sealed with, one each, which needs a key, and how many they are.
+/// Nothing else is sealed with them.
+pub const SEAL: Option<(u64, u64)> = Some((TOKEN_TYPE, 2));
+const TOKEN_TYPE: u64 = 0x66;
+const RETURN_TYPE: u64 = 0x67;
 /// Slots of a token.
 pub const TOKEN: usize = 2;
 
-/// A gate: the first free seat; what the function runs with; the sentry that it returns by.
+/// A gate: the first free seat; what the function runs with; the sealed pair that it returns by.
 pub const GATE: u64 = 128;
 /// What of it is nobody's while its cVM does not live: without it, a call cannot begin.
 pub const GATE_AUTHORITY: u64 = 64;
@@ -87,6 +91,7 @@ const DATA: u64 = 16;
 const THREAD: u64 = 32;
 const ENTRY: u64 = 48;
 const RETURN: u64 = 64;
+const RETURN_DATA: u64 = 80;
 
 /// A seat: the next free one, what is the stack pointer on it and in the spare register, and its gate.
 pub const SEAT_SIZE: u64 = 64;
@@ -199,9 +204,9 @@ pub fn code() -> &'static [u8] {
     switcher().code
 }
 
-/// What the switcher executes with. (A sentry into it has to be global.)
+/// What the switcher executes with. It is local, like whatever leads into it.
 pub fn switcher_permissions() -> Permissions {
-    super::code_permissions()
+    super::code_permissions() - Permissions::GLOBAL
 }
 
 /// What the switcher reaches its records, gates and seats with.
@@ -240,18 +245,13 @@ fn word(board: &Slot, at: u64) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Writes what a gate's function runs with. `switcher` executes at the switcher's first page.
+/// Writes what a gate's function runs with.
 ///
 /// # Errors
 /// When the function's address cannot be represented.
-pub fn make_gate(
-    board: &Slot,
-    at: u64,
-    (switcher, vector): (&Slot, bool),
-    start: &Start<'_>,
-) -> Result<(), DeriveError> {
+pub fn make_gate(board: &Slot, at: u64, start: &Start<'_>) -> Result<(), DeriveError> {
     static MADE: Slot = Slot::null();
-    erase(board, at, GATE);
+    erase(board, at, GATE_AUTHORITY);
     if let Some(data) = start.data {
         store(board, at + DATA, data);
     }
@@ -269,20 +269,11 @@ pub fn make_gate(
         None => MADE.derive_entry(start.code, &request)?,
     }
     store(board, at + ENTRY, &MADE);
-    let page = switcher.base();
-    let request = Derivation {
-        base: page,
-        length: PAGES,
-        permissions: switcher_permissions(),
-        address: page + self::switcher().ways[usize::from(vector)].again,
-    };
-    let made = MADE.derive_entry(switcher, &request);
-    store(board, at + RETURN, &MADE);
     MADE.clear();
-    made
+    Ok(())
 }
 
-/// Makes what a gate is called by, sealed with the key.
+/// Makes what a gate is called by, and what its function returns by, sealed with the key.
 ///
 /// # Errors
 /// When something cannot be derived.
@@ -290,50 +281,65 @@ pub fn make_token(
     token: &[Slot; TOKEN],
     board: &Slot,
     at: u64,
-    (code_of, vector): (&Slot, bool),
+    (code, vector): (&Slot, bool),
     key: &Slot,
 ) -> Result<(), DeriveError> {
-    let [code, data] = token;
-    let page = code_of.base();
-    let entry = page + switcher().ways[usize::from(vector)].entry;
-    let permissions = switcher_permissions() - Permissions::GLOBAL;
-    let bits = u64::from(riscv::permission_bits(permissions));
-    let request = |base, length, permissions, address| Derivation {
-        base,
-        length,
-        permissions,
-        address,
-    };
-    data.derive(board, &request(at, GATE, board_permissions() | Permissions::INVOKE, at))?;
-    code.derive(code_of, &request(page, PAGES, switcher_permissions(), entry))?;
-    for (slot, kept, flag) in [(code, bits, 1_u64), (data, u64::MAX, 0)] {
-        // SAFETY: both slots are alive, aligned and tagged, the key permits to seal with its address; the registers are
-        // cleared.
-        unsafe {
-            asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn i 0x0f, 2, x7, 0({key})",               // LC c7, 0(key)
-                ".insn r 0x5b, 0, 0x0d, x6, x6, {kept}",       // CAndPerm
-                ".insn r 0x5b, 0, 0x0e, x6, x6, {flag}",       // CSetFlags
-                ".insn r 0x5b, 0, 0x0b, x6, x6, x7",           // CSeal
-                ".insn s 0x23, 4, x6, 0({slot})",              // SC c6, 0(slot)
-                "li x6, 0",
-                "li x7, 0",
-                slot = in(reg) slot.pointer(),
-                key = in(reg) key.pointer(),
-                kept = in(reg) kept,
-                flag = in(reg) flag,
-                out("x6") _,
-                out("x7") _,
-                options(nostack),
-            );
+    static BACK: [Slot; 2] = [const { Slot::null() }; 2];
+    let page = code.base();
+    let way = &switcher().ways[usize::from(vector)];
+    let board_permissions = board_permissions() | Permissions::INVOKE;
+    // The data of the way back means nothing.
+    let back = Permissions::LOAD | Permissions::INVOKE;
+    for ([to, data], entry, permissions, kind) in [
+        (token, way.entry, board_permissions, TOKEN_TYPE),
+        (&BACK, way.again, back, RETURN_TYPE),
+    ] {
+        let data_request = Derivation {
+            base: at,
+            length: GATE,
+            permissions,
+            address: at,
+        };
+        let code_request = Derivation {
+            base: page,
+            length: PAGES,
+            permissions: switcher_permissions(),
+            address: page + entry,
+        };
+        data.derive(board, &data_request)?;
+        to.derive_as(code, &code_request, super::slot::Kind::Purecap)?;
+        for slot in [to, data] {
+            seal(slot, key, kind)?;
         }
     }
-    if code.tag() && data.tag() {
-        Ok(())
-    } else {
-        Err(DeriveError::Sealed)
+    let [code, data] = &BACK;
+    store(board, at + RETURN, code);
+    store(board, at + RETURN_DATA, data);
+    BACK.iter().for_each(Slot::clear);
+    Ok(())
+}
+
+/// Seals what is in a slot, tagged and unsealed, with an object type of the key's.
+fn seal(slot: &Slot, key: &Slot, kind: u64) -> Result<(), DeriveError> {
+    // SAFETY: both slots are alive, aligned and tagged, the key permits to seal with this type; the registers are cleared.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+            ".insn i 0x0f, 2, x7, 0({key})",               // LC c7, 0(key)
+            ".insn r 0x5b, 0, 0x10, x7, x7, {kind}",       // CSetAddr
+            ".insn r 0x5b, 0, 0x0b, x6, x6, x7",           // CSeal
+            ".insn s 0x23, 4, x6, 0({slot})",              // SC c6, 0(slot)
+            "li x6, 0",
+            "li x7, 0",
+            slot = in(reg) slot.pointer(),
+            key = in(reg) key.pointer(),
+            kind = in(reg) kind,
+            out("x6") _,
+            out("x7") _,
+            options(nostack),
+        );
     }
+    if slot.tag() { Ok(()) } else { Err(DeriveError::Sealed) }
 }
 
 /// Writes a seat. It is free, and nobody's next one.

@@ -10,7 +10,7 @@ use capability::Permissions;
 pub const PAGES: u64 = 2 * CURRENT;
 const CURRENT: u64 = 4096;
 /// The object type that tokens are sealed with.
-pub const SEAL: Option<u64> = Some(0x67);
+pub const SEAL: Option<(u64, u64)> = Some((0x66, 2));
 /// Slots of a token.
 pub const TOKEN: usize = 2;
 
@@ -88,8 +88,8 @@ fn word(board: &Slot, at: u64) -> u64 {
 ///
 /// # Errors
 /// None here.
-pub fn make_gate(board: &Slot, at: u64, _switcher: (&Slot, bool), _start: &Start<'_>) -> Result<(), DeriveError> {
-    erase(board, at, GATE);
+pub fn make_gate(board: &Slot, at: u64, _start: &Start<'_>) -> Result<(), DeriveError> {
+    erase(board, at, GATE_AUTHORITY);
     Ok(())
 }
 

@@ -64,7 +64,7 @@ intravisor_switcher_\kind\()_call:
     ADD_C_IMMEDIATE 31, 31, {activation} // the thread acts for the gate's cVM
     // LIVE: c9 = seat, c11 = stack, c29 = gate; all that is the caller's is saved, or an argument.
     GLDP 12, 13, {g_ddc}, 29
-    LDR_C 19, {g_entry}, 29
+    LDR_C 8, {g_entry}, 29
     LDR_C 9, {spare}, 9
     MSR_C RCSP_EL0, 11
     MSR_C RDDC_EL0, 12
@@ -78,11 +78,11 @@ intravisor_switcher_\kind\()_call:
     CLRPERM 4, 4, 14
     CLRPERM 5, 5, 14
     NULL 6, 7, 29
-    NULL 8, 10, 29
-    NULL 11, 12, 29
-    NULL 13, 14, 29
-    NULL 15, 16, 29
-    NULL 17, 18, 29
+    NULL 10, 11, 29
+    NULL 12, 13, 29
+    NULL 14, 15, 29
+    NULL 16, 17, 29
+    NULL 18, 19, 29
     NULL 20, 21, 29
     NULL 22, 23, 29
     NULL 24, 25, 29
@@ -90,7 +90,7 @@ intravisor_switcher_\kind\()_call:
     NULL 28, 29, 29
     msr nzcv, xzr
     CLEAR_FLOAT \kind
-    BLRR 19
+    BLRR 8
 .globl intravisor_switcher_\kind\()_return
 intravisor_switcher_\kind\()_return:
     // FROM a gate's function, by the link; or from anybody who has kept it. LIVE: c0, c1 = results.

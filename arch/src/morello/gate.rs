@@ -49,7 +49,7 @@ const INSTRUCTION: u64 = 4;
 /// The switcher's page.
 pub const PAGES: u64 = 4096;
 /// No key: tokens are capabilities to load a pair and branch (LPB), which only who reaches the pair can make.
-pub const SEAL: Option<u64> = None;
+pub const SEAL: Option<(u64, u64)> = None;
 /// Slots of a token.
 pub const TOKEN: usize = 1;
 
@@ -141,9 +141,9 @@ pub fn code() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(&raw const intravisor_switcher, length) }
 }
 
-/// What the switcher executes with.
+/// What the switcher executes with. It is local, like whatever leads into it.
 pub fn switcher_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::EXECUTIVE
+    Permissions::EXECUTE | Permissions::EXECUTIVE
 }
 
 /// What the switcher reaches its records, gates and seats with.
@@ -182,18 +182,13 @@ fn word(board: &Slot, at: u64) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Writes what a gate's function runs with. `switcher` executes at the switcher's page.
+/// Writes what a gate's function runs with.
 ///
 /// # Errors
 /// When the function's address cannot be represented.
-pub fn make_gate(
-    board: &Slot,
-    at: u64,
-    (switcher, vector): (&Slot, bool),
-    start: &Start<'_>,
-) -> Result<(), DeriveError> {
+pub fn make_gate(board: &Slot, at: u64, start: &Start<'_>) -> Result<(), DeriveError> {
     static MADE: Slot = Slot::null();
-    erase(board, at, GATE);
+    erase(board, at, GATE_AUTHORITY);
     if let Some(data) = start.data {
         store(board, at + DATA, data);
     }
@@ -210,25 +205,8 @@ pub fn make_gate(
     };
     MADE.derive_entry(start.code, &request)?;
     store(board, at + ENTRY, &MADE);
-    let pair = Derivation {
-        base: at,
-        length: GATE,
-        permissions: board_permissions(),
-        address: at,
-    };
-    MADE.derive(board, &pair)?;
-    store(board, at + PAIR, &MADE);
-    // C64 from its first instruction.
-    let entry = Derivation {
-        base: switcher.decoded().base,
-        length: PAGES,
-        permissions: switcher_permissions(),
-        address: (switcher.decoded().base + ways()[usize::from(vector)].entry) | 1,
-    };
-    let made = MADE.derive_entry(switcher, &entry);
-    store(board, at + PAIR + 16, &MADE);
     MADE.clear();
-    made
+    Ok(())
 }
 
 /// Makes what a gate is called by.
@@ -239,10 +217,23 @@ pub fn make_token(
     token: &[Slot; TOKEN],
     board: &Slot,
     at: u64,
-    _switcher: (&Slot, bool),
+    (switcher, vector): (&Slot, bool),
     _key: &Slot,
 ) -> Result<(), DeriveError> {
+    static MADE: Slot = Slot::null();
     let [token] = token;
+    point(board, at + PAIR, at, GATE);
+    // C64 from its first instruction.
+    let page = switcher.decoded().base;
+    let entry = Derivation {
+        base: page,
+        length: PAGES,
+        permissions: switcher_permissions(),
+        address: (page + ways()[usize::from(vector)].entry) | 1,
+    };
+    MADE.derive_entry(switcher, &entry)?;
+    store(board, at + PAIR + 16, &MADE);
+    MADE.clear();
     let request = Derivation {
         base: at + PAIR,
         length: 32,

@@ -62,8 +62,8 @@ pub(crate) fn keep(root: &Slot, pool: &Range<u64>) {
     };
     let switcher = request(pool.start, pool.end - pool.start, gate::switcher_permissions());
     let mut kept = SWITCHER.derive(root, &switcher);
-    if let Some(seal) = gate::SEAL {
-        kept = kept.and(KEY.derive(root, &request(seal, 1, capability::Permissions::SEAL)));
+    if let Some((first, count)) = gate::SEAL {
+        kept = kept.and(KEY.derive(root, &request(first, count, capability::Permissions::SEAL)));
     }
     kept.unwrap_or_else(|error| panic!("the switcher's authority: {error}"));
 }

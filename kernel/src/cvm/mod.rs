@@ -148,9 +148,9 @@ pub(crate) struct Cvm {
     pub(crate) threads: u16,
     /// Where the functions of its gates are, as linked.
     pub(crate) gates: Vec<u64>,
-    /// Whether they can be called, in this life; and how many cVMs that have not ended can call one, once for each.
+    /// Whether they can be called, in this life; whether somebody is left who could.
     pub(crate) gates_open: bool,
-    pub(crate) gate_clients: u32,
+    pub(crate) is_reached: bool,
     /// Whether it offers or calls any gate; whether vector registers are open there.
     pub(crate) is_linked: bool,
     pub(crate) vector_gates: bool,
@@ -194,7 +194,7 @@ impl Cvm {
             threads: 0,
             gates: Vec::new(),
             gates_open: false,
-            gate_clients: 0,
+            is_reached: false,
             is_linked: false,
             vector_gates: false,
             service: None,

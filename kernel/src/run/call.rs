@@ -215,12 +215,16 @@ impl Monitor {
             return Err(Errno::EPERM);
         }
         self.open_gates(server);
-        if !self.has_clients(server) {
+        let linked = self.cvms[server.index()].is_linked;
+        if !linked && self.service(server).is_none_or(|service| service.clients == 0) {
             return Ok(Outcome::Value(0));
         }
         self.scheduler.block(State::Serving, arch::timer::now());
         self.deliver(server);
         self.refresh(server);
+        if linked {
+            self.release_servers();
+        }
         Ok(Outcome::Switch)
     }
 
@@ -423,30 +427,25 @@ impl Monitor {
         }
     }
 
-    /// Whether somebody can still call a server, by hostcalls or by gates.
-    fn has_clients(&self, server: CvmId) -> bool {
-        let cvm = &self.cvms[server.index()];
-        cvm.gate_clients > 0 || cvm.service.as_ref().is_some_and(|service| service.clients > 0)
-    }
-
     /// A cVM has ended for good: when it was the last one that its servers had to serve, these go on.
     pub(crate) fn client_ended(&mut self, client: CvmId) {
         if let Some(server) = self.cvms[client.index()].server {
-            if let Some(service) = self.service(server) {
-                service.clients -= 1;
+            let Some(service) = self.service(server) else { return };
+            service.clients -= 1;
+            if service.clients == 0 && !self.cvms[server.index()].is_linked {
+                self.release_server(server);
             }
-            self.release_server(server);
         }
-        for call in 0..self.cvms[client.index()].spec.calls.len() {
-            let server = CvmId::new(self.cvms[client.index()].spec.calls[call].0);
-            self.cvms[server.index()].gate_clients -= 1;
-            self.release_server(server);
+        if self.callers.is_empty() {
+            return;
         }
+        self.release_servers();
     }
 
-    fn release_server(&mut self, server: CvmId) {
+    /// A server that rests goes on: nobody calls it any more.
+    pub(super) fn release_server(&mut self, server: CvmId) {
         let main = self.cvms[server.index()].main();
-        if !self.has_clients(server) && self.scheduler[main].state == State::Serving {
+        if self.scheduler[main].state == State::Serving {
             self.scheduler[main].frame.set_result(0);
             self.scheduler.wake(main);
             self.refresh(server);

@@ -8,6 +8,7 @@ use crate::authority::gate::{Name, Wanted};
 use crate::authority::ledger::{EntryId, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::id::{CvmId, ThreadId};
+use crate::cvm::thread::State;
 use crate::cvm::{Cvm, Life};
 use crate::report::console::say;
 use crate::run::monitor::{Monitor, Outcome};
@@ -292,13 +293,10 @@ impl Monitor {
     }
 
     fn write_gates(&self, server: CvmId) -> Result<(), arch::DeriveError> {
-        let (cvm, switcher) = (&self.cvms[server.index()], self.switcher());
+        let cvm = &self.cvms[server.index()];
         let mut place = 0;
         for gate in &self.gates.list[self.gates.of_server(server)] {
-            let vector = cvm.spec.gates[gate.place].vector;
-            cvm.with_gate(gate.place, |start| {
-                gate::make_gate(&POOL, gate.at, (switcher, vector), start)
-            })?;
+            cvm.with_gate(gate.place, |start| gate::make_gate(&POOL, gate.at, start))?;
             let mut next = None;
             for (index, seat) in gate.seats.clone().enumerate().rev() {
                 let at = self.gates.seat(seat);
@@ -339,6 +337,36 @@ impl Monitor {
             frame.set_argument(index, Register::Capability(part));
         }
         Ok(Outcome::Set)
+    }
+
+    /// Servers that rest until somebody calls them go on when nobody is left who could: who can has not ended, and does not merely
+    /// rest like them, or is called by such a one.
+    pub(crate) fn release_servers(&mut self) {
+        self.reached.clear();
+        for index in 0..self.cvms.len() {
+            let cvm = &mut self.cvms[index];
+            let (alone, main) = (cvm.spec.threads == 1, cvm.main());
+            let served = cvm.service.as_ref().is_some_and(|service| service.clients > 0);
+            let ended = matches!(cvm.life, Life::Ended(_));
+            let rests = alone && self.scheduler[main].state == State::Serving;
+            cvm.is_reached = cvm.is_linked && !ended && (served || !rests);
+            if cvm.is_reached {
+                self.reached.push(CvmId::new(index));
+            }
+        }
+        while let Some(caller) = self.reached.pop() {
+            for call in 0..self.cvms[caller.index()].spec.calls.len() {
+                let server = self.cvms[caller.index()].spec.calls[call].0;
+                if !core::mem::replace(&mut self.cvms[server].is_reached, true) {
+                    self.reached.push(CvmId::new(server));
+                }
+            }
+        }
+        for index in 0..self.cvms.len() {
+            if self.cvms[index].is_linked && !self.cvms[index].is_reached {
+                self.release_server(CvmId::new(index));
+            }
+        }
     }
 
     /// A cVM has ended for good: who waits for its gates asks in vain.

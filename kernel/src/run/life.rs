@@ -136,6 +136,7 @@ impl Monitor {
     /// Finds out which families are linked by gates, and what each cVM has to do with gates.
     fn link_families(&mut self) {
         let count = self.cvms.len();
+        self.reached.reserve_exact(count);
         let outermost = |mut cvm: usize| {
             while let Some(outer) = self.cvms[cvm].spec.within {
                 cvm = outer;
@@ -172,9 +173,6 @@ impl Monitor {
                 .next();
             self.cvms[cvm].vector_gates = vector == Some(true);
             self.cvms[cvm].is_linked = vector.is_some();
-            for (server, _) in calls {
-                self.cvms[server].gate_clients += 1;
-            }
         }
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct Monitor {
     /// to any.
     pub(crate) linked: Vec<Vec<CvmId>>,
     pub(crate) gates: Gates,
+    /// Where the search for those goes on who can still call somebody; as many as there are cVMs.
+    pub(crate) reached: Vec<CvmId>,
     /// The threads that can call gates.
     pub(crate) callers: Vec<ThreadId>,
     pub(crate) capfiles: Vec<Capfile>,
