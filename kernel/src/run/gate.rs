@@ -265,6 +265,7 @@ impl Monitor {
             if let Some(level) = (1..=level).find(|level| self.acts_for(id, *level) == server) {
                 self.undo_calls(id, level, Errno::ECONNRESET, now);
             }
+            self.forget_returned(id);
         }
         self.cvms[server.index()].gates_open = false;
         for gate in &self.gates.list[self.gates.of_server(server)] {
@@ -274,6 +275,17 @@ impl Monitor {
                 let cleared = user::zero(&POOL, self.gates.seat(seat), gate::SEAT_SIZE as usize);
                 assert!(cleared.is_ok(), "a seat cannot be cleared");
             }
+        }
+    }
+
+    /// What callers have left in a thread's record and come back to is cleared: nothing ever reads it, and it may be authority of
+    /// those whose life is over.
+    fn forget_returned(&self, id: ThreadId) {
+        let Some(calls) = &self.scheduler[id].calls else { return };
+        for level in calls.level + 1..=LEVELS {
+            let (start, length) = gate::saved(calls.record, level as u64);
+            let cleared = user::clear_tags(&POOL, start, length);
+            assert!(cleared.is_ok(), "a gate's record cannot be cleared");
         }
     }
 
