@@ -2,6 +2,7 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
+use crate::authority::gate::{self, Gates};
 use crate::authority::ledger::{ARCHIVE, CarveError, Ledger, MONITOR_DATA};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
@@ -107,6 +108,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
+    gate::keep(arch::root(), &ledger.pools());
     arch::root().clear();
     say!(
         Info,
@@ -164,6 +166,10 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
         families: Vec::new(),
         holders: Vec::new(),
         weights: Vec::new(),
+        linked: Vec::new(),
+        gates: Gates::default(),
+        callers: Vec::new(),
+        reached: Vec::new(),
         capfiles: Vec::new(),
         buffers: Buffers::default(),
         devices: Vec::new(),
@@ -201,6 +207,9 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     monitor.buffers.place(buffers, &specs, &mut free, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
+    let entered = monitor.ledger.len();
+    monitor.make_gates(&mut free)?;
+    monitor.ledger.print(entered..monitor.ledger.len());
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }

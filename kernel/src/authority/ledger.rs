@@ -18,7 +18,7 @@ static POOLS: [Slot; REGIONS] = [const { Slot::null() }; REGIONS];
 pub(crate) static ARCHIVE: Slot = Slot::null();
 
 /// Which pool holds an address that is in one.
-fn pool_index(address: u64) -> usize {
+pub(crate) fn pool_index(address: u64) -> usize {
     let others = POOLS[1..].iter().map(Slot::integer);
     others.filter(|base| (1..=address).contains(base)).count()
 }
