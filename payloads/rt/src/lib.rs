@@ -34,7 +34,6 @@ mod capability;
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod device;
-#[cfg(target_os = "none")]
 pub mod disk;
 #[cfg(target_os = "none")]
 mod heap;

@@ -355,4 +355,6 @@ impl<M: Shared> Drop for Reader<M> {
 }
 
 #[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use rt::abi::manifest::DeviceKind;
 use rt::alloc::boxed::Box;
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
-use rt::device::{Buffers, Device};
+use rt::device::{Device, Requests};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
@@ -34,8 +34,8 @@ pub(crate) struct Card {
 }
 
 struct Queues {
-    receive: Buffers,
-    transmit: Buffers,
+    receive: Requests,
+    transmit: Requests,
     /// For frames to send.
     free: Vec<Box<[u8]>>,
     /// The card has failed.
@@ -52,8 +52,8 @@ impl Card {
             header: if device.is_legacy() { 10 } else { 12 },
             address,
             queues: RefCell::new(Queues {
-                receive: Buffers::new(RECEIVE),
-                transmit: Buffers::new(TRANSMIT),
+                receive: Requests::new(RECEIVE),
+                transmit: Requests::new(TRANSMIT),
                 free: Vec::new(),
                 failure: None,
             }),
