@@ -29,6 +29,8 @@ pub const LINUX: &str = "linux";
 pub const WEB: &str = "web";
 /// Package of the driver of disks.
 pub const DISK: &str = "disk";
+/// Package of the switch.
+pub const SWITCH: &str = "switch";
 
 /// Manifest of the workspace this tool was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -332,6 +334,8 @@ impl Workspace {
             WEB,
             "-p",
             DISK,
+            "-p",
+            SWITCH,
         ]);
         run(command, step, &format!("the monitor and the programs for {arch}"))?;
         self.finish(arch)

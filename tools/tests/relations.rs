@@ -734,7 +734,7 @@ fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
     assert_eq!(storage.args, ["-v", "a,8,100,write", "b,108,rest,read"]);
     assert_eq!((storage.threads, storage.local, storage.heap), (3, 8, 48 << 10));
     assert_eq!(lan.args, ["a"]);
-    assert_eq!((lan.threads, lan.local, lan.heap), (2, 1, 24 << 10));
+    assert_eq!((lan.threads, lan.local, lan.heap), (2, 1, 184 << 10));
     assert_eq!(
         (&a.env[..], a.local),
         (&["DISK=a.disk".to_owned(), "NET=a.net".to_owned()][..], 2)
@@ -754,7 +754,7 @@ fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
         config.buffers,
         [
             shared("a.disk", 65536, ["a", "storage"]),
-            shared("a.net", 65792, ["a", "lan"]),
+            shared("a.net", 65920, ["a", "lan"]),
             shared("b.disk", 65536, ["b", "storage"]),
         ]
     );

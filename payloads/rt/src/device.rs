@@ -64,10 +64,10 @@ impl Device {
     /// Resets it and starts it again, with the same features. Nothing is in flight any more.
     ///
     /// # Errors
-    /// `EIO` when the device refuses.
-    pub fn restart(&mut self) -> Result<(), Errno> {
-        (self.features, self.queues) = hostcall::device_start(self.number, self.features)?;
-        Ok(())
+    /// `EIO` when the device refuses, or is not what it was.
+    pub fn restart(&self) -> Result<(), Errno> {
+        let same = hostcall::device_start(self.number, self.features)? == (self.features, self.queues);
+        same.then_some(()).ok_or(Errno::EIO)
     }
 
     /// What it is.

@@ -43,6 +43,8 @@ pub mod line;
 #[cfg(target_os = "none")]
 mod local;
 #[cfg(target_os = "none")]
+pub mod net;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 mod service;

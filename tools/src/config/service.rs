@@ -20,6 +20,10 @@ const SERVER_HEAP: u64 = 24 << 10;
 /// Capabilities in the local area of a driver of disks: the records of one request, with a buffer's capability among them.
 const RECORDS: u32 = 6;
 
+/// Heap that a switch needs: its table, and the frames of each card.
+const SWITCH_HEAP: u64 = 32 << 10;
+const CARD_HEAP: u64 = 128 << 10;
+
 /// A kind of service.
 #[derive(Clone, Copy)]
 struct Kind {
@@ -39,11 +43,11 @@ const DISK: Kind = Kind {
     buffer: 64 << 10,
     client: &[Family::Buffer, Family::Sync],
 };
-/// Two streams, each with 32 KiB behind its positions.
+/// State and address, then two streams, each with 32 KiB behind its positions.
 const NET: Kind = Kind {
     key: "net",
     variable: "NET",
-    buffer: 2 * (128 + (32 << 10)),
+    buffer: 128 + 2 * (128 + (32 << 10)),
     client: &[Family::Buffer, Family::Sync],
 };
 /// Hostcalls of who serves clients.
@@ -172,6 +176,14 @@ pub(super) fn attach(reader: &mut Reader<'_>, cvms: &mut [Draft]) -> Vec<BufferS
             && let Some(server) = find(reader, cvms, client, &NET, &net.of)
         {
             let says = cvms[client].name().to_owned();
+            let of = |other: &Draft| other.net.as_ref().is_some_and(|other| other.of.text == net.of.text);
+            if !cvms[..client].iter().any(of) {
+                // A thread for each card but the first, and the frames that each has.
+                let spec = &mut cvms[server].config.spec;
+                let cards = spec.devices.len() as u32;
+                spec.threads += cards.saturating_sub(1);
+                spec.heap = spec.heap.saturating_add(SWITCH_HEAP + u64::from(cards) * CARD_HEAP);
+            }
             buffers.extend(join(reader, cvms, (client, server), &NET, says));
         }
     }

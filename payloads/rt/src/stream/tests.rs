@@ -9,7 +9,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::memory::Memory;
-use super::{BYTES, CLOSED, POSITION, READER, Reader, Shared, WAITS, WRITER, Writer};
+use super::{BYTES, CLOSED, POSITION, Part, READER, Reader, Shared, WAITS, WRITER, Writer};
 use crate::Errno;
 
 fn pair(size: usize) -> (Memory, Writer<Memory>, Reader<Memory>) {
@@ -163,4 +163,59 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_stream_without_an_end_goes_on_with_whoever_comes() {
+    let memory = Memory::new(BYTES as usize + 64);
+    let writer = || Writer::new(memory.clone()).unwrap().endless();
+    let reader = || Reader::new(memory.clone()).unwrap().endless();
+    let (mut to, mut from) = (writer(), reader());
+    let mut bytes = [0; 64];
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EAGAIN));
+    to.try_send(b"one").unwrap();
+    drop(to);
+    assert_eq!(from.try_receive(&mut bytes), Ok(Some(3)));
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EAGAIN), "nobody has closed it");
+    drop(from);
+    let mut to = writer();
+    to.try_send(&[7; 50]).unwrap();
+    assert_eq!(to.fill(), Ok((54, 10)));
+    assert_eq!(to.try_send(&[7; 7]), Err(Errno::EAGAIN));
+    assert_eq!(to.try_send(&[7; 61]), Err(Errno::E2BIG));
+    assert_eq!(to.wait_for_room(11, Some(Duration::ZERO)), Err(Errno::ETIMEDOUT));
+    let mut from = reader();
+    from.wait(None).unwrap();
+    assert_eq!(from.try_receive(&mut bytes), Ok(Some(50)));
+    // A position that cannot be is an error until one of the two begins anew.
+    memory.store(WRITER + POSITION, 5000).unwrap();
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EIO));
+    from.empty().unwrap();
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EAGAIN));
+    assert_eq!(to.try_send(b"x"), Err(Errno::EIO));
+    to.empty().unwrap();
+    to.try_send(b"x").unwrap();
+}
+
+#[test]
+fn a_part_of_memory_is_all_that_a_stream_reaches() {
+    let memory = Memory::new(1024);
+    assert_eq!(Part::new(&memory, 64, 961).err(), Some(Errno::EINVAL));
+    assert_eq!(Part::new(&memory, 32, 64).err(), Some(Errno::EINVAL));
+    assert_eq!(Part::new(&memory, u64::MAX - 63, 64).err(), Some(Errno::EINVAL));
+    let part = Part::new(&memory, 256, 256).unwrap();
+    assert_eq!((part.size(), part.store(252, 7)), (256, Ok(())));
+    assert_eq!(memory.load(508), Ok(7));
+    assert_eq!(part.load(256), Err(Errno::EFAULT));
+    assert_eq!(part.copy_out(250, &[1; 7]), Err(Errno::EFAULT));
+    assert_eq!(part.copy_in(u64::MAX, &mut [0; 2]), Err(Errno::EFAULT));
+    assert_eq!(part.wait(254, 0, None).err(), Some(Errno::EFAULT));
+    let (mut to, mut from) = (
+        Writer::new(Part::new(&memory, 0, 256).unwrap()).unwrap(),
+        Reader::new(Part::new(&memory, 0, 256).unwrap()).unwrap(),
+    );
+    to.try_send(&[9; 124]).unwrap();
+    let mut bytes = [0; 128];
+    assert_eq!(from.try_receive(&mut bytes), Ok(Some(124)));
+    assert_eq!(memory.load(256), Ok(0), "nothing behind the part was written");
 }
