@@ -36,6 +36,8 @@ pub(crate) struct Role {
     pub(crate) spec: CvmSpec,
     /// Its program.
     pub(crate) elf: Elf,
+    /// How it ends, as the summary says it, unless it attacks.
+    pub(crate) ending: &'static str,
 }
 
 /// A cVM with this program.
@@ -45,6 +47,7 @@ pub(crate) fn role(platform: Platform, name: &str, program: impl FnOnce(&mut Att
     Role {
         spec: CvmSpec::new(name, name),
         elf: attacker.elf(),
+        ending: "exited 0",
     }
 }
 
@@ -64,6 +67,12 @@ impl Role {
     /// Runs with this priority.
     pub(crate) fn with_priority(mut self, priority: u32) -> Role {
         self.spec.priority = priority;
+        self
+    }
+
+    /// Ends in another way than by an exit with 0.
+    pub(crate) fn ending(mut self, ending: &'static str) -> Role {
+        self.ending = ending;
         self
     }
 

@@ -19,6 +19,7 @@ mod modes;
 mod outside;
 mod privileged;
 mod purecap;
+mod raw;
 mod run;
 mod servers;
 mod starving;
@@ -50,6 +51,7 @@ const GROUPS: &[&Group] = &[
     &accomplices::GROUP,
     &threads::GROUP,
     &layers::GROUP,
+    &raw::GROUP,
     &capfiles::GROUP,
     &buffers::GROUP,
     &purecap::GROUP,
@@ -75,6 +77,7 @@ on_every_platform!(
     clients_are_safe_from_accomplices,
     threads_are_their_cvms,
     layers_hold,
+    raw_clients_have_their_server_and_nobody_else,
     capfiles_carry_data_only,
     buffers_are_taken_back,
     purecap_programs_have_no_more,
@@ -144,6 +147,10 @@ fn threads_are_their_cvms(platform: Platform) {
 
 fn layers_hold(platform: Platform) {
     run::alone(&layers::GROUP, platform);
+}
+
+fn raw_clients_have_their_server_and_nobody_else(platform: Platform) {
+    run::alone(&raw::GROUP, platform);
 }
 
 fn nothing_is_tampered_with(platform: Platform) {

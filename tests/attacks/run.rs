@@ -223,8 +223,8 @@ fn perform(attack: &Attack, cast: Vec<Role>, victim: &Victim, platform: Platform
             judge(attack, name, &outcome)
         } else {
             match outcome.row(name).state.as_str() {
-                "exited 0" => Ok(()),
-                state => Err(format!("{state}, expected exited 0")),
+                state if state == role.ending => Ok(()),
+                state => Err(format!("{state}, expected {}", role.ending)),
             }
         };
         if let Err(what) = judged {

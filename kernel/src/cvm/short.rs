@@ -3,7 +3,7 @@
 use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
 use abi::Hostcall;
-use abi::hostcall::Family;
+use abi::hostcall::{Family, START};
 use arch::Frame;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -105,13 +105,13 @@ impl Short {
         number < 64 && self.direct >> number & 1 == 1
     }
 
-    /// Whether its server serves this number.
+    /// Whether its server serves this number. The one that only the monitor's own calls have is nobody's to use.
     #[inline]
     pub(crate) fn is_served(&self, number: u64) -> bool {
         if number < 64 {
             self.served >> number & 1 == 1
         } else {
-            self.served != 0
+            self.served != 0 && number != START
         }
     }
 }

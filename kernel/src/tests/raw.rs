@@ -82,6 +82,17 @@ fn the_first_call_tells_where_it_is() {
 }
 
 #[test]
+fn nobody_makes_the_call_of_the_monitor() {
+    for raw in [0, 1] {
+        let mut monitor = monitor(&[("s", "monitor", &[]), ("c", "s", &[("raw", raw)])]);
+        call(&mut monitor, Hostcall::Serve, [0; 6]);
+        let frame = ask(&mut monitor, START, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(who(&mut monitor), (1, 0), "its server is not asked");
+        assert_eq!(Errno::from_result(frame.argument(0)), Some(Errno::ENOSYS));
+    }
+}
+
+#[test]
 fn its_server_ends_it_and_nobody_else() {
     let mut monitor = pair(&[]);
     ask(&mut monitor, 94, [7, 0, 0, 0, 0, 0]);

@@ -74,7 +74,7 @@ fn handle(call: &Call) -> Answer {
     }
 }
 
-/// The monitor's call before a program's first instruction. A program that makes it itself begins anew, in its own memory.
+/// The monitor's call before a program's first instruction; nobody else's calls have its number.
 fn begin(system: &mut System, host: &mut Host<'_>, who: Who, [seen, size, near, block, bias, _]: [u64; 6]) -> Outcome {
     let window = Window::new(seen, size, near).filter(|_| near != 0);
     match window {
