@@ -247,15 +247,20 @@ fn main() -> Result<(), Errno> {
         .visits
         .as_ref()
         .map_or(String::from("uncounted"), |(_, visits)| rt::alloc::format!("{visits}"));
-    rt::println!("{files} files, {visits} visits, listening on port {port}");
+    let mut said = false;
     loop {
-        network.poll();
         for connection in &mut connections {
             connection.serve(network.tcp(connection.handle), &mut site, port)?;
         }
-        // What has come meanwhile may be for a connection that was served already.
+        if !said {
+            // Now they listen.
+            rt::println!("{files} files, {visits} visits, listening on port {port}");
+            said = true;
+        }
+        // Wait only when nothing has come meanwhile, for a connection that was served already perhaps.
         if !network.poll() {
             network.wait(None)?;
+            network.poll();
         }
     }
 }
