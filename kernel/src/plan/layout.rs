@@ -243,7 +243,13 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
             (program.alignment, extent.start.wrapping_sub(before))
         };
         cursor.end += aligned.wrapping_sub(cursor.end) & (unit - 1);
-        (stacks, cursor.place(length, PAGE)?)
+        let mut taken = cursor.place(length, PAGE)?;
+        // What follows begins in the program's last page, behind its data.
+        let used = program.segments.iter().map(|part| part.address + part.memory_size);
+        let used = used.fold(program.text.end.max(code.end), u64::max);
+        taken.end -= extent.end.max(code.end).saturating_sub(used);
+        cursor.end = taken.end;
+        (stacks, taken)
     } else {
         let base = request.base.ok_or(LayoutError::NoBase)?;
         let outside = LayoutError::Fixed {

@@ -73,8 +73,9 @@ pub(crate) fn place_all(
         .iter()
         .zip(&bases)
         .map(|(cvm, base)| *base..base + cvm.layout.size);
-    let mut homes: Vec<Home> = memory.map(Home::new).collect();
-    homes.sort_unstable_by_key(|home| home.memory.start);
+    let memory: Vec<Range<u64>> = memory.collect();
+    let order = ordered(memory.len(), &|a, b| memory[a].start.cmp(&memory[b].start));
+    let homes: Vec<Home> = order.iter().map(|id| Home::new(memory[*id].clone())).collect();
     // As long as the monitor runs: those of a cVM and of all within it lie together.
     let homes: &'static [Home] = homes.leak();
     let mut cvms = Vec::with_capacity(specs.len());

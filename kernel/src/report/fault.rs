@@ -139,7 +139,7 @@ struct Cut<'a, 'b> {
 
 impl Write for Cut<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let shown = &text[..text.len().min(self.left)];
+        let shown = text.get(..self.left).unwrap_or(text);
         self.left -= shown.len();
         self.f.write_str(shown)
     }

@@ -156,7 +156,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         .map(|segment| segment.address / PAGE * PAGE..(segment.address + segment.memory_size).next_multiple_of(PAGE))
         .collect();
     let whole_text = text.iter().map(|range| range.start).min()..text.iter().map(|range| range.end).max();
-    let (Some(start), Some(end)) = (whole_text.start, whole_text.end) else {
+    let (Some(start), Some(text_end)) = (whole_text.start, whole_text.end) else {
         return Err("no executable segment".to_owned());
     };
     // The code, and what its capability covers beyond it.
@@ -166,7 +166,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         let start = facts.code_range().map_or(start, |code| code.start);
         (start, bounds.before, bounds.end, bounds.alignment)
     } else {
-        (start, 0, end, PAGE)
+        (start, 0, text_end, PAGE)
     };
     let lead = start - first;
     let extra = before.saturating_sub(lead).next_multiple_of(PAGE);
@@ -196,7 +196,11 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         };
         let beyond = places.end.wrapping_add(from) % unit;
         places.end += (unit - beyond) % unit;
-        (stacks, places.take(length, PAGE)?)
+        let mut program = places.take(length, PAGE)?;
+        // Behind the data there is room in the last page, unless code or what its capability covers takes it.
+        program.end -= last.max(end) - facts.end().max(text_end).max(end);
+        places.end = program.end;
+        (stacks, program)
     };
     let offset = |linked: u64| linked - first + program.start + extra;
     let [stack, service_stack] = stacks;
