@@ -18,7 +18,7 @@ const SIZE: u64 = 16;
 static TAKEN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 /// A place in the local area that nobody else has.
-fn take_place() -> Result<u64, Errno> {
+pub(crate) fn take_place() -> Result<u64, Errno> {
     let places = start_block().header().local_size / SIZE;
     for (index, word) in (0..places.div_ceil(64)).zip(&TAKEN) {
         let here = (places - index * 64).min(64);
@@ -33,6 +33,25 @@ fn take_place() -> Result<u64, Errno> {
         }
     }
     Err(Errno::ENOMEM)
+}
+
+/// A place is free again. What lies there is the caller's to clear, before.
+pub(crate) fn free_place(place: u64) {
+    TAKEN[(place / 64) as usize].fetch_and(!(1 << (place % 64)), Ordering::Release);
+}
+
+/// What lies in a place, which is the caller's.
+pub(crate) fn place_slot(place: u64) -> &'static Slot {
+    let StartHeader { local, .. } = *start_block().header();
+    let place = (local + place * SIZE) as usize as *const Slot;
+    // SAFETY: a slot of the local area, which lives as long as the cVM; whoever has taken the place has it alone.
+    unsafe { &*place }
+}
+
+/// Where the capability over the local area lies.
+pub(crate) fn local_authority() -> u64 {
+    let StartHeader { local_slot, .. } = *start_block().header();
+    start_block().bytes().as_ptr().addr() as u64 + local_slot
 }
 
 /// A mapped buffer. Dropped, its capability is gone from this cVM's local area.
@@ -51,8 +70,7 @@ impl Buffer {
             place: take_place()?,
             size: 0,
         };
-        let StartHeader { local_slot, .. } = *start_block().header();
-        let authority = start_block().bytes().as_ptr().addr() as u64 + local_slot;
+        let authority = local_authority();
         let call = (Hostcall::BufferMap as u64, [number, rights]);
         let (first, size) = arch::hostcall_for_local(call, authority, buffer.place * SIZE);
         // A capability is no error, whatever its address looks like.
@@ -128,11 +146,8 @@ impl Buffer {
         self.call(Hostcall::Wake, offset, [count, 0])
     }
 
-    fn slot(&self) -> &Slot {
-        let StartHeader { local, .. } = *start_block().header();
-        let place = (local + self.place * SIZE) as usize as *const Slot;
-        // SAFETY: a slot of the local area, which lives as long as the cVM; it is this buffer's alone.
-        unsafe { &*place }
+    pub(crate) fn slot(&self) -> &Slot {
+        place_slot(self.place)
     }
 }
 
@@ -171,7 +186,7 @@ impl Shared for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.slot().clear();
-        TAKEN[(self.place / 64) as usize].fetch_and(!(1 << (self.place % 64)), Ordering::Release);
+        free_place(self.place);
     }
 }
 
