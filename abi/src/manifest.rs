@@ -105,7 +105,7 @@ pub const GATES: &str = "gates";
 pub const CALLS: &str = "calls";
 
 /// Properties of a cVM that are no plain numbers.
-const OTHERS: [&str; 16] = [
+pub const OTHERS: [&str; 16] = [
     NAME,
     RUNTIME,
     ARGS,

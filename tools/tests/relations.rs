@@ -808,3 +808,121 @@ fn a_gate_without_its_function_is_refused() {
         "{error}"
     );
 }
+
+/// A driver of a disk and, as the lines say, its clients.
+fn clients(lines: &[&str]) -> String {
+    let clients: String = lines.iter().map(|line| format!("- {{{line}, runtime: x}}\n")).collect();
+    format!(
+        "cVMs:\n- {{name: storage, runtime: disk, args: [-v], devices: block1}}\n- {{name: lan, runtime: switch, devices: net0}}\n{clients}"
+    )
+}
+
+#[test]
+fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
+    let config = parse(&clients(&[
+        "name: a, disk: {of: storage, start: 8, blocks: 100, access: write}, net: {of: lan}",
+        "name: b, disk: {of: storage, start: 108}, local: 3, env: {X: y}",
+    ]));
+    assert_eq!(config.diagnostics, []);
+    let [storage, lan, a, b] = [0, 1, 2, 3].map(|index: usize| &config.cvms[index].spec);
+    assert_eq!(storage.args, ["-v", "a,8,100,write", "b,108,rest,read"]);
+    assert_eq!((storage.threads, storage.local, storage.heap), (3, 8, 48 << 10));
+    assert_eq!(lan.args, ["a"]);
+    assert_eq!((lan.threads, lan.local, lan.heap), (2, 1, 184 << 10));
+    assert_eq!(
+        (&a.env[..], a.local),
+        (&["DISK=a.disk".to_owned(), "NET=a.net".to_owned()][..], 2)
+    );
+    assert_eq!(
+        (&b.env[..], b.local),
+        (&["X=y".to_owned(), "DISK=b.disk".to_owned()][..], 4)
+    );
+    let shared = |name: &str, size, pair: [&str; 2]| BufferSpec {
+        name: name.into(),
+        size,
+        owner: None,
+        readers: pair.map(Into::into).into(),
+        writers: pair.map(Into::into).into(),
+    };
+    assert_eq!(
+        config.buffers,
+        [
+            shared("a.disk", 65536, ["a", "storage"]),
+            shared("a.net", 65920, ["a", "lan"]),
+            shared("b.disk", 65536, ["b", "storage"]),
+        ]
+    );
+    // With a Linux program it is the library OS that has it.
+    let config = parse(
+        "cVMs:\n- {name: storage, runtime: disk, devices: block0}\n\
+         - {name: a, linux: {program: x}, disk: {of: storage}}\n",
+    );
+    assert_eq!(config.diagnostics, []);
+    let names: Vec<&str> = config.cvms.iter().map(|cvm| cvm.spec.name.as_str()).collect();
+    assert_eq!(names, ["storage", "a", "a.program"]);
+    assert_eq!((config.cvms[1].spec.local, config.cvms[2].spec.local), (1, 0));
+}
+
+#[test]
+fn wrong_parts_of_devices_are_refused() {
+    for (lines, problem) in [
+        (
+            &["name: a, disk: {start: 1}"][..],
+            "cVM a: disk.of: missing, expected the name of the cVM that drives the device",
+        ),
+        (
+            &["name: a, disk: {of: storag}"],
+            "cVM a: disk.of: \"storag\": expected the name of another cVM, which drives the device (did you mean \"storage\"?)",
+        ),
+        (
+            &["name: a, disk: {of: a}"],
+            "cVM a: disk.of: \"a\": expected the name of another cVM, which drives the device",
+        ),
+        (
+            &["name: a, disk: {of: lan}"],
+            "cVM a: disk.of: \"lan\": drives no disk, expected a cVM whose first one of devices is a disk, such as block0",
+        ),
+        (
+            &["name: a, disk: {of: storage, blocks: 0}"],
+            "cVM a: disk.blocks: \"0\": expected a number of blocks of 512 bytes, from 1 on",
+        ),
+        (
+            &["name: a, disk: {of: storage, start: 9, blocks: 18446744073709551615}"],
+            "cVM a: disk: expected blocks whose numbers have 64 bits",
+        ),
+        (
+            &["name: a, disk: {of: storage, access: all}"],
+            "cVM a: disk.access: \"all\": expected read or write",
+        ),
+        (
+            &["name: a, disk: {of: storage, block: 1}"],
+            "cVM a: disk.block: unknown key, expected one of of, start, blocks, access (did you mean \"blocks\"?)",
+        ),
+        (
+            &["name: a, net: {of: lan, mac: 1}"],
+            "cVM a: net.mac: unknown key, expected one of of",
+        ),
+        (
+            &["name: a, net: {of: lan}, hostcalls: [console, sync]"],
+            "cVM a: hostcalls: a needs buffer for net, expected it among the others",
+        ),
+        (
+            &[
+                "name: a, disk: {of: storage, blocks: 10, access: write}",
+                "name: b, disk: {of: storage, start: 9}",
+            ],
+            "cVM b: disk: has blocks in common with a, and one of the two writes; expected others",
+        ),
+        (
+            &["name: abcdefghijklmnopqrstuvwxyz12, disk: {of: storage}"],
+            "cVM abcdefghijklmnopqrstuvwxyz12: name: expected at most 27 characters: its buffer is called abcdefghijklmnopqrstuvwxyz12.disk",
+        ),
+        (
+            &["name: a, local: 256, disk: {of: storage}"],
+            "cVM a: local: 257 with what disk needs, expected at most 256",
+        ),
+    ] {
+        let found = message(&clients(lines));
+        assert!(found.ends_with(&format!("error: {problem}")), "{found}");
+    }
+}

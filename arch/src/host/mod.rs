@@ -186,8 +186,13 @@ pub mod protection {
     use super::Slot;
     use core::ops::Range;
 
+    /// Most regions of memory for cVMs.
+    pub const REGIONS: usize = 4;
+    /// Memory from here on is out of reach.
+    pub const END: u64 = 1 << 56;
+
     /// Opens memory to cVMs.
-    pub fn open(_base: u64, _top: u64) {}
+    pub fn open(_regions: &[Range<u64>]) {}
 
     /// Opens the archive to the monitor.
     pub fn readable(_archive: Range<u64>) {}

@@ -1,7 +1,7 @@
 //! What gates are made of: memory outside of all cVMs, taken at boot, that the switcher works on and nobody else reaches but
 //! the monitor. `arch::gate` says how it is laid out.
 
-use crate::authority::ledger::{EntryId, Ledger, POOL};
+use crate::authority::ledger::{self, Ledger};
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::elf::PAGE;
@@ -10,13 +10,14 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use arch::protection::REGIONS;
 use arch::{Derivation, Slot, gate, user};
 use core::ops::Range;
 
-/// Authority to execute in the memory of cVMs as the switcher does, and to seal its tokens: from the root's end until the gates of
+/// Authority to execute in the memory of cVMs as the switcher does, for each region of memory, and to seal its tokens: from the root's end until the gates of
 /// the manifest are made, or until it is clear that there are none.
-pub(crate) static SWITCHER: Slot = Slot::null();
-pub(crate) static KEY: Slot = Slot::null();
+static SWITCHERS: [Slot; REGIONS] = [const { Slot::null() }; REGIONS];
+static KEY: Slot = Slot::null();
 
 /// One gate.
 pub(crate) struct Gate {
@@ -53,15 +54,17 @@ pub(crate) struct Wanted {
 }
 
 /// What the switcher's authority is derived from the root for.
-pub(crate) fn keep(root: &Slot, pool: &Range<u64>) {
+pub(crate) fn keep(root: &Slot, pools: &[Range<u64>]) {
     let request = |base, length, permissions| Derivation {
         base,
         length,
         permissions,
         address: base,
     };
-    let switcher = request(pool.start, pool.end - pool.start, gate::switcher_permissions());
-    let mut kept = SWITCHER.derive(root, &switcher);
+    let mut kept = SWITCHERS.iter().zip(pools).try_for_each(|(switcher, pool)| {
+        let whole = request(pool.start, pool.end - pool.start, gate::switcher_permissions());
+        switcher.derive(root, &whole)
+    });
     if let Some((first, count)) = gate::SEAL {
         kept = kept.and(KEY.derive(root, &request(first, count, capability::Permissions::SEAL)));
     }
@@ -70,7 +73,7 @@ pub(crate) fn keep(root: &Slot, pool: &Range<u64>) {
 
 /// There are no gates, or they are made: nobody holds that any more.
 pub(crate) fn forget() {
-    SWITCHER.clear();
+    SWITCHERS.iter().for_each(Slot::clear);
     KEY.clear();
 }
 
@@ -79,12 +82,7 @@ impl Gates {
     ///
     /// # Errors
     /// A message that says what is missing.
-    pub(crate) fn place(
-        &mut self,
-        wanted: &Wanted,
-        (pool_entry, pool): (EntryId, &mut Pool),
-        ledger: &mut Ledger,
-    ) -> Result<(), String> {
+    pub(crate) fn place(&mut self, wanted: &Wanted, free: &mut Pool, ledger: &mut Ledger) -> Result<(), String> {
         let count: usize = wanted.gates.iter().map(|(_, _, callers, _)| *callers as usize).sum();
         let first_gate = gate::PAGES;
         let first_seat = first_gate + wanted.gates.len() as u64 * gate::GATE;
@@ -92,29 +90,30 @@ impl Gates {
         let size = first_record + wanted.threads as u64 * gate::RECORD;
         let (bounds, alignment) = arch::representable(size);
         let taken = bounds.next_multiple_of(PAGE);
-        let base = pool.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let free = pool.free_bytes();
+        let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
+            let free = free.free_bytes();
             format!("gates: need {taken:#x} bytes of memory, {free:#x} are free")
         })?;
         let code = base..base + PAGE;
         arch::protection::reserve(base..base + taken);
         arch::protection::reserve(code.clone());
         arch::protection::loading(base..base + taken);
-        let filled = user::zero(&POOL, base, taken as usize).and_then(|()| user::copy_out(gate::code(), &POOL, base));
+        let memory = ledger::pool(base);
+        let filled = user::zero(memory, base, taken as usize).and_then(|()| user::copy_out(gate::code(), memory, base));
         filled.map_err(|_| String::from("gates: their memory refused a write"))?;
         arch::protection::loaded(base..base + taken);
         arch::protection::executable(code.clone());
-        arch::protection::publish(code, &POOL);
+        arch::protection::publish(code, memory);
         let (reason, board) = ("what the switcher works on", Slot::null());
         let permissions = arch::monitor_data_permissions();
         let range = base + gate::PAGES..base + bounds;
-        let whole = ledger.derive(
-            &board,
-            (pool_entry, &POOL),
-            ("gates", reason),
-            base..base + bounds,
+        let whole = Derivation {
+            base,
+            length: bounds,
             permissions,
-        );
+            address: base,
+        };
+        let whole = ledger.derive_from_pool(&board, ("gates", reason), whole);
         whole.map_err(|error| format!("{error}"))?;
         board.clear();
         let switcher = Box::new(Slot::null());
@@ -124,7 +123,7 @@ impl Gates {
             permissions: gate::switcher_permissions(),
             address: base,
         };
-        let narrowed = switcher.derive(&SWITCHER, &request);
+        let narrowed = switcher.derive(&SWITCHERS[ledger::pool_index(base)], &request);
         narrowed.map_err(|error| format!("gates: the switcher: {error}"))?;
         ledger.enter(
             Ledger::ROOT,
@@ -139,7 +138,7 @@ impl Gates {
             let seats = seat..seat + *callers as usize;
             seat = seats.end;
             self.seats.extend(seats.clone().map(|_| index as u16));
-            let made = gate::make_token(&token, &POOL, at, (&switcher, *vector), &KEY);
+            let made = gate::make_token(&token, memory, at, (&switcher, *vector), &KEY);
             made.map_err(|error| format!("gates: a token: {error}"))?;
             self.list.push(Gate {
                 server: *server,
@@ -157,6 +156,11 @@ impl Gates {
         Ok(())
     }
 
+    /// Authority over all that the switcher works on.
+    pub(crate) fn memory(&self) -> &'static Slot {
+        ledger::pool(self.first_seat)
+    }
+
     /// Makes the record of another thread that can call.
     ///
     /// # Errors
@@ -165,7 +169,7 @@ impl Gates {
         let at = self.next_record;
         self.next_record += gate::RECORD;
         let record: &'static Slot = Box::leak(Box::new(Slot::null()));
-        let made = gate::make_record(&POOL, at, record);
+        let made = gate::make_record(self.memory(), at, record);
         made.map_err(|error| format!("gates: a record: {error}"))?;
         Ok(record)
     }

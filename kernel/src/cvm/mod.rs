@@ -7,7 +7,7 @@ pub(crate) mod service;
 pub(crate) mod short;
 pub(crate) mod thread;
 
-use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
+use crate::authority::ledger::{CarveError, EntryId, Ledger, pool};
 use crate::elf::{File, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
@@ -111,7 +111,7 @@ impl Authority {
     }
 }
 
-/// One of a cVM's capabilities, as it is derived from the pool.
+/// One of a cVM's capabilities, as it is derived from its pool.
 struct Part<'a> {
     slot: &'a Slot,
     name: &'static str,
@@ -308,24 +308,9 @@ impl Cvm {
         };
         let (writable, constant) = (arch::data_permissions(), arch::read_only_permissions());
         let Authority { block, tls, .. } = authority;
-        let own = [
-            stack(
-                &authority.stack,
-                "stack",
-                "stack of its main thread",
-                &layout.stack,
-                writable,
-            ),
-            part(
-                block,
-                "start block",
-                "what it starts with",
-                &layout.start_block,
-                constant,
-            ),
-            part(tls, "tls", "its thread-local storage", &layout.tls, writable),
-        ];
-        let [main, block, tls] = own.map(|part| part.filter(|_| purecap));
+        let none = 0..0;
+        let [own_stack, own_block, own_tls] =
+            [&layout.stack, &layout.start_block, &layout.tls].map(|range| if purecap { range } else { &none });
         [
             whole(&authority.data, data, reason, self.bounds.clone(), writable),
             whole(
@@ -335,9 +320,15 @@ impl Cvm {
                 self.code_range(),
                 arch::code_permissions(),
             ),
-            main,
-            block,
-            tls,
+            stack(
+                &authority.stack,
+                "stack",
+                "stack of its main thread",
+                own_stack,
+                writable,
+            ),
+            part(block, "start block", "what it starts with", own_block, constant),
+            part(tls, "tls", "its thread-local storage", own_tls, writable),
             stack(
                 &authority.service_stack,
                 "service stack",
@@ -366,7 +357,7 @@ impl Cvm {
     ///
     /// # Errors
     /// [`CarveError`] names what could not be derived.
-    pub(crate) fn enter(&mut self, ledger: &mut Ledger, pool: EntryId) -> Result<(), CarveError> {
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), CarveError> {
         self.entries = ledger.next();
         for part in self.parts().into_iter().flatten() {
             let name = format!("{} {}", self.spec.name, part.name);
@@ -376,7 +367,7 @@ impl Cvm {
                 permissions: part.permissions,
                 address: if part.at_end { part.range.end } else { part.range.start },
             };
-            ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)?;
+            ledger.derive_from_pool(part.slot, (&name, part.reason), request)?;
         }
         self.authority.clear();
         let edges = |range: Range<u64>| arch::protection::reserve(range);
@@ -397,7 +388,7 @@ impl Cvm {
     /// What could not be derived.
     pub(crate) fn begin(&mut self, ledger: &Ledger, now: u64) -> Result<(), arch::DeriveError> {
         for (part, entry) in self.parts().into_iter().flatten().zip(self.entries.following()) {
-            ledger.derive_again(part.slot, entry, &POOL)?;
+            ledger.derive_again(part.slot, entry)?;
         }
         self.reload();
         self.life = Life::Alive;
@@ -587,7 +578,7 @@ impl Cvm {
 
     /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
     pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
-        let cleared = user::clear_tags(&POOL, start, length);
+        let cleared = user::clear_tags(pool(start), start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 

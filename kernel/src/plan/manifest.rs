@@ -162,12 +162,23 @@ fn text_of(error: TreeError) -> String {
 struct Reader<'a, 't> {
     tokens: &'t mut Tokens<'a>,
     /// Those of the node that was read last.
-    properties: Vec<(&'static str, &'a [u8])>,
+    properties: Vec<Property<'a>>,
+}
+
+struct Property<'a> {
+    key: &'static str,
+    value: &'a [u8],
+    /// Its place among those that its node may have.
+    place: usize,
 }
 
 impl<'a> Reader<'a, '_> {
+    #[inline(always)]
     fn next(&mut self) -> Result<Option<Token<'a>>, String> {
-        self.tokens.next().map_err(text_of)
+        match self.tokens.next() {
+            Ok(token) => Ok(token),
+            Err(error) => Err(text_of(error)),
+        }
     }
 
     /// Behind a node: the name of the next one at the same level, or none at the end of those.
@@ -181,16 +192,22 @@ impl<'a> Reader<'a, '_> {
     /// Reads the properties of the node that has begun and has no children; they must be known, and stand there once.
     fn leaf(&mut self, known: &[&'static str], what: &str) -> Result<(), String> {
         self.properties.clear();
+        // Which of them were there, and where the next one is looked for first: as a rule they come in this order.
+        let (mut seen, mut behind) = (0_u64, 0);
         loop {
             match self.next()? {
                 Some(Token::Property(name, value)) => {
-                    let Some(key) = known.iter().find(|key| key.as_bytes() == name) else {
+                    let mut places = (behind..known.len()).chain(0..behind);
+                    let Some(place) = places.find(|place| known[*place].as_bytes() == name) else {
                         return Err(format!("{what}: unknown key \"{}\"", printable(name)));
                     };
-                    if self.value(key).is_some() {
+                    let key = known[place];
+                    if seen >> place & 1 == 1 {
                         return Err(format!("{what}: key \"{key}\" is given twice"));
                     }
-                    self.properties.push((key, value));
+                    seen |= 1 << place;
+                    behind = place + 1;
+                    self.properties.push(Property { key, value, place });
                 }
                 Some(Token::Begin(child)) => return Err(format!("{what}: unknown node \"{}\"", printable(child))),
                 _ => return Ok(()),
@@ -205,7 +222,8 @@ impl<'a> Reader<'a, '_> {
         loop {
             match self.next()? {
                 Some(Token::Property(b"compatible", value)) if self.properties.is_empty() => {
-                    self.properties.push(("compatible", value));
+                    let (key, place) = ("compatible", 0);
+                    self.properties.push(Property { key, value, place });
                 }
                 Some(Token::Property(..)) => {}
                 Some(Token::Begin(name)) => return Ok(Some(name)),
@@ -215,8 +233,8 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn value(&self, key: &str) -> Option<&'a [u8]> {
-        let property = self.properties.iter().find(|(name, _)| *name == key);
-        property.map(|(_, value)| *value)
+        let property = self.properties.iter().find(|property| property.key == key);
+        property.map(|property| property.value)
     }
 }
 
@@ -563,9 +581,11 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
             names::ISOLATION_BASE
         ));
     }
-    let mut numbers = [0; names::NUMBERS.len()];
-    for (value, number) in numbers.iter_mut().zip(&names::NUMBERS) {
-        *value = keys.number(number)?;
+    let mut numbers = names::NUMBERS.each_ref().map(|number| number.default);
+    for property in &reader.properties {
+        if let Some(index) = property.place.checked_sub(names::OTHERS.len()) {
+            numbers[index] = keys.number(&names::NUMBERS[index], property.value)?;
+        }
     }
     let families = match keys.get(names::HOSTCALLS, "a list of strings", tree::texts)? {
         None => u32::MAX,
@@ -699,14 +719,14 @@ impl<'a> Keys<'a, '_> {
             .ok_or_else(|| format!("{what}: {key} = {size:#x}: expected 1 to {limit:#x}"))
     }
 
-    /// The value of a number, or its default.
-    fn number(&self, number: &names::Number) -> Result<u64, String> {
+    /// A number that stands there.
+    fn number(&self, number: &names::Number, value: &[u8]) -> Result<u64, String> {
         let names::Number { name, least, most, .. } = *number;
-        let given = match number.width {
-            4 => self.cell(name)?.map(u64::from),
-            _ => self.cells(name)?,
+        let (value, expected) = match number.width {
+            4 => (tree::cell(value).map(u64::from), "4 bytes"),
+            _ => (tree::cells(value), "8 bytes"),
         };
-        let value = given.unwrap_or(number.default);
+        let value = value.ok_or_else(|| self.refused(name, expected))?;
         if (least..=most).contains(&value) {
             return Ok(value);
         }

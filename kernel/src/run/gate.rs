@@ -5,7 +5,6 @@
 //! A thread with a record never takes a short way, and the switcher finds its record only while it runs.
 
 use crate::authority::gate::{Name, Wanted};
-use crate::authority::ledger::{EntryId, POOL};
 use crate::authority::pool::Pool;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
@@ -42,7 +41,7 @@ impl Monitor {
     ///
     /// # Errors
     /// A message that names the cVM and what it lacks.
-    pub(crate) fn make_gates(&mut self, pool: (EntryId, &mut Pool)) -> Result<(), String> {
+    pub(crate) fn make_gates(&mut self, free: &mut Pool) -> Result<(), String> {
         let offered = self.cvms.iter().enumerate().flat_map(|(index, cvm)| {
             let gates = cvm.spec.gates.iter().enumerate();
             gates.map(move |(place, gate)| (CvmId::new(index), place, gate.callers, gate.vector))
@@ -62,7 +61,7 @@ impl Monitor {
         }
         let callers = self.cvms.iter().filter(|cvm| !cvm.spec.calls.is_empty());
         let threads = callers.map(|cvm| usize::from(cvm.threads)).sum();
-        self.gates.place(&Wanted { gates, threads }, pool, &mut self.ledger)?;
+        self.gates.place(&Wanted { gates, threads }, free, &mut self.ledger)?;
         for index in 0..self.cvms.len() {
             if self.cvms[index].spec.calls.is_empty() {
                 continue;
@@ -98,8 +97,8 @@ impl Monitor {
             return Settled::Elsewhere;
         };
         let record = calls.record;
-        gate::leave(&POOL, self.switcher(), record);
-        let settled = gate::settle(&POOL, self.switcher(), record, frame, fault);
+        gate::leave(self.gates.memory(), self.switcher(), record);
+        let settled = gate::settle(self.gates.memory(), self.switcher(), record, frame, fault);
         if settled == Settled::Refused {
             let errno = self.refusal(record, frame.gate_wanted());
             frame.refuse_gate(self.switcher(), errno.to_result());
@@ -115,7 +114,7 @@ impl Monitor {
         };
         if matches!(self.cvms[gate.server.index()].life, Life::Ended(_)) {
             Errno::ECONNREFUSED
-        } else if gate::level(&POOL, record) == gate::DEPTH {
+        } else if gate::level(self.gates.memory(), record) == gate::DEPTH {
             Errno::ENOMEM
         } else {
             Errno::EAGAIN
@@ -126,13 +125,13 @@ impl Monitor {
     #[inline]
     pub(crate) fn depart(&self, id: ThreadId) {
         if let Some(calls) = &self.scheduler[id].calls {
-            gate::enter(&POOL, self.switcher(), calls.record);
+            gate::enter(self.gates.memory(), self.switcher(), calls.record);
         }
     }
 
     /// The server of a thread's call, counted from 1, and the stack that it runs on among those of its gate.
     fn called(&self, record: &Slot, level: usize) -> (usize, CvmId, usize) {
-        let seat = gate::seat(&POOL, record, level as u64);
+        let seat = gate::seat(self.gates.memory(), record, level as u64);
         let (gate, place) = self.gates.of_seat(seat);
         let first = self.gates.of_server(gate.server).start;
         let before: usize = self.gates.list[first..first + gate.place]
@@ -154,10 +153,10 @@ impl Monitor {
     fn follow(&mut self, id: ThreadId, now: u64) {
         let Some(calls) = &self.scheduler[id].calls else { return };
         let (record, known) = (calls.record, calls.level);
-        let level = gate::level(&POOL, record) as usize;
+        let level = gate::level(self.gates.memory(), record) as usize;
         let mut news = level != known;
         for each in 1..=level {
-            if !gate::mark(&POOL, record, each as u64) {
+            if !gate::mark(self.gates.memory(), record, each as u64) {
                 news = true;
                 let budget = self.cvms[self.acts_for(id, each - 1).index()].short.budget;
                 let until = now.saturating_add(budget);
@@ -201,9 +200,9 @@ impl Monitor {
         let area = cvm.gate_area(place);
         cvm.clear_tags((area.start, area.end - area.start));
         if cvm.gates_open {
-            let next = gate::free(&POOL, gate.at);
-            gate::set_next(&POOL, at, (next != 0).then_some(next));
-            gate::set_free(&POOL, gate.at, Some(at));
+            let next = gate::free(self.gates.memory(), gate.at);
+            gate::set_next(self.gates.memory(), at, (next != 0).then_some(next));
+            gate::set_free(self.gates.memory(), gate.at, Some(at));
         }
     }
 
@@ -211,12 +210,12 @@ impl Monitor {
     fn drop_calls(&mut self, id: ThreadId, from: usize) {
         let Some(calls) = &self.scheduler[id].calls else { return };
         let record = calls.record;
-        let level = gate::level(&POOL, record) as usize;
+        let level = gate::level(self.gates.memory(), record) as usize;
         for each in from..=level {
             self.free_seat(record, each);
         }
         if from <= level {
-            gate::set_level(&POOL, record, from as u64 - 1);
+            gate::set_level(self.gates.memory(), record, from as u64 - 1);
         }
         self.note(id, (from - 1).min(level));
     }
@@ -233,7 +232,13 @@ impl Monitor {
         self.withdraw(id, now);
         self.scheduler.stop(id, now);
         let frame = self.scheduler[id].frame;
-        frame.unwind_gate(&POOL, self.switcher(), record, level as u64, errno.to_result());
+        frame.unwind_gate(
+            self.gates.memory(),
+            self.switcher(),
+            record,
+            level as u64,
+            errno.to_result(),
+        );
         self.drop_calls(id, level);
         self.scheduler.wake(id);
     }
@@ -269,10 +274,10 @@ impl Monitor {
         }
         self.cvms[server.index()].gates_open = false;
         for gate in &self.gates.list[self.gates.of_server(server)] {
-            let cleared = user::zero(&POOL, gate.at, gate::GATE_AUTHORITY as usize);
+            let cleared = user::zero(self.gates.memory(), gate.at, gate::GATE_AUTHORITY as usize);
             assert!(cleared.is_ok(), "a gate cannot be closed");
             for seat in gate.seats.clone() {
-                let cleared = user::zero(&POOL, self.gates.seat(seat), gate::SEAT_SIZE as usize);
+                let cleared = user::zero(self.gates.memory(), self.gates.seat(seat), gate::SEAT_SIZE as usize);
                 assert!(cleared.is_ok(), "a seat cannot be cleared");
             }
         }
@@ -284,7 +289,7 @@ impl Monitor {
         let Some(calls) = &self.scheduler[id].calls else { return };
         for level in calls.level + 1..=LEVELS {
             let (start, length) = gate::saved(calls.record, level as u64);
-            let cleared = user::clear_tags(&POOL, start, length);
+            let cleared = user::clear_tags(self.gates.memory(), start, length);
             assert!(cleared.is_ok(), "a gate's record cannot be cleared");
         }
     }
@@ -308,18 +313,18 @@ impl Monitor {
         let cvm = &self.cvms[server.index()];
         let mut place = 0;
         for gate in &self.gates.list[self.gates.of_server(server)] {
-            cvm.with_gate(gate.place, |start| gate::make_gate(&POOL, gate.at, start))?;
+            cvm.with_gate(gate.place, |start| gate::make_gate(self.gates.memory(), gate.at, start))?;
             let mut next = None;
             for (index, seat) in gate.seats.clone().enumerate().rev() {
                 let at = self.gates.seat(seat);
                 cvm.with_seat(place + index, |stack, spare| {
-                    gate::make_seat(&POOL, at, gate.at, stack, spare)
+                    gate::make_seat(self.gates.memory(), at, gate.at, stack, spare)
                 })?;
-                gate::set_next(&POOL, at, next);
+                gate::set_next(self.gates.memory(), at, next);
                 next = Some(at);
             }
             place += gate.seats.len();
-            gate::set_free(&POOL, gate.at, next);
+            gate::set_free(self.gates.memory(), gate.at, next);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 
 use abi::Hostcall;
 
-use crate::buffer::{free_place, local_authority, place_slot, take_place};
+use crate::buffer::{Places, local_authority};
 use crate::capability::Slot;
 use crate::{Buffer, Errno, arch};
 
@@ -20,7 +20,7 @@ const TOKEN: usize = if cfg!(target_arch = "riscv64") { 2 } else { 1 };
 
 /// A gate of another cVM, as `calls:` in the manifest names it.
 pub struct Gate {
-    places: [u64; TOKEN],
+    places: Places,
 }
 
 /// What is passed by a gate.
@@ -66,22 +66,14 @@ impl Gate {
     /// As [`Hostcall::Gate`]; `ENOMEM` when the local area has no room for the token, which takes one place on Morello and two on
     /// CHERI-RISC-V.
     pub fn open(name: &str) -> Result<Gate, Errno> {
-        let mut places = [0; TOKEN];
-        for index in 0..TOKEN {
-            match take_place() {
-                Ok(place) => places[index] = place,
-                Err(errno) => {
-                    places[..index].iter().for_each(|place| free_place(*place));
-                    return Err(errno);
-                }
-            }
-        }
-        let gate = Gate { places };
+        let gate = Gate {
+            places: Places::take(TOKEN as u32)?,
+        };
         loop {
             let call = (Hostcall::Gate as u64, [name.as_ptr().addr() as u64, name.len() as u64]);
-            let slots = [0, TOKEN - 1].map(|index| place_slot(gate.places[index]).address());
+            let slots = gate.token();
             let first = arch::hostcall_for_token(call, local_authority(), slots);
-            if arch::shape(place_slot(gate.places[0])).tagged {
+            if gate.places.slot(0).shape().tagged {
                 return Ok(gate);
             }
             // 0: it has waited until the gates opened.
@@ -118,17 +110,20 @@ impl Gate {
                 Argument::Buffer(buffer) => sources[index] = buffer.slot().address(),
             }
         }
-        let token = [0, TOKEN - 1].map(|index| place_slot(self.places[index]).address());
-        let result = arch::call_gate(token, &sources);
+        let result = arch::call_gate(self.token(), &sources);
         Errno::from_result(result).map_or(Ok(result), Err)
+    }
+
+    /// Where code and data of the token lie; on Morello it is one capability.
+    fn token(&self) -> [u64; 2] {
+        [0, TOKEN - 1].map(|index| self.places.slot(index).address())
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        for place in self.places {
-            place_slot(place).clear();
-            free_place(place);
+        for index in 0..TOKEN {
+            self.places.slot(index).clear();
         }
     }
 }

@@ -21,6 +21,7 @@ mod malformed_manifest;
 mod malformed_purecap;
 mod measured;
 mod purecap;
+mod regions;
 mod relocations;
 mod reserved;
 mod restart;

@@ -6,6 +6,7 @@ mod authority;
 mod graph;
 pub mod layout;
 pub mod policy;
+mod service;
 mod svg;
 pub(crate) mod text;
 
@@ -50,6 +51,12 @@ pub struct Audit {
     pub capfiles: Vec<Capfile>,
     /// The buffers of the manifest.
     pub buffers: Vec<Buffer>,
+    /// Blocks of a disk that a cVM reaches by the one that drives the disk, as that one's arguments say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Blocks>,
+    /// Ports of a switch, as its arguments say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// What several cVMs share.
     pub shared: Vec<Shared>,
     /// Devices that only the monitor reaches.
@@ -153,6 +160,32 @@ pub struct Buffer {
     pub readers: Vec<String>,
     /// The cVMs that may write it.
     pub writers: Vec<String>,
+}
+
+/// Blocks of a disk that another cVM drives: it is trusted to keep to this.
+#[derive(Clone, Debug, Serialize)]
+pub struct Blocks {
+    /// Who has them.
+    pub cvm: String,
+    /// Who drives the disk.
+    pub of: String,
+    /// The first one.
+    pub start: u64,
+    /// How many; absent = to the end of the disk.
+    pub blocks: Option<u64>,
+    /// `read` or `write`.
+    pub access: &'static str,
+}
+
+/// A port of a switch that another cVM is: it is trusted to keep frames from whom they are not for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Port {
+    /// Who has it.
+    pub cvm: String,
+    /// Who is the switch.
+    pub of: String,
+    /// The network cards on the switch.
+    pub cards: Vec<String>,
 }
 
 /// What two cVMs share.
@@ -320,6 +353,8 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
         arch: machine.arch,
         isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),
         shared: shared(&cvms, plan.cvms.iter().map(|cvm| cvm.buffer_quota), &capfiles, &buffers),
+        disks: service::disks(plan),
+        ports: service::ports(plan),
         cvms,
         capfiles,
         buffers,

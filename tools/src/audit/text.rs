@@ -4,7 +4,7 @@ use std::fmt;
 
 use abi::manifest::Gate;
 
-use super::{Audit, Capability, Cvm};
+use super::{Audit, Blocks, Capability, Cvm, Port};
 use crate::quantity::{format_duration, format_size};
 
 impl fmt::Display for Audit {
@@ -40,6 +40,32 @@ impl fmt::Display for Audit {
                 list(&buffer.readers),
                 list(&buffer.writers)
             )?;
+        }
+        if !self.disks.is_empty() {
+            writeln!(f, "\ndisks")?;
+        }
+        for disk in &self.disks {
+            let Blocks { cvm, of, start, .. } = disk;
+            let end = match disk.blocks {
+                // It was read as one that ends at a number of 64 bits.
+                Some(blocks) => format!("before block {}", start + blocks),
+                None => "to the end".to_owned(),
+            };
+            let access = if disk.access == "write" {
+                "read and write"
+            } else {
+                "read"
+            };
+            writeln!(
+                f,
+                "  {cvm}: from block {start} {end} of the disk that {of} drives, to {access}"
+            )?;
+        }
+        if !self.ports.is_empty() {
+            writeln!(f, "\nports")?;
+        }
+        for Port { cvm, of, cards } in &self.ports {
+            writeln!(f, "  {cvm}: of the switch {of}, with {}", list(cards))?;
         }
         writeln!(f, "\nshared")?;
         for shared in &self.shared {

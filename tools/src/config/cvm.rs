@@ -5,7 +5,7 @@ use abi::manifest::{self as names, Number, RestartPolicy, Unit};
 
 use super::isolation::{self, Isolation};
 use super::reader::Reader;
-use super::{CvmConfig, Draft, Reference, gate, linux, words};
+use super::{CvmConfig, Draft, Reference, gate, linux, service, words};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::{CvmSpec, Restart};
 use crate::quantity::{format_duration, format_size};
@@ -77,6 +77,8 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
         at_once: false,
         isolation: Isolation::default(),
         linux: None,
+        disk: None,
+        net: None,
     };
     for (key, value) in entries {
         draft.given.push((key.text.clone(), value.position));
@@ -150,7 +152,9 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             let text = reader.text(key, value);
             reader.warning(at, key, text, "ignored, it has no meaning here: every cVM starts clean");
         }
-        "disk" | "net" => read_device(reader, key, value),
+        "disk" | "net" if matches!(value.content, Content::Text(_) | Content::Null) => read_device(reader, key, value),
+        "disk" => draft.disk = service::read_disk(reader, value),
+        "net" => draft.net = service::read_net(reader, value),
         other => {
             let keys: Vec<String> = names::NUMBERS.iter().map(key_of).collect();
             if let Some(index) = keys.iter().position(|key| key == other) {
