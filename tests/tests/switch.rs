@@ -70,7 +70,9 @@ fn a_port_that_floods_and_lies_hurts_itself(platform: Platform) {
         );
     }
     assert_eq!(outcome.of("rogue"), ["done"], "{outcome}");
-    let floods = ["a", "b", "c"].iter().flat_map(|station| outcome.of(station).into_iter().nth(1));
+    let floods = ["a", "b", "c"]
+        .iter()
+        .flat_map(|station| outcome.of(station).into_iter().nth(1));
     let frames = floods.filter_map(|line| line.strip_suffix(" frames of a flood")?.parse::<u32>().ok());
     assert!(frames.sum::<u32>() > 100, "no flood: {outcome}");
 }
