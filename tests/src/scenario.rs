@@ -41,6 +41,8 @@ pub struct Scenario {
     pub memory: u64,
     /// The board by QEMU's name, with its options, when it is not the plain one; the embedded machine has only that.
     pub qemu_board: Option<&'static str>,
+    /// The device tree, when it is not the emulator's own; for QEMU.
+    device_tree: Option<Vec<u8>>,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
     /// Whether there is a source of random bytes.
@@ -59,6 +61,7 @@ impl Scenario {
             harts: 1,
             memory: 128 << 20,
             qemu_board: None,
+            device_tree: None,
             input: Vec::new(),
             entropy: false,
         }
@@ -144,6 +147,12 @@ impl Scenario {
     /// The board by QEMU's name, with its options.
     pub fn qemu_board(mut self, board: &'static str) -> Scenario {
         self.qemu_board = Some(board);
+        self
+    }
+
+    /// Another device tree than QEMU's own.
+    pub fn device_tree(mut self, tree: Vec<u8>) -> Scenario {
+        self.device_tree = Some(tree);
         self
     }
 
@@ -272,6 +281,9 @@ impl Scenario {
         }
         if let Some(initrd) = &self.initrd {
             extra.extend(["-initrd".into(), write("initrd", initrd).into()]);
+        }
+        if let Some(tree) = &self.device_tree {
+            extra.extend(["-dtb".into(), write("tree", tree).into()]);
         }
         if self.entropy {
             extra.extend(["-object", "rng-builtin,id=entropy0"].map(Into::into));

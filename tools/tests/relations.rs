@@ -404,7 +404,7 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device \
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device, gate \
              (did you mean \"console\"?)",
         ),
         (
@@ -712,6 +712,100 @@ fn a_chain_of_servers_has_a_limit() {
     assert!(
         refused.ends_with("cVM c9: callback_out: \"c8\": leads through 9 cVMs, expected 8 at most"),
         "{refused}"
+    );
+}
+
+#[test]
+fn gates_are_described_and_called_by_name() {
+    let config = parse(&cvms(&[
+        "name: c, runtime: c, calls: [s.add, s.mean], gates: {function: back, callers: 16}",
+        "name: s, runtime: s, gates: [add, {function: mean, stack: 4KiB, callers: 3}], calls: c.back",
+    ]));
+    assert!(!config.has_errors(), "{:#?}", config.diagnostics);
+    let [c, s] = [0, 1].map(|index: usize| &config.cvms[index].spec);
+    assert_eq!(c.gates, ["back 8192 16"]);
+    assert_eq!(c.calls, ["s.add", "s.mean"]);
+    assert_eq!(s.gates, ["add 8192 1", "mean 4096 3"]);
+    assert_eq!(s.calls, ["c.back"]);
+}
+
+#[test]
+fn wrong_gates_are_named() {
+    let of = |keys: &str| {
+        message(&cvms(&[
+            &format!("name: c, runtime: c, {keys}"),
+            "name: s, runtime: s, gates: add",
+        ]))
+    };
+    for (keys, expected) in [
+        (
+            "calls: s.ad",
+            "calls: \"s.ad\": expected a gate of another cVM, as cVM.function (did you mean \"s.add\"?)",
+        ),
+        (
+            "gates: a, calls: c.a",
+            "calls: \"c.a\": expected a gate of another cVM, as cVM.function",
+        ),
+        (
+            "calls: [s.add, s.add]",
+            "calls: \"s.add\": given twice, expected each gate once",
+        ),
+        (
+            "gates: [a, a]",
+            "gates: \"a\": given twice, expected each function once",
+        ),
+        (
+            "gates: a-b",
+            "gates.function: \"a-b\": expected 1 to 32 characters of A-Z a-z 0-9 _",
+        ),
+        (
+            "gates: {function: a, stack: 65KiB}",
+            "gates.stack: \"65KiB\": expected 1 B to 64 KiB",
+        ),
+        (
+            "gates: {function: a, callers: 17}",
+            "gates.callers: \"17\": expected a number from 1 to 16",
+        ),
+        (
+            "gates: {function: a, vector: perhaps}",
+            "gates.vector: \"perhaps\": expected yes or no",
+        ),
+        (
+            "gates: {stack: 1}",
+            "gates.function: missing, expected the name of a function",
+        ),
+        (
+            "gates: {function: a, size: 1}",
+            "gates.size: unknown key, expected one of function, stack, callers, vector",
+        ),
+        (
+            "gates: {function: a, vector: yes}, calls: s.add",
+            "calls: of all the gates that it offers and calls, expected all with vector: yes, or none",
+        ),
+        (
+            "calls: s.add, hostcalls: [console]",
+            "hostcalls: it has calls, expected the family gate among the others",
+        ),
+    ] {
+        let found = of(keys);
+        assert!(found.contains(expected), "{keys}: {found}");
+    }
+}
+
+#[test]
+fn a_gate_without_its_function_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(
+        directory.path().join("plain"),
+        Elf::program(Architecture::CheriRiscv, &[0x13; 16]).to_bytes(),
+    )
+    .unwrap();
+    let yaml = directory.path().join("x.yaml");
+    fs::write(&yaml, cvms(&["name: s, runtime: plain, gates: add"])).unwrap();
+    let error = pack(&yaml, Architecture::CheriRiscv, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("gates: \"add\": its program plain exports no such function"),
+        "{error}"
     );
 }
 

@@ -94,6 +94,10 @@ pub struct Cvm {
     pub within: Option<String>,
     /// The devices that it drives, by the monitor's queues: they reach what it reaches.
     pub devices: Vec<String>,
+    /// The functions that others may call by gates: name, bytes of stack, callers at a time, `vector`.
+    pub gates: Vec<String>,
+    /// The gates that it may call, as `cVM.function`.
+    pub gate_calls: Vec<String>,
 }
 
 /// The memory of a cVM.
@@ -187,7 +191,7 @@ pub struct Port {
 /// What two cVMs share.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shared {
-    /// How: `memory`, `capfile`, `buffer`, `calls` or `program`.
+    /// How: `memory`, `capfile`, `buffer`, `calls`, `gate` or `program`.
     pub kind: Sharing,
     /// The one that has more of it: the outer one, the server.
     pub first: String,
@@ -209,6 +213,8 @@ pub enum Sharing {
     Buffer,
     /// The first serves the second's hostcalls: it sees their arguments, and what they lend while they last.
     Calls,
+    /// The second calls a function of the first, without the monitor. What is passed as a capability stays passed.
+    Gate,
     /// Both run the same program. Each has a copy; nothing passes from one to the other.
     Program,
 }
@@ -429,6 +435,17 @@ fn shared(
                 )
             };
             add(Sharing::Calls, server, &cvm.name, what);
+        }
+    }
+    for cvm in cvms {
+        for call in &cvm.gate_calls {
+            if let Some((server, _)) = names::call(call) {
+                let what = format!(
+                    "gate {call}, by which {} passes and is given what both choose",
+                    cvm.name
+                );
+                add(Sharing::Gate, server, &cvm.name, what);
+            }
         }
     }
     for capfile in capfiles {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use abi::manifest::Gate;
+
 use super::{Audit, Blocks, Capability, Cvm, Port};
 use crate::quantity::{format_duration, format_size};
 
@@ -134,6 +136,18 @@ impl fmt::Display for Cvm {
         writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))?;
         if !self.devices.is_empty() {
             writeln!(f, "  devices        {}", self.devices.join(", "))?;
+        }
+        for gate in self.gates.iter().filter_map(|gate| Gate::parse(gate)) {
+            let (stack, callers) = (format_size(gate.stack), gate.callers);
+            let vector = if gate.vector { ", with vector registers" } else { "" };
+            writeln!(
+                f,
+                "  gate           {}: stack {stack}, callers at a time {callers}{vector}",
+                gate.function
+            )?;
+        }
+        if !self.gate_calls.is_empty() {
+            writeln!(f, "  calls gates    {}", self.gate_calls.join(", "))?;
         }
         Ok(())
     }

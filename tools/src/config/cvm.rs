@@ -5,14 +5,14 @@ use abi::manifest::{self as names, Number, RestartPolicy, Unit};
 
 use super::isolation::{self, Isolation};
 use super::reader::Reader;
-use super::{CvmConfig, Draft, Reference, linux, service, words};
+use super::{CvmConfig, Draft, Reference, gate, linux, service, words};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::{CvmSpec, Restart};
 use crate::quantity::{format_duration, format_size};
 use crate::yaml::{Content, Node};
 
 /// Keys of a cVM that are no plain numbers. The Intravisor's first, then this project's.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "name",
     "runtime",
     "args",
@@ -28,6 +28,8 @@ const KEYS: [&str; 16] = [
     "within",
     "hostcalls",
     "devices",
+    "gates",
+    "calls",
     "linux",
 ];
 const RESTART_KEYS: [&str; 3] = ["policy", "limit", "delay"];
@@ -139,6 +141,8 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
         "linux" => draft.linux = linux::read(reader, at, value),
         "hostcalls" => spec.hostcalls = Some(read_hostcalls(reader, value)),
         "devices" => spec.devices = read_devices(reader, value),
+        "gates" => spec.gates = gate::read_gates(reader, value),
+        "calls" => spec.calls = gate::read_calls(reader, value),
         "libvirt" => {
             let text = reader.text(key, value);
             let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";

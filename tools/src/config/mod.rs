@@ -4,6 +4,7 @@
 mod buffer;
 mod capfile;
 mod cvm;
+mod gate;
 mod isolation;
 mod linux;
 pub(crate) mod reader;

@@ -44,13 +44,7 @@ struct Station {
 }
 
 /// Makes a frame of so many bytes and returns it.
-fn make<'f>(
-    bytes: &'f mut [u8; FRAME],
-    (to, from): (Address, Address),
-    kind: u8,
-    number: u32,
-    length: usize,
-) -> &'f [u8] {
+fn make(bytes: &mut [u8; FRAME], (to, from): (Address, Address), kind: u8, number: u32, length: usize) -> &[u8] {
     let frame = &mut bytes[..length];
     frame.fill(number as u8);
     frame[..6].copy_from_slice(&to);
