@@ -81,6 +81,17 @@ pub enum Relocation {
     Fragment,
 }
 
+/// Where a thread was that may be in the switcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Not in the switcher.
+    Elsewhere,
+    /// There, and it can go on.
+    Inside,
+    /// There, and its call cannot begin: something that it needs is not there.
+    Refused,
+}
+
 /// Why the processor entered the monitor, when it was no hostcall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {

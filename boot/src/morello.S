@@ -301,6 +301,7 @@ from_el1:
     ldr x0, [x0]
     adr x23, intravisor_image_start
     sub x23, x23, x0
+    cbz x23, 29f
     // The places that hold addresses, as DT_RELR lists them: an even word is one place, an odd one has a bit for each of
     // the 63 behind. The linker script sees to it that there are no relocations of another kind.
     adrp x0, intravisor_relr_start
@@ -326,7 +327,7 @@ from_el1:
 26: cmp x0, x1
     b.lo 10b
 
-    STEP 'r'
+29: STEP 'r'
     // DDC is the root: keep it in the root slot.
     adrp x0, intravisor_root
     add x0, x0, :lo12:intravisor_root

@@ -2,6 +2,7 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
+use crate::authority::gate::{self, Gates};
 use crate::authority::ledger::{ARCHIVE, CarveError, Ledger, MONITOR_DATA};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
@@ -46,7 +47,8 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
 
     let header = image_header(&boot);
     read_symbols(&boot, &header);
-    let board = platform::read(device_tree(&boot)).unwrap_or_else(|error| panic!("{error}"));
+    let read = platform::read(device_tree(&boot));
+    let board = read.as_ref().unwrap_or_else(|error| panic!("{error}"));
     if boot.early_console != 0 {
         // The last of the letters by which the reset code tells its steps.
         b"t\r\n".iter().copied().for_each(arch::console::put);
@@ -56,11 +58,11 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         own: memory,
         regions,
         unused,
-    } = Memory::of(&board, &boot);
+    } = Memory::of(board, &boot);
     let initrd = boot.initrd.map(|(start, end)| start..end);
-    let initrd = initrd.or_else(|| tree_initrd(&board, &memory));
+    let initrd = initrd.or_else(|| tree_initrd(board, &memory));
     // From here on, what the boot loader has left behind the image, the tree among it, may be overwritten.
-    let (archive, room) = place_archive(&boot, &header, &board, &memory, initrd);
+    let (archive, room) = place_archive(&boot, &header, board, &memory, initrd);
     let heap_end = heap_end(boot.data.0, room.clone(), &memory);
     give_heap(heap, room.start..heap_end);
 
@@ -106,6 +108,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
+    gate::keep(arch::root(), &ledger.pools());
     arch::root().clear();
     say!(
         Info,
@@ -163,6 +166,10 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
         families: Vec::new(),
         holders: Vec::new(),
         weights: Vec::new(),
+        linked: Vec::new(),
+        gates: Gates::default(),
+        callers: Vec::new(),
+        reached: Vec::new(),
         capfiles: Vec::new(),
         buffers: Buffers::default(),
         devices: Vec::new(),
@@ -200,6 +207,9 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     monitor.buffers.place(buffers, &specs, &mut free, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
+    let entered = monitor.ledger.len();
+    monitor.make_gates(&mut free)?;
+    monitor.ledger.print(entered..monitor.ledger.len());
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }

@@ -32,20 +32,28 @@ fn emulator(platform: Platform) -> (&'static str, Option<&'static str>) {
     }
 }
 
+/// The command that boots `image`.
+///
+/// # Panics
+/// QEMU is not there.
+pub fn command(platform: Platform, image: &Path, extra: &[OsString]) -> Command {
+    let (variable, program) = emulator(platform);
+    let lookup = |name: &str| program.filter(|_| name == variable).map(OsString::from);
+    let command = run::qemu_command(image, platform.arch(), platform.isa(), extra, &lookup);
+    command.unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Boots `image`, types the input, and returns how the run ended and what was on the console.
 ///
 /// # Panics
 /// QEMU cannot be started.
 pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(String, Vec<u8>)]) -> (Ending, String) {
-    let (variable, program) = emulator(platform);
-    let lookup = |name: &str| program.filter(|_| name == variable).map(OsString::from);
     let mut extra = extra.to_vec();
     // With time that counts instructions, an idle guest can miss what is typed: the emulator spins instead of looking.
     if input.is_empty() {
         extra.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
     }
-    let command = run::qemu_command(image, platform.arch(), platform.isa(), &extra, &lookup);
-    let mut command = command.unwrap_or_else(|error| panic!("{error}"));
+    let mut command = command(platform, image, &extra);
     let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -105,6 +105,21 @@ impl Scenario {
         Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
     }
 
+    /// The cVMs of a YAML text, packed as `intravisor pack` does it.
+    ///
+    /// # Panics
+    /// It is not accepted.
+    pub fn yaml(platform: Platform, text: &str) -> Scenario {
+        let arch = platform.arch();
+        artifacts::built(arch);
+        let workspace = tools::workspace::Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
+        let file = directory.path().join("test.yaml");
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch)]);
+        Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
+    }
+
     /// Adds a file to the archive; a cVM with this runtime gets it instead of the workspace's program.
     pub fn member(mut self, name: &str, data: impl Into<Vec<u8>>) -> Scenario {
         self.members.push(Member::new(name, data));

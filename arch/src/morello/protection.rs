@@ -81,27 +81,23 @@ impl Table {
         Table([const { Cell::new(0) }; 512])
     }
 
-    /// Maps a range of pages, with the largest blocks that fit.
-    fn map(&self, range: Range<u64>, attributes: u64) {
+    /// Maps a range of pages in this table of a level, with the largest blocks that fit.
+    fn map(&self, level: usize, range: Range<u64>, attributes: u64) {
+        let (span, last) = (SPAN[level], level == SPAN.len() - 1);
         let mut address = range.start;
         while address < range.end {
-            address += self.map_one(0, address, range.end, attributes);
+            let entry = &self.0[(address / span % 512) as usize];
+            let next = (address / span + 1) * span;
+            let is_table = !last && entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE;
+            // Blocks are used at one level only: one of a higher would need a table to be split anyway.
+            let whole = level == BLOCKS && !is_table && address.is_multiple_of(span) && next <= range.end;
+            if last || whole {
+                entry.set(address | attributes | if last { TABLE_OR_PAGE } else { 0 });
+            } else {
+                table_of(entry, level).map(level + 1, address..next.min(range.end), attributes);
+            }
+            address = next;
         }
-    }
-
-    /// Maps the block or page at `address`; returns its bytes.
-    fn map_one(&self, level: usize, address: u64, end: u64, attributes: u64) -> u64 {
-        let span = SPAN[level];
-        let entry = &self.0[(address / span % 512) as usize];
-        let last = level == SPAN.len() - 1;
-        let is_table = !last && entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE;
-        // Blocks are used at one level only: one of a higher would need a table to be split anyway.
-        let whole = last || (level == BLOCKS && !is_table && address.is_multiple_of(span) && end - address >= span);
-        if whole {
-            entry.set(address | attributes | if last { TABLE_OR_PAGE } else { 0 });
-            return span;
-        }
-        table_of(entry, level).map_one(level + 1, address, end, attributes)
     }
 }
 
@@ -169,12 +165,12 @@ fn pages(what: &Decoded) -> Range<u64> {
 /// closed until it is [`loaded`]. All addresses are multiples of 4096.
 pub fn open(regions: &[Range<u64>]) {
     let [text, data] = super::own();
-    ROOT.map(pages(&text), MONITOR_TEXT);
-    ROOT.map(pages(&data), MONITOR_DATA);
+    ROOT.map(0, pages(&text), MONITOR_TEXT);
+    ROOT.map(0, pages(&data), MONITOR_DATA);
     let windows = all_windows().map(Slot::decoded);
     windows
         .filter(|window| window.tag)
-        .for_each(|window| ROOT.map(pages(&window), DEVICE_WINDOW));
+        .for_each(|window| ROOT.map(0, pages(&window), DEVICE_WINDOW));
     // The upper tables of the cVMs' memory, now that memory is plenty.
     for region in regions {
         for address in (region.start / SPAN[1]..=(region.end - 1) / SPAN[1]).map(|number| number * SPAN[1]) {
@@ -205,7 +201,11 @@ pub fn open(regions: &[Range<u64>]) {
 
 /// Opens the archive to the monitor, outside of its data. Before [`open`].
 pub fn readable(archive: Range<u64>) {
-    ROOT.map(archive.start / PAGE * PAGE..archive.end.next_multiple_of(PAGE), ARCHIVE);
+    ROOT.map(
+        0,
+        archive.start / PAGE * PAGE..archive.end.next_multiple_of(PAGE),
+        ARCHIVE,
+    );
 }
 
 /// Makes the tables that changes at the ends of a range need: later ones, of this range or of parts of it between multiples
@@ -220,19 +220,19 @@ pub fn reserve(range: Range<u64>) {
 
 /// Closes memory of a cVM to EL0 and opens it to the loader: nothing in it can be executed. Multiples of 4096.
 pub fn loading(memory: Range<u64>) {
-    ROOT.map(memory, MONITOR_DATA);
+    ROOT.map(0, memory, MONITOR_DATA);
     publish_tables();
 }
 
 /// Gives memory to its cVM, to read and write. Multiples of 4096.
 pub fn loaded(memory: Range<u64>) {
-    ROOT.map(memory, CVM_DATA);
+    ROOT.map(0, memory, CVM_DATA);
     publish_tables();
 }
 
 /// Makes part of a cVM's memory executable and no longer writable. Multiples of 4096.
 pub fn executable(text: Range<u64>) {
-    ROOT.map(text, CVM_TEXT);
+    ROOT.map(0, text, CVM_TEXT);
     publish_tables();
 }
 

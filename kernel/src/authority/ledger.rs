@@ -18,7 +18,7 @@ static POOLS: [Slot; REGIONS] = [const { Slot::null() }; REGIONS];
 pub(crate) static ARCHIVE: Slot = Slot::null();
 
 /// Which pool holds an address that is in one.
-fn pool_index(address: u64) -> usize {
+pub(crate) fn pool_index(address: u64) -> usize {
     let others = POOLS[1..].iter().map(Slot::integer);
     others.filter(|base| (1..=address).contains(base)).count()
 }
@@ -27,6 +27,9 @@ fn pool_index(address: u64) -> usize {
 pub(crate) fn pool(address: u64) -> &'static Slot {
     &POOLS[pool_index(address)]
 }
+
+/// Entries that there is room for at first.
+const EXPECTED: usize = 32;
 
 /// Index of a ledger entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +103,10 @@ impl Ledger {
             reason: "from reset, destroyed",
             what: root.decoded(),
         };
+        let mut entries = Vec::with_capacity(EXPECTED);
+        entries.push(entry);
         Ledger {
-            entries: Vec::from([entry]),
+            entries,
             pools: Vec::new(),
         }
     }

@@ -165,7 +165,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Board<'_>, PlatformError> {
             }
         }
     }
-    reader.finish()
+    reader.finish()?;
+    Ok(reader.board)
 }
 
 impl<'a> Reader<'a> {
@@ -295,7 +296,7 @@ impl<'a> Reader<'a> {
         Some((start, size))
     }
 
-    fn finish(&mut self) -> Result<Board<'a>, PlatformError> {
+    fn finish(&mut self) -> Result<(), PlatformError> {
         if let [Some(start), Some(end)] = self.initrd {
             self.board.initrd = Some(start..end);
         }
@@ -316,7 +317,7 @@ impl<'a> Reader<'a> {
                 return Err(PlatformError::Missing { device, looked_for });
             }
         }
-        Ok(core::mem::take(&mut self.board))
+        Ok(())
     }
 }
 

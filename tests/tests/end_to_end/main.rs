@@ -11,6 +11,7 @@ mod demo;
 mod devices;
 mod failure;
 mod firmware;
+mod gates;
 mod hostcalls;
 mod leftovers;
 mod linux;
