@@ -176,13 +176,11 @@ fn plan(
             &"a purecap program, expected a hybrid one: other cVMs are within this one",
         ));
     }
+    // Where the processor relocates, the addresses of a hybrid cVM start at 0 wherever it lies.
+    let relocated = arch::relocates() && !program.purecap;
     let request = Request {
-        // Where the processor relocates, the addresses of a hybrid cVM start at 0 wherever it lies.
-        base: if arch::relocates() && !program.purecap {
-            Some(0)
-        } else {
-            spec.isolation_base
-        },
+        base: if relocated { Some(0) } else { spec.isolation_base },
+        guard: if relocated { PAGE } else { 0 },
         start_block: loader::start_block_size(spec),
         stack: spec.stack,
         service_stack: serves.then_some(spec.service_stack.saturating_mul(spec.handlers.into())),
