@@ -19,4 +19,4 @@ pub mod tcb;
 pub use board::Board;
 pub use outcome::{Ending, Line, Outcome};
 pub use platform::Platform;
-pub use scenario::{Scenario, cvm};
+pub use scenario::{Running, Scenario, cvm};

@@ -75,7 +75,9 @@ impl Short {
     /// For a cVM whose served hostcalls may take so many ticks.
     pub(crate) fn new((id, spec): (usize, &CvmSpec), budget: u64, line: Option<&'static Line>) -> Short {
         let allowed = hostcalls_of(spec.families);
-        let direct = if spec.server.is_none() { allowed } else { 0 };
+        // Where its threads may be in others, nothing is short.
+        let is_short = spec.server.is_none() && spec.calls.is_empty();
+        let direct = if is_short { allowed } else { 0 };
         // What concerns a cVM's own role as a server stays with the monitor; what is no hostcall goes to the server.
         let raw = spec.raw != 0;
         let kept = match raw {
@@ -114,6 +116,12 @@ impl Short {
     pub(crate) fn count(&self) {
         // One hart, with interrupts off.
         let hostcalls = self.hostcalls.load(Ordering::Relaxed) + 1;
+        self.hostcalls.store(hostcalls, Ordering::Relaxed);
+    }
+
+    /// The last one was somebody else's.
+    pub(crate) fn discount(&self) {
+        let hostcalls = self.hostcalls.load(Ordering::Relaxed) - 1;
         self.hostcalls.store(hostcalls, Ordering::Relaxed);
     }
 

@@ -1,8 +1,8 @@
 //! Where things lie in a cVM's memory. Pure arithmetic, checked against overflow.
 //!
 //! A position-independent program: the stacks lowest, so that an overflow leaves the cVM's bounds and faults; then the
-//! program, the TLS block, the start block, the local area, the heap. A program linked at fixed addresses keeps them; the rest follows
-//! behind it. The first page stays empty where the cVM's addresses start at 0. What gets a capability of its own gets
+//! program, the TLS block, the start block, the local area, the stacks of gates, the heap. A program linked at fixed addresses keeps them; the rest follows
+//! behind it. The first page stays empty where the cVM's addresses start at 0 and nothing is linked there. What gets a capability of its own gets
 //! bounds that this can express: local area, heap and the stack of a handler always, the other parts in a purecap cVM.
 
 use crate::authority::sweep::LINE;
@@ -27,11 +27,23 @@ pub(crate) struct Layout {
     /// Where the TLS image begins.
     pub(crate) tls_image: u64,
     pub(crate) start_block: Range<u64>,
-    /// What takes local capabilities, besides the stack of a handler.
+    /// What takes local capabilities, besides the stacks of handlers and of gates.
     pub(crate) local: Range<u64>,
+    /// The stacks that its gates run on, one behind the other.
+    pub(crate) gate_stacks: Range<u64>,
     pub(crate) heap: Range<u64>,
     /// Bytes of the whole cVM, a multiple of the page size.
     pub(crate) size: u64,
+}
+
+impl Layout {
+    /// Where the first part begins.
+    pub(crate) fn first(&self) -> u64 {
+        let stacks = [&self.stack, &self.service_stack]
+            .into_iter()
+            .filter(|part| !part.is_empty());
+        stacks.map(|part| part.start).fold(self.program.start, u64::min)
+    }
 }
 
 /// What a cVM's memory must hold, in bytes.
@@ -39,12 +51,16 @@ pub(crate) struct Layout {
 pub(crate) struct Request {
     /// Address of the memory as the cVM will see it, needed for programs linked at fixed addresses only.
     pub(crate) base: Option<u64>,
+    /// Bytes before all parts of a position-independent program.
+    pub(crate) guard: u64,
     pub(crate) start_block: u64,
     pub(crate) stack: u64,
     /// The stack of the handler, where there is one.
     pub(crate) service_stack: Option<u64>,
     /// Bytes for local capabilities.
     pub(crate) local: u64,
+    /// Bytes of the stacks of its gates, whole pages each.
+    pub(crate) gate_stacks: u64,
     pub(crate) heap: u64,
     /// The whole, when it is given.
     pub(crate) size: Option<u64>,
@@ -230,7 +246,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
     let before = code.before.saturating_sub(lead).next_multiple_of(PAGE);
     let length = before + extent.end.max(code.end) - extent.start;
     let (stacks, taken) = if program.relocatable {
-        // The stacks fill at least the first page: address 0 of a relocated cVM is their far end.
+        cursor.end = request.guard;
         let stacks = cursor.place_stacks(request.stack.max(1), request.service_stack)?;
         // Either the bias is to be aligned, or by more the start of PCC, which lies behind the start of what is taken.
         let (unit, aligned) = if code.alignment > program.alignment {
@@ -274,6 +290,10 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         0 => 0..0,
         size => cursor.place_exact(size, LINE)?,
     };
+    let gate_stacks = match request.gate_stacks {
+        0 => 0..0,
+        size => cursor.place_exact(size, PAGE)?,
+    };
     let heap = cursor.place_exact(request.heap, 16)?;
     let needed = cursor.place(0, PAGE)?.end;
     let size = match request.size {
@@ -293,6 +313,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         tls,
         start_block,
         local,
+        gate_stacks,
         heap,
         size,
     })

@@ -35,6 +35,10 @@ pub(crate) struct CvmSpec {
     pub(crate) families: u32,
     /// The names of the devices that it drives.
     pub(crate) devices: Vec<String>,
+    /// The gates that it offers.
+    pub(crate) gates: Vec<GateSpec>,
+    /// The gates that it may call: a cVM and the place among its gates, each.
+    pub(crate) calls: Vec<(usize, usize)>,
 }
 }
 
@@ -44,6 +48,18 @@ impl CvmSpec {
     pub(crate) fn allows(&self, hostcall: Hostcall) -> bool {
         self.families >> hostcall.family() as u32 & 1 == 1
     }
+}
+
+/// What the manifest says of one gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GateSpec {
+    pub(crate) function: String,
+    /// Bytes of the stack of one call, whole pages.
+    pub(crate) stack: u64,
+    /// Most callers at a time.
+    pub(crate) callers: u32,
+    /// Whether it may use vector registers.
+    pub(crate) vector: bool,
 }
 
 /// What the manifest says of one capfile.
@@ -261,6 +277,7 @@ fn read_cvms<'a>(reader: &mut Reader<'a, '_>, archive: &Archive) -> Result<(Vec<
 struct Relation<'a> {
     server: Option<&'a str>,
     within: Option<&'a str>,
+    calls: Vec<String>,
 }
 
 /// Finds the cVMs that others name, and refuses circles.
@@ -294,6 +311,7 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
         cvms[index].server = server.transpose()?;
         cvms[index].within = within.transpose()?;
     }
+    relate_gates(cvms, relations, &order)?;
     for index in 0..cvms.len() {
         let (servers, long) = chain(cvms, index, |cvm| cvm.server);
         let (around, deep) = chain(cvms, index, |cvm| cvm.within);
@@ -342,6 +360,53 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
                     cvms[*outer].name
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Finds the gates that cVMs call.
+fn relate_gates(cvms: &mut [CvmSpec], relations: &[Relation<'_>], order: &[usize]) -> Result<(), String> {
+    for (index, relation) in relations.iter().enumerate() {
+        let name = &cvms[index].name;
+        let mut calls = Vec::with_capacity(relation.calls.len());
+        for wanted in &relation.calls {
+            let found = names::call(wanted).and_then(|(server, function)| {
+                let at = order.binary_search_by(|other| cvms[*other].name.as_str().cmp(server));
+                let server = order[at.ok()?];
+                let gate = cvms[server].gates.iter().position(|gate| gate.function == function)?;
+                Some((server, gate))
+            });
+            match found {
+                Some(found) if found.0 != index && !calls.contains(&found) => calls.push(found),
+                _ => {
+                    return Err(format!(
+                        "cVM {name}: {} = \"{wanted}\": expected a gate of another cVM, once, as cVM.function",
+                        names::CALLS
+                    ));
+                }
+            }
+        }
+        let called = calls.iter().map(|(server, gate)| &cvms[*server].gates[*gate]);
+        let mut all = cvms[index].gates.iter().chain(called);
+        let first = all.next().is_some_and(|gate| gate.vector);
+        if all.any(|gate| gate.vector != first) {
+            return Err(format!(
+                "cVM {name}: {} and {}: expected all of them with vector, or none: threads keep or clear those registers",
+                names::GATES,
+                names::CALLS
+            ));
+        }
+        cvms[index].calls = calls;
+        let spec = &cvms[index];
+        if spec.raw != 0 && (!spec.gates.is_empty() || !spec.calls.is_empty()) {
+            let name = &spec.name;
+            return Err(format!(
+                "cVM {name}: {} = 1: expected neither {} nor {}",
+                names::RAW,
+                names::GATES,
+                names::CALLS
+            ));
         }
     }
     Ok(())
@@ -540,7 +605,13 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
             devices.len()
         ));
     }
+    let gates = gates(name, &texts(names::GATES)?)?;
+    let calls = texts(names::CALLS)?;
+    if calls.len() > names::GATE_LIMIT {
+        return Err(too_many(name, names::CALLS, calls.len()));
+    }
     let relation = Relation {
+        calls,
         server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
         within: text(names::WITHIN)?,
     };
@@ -557,10 +628,47 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
         wait: keys.cell(names::WAIT)?.map_or(-1, |value| value as i32),
         families,
         devices,
+        gates,
         ..CvmSpec::default()
     };
     spec.set_numbers(numbers);
     Ok((spec, relation))
+}
+
+/// The gates that these words describe.
+#[inline(never)]
+fn gates(name: &str, texts: &[String]) -> Result<Vec<GateSpec>, String> {
+    if texts.len() > names::GATE_LIMIT {
+        return Err(too_many(name, names::GATES, texts.len()));
+    }
+    let mut gates: Vec<GateSpec> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let gate = names::Gate::parse(text);
+        let gate = gate.filter(|gate| gates.iter().all(|other| other.function != gate.function));
+        let Some(gate) = gate else {
+            return Err(format!(
+                "cVM {name}: {} = \"{text}\": expected a function, once, bytes of stack up to {}, callers up to {}, and perhaps vector",
+                names::GATES,
+                names::GATE_STACK_LIMIT,
+                names::GATE_CALLERS_LIMIT
+            ));
+        };
+        gates.push(GateSpec {
+            function: gate.function.into(),
+            stack: gate.taken(),
+            callers: gate.callers,
+            vector: gate.vector,
+        });
+    }
+    Ok(gates)
+}
+
+#[cold]
+fn too_many(name: &str, key: &str, count: usize) -> String {
+    format!(
+        "cVM {name}: {key}: {count} gates, expected at most {}",
+        names::GATE_LIMIT
+    )
 }
 
 /// The bit set of the families with these names.

@@ -221,6 +221,7 @@ impl<'a> Reader<'a> {
             (_, b"reg") => node.reg = value,
             (_, b"status") => node.enabled &= matches!(value, b"okay\0" | b"ok\0"),
             (_, b"interrupts") => description.interrupts = value,
+            (_, b"interrupts-extended") => description.extended = value,
             (_, b"reg-shift") => description.register_shift = number()?,
             (_, b"reg-io-width") => description.register_width = number()?,
             // Of /cpus, or of each processor (Devicetree Specification, 3.8).

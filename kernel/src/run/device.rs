@@ -540,13 +540,17 @@ impl Monitor {
         Ok(())
     }
 
-    /// A device of a cVM, by its place in the manifest entry.
-    pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Result<&mut Device, Errno> {
+    /// Where a device of a cVM is, by its place in the manifest entry.
+    pub(crate) fn device_index(&self, cvm: CvmId, number: u64) -> Result<usize, Errno> {
         let cvm = &self.cvms[cvm.index()];
         let inside = number < cvm.spec.devices.len() as u64;
-        let index = cvm.first_device.saturating_add(number as usize);
-        let device = self.devices.get_mut(index).filter(|_| inside);
-        device.ok_or(Errno::ENOENT)
+        inside.then(|| cvm.first_device + number as usize).ok_or(Errno::ENOENT)
+    }
+
+    /// A device of a cVM, by its place in the manifest entry.
+    pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Result<&mut Device, Errno> {
+        let index = self.device_index(cvm, number)?;
+        self.devices.get_mut(index).ok_or(Errno::ENOENT)
     }
 
     /// Wakes who waits for a device.

@@ -12,6 +12,7 @@ use abi::manifest::THREAD_LIMIT;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use arch::Frame;
 
@@ -24,6 +25,7 @@ impl Monitor {
         let count = self.cvms.len();
         self.left = count;
         self.families.resize_with(count, Vec::new);
+        self.link_families();
         self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
@@ -70,7 +72,10 @@ impl Monitor {
                 };
                 let frame = Frame::boxed(&MONITOR_DATA)
                     .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
-                if self.cvms[index].program.float || self.cvms[index].spec.raw != 0 {
+                let cvm = &self.cvms[index];
+                if cvm.closes_float() {
+                    frame.close_float();
+                } else if cvm.program.float || cvm.vector_gates || cvm.spec.raw != 0 {
                     frame.allow_float();
                 }
                 let thread = Thread::new((id, family), (role, place as u16), Box::leak(frame), priority);
@@ -96,18 +101,21 @@ impl Monitor {
             }
         }
         for index in 0..count {
-            let (cvm, family) = (&self.cvms[index], self.scheduler[self.cvms[index].main()].family);
-            if let (Some(service), 2) = (&cvm.service, cvm.threads) {
-                let frame = self.scheduler[service.handlers[0].thread].frame;
-                let alone = self.holders[family.index()].len() == 1 && cvm.layout.local.is_empty();
+            let family = self.scheduler[self.cvms[index].main()].family.index();
+            let cvm = &mut self.cvms[index];
+            let Some(service) = &mut cvm.service else { continue };
+            let few = self.holders[family].len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
+            service.alone = few && !cvm.is_linked && self.linked[family].len() == 1;
+            if cvm.threads == 2 && !cvm.is_linked {
+                let (frame, alone) = (self.scheduler[service.handlers[0].thread].frame, service.alone);
                 let line = Line::new((index, cvm), frame, alone);
-                self.cvms[index].line = Some(Box::leak(Box::new(line)));
+                cvm.line = Some(Box::leak(Box::new(line)));
             }
         }
         let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {
             let cvm = &self.cvms[index];
             let line = cvm.server.and_then(|server| self.cvms[server.index()].line);
-            let line = line.filter(|_| cvm.service.is_none());
+            let line = line.filter(|_| cvm.service.is_none() && cvm.spec.calls.is_empty());
             Short::new((index, &cvm.spec), budget, line)
         });
         let shorts: &'static [Short] = shorts.collect::<Vec<_>>().leak();
@@ -119,12 +127,55 @@ impl Monitor {
         }
         for thread in &mut self.scheduler.threads {
             thread.short = self.cvms[thread.cvm.index()].short;
-            let mut members = self.families[thread.family.index()].iter();
+            let families = self.linked[thread.family.index()].iter();
+            let mut members = families.flat_map(|family| &self.families[family.index()]);
             thread.listed = members.any(|cvm| self.cvms[cvm.index()].service.is_some());
         }
         self.scheduler.complete(count);
         self.weigh_families();
         Ok(())
+    }
+
+    /// Finds out which families are linked by gates, and what each cVM has to do with gates.
+    fn link_families(&mut self) {
+        let count = self.cvms.len();
+        self.reached.reserve_exact(count);
+        let outermost = |mut cvm: usize| {
+            while let Some(outer) = self.cvms[cvm].spec.within {
+                cvm = outer;
+            }
+            cvm
+        };
+        // The least family of those that are linked stands for all of them.
+        let mut least: Vec<usize> = (0..count).collect();
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            for cvm in 0..count {
+                for (server, _) in &self.cvms[cvm].spec.calls {
+                    let [one, other] = [cvm, *server].map(outermost);
+                    let both = least[one].min(least[other]);
+                    changed |= least[one] != both || least[other] != both;
+                    (least[one], least[other]) = (both, both);
+                }
+            }
+        }
+        let families: Vec<usize> = (0..count).map(outermost).collect();
+        let mut alike = vec![Vec::new(); count];
+        for family in (0..count).filter(|family| families[*family] == *family) {
+            alike[least[family]].push(CvmId::new(family));
+        }
+        self.linked = least.iter().map(|least| alike[*least].clone()).collect();
+        for cvm in 0..count {
+            let calls = self.cvms[cvm].spec.calls.clone();
+            let called = calls
+                .iter()
+                .map(|(server, gate)| self.cvms[*server].spec.gates[*gate].vector);
+            let vector = called
+                .chain(self.cvms[cvm].spec.gates.iter().map(|gate| gate.vector))
+                .next();
+            self.cvms[cvm].vector_gates = vector == Some(true);
+            self.cvms[cvm].is_linked = vector.is_some();
+        }
     }
 
     /// A thread of a cVM by its number, when it lives; no handler.

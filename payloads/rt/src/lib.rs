@@ -34,8 +34,9 @@ mod capability;
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod device;
-#[cfg(target_os = "none")]
 pub mod disk;
+#[cfg(target_os = "none")]
+mod gate;
 #[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
@@ -43,6 +44,8 @@ pub mod hostcall;
 pub mod line;
 #[cfg(target_os = "none")]
 mod local;
+#[cfg(target_os = "none")]
+pub mod net;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
@@ -69,6 +72,11 @@ pub use buffer::Buffer;
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]
 pub use console::read_line;
+#[cfg(target_os = "none")]
+pub use gate::{Argument, Foreign, Gate};
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+pub use gate::{Frame as GateFrame, FromPassed};
 #[cfg(target_os = "none")]
 pub use hostcall::{exit, info, yield_now};
 #[cfg(target_os = "none")]

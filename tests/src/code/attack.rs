@@ -2,6 +2,7 @@
 //! addresses of what is worth attacking.
 
 mod capabilities;
+mod gates;
 mod victim;
 
 use std::ops::{Deref, DerefMut};
@@ -35,6 +36,7 @@ pub struct Attacker {
     /// Whether nothing may stand behind its last instruction.
     pub open_end: bool,
     handler: Option<i64>,
+    functions: Vec<(i64, String)>,
     code: Assembler,
 }
 
@@ -60,6 +62,7 @@ impl Attacker {
             data: Vec::new(),
             open_end: false,
             handler: None,
+            functions: Vec::new(),
             code: Assembler::new(platform.arch()).relocating(platform.relocates()),
         }
     }
@@ -73,6 +76,10 @@ impl Attacker {
         if let Some(distance) = self.handler {
             let address = elf.entry.wrapping_add_signed(distance);
             elf.functions.push((address, 4, HANDLER.to_owned()));
+        }
+        for (distance, name) in self.functions {
+            let address = elf.entry.wrapping_add_signed(distance);
+            elf.functions.push((address, 4, name));
         }
         elf
     }
@@ -90,12 +97,13 @@ impl Attacker {
 
     /// Physical address of the victim's secret.
     pub fn secret(&self) -> u64 {
-        self.victim() + DATA
+        self.victim_code() + (DATA - CODE)
     }
 
     /// Physical address of the victim's code.
     pub fn victim_code(&self) -> u64 {
-        self.victim() + CODE
+        // Where addresses count from 0, the first page is nobody's.
+        self.victim() + CODE + if self.platform.relocates() { 0x1000 } else { 0 }
     }
 }
 
@@ -150,7 +158,7 @@ impl Assembler {
         self.constant(to, physical);
         if self.relocates() {
             self.read_ddc(SPARE);
-            self.base_of(SPARE, SPARE).subtract_register(to, SPARE);
+            self.address_of(SPARE, SPARE).subtract_register(to, SPARE);
         }
         self
     }
@@ -165,11 +173,9 @@ impl Assembler {
 
     /// `to` = first address of the own memory, as integer for loads.
     pub fn start_of_memory(&mut self, to: Register) -> &mut Assembler {
+        self.read_ddc(SPARE).base_of(to, SPARE);
         if self.relocates() {
-            self.set(to, 0);
-        } else {
-            self.read_ddc(SPARE);
-            self.base_of(to, SPARE);
+            self.address_of(SPARE, SPARE).subtract_register(to, SPARE);
         }
         self
     }

@@ -71,6 +71,8 @@ pub struct Layout {
     pub start_block: Range<u64>,
     /// The local area; empty when it has none.
     pub local: Range<u64>,
+    /// The stacks that its gates run on; empty when it has none.
+    pub gate_stacks: Range<u64>,
     /// The heap.
     pub heap: Range<u64>,
     /// Bytes of the whole.
@@ -183,6 +185,8 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         let program = places.take(length, PAGE)?;
         (places.stacks(spec.stack, service, purecap)?, program)
     } else {
+        // Where addresses start at 0, the first page is nobody's.
+        places.end = if machine.relocates() && !purecap { PAGE } else { 0 };
         let stacks = places.stacks(spec.stack.max(1), service, purecap)?;
         // The distance from linked addresses is to be a multiple of what the program is aligned to; or, when that needs
         // more, the start of the code's bounds, which lies this far behind the start of the program.
@@ -212,6 +216,10 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         0 => 0..0,
         count => places.part((u64::from(count) * 16).next_multiple_of(64), 64, true)?,
     };
+    let gate_stacks = match abi::manifest::gate_stacks(spec.gates.iter().map(String::as_str)) {
+        0 => 0..0,
+        size => places.part(size, PAGE, true)?,
+    };
     let heap = places.part(spec.heap, 16, true)?;
     let needed = places.take(0, PAGE)?.end;
     let given = spec.isolation_size.filter(|_| !outer);
@@ -231,6 +239,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         tls,
         start_block,
         local,
+        gate_stacks,
         heap,
         size,
         alignment: region_alignment.max(facts.alignment()),
@@ -258,5 +267,24 @@ fn hybrid_code(machine: Machine, layout: &Layout) -> Result<Range<u64>, String> 
             return Ok(0..layout.size);
         }
         start -= below;
+    }
+}
+
+/// Where the data capability of hybrid code begins in a region of this size: behind the first page where a null pointer would
+/// be an address in it, if nothing lies there and bounds can say so.
+pub(super) fn data_start(machine: Machine, layout: &Layout, region: u64) -> u64 {
+    let parts = [&layout.stack, &layout.service_stack, &layout.program];
+    let first = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| part.start)
+        .min();
+    let exact = machine
+        .exact(region - PAGE)
+        .is_ok_and(|(length, alignment)| length == region - PAGE && alignment <= PAGE);
+    if machine.relocates() && first >= Some(PAGE) && exact {
+        PAGE
+    } else {
+        0
     }
 }

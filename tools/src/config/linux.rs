@@ -121,6 +121,12 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             reader.error(Some(position), Some(key), None, problem);
         }
     }
+    for key in ["disk", "net"] {
+        if let Some(position) = program.given(key).filter(|_| linux.with.is_some()) {
+            let problem = "belongs to the library OS, which linux.with names; expected it there";
+            reader.error(Some(position), Some(key), None, problem);
+        }
+    }
     let name = program.name().to_owned();
     let server = linux.with.clone().unwrap_or(Reference {
         text: name.clone(),
@@ -138,6 +144,8 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
         }
         spec.name = format!("{name}{SUFFIX}");
         outer.push(library(&name, &program, &linux));
+        // They are the library OS's, which has them for the program.
+        (outer[0].disk, outer[0].net) = (program.disk.take(), program.net.take());
     }
     let spec = &mut program.config.spec;
     spec.runtime = linux.program;
