@@ -5,6 +5,7 @@
 
 mod counts;
 mod dependencies;
+mod gates;
 mod image;
 mod lines;
 mod linux;
