@@ -7,7 +7,7 @@ use tests::code::assembler::Register::{self, Argument, Scratch};
 use tests::code::attack::Attacker;
 
 use crate::catalogue::Fate::{Error, Nothing, Value};
-use crate::catalogue::{Attack, Group, each, either, everywhere, program};
+use crate::catalogue::{Attack, Group, either, everywhere, program};
 
 pub(crate) const GROUP: Group = Group {
     title: "Arguments of hostcalls",
