@@ -147,6 +147,8 @@ pub(crate) struct Cvm {
     pub(crate) threads: u16,
     /// Where the functions of its gates are, as linked.
     pub(crate) gates: Vec<u64>,
+    /// All memory that takes local capabilities, when its threads are made.
+    pub(crate) areas: Vec<Range<u64>>,
     /// Whether they can be called, in this life; whether somebody is left who could.
     pub(crate) gates_open: bool,
     pub(crate) is_reached: bool,
@@ -192,6 +194,7 @@ impl Cvm {
             first_thread: ThreadId::NONE,
             threads: 0,
             gates: Vec::new(),
+            areas: Vec::new(),
             gates_open: false,
             is_reached: false,
             is_linked: false,

@@ -95,8 +95,9 @@ impl Monitor {
             if handlers > 0 {
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
             }
+            cvm.areas = cvm.local_areas().collect();
             self.families[family.index()].push(id);
-            if self.cvms[index].local_areas().next().is_some() {
+            if !self.cvms[index].areas.is_empty() {
                 self.holders[family.index()].push(id);
             }
         }

@@ -200,8 +200,8 @@ impl Monitor {
             }
         }
         for holder in &self.holders[family.index()] {
-            for area in self.cvms[holder.index()].local_areas() {
-                sweep::area(area, range, None);
+            for area in &self.cvms[holder.index()].areas {
+                sweep::area(area.clone(), range, None);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::measurement::{Bar, Measurement};
 use crate::packing::{Setup, bare_image, cvm};
 use crate::platform::{Cause, Machine, Platform};
-use crate::ways;
+use crate::{gates, ways};
 
 pub(crate) const SECTION: &str = "Ways through the monitor (instructions)";
 /// Most instructions that anything measured here takes.
@@ -165,6 +165,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         measured.push(Measurement::count(SECTION, label, switch).bar(Bar::at_most(bar)));
     }
     measured.extend(ways::measure(platform)?);
+    measured.extend(gates::measure(platform)?);
     measured.extend(fault(platform)?);
     Ok(measured)
 }

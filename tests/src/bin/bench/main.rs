@@ -6,6 +6,7 @@
 mod counts;
 mod dependencies;
 mod devices;
+mod gates;
 mod image;
 mod lines;
 mod linux;
