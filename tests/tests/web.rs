@@ -2,20 +2,15 @@
 //! machine.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
-use tests::{Platform, Scenario};
-use tools::workspace::Workspace;
+use tests::{Platform, Scenario, Served};
 
 /// Connections at a time, and requests of each.
 const CONNECTIONS: usize = 16;
 const REQUESTS: usize = 40;
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of a file's header in an archive, and of the blocks that follow.
 const BLOCK: usize = 512;
@@ -59,52 +54,11 @@ fn visits_on(disk: &(PathBuf, usize)) -> u64 {
     text.trim().parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
-/// A machine that runs the example, until it is killed.
-struct Server {
-    machine: Child,
-    port: u16,
-    _console: BufReader<ChildStdout>,
-}
-
-impl Server {
-    fn start(platform: Platform, version: &str, disk: &Path, image: &Path) -> Server {
-        // Somebody else might take it in between, and the machine would say so.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = port.expect("a free port").port();
-        let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-        let machine = workspace.build_machine(None).unwrap_or_else(|error| panic!("{error}"));
-        let mut command = Command::new(machine);
-        command.args(["--arch", &platform.arch().to_string(), "--virtio", version]);
-        command.args(["--net", &format!("forward={port}:80")]);
-        command.arg("--disk").arg(disk).arg("--kernel").arg(image);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut machine = command.spawn().expect("the machine starts");
-        let mut console = BufReader::new(machine.stdout.take().expect("a console"));
-        let (mut seen, mut line) = (String::new(), String::new());
-        while !line.contains("listening on") {
-            line.clear();
-            let count = console.read_line(&mut line).expect("the console");
-            assert!(count > 0, "the machine ended: {seen}");
-            seen += &line;
-        }
-        Server {
-            machine,
-            port,
-            _console: console,
-        }
-    }
-
-    fn connect(&self) -> BufReader<TcpStream> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        BufReader::new(stream)
-    }
-
-    /// Pulls the plug.
-    fn kill(mut self) {
-        self.machine.kill().expect("it was there");
-        self.machine.wait().expect("its end");
-    }
+/// A machine that runs the example.
+fn start(platform: Platform, version: &str, disk: &Path, image: &Path) -> Served {
+    let disk = disk.to_str().expect("a path of UTF-8");
+    let more = ["--virtio", version, "--disk", disk];
+    Served::start(platform, image, 80, "listening on", &more)
 }
 
 /// Asks for a page: the status line, and the body.
@@ -136,7 +90,7 @@ fn pages_are_served_and_visitors_counted(platform: Platform, version: &str) {
     let disk = disk(directory.path());
     let image = directory.path().join("image");
     std::fs::write(&image, Scenario::example(platform, "web").image(platform)).expect("the image");
-    let server = Server::start(platform, version, &disk.0, &image);
+    let server = start(platform, version, &disk.0, &image);
     let mut stream = server.connect();
     for visitor in 1..=3 {
         let (status, body) = get(&mut stream, "/");
@@ -149,9 +103,9 @@ fn pages_are_served_and_visitors_counted(platform: Platform, version: &str) {
     }
     assert_eq!(get(&mut stream, "/nothing").0, "HTTP/1.1 404 Not Found");
     assert_eq!(get(&mut stream, "/long.txt?x").1.len(), 60_000);
-    server.kill();
+    drop(server);
     // The next machine goes on where that one stood, with many visitors at a time.
-    let server = Server::start(platform, version, &disk.0, &image);
+    let server = start(platform, version, &disk.0, &image);
     thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
             scope.spawn(|| {
@@ -169,7 +123,7 @@ fn pages_are_served_and_visitors_counted(platform: Platform, version: &str) {
         3 + (CONNECTIONS * REQUESTS) as u64,
         "every one was counted once"
     );
-    server.kill();
+    drop(server);
 }
 
 #[test]

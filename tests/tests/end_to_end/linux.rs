@@ -19,23 +19,12 @@ on_every_platform!(
     a_fault_is_the_programs_own,
 );
 
-/// What must be there when this is set; without it, what is missing is said, and left out.
-const REQUIRED: &str = "INTRAVISOR_LINUX";
-
 /// Boots a YAML text, whose folder has the examples' files; none where there are no Linux programs.
 fn boot(platform: Platform, yaml: &str, input: &[(&str, &str)]) -> Option<Outcome> {
     let arch = platform.arch();
     let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
     let programs = workspace.linux_programs(arch);
-    if !programs.join("linux-hello").exists() {
-        let missing = format!(
-            "{}: no Linux programs: scripts/setup --linux builds them",
-            programs.display()
-        );
-        assert!(std::env::var_os(REQUIRED).is_none(), "{missing}");
-        eprintln!("left out: {missing}");
-        return None;
-    }
+    tests::linux_program(platform, "linux-hello")?;
     tests::artifacts::built(arch);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("test.yaml");
@@ -59,13 +48,8 @@ fn alone(platform: Platform, program: &str, more: &str) -> Option<Vec<String>> {
 
 /// An example of the workspace, by its name.
 fn example(platform: Platform, name: &str) -> Option<Outcome> {
-    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-    boot(platform, "cVMs:\n- {name: probe, linux: {program: linux-hello}}\n", &[])?;
-    let (yaml, _) = workspace.example(name).unwrap_or_else(|error| panic!("{error}"));
-    let arch = platform.arch();
-    let packed = tools::pack::pack(&yaml, arch, &[workspace.programs(arch), workspace.linux_programs(arch)]);
-    let packed = packed.unwrap_or_else(|error| panic!("{error}"));
-    Some(Scenario::with_archive(packed.archive).boot(platform))
+    tests::linux_program(platform, name)?;
+    Some(Scenario::example(platform, name).boot(platform))
 }
 
 fn a_c_program_finds_its_arguments_and_its_environment(platform: Platform) {

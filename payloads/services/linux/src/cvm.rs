@@ -4,8 +4,12 @@ use core::fmt::{self, Write as _};
 use core::pin::pin;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 
 use abi::hostcall::START;
+use abi::manifest::DeviceKind;
+use card::Card;
+use library_os::network::{Network, Settings};
 use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
@@ -16,10 +20,20 @@ rt::entry!(main);
 rt::handler!(handle);
 
 static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
+/// The network card. Whoever needs both has the system first.
+static CARD: Mutex<Option<Card>> = Mutex::new(None);
 /// Nanoseconds between 1970 and the start of the machine.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// State of the generator of random numbers.
 static SEED: Mutex<u64> = Mutex::new(0);
+
+/// How long nobody looks at the clocks of connections, at most.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Bytes of the stack of the thread that waits for frames.
+const STACK: usize = 32 * 1024;
+/// This machine's address where nothing else is said, and who takes what is for others: as on the machine's own network.
+const ADDRESS: ([u8; 4], u8) = ([10, 0, 2, 15], 24);
+const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 fn main() -> Result<(), Errno> {
     let files = rt::var("FILES").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -30,8 +44,55 @@ fn main() -> Result<(), Errno> {
     // Where nothing tells the time of day, the machine starts in 1970.
     let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::clock()));
     EPOCH.store(epoch, Ordering::Relaxed);
-    *SYSTEM.lock() = Some(System::new(archive, files, rt::var("LOG") == Some("debug")));
+    let mut system = System::new(archive, files, rt::var("LOG") == Some("debug"));
+    if let Some(place) = device(DeviceKind::Net) {
+        let mut card = Card::start(place)?;
+        let settings = Settings {
+            card: card.address(),
+            host: ADDRESS,
+            gateway: GATEWAY,
+            seed: rt::hostcall::clock(),
+        };
+        system.attach(Network::new(&settings, &mut card, rt::hostcall::clock()));
+        *CARD.lock() = Some(card);
+        let waits = rt::thread::Builder::new().stack_size(STACK);
+        waits.spawn(move || wait_for_frames(place as u64))?;
+    }
+    *SYSTEM.lock() = Some(system);
     rt::hostcall::serve()
+}
+
+/// The place of the first device of a kind.
+fn device(kind: DeviceKind) -> Option<usize> {
+    let kinds = (0_u64..).map_while(|place| rt::hostcall::device_info(place).ok());
+    kinds
+        .map(|(_, identity)| identity & 0xff)
+        .position(|found| found == kind as u64)
+}
+
+/// Lets programs go on that have waited for frames, as long as the card works.
+fn wait_for_frames(place: u64) {
+    let mut delay = None;
+    loop {
+        let waited =
+            rt::hostcall::device_wait(place, 1 << card::RECEIVE, Some(PATIENCE.min(delay.unwrap_or(PATIENCE))));
+        if let Err(errno) = waited
+            && errno != Errno::ETIMEDOUT
+        {
+            rt::println!("linux: the network card has failed: {errno:?}");
+            return;
+        }
+        if let Some(system) = SYSTEM.lock().as_mut() {
+            delay = exchange(system, &mut Host { call: None });
+        }
+    }
+}
+
+/// Lets frames come and go; how long there is nothing to do without one.
+fn exchange(system: &mut System, host: &mut Host<'_>) -> Option<Duration> {
+    let mut card = CARD.lock();
+    let delay = system.exchange(host, card.as_mut()?)?;
+    Some(Duration::from_nanos(delay))
 }
 
 /// The archive that a capfile holds.
@@ -52,13 +113,21 @@ fn handle(call: &Call) -> Answer {
     let Some(system) = system.as_mut() else {
         return Answer::Error(Errno::ENOSYS);
     };
-    let mut host = Host { call };
+    let mut host = Host { call: Some(call) };
     let arguments = [0, 1, 2, 3, 4, 5].map(|index| call.argument(index));
     let outcome = if call.number() == START {
         begin(system, &mut host, who, arguments)
     } else {
         system.call(&mut host, who, call.number(), arguments)
     };
+    let answer = conclude(system, call, who, outcome);
+    if system.has_news() {
+        exchange(system, &mut host);
+    }
+    answer
+}
+
+fn conclude(system: &mut System, call: &Call, who: Who, outcome: Outcome) -> Answer {
     match outcome {
         Outcome::Value(value) => Answer::Value(value),
         Outcome::Begin(pointer) => Answer::Stack(0, pointer),
@@ -91,7 +160,8 @@ fn begin(system: &mut System, host: &mut Host<'_>, who: Who, [seen, size, near, 
 
 /// The cVM around the programs.
 struct Host<'a> {
-    call: &'a Call,
+    /// The call that is served, if it is one.
+    call: Option<&'a Call>,
 }
 
 impl Platform for Host<'_> {
@@ -160,7 +230,8 @@ impl Platform for Host<'_> {
 
     fn clone(&mut self, stack: u64, thread_pointer: Option<u64>) -> Result<u16, Error> {
         let thread_pointer = thread_pointer.ok_or(Error::EINVAL)?;
-        let cloned = self.call.clone_caller(stack, thread_pointer, 0);
+        let call = self.call.ok_or(Error::EAGAIN)?;
+        let cloned = call.clone_caller(stack, thread_pointer, 0);
         cloned.map_err(|_| Error::EAGAIN)
     }
 

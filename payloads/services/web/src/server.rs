@@ -3,6 +3,7 @@
 use core::str::FromStr;
 use core::time::Duration;
 
+use card::Card;
 use rt::Errno;
 use rt::alloc::string::String;
 use rt::alloc::vec;
@@ -14,8 +15,6 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, Ipv4Address, Ipv4Cidr};
 use web_server::http::{self, Refusal};
 use web_server::pages::{self, BLOCK, Damage, File, VISITS};
-
-use crate::card::Card;
 
 rt::entry!(main);
 

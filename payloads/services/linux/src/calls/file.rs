@@ -63,11 +63,18 @@ impl<P: Platform> Context<'_, P> {
                 return Ok(8);
             }
             What::Source(pipe) => *pipe,
-            What::Socket(socket) => match &socket.state {
+            What::Socket(socket) => match &mut socket.state {
                 SocketState::Connected { receives: None, .. } => return Ok(0),
                 SocketState::Connected {
                     receives: Some(pipe), ..
                 } => *pipe,
+                SocketState::Wired { receives: false, .. } => return Ok(0),
+                SocketState::Wired { wire, moved, .. } => {
+                    let network = self.shared.network.as_mut().ok_or(Error::ENOTCONN)?;
+                    let count = network.receive(*wire, to, peek)?;
+                    *moved += if peek { 0 } else { count as u64 };
+                    return Ok(count);
+                }
                 _ => return Err(Error::ENOTCONN),
             },
             What::Sink(_) => return Err(Error::EBADF),
@@ -106,9 +113,16 @@ impl<P: Platform> Context<'_, P> {
                 return Ok(8);
             }
             What::Sink(pipe) => *pipe,
-            What::Socket(socket) => match &socket.state {
+            What::Socket(socket) => match &mut socket.state {
                 SocketState::Connected { sends: None, .. } => return Err(Error::EPIPE),
                 SocketState::Connected { sends: Some(pipe), .. } => *pipe,
+                SocketState::Wired { sends: false, .. } => return Err(Error::EPIPE),
+                SocketState::Wired { wire, moved, .. } => {
+                    let network = self.shared.network.as_mut().ok_or(Error::ENOTCONN)?;
+                    let count = network.send(*wire, from)?;
+                    *moved += count as u64;
+                    return Ok(count);
+                }
                 _ => return Err(Error::ENOTCONN),
             },
             What::Source(_) | What::Folder(_) => return Err(Error::EBADF),
@@ -333,9 +347,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// Somebody uses an open file no more.
     pub(super) fn release(&mut self, open: Id) {
-        let shared = &mut *self.shared;
-        shared.opens.release(open, &mut shared.tree, &mut shared.pipes);
-        shared.stirred = true;
+        self.shared.release(open);
     }
 
     /// `close`.

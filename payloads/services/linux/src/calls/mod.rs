@@ -86,7 +86,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_socketpair => self.socket_pair(a, b, d),
             sys::__NR_bind => self.bind(a, b, c),
             sys::__NR_listen => self.listen(a, b),
-            sys::__NR_connect => self.connect(a, b, c),
+            sys::__NR_connect => return Some(self.connect(a, b, c).into()),
             sys::__NR_accept => return Some(self.accept([a, b, c, 0]).into()),
             sys::__NR_accept4 => return Some(self.accept([a, b, c, d]).into()),
             sys::__NR_getsockname => self.socket_name(a, b, c, false),
@@ -96,7 +96,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_sendmsg => return Some(self.message(a, b, c, true).into()),
             sys::__NR_recvmsg => return Some(self.message(a, b, c, false).into()),
             sys::__NR_shutdown => self.shut_down(a, b),
-            sys::__NR_setsockopt => self.set_option(a),
+            sys::__NR_setsockopt => self.set_option(a, b, c, [d, e]),
             sys::__NR_getsockopt => self.option(a, b, c, [d, e]),
 
             sys::__NR_mmap => self.map([a, b, c, d, e, f]),
@@ -126,7 +126,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_getppid => Ok(0),
             sys::__NR_getuid | sys::__NR_geteuid | sys::__NR_getgid | sys::__NR_getegid => Ok(0),
             sys::__NR_sysinfo => self.information(a),
-            sys::__NR_prlimit64 => self.limits(b, d),
+            sys::__NR_prlimit64 => self.limits(b, c, d),
             // The name of a thread is nobody's business.
             sys::__NR_prctl if a as u32 == linux_raw_sys::prctl::PR_SET_NAME => Ok(0),
             sys::__NR_umask => self.set_mask(a),

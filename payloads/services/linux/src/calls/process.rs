@@ -53,8 +53,20 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// `prlimit64`: no limit but that of descriptors.
-    pub(super) fn limits(&mut self, resource: u64, address: u64) -> Result {
+    /// `prlimit64`: no limit but that of descriptors, which cannot be raised.
+    pub(super) fn limits(&mut self, resource: u64, new: u64, address: u64) -> Result {
+        if new != 0 && resource as u32 == sys::RLIMIT_NOFILE {
+            let (soft, hard) = (
+                self.program.window.word(self.platform, new)?,
+                self.program.window.word(self.platform, new.wrapping_add(8))?,
+            );
+            if soft > hard {
+                return Err(Error::EINVAL);
+            }
+            if hard > crate::open::LIMIT as u64 {
+                return Err(Error::EPERM);
+            }
+        }
         if address != 0 {
             let limit = match resource as u32 {
                 sys::RLIMIT_NOFILE => crate::open::LIMIT as u64,

@@ -1,5 +1,8 @@
 //! The network card as `smoltcp` wants one (virtio 1.2, section 5.1).
 
+#![cfg_attr(target_os = "none", no_std)]
+#![cfg(target_os = "none")]
+
 use core::cell::RefCell;
 use core::time::Duration;
 
@@ -16,8 +19,10 @@ use smoltcp::time::Instant;
 const MAC: u32 = 5;
 const ANY_LAYOUT: u32 = 27;
 
-const RECEIVE: u64 = 0;
-const TRANSMIT: u64 = 1;
+/// The queue of frames that come.
+pub const RECEIVE: u64 = 0;
+/// The queue of frames to send.
+pub const TRANSMIT: u64 = 1;
 
 /// Most bytes of a frame, its own header included.
 const FRAME: usize = 1514;
@@ -25,7 +30,7 @@ const FRAME: usize = 1514;
 const BUFFERS: usize = 64;
 
 /// A card.
-pub(crate) struct Card {
+pub struct Card {
     device: Device,
     queues: RefCell<Queues>,
     address: [u8; 6],
@@ -44,7 +49,10 @@ struct Queues {
 
 impl Card {
     /// Starts the card at this place of the manifest entry.
-    pub(crate) fn start(place: usize) -> Result<Card, Errno> {
+    ///
+    /// # Errors
+    /// As [`Device::start`], and `EIO` when the card takes no buffers.
+    pub fn start(place: usize) -> Result<Card, Errno> {
         let device = Device::start(place, DeviceKind::Net, 1 << MAC | 1 << ANY_LAYOUT)?;
         let mut address = [0; 6];
         device.configuration(0, &mut address)?;
@@ -71,12 +79,15 @@ impl Card {
     }
 
     /// Its address.
-    pub(crate) fn address(&self) -> [u8; 6] {
+    pub fn address(&self) -> [u8; 6] {
         self.address
     }
 
     /// Waits until a frame has come, or there is room to send one again; for this time at the longest.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// The card has failed.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Errno> {
         let full = self.queues.borrow().free.is_empty();
         let queues = 1 << RECEIVE | if full { 1 << TRANSMIT } else { 0 };
         match self.device.wait(queues, timeout) {
@@ -152,7 +163,7 @@ impl phy::Device for Card {
 }
 
 /// A frame that has come.
-pub(crate) struct Received<'a> {
+pub struct Received<'a> {
     card: &'a Card,
     frame: Option<Box<[u8]>>,
     length: usize,
@@ -177,7 +188,7 @@ impl Drop for Received<'_> {
 }
 
 /// Room for a frame to send.
-pub(crate) struct Sending<'a> {
+pub struct Sending<'a> {
     card: &'a Card,
 }
 
