@@ -81,11 +81,9 @@ pub enum Relocation {
     Fragment,
 }
 
-/// Why the processor entered the monitor.
+/// Why the processor entered the monitor, when it was no hostcall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
-    /// A hostcall; the frame already points behind the instruction.
-    Hostcall,
     /// The timer's deadline has passed.
     Timer,
     /// A device interrupt is pending.

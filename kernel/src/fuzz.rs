@@ -9,7 +9,7 @@ use crate::cvm::Life;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
 use crate::elf::{File, Program};
-use crate::hostcall::{Next, dispatch, usual};
+use crate::hostcall::{Next, complete, dispatch, usual};
 use crate::plan::archive::Archive;
 use crate::plan::tree::{DEPTH_LIMIT, Token, Tokens};
 use crate::plan::{manifest, platform, tree};
@@ -232,7 +232,8 @@ fn hostcall(monitor: &mut Monitor, number: u64, arguments: [Argument; 6]) -> boo
     let cvm = monitor.scheduler[thread].cvm.index();
     let short = monitor.cvms[cvm].short;
     short.count();
-    if usual(monitor, frame, short).is_some() {
+    let usual = usual(monitor, frame, short);
+    if complete(monitor, usual).is_some() {
         monitor.write_down();
     } else if dispatch(monitor, thread, frame) == Next::Return {
         let result = frame.argument(0);

@@ -1,7 +1,7 @@
 //! The monitor proper: what happens at boot, who holds which authority, how cVMs are loaded, run, served and stopped.
 //!
 //! No assembly, no `cfg(target_arch)`: everything that depends on the processor is behind `arch`. A boot is told in
-//! [`start`](start()); from then on the monitor only runs inside `hostcall::trap::handle`.
+//! [`start`](start()); from then on the monitor only runs inside `hostcall::trap`.
 //!
 //! The rooms, from above to below; nothing below calls a room above it: `start`, `hostcall`, `run`, `cvm`, `plan`,
 //! `authority`, then `elf` and `report`.

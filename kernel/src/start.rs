@@ -40,7 +40,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     let Ok(()) = arch::init(boot.bias) else {
         arch::power_off(false)
     };
-    arch::install(panic::fatal, trap::handle);
+    arch::install(panic::fatal, trap::called, trap::interrupted);
     open_usual_windows(&boot);
 
     let header = image_header(&boot);

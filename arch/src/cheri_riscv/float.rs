@@ -29,11 +29,11 @@ const DOUBLE: u64 = 1 << 3;
 /// Words of f0 to f31, and fcsr.
 const WORDS: usize = 33;
 
-/// The registers of a thread that does not own them; zero at its start.
+/// The registers of a thread that does not own them.
 #[repr(C)]
 pub(super) struct FloatState {
     words: UnsafeCell<[u64; WORDS]>,
-    /// Whether the thread has used the registers.
+    /// Whether the thread has used the registers: until then they are zero, whatever the words say.
     used: Cell<bool>,
     /// Whether it may.
     allowed: Cell<bool>,
@@ -64,14 +64,19 @@ pub(super) fn claim(frame: &Frame) -> bool {
     if !frame.float().allowed.get() || ptr::eq(owner, frame) || extensions & DOUBLE == 0 {
         return false;
     }
-    frame.float().used.set(true);
+    let used = frame.float().used.replace(true);
+    frame.open_float(true);
     HART.float_owner.set(frame);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone. The
     // registers are open to the monitor until it leaves.
     unsafe {
         asm!("csrs mstatus, {open}", open = in(reg) OPEN, options(nostack));
         if let Some(previous) = owner.as_ref() {
+            previous.open_float(false);
             intravisor_float_save(previous.float().words.get().cast());
+        }
+        if !used {
+            frame.float().words.get().write([0; WORDS]);
         }
         intravisor_float_restore(frame.float().words.get().cast());
     }
@@ -94,18 +99,12 @@ pub(super) fn copy(to: &Frame, from: &Frame) {
     }
 }
 
-/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.
+/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor, and the next state is zero, when
+/// somebody claims them.
 #[inline]
 pub(super) fn forget(frame: &Frame) {
-    if frame.float().used.replace(false) {
-        forget_used(frame);
-    }
-}
-
-fn forget_used(frame: &Frame) {
-    if ptr::eq(HART.float_owner.get(), frame) {
+    if frame.float().used.replace(false) && ptr::eq(HART.float_owner.get(), frame) {
         HART.float_owner.set(ptr::null());
+        frame.open_float(false);
     }
-    // SAFETY: the state is alive, and nobody else uses it now.
-    unsafe { frame.float().words.get().write([0; WORDS]) };
 }

@@ -14,6 +14,8 @@ use core::ops::Range;
 
 /// Privilege mode bits of `mstatus` that tell where a trap came from (MPP); 0 = U-mode.
 const STATUS_MPP: u64 = 3 << 11;
+/// In [`Frame::MODE`], and so the sign: the bit of `mstatus` that cannot be written (SD).
+const FRESH: u64 = 1 << 63;
 /// Number of the argument registers' first one (`a0`).
 const ARGUMENT: usize = 10;
 /// Number of the register with the hostcall number (`a7`).
@@ -35,8 +37,9 @@ pub struct Frame {
     own: Slot,
     /// What a handler begins every call with: program counter, DDC, stack pointer, thread pointer, spare register.
     prepared: [Slot; 5],
-    /// 1 = begins with what is prepared, and the arguments, when it is resumed.
-    fresh: Cell<u64>,
+    /// `mstatus` to go on with: U-mode, floating point open or closed. With [`FRESH`] besides, the thread begins with what is
+    /// prepared, and the arguments.
+    mode: Cell<u64>,
     cause: Cell<u64>,
     value: Cell<u64>,
     /// mstatus of a trap that was no hostcall.
@@ -57,7 +60,7 @@ impl Frame {
     pub(super) const PCC: usize = offset_of!(Frame, registers);
     pub(super) const DDC: usize = offset_of!(Frame, ddc);
     pub(super) const OWN: usize = offset_of!(Frame, own);
-    pub(super) const FRESH: usize = offset_of!(Frame, fresh);
+    pub(super) const MODE: usize = offset_of!(Frame, mode);
     pub(super) const FRESH_PCC: usize = offset_of!(Frame, prepared);
     pub(super) const FRESH_DDC: usize = Frame::FRESH_PCC + size_of::<Slot>();
     pub(super) const FRESH_STACK: usize = Frame::FRESH_PCC + 2 * size_of::<Slot>();
@@ -74,7 +77,7 @@ impl Frame {
             ddc: Slot::null(),
             own: Slot::null(),
             prepared: [const { Slot::null() }; 5],
-            fresh: Cell::new(0),
+            mode: Cell::new(0),
             cause: Cell::new(0),
             value: Cell::new(0),
             status: Cell::new(0),
@@ -147,8 +150,8 @@ impl Frame {
     /// now on; all other registers are NULL.
     #[inline]
     pub fn renew(&self) {
-        self.fresh.set(1);
         float::forget(self);
+        self.mode.set(FRESH);
     }
 
     /// Prepares a thread that `creator` asks for: entry, stack pointer, thread pointer and argument are its hostcall arguments
@@ -209,7 +212,7 @@ impl Frame {
     pub fn clear(&self) {
         self.forget();
         self.prepared.iter().for_each(Slot::clear);
-        for word in [&self.fresh, &self.cause, &self.value, &self.status] {
+        for word in [&self.mode, &self.cause, &self.value, &self.status] {
             word.set(0);
         }
         float::forget(self);
@@ -362,6 +365,11 @@ impl Frame {
 
     pub(super) fn float(&self) -> &FloatState {
         &self.float
+    }
+
+    /// Floating point is open to the thread when it goes on, or closed.
+    pub(super) fn open_float(&self, open: bool) {
+        self.mode.set(if open { float::OPEN } else { 0 });
     }
 
     pub(super) fn cause(&self) -> u64 {

@@ -25,13 +25,12 @@ intravisor_trap_entry:
     CSpecialRW x6, MScratchC, x6          # the program's c2 out, the frame for a fault of the monitor in
     SC  x6, (16 * 2), x2
     csrr x11, mcause
-    sd  x11, {cause}(x2)
     CSpecialRW x6, MEPCC, x0
-    addi x11, x11, -{hostcall}
-    bnez x11, 2f
+    addi x12, x11, -{hostcall}
+    bnez x12, 2f
     CIncOffsetImm x6, x6, 4               # ECALL leaves its own address: a hostcall returns behind it
-1:  LC  x7, {handler}, x5
-    ld  x1, {back}(x5)
+    LC  x7, {hostcall_handler}, x5
+1:  ld  x1, {back}(x5)
     ld  x11, {stack}(x5)
     # LIVE: c5 = hart, c6 = MEPCC, c7 = what handles the trap, x1 = where that returns to, x11 = its stack.
 3:  SC  x6, {pcc}, x2
@@ -45,13 +44,15 @@ intravisor_trap_entry:
     CJALR x0, x7
     # On in Rust, in hybrid mode. LIVE: a0 = frame, s1 = hart, sp, ra; DDC = the monitor's.
 
-    # FROM above: no hostcall, and perhaps the monitor's own fault. LIVE: c2 = frame, c5 = hart, c6 = MEPCC.
+    # FROM above: no hostcall, and perhaps the monitor's own fault. LIVE: c2 = frame, c5 = hart, c6 = MEPCC, x11 = cause.
 2:  csrr x12, mtval
     csrr x13, mstatus
+    sd  x11, {cause}(x2)
     sd  x12, {value}(x2)
     sd  x13, {status}(x2)
     srli x13, x13, 11
     andi x13, x13, 3                      # MPP: 0 = from a cVM
+    LC  x7, {handler}, x5
     beqz x13, 1b
     LC  x7, {fault_handler}, x5
     ld  x1, {fault_back}(x5)
@@ -61,8 +62,12 @@ intravisor_trap_entry:
 # FROM Rust, when the monitor's own fault was a refused copy. LIVE: a0 = the monitor's frame, s1 = hart, hybrid mode.
 .globl intravisor_fault_back
 intravisor_fault_back:
+    # The monitor goes on as it was: the frame's mode is its mstatus, without SD, which would be the mark of a beginning.
     ld  x11, {status}(x10)
-    j   1f
+    slli x11, x11, 1
+    srli x11, x11, 1
+    sd  x11, {mode}(x10)
+    j   intravisor_back
 
 # FROM boot. LIVE: a0 = frame to resume, a1 = hart, hybrid mode.
 .globl intravisor_resume
@@ -72,20 +77,16 @@ intravisor_resume:
 # needed any more.
 .globl intravisor_back
 intravisor_back:
-    ld  x12, {float_owner}(x9)            # whose floating-point registers they are
-    li  x11, 0                            # mstatus: to U-mode, floating point closed
-    bne x12, x10, 1f
-    lui x11, {float_open} >> 12           # … or open
-1:  LC  x2, {own}, x10
+    LC  x2, {own}, x10
     LC  x6, {leave}, x9
     CJALR x0, x6
 .globl intravisor_leave
 intravisor_leave:
-    # LIVE: c2 = frame, x11 = mstatus, capability mode.
+    # LIVE: c2 = frame, capability mode.
     CSpecialRW x0, MScratchC, x2
-    csrw mstatus, x11
-    ld  x7, {fresh}(x2)
-    bnez x7, 2f
+    ld  x7, {mode}(x2)                    # to U-mode, floating point open or closed
+    csrw mstatus, x7
+    bltz x7, 2f
     LC  x5, {pcc}, x2
     LC  x6, {ddc}, x2
     CSpecialRW x0, MEPCC, x5
@@ -101,7 +102,7 @@ intravisor_leave:
     # FROM above: a handler begins with a call. LIVE: c2 = frame, capability mode. Of the frame's registers the arguments
     # count; program counter, DDC, stack and thread pointer and the spare register come from what was prepared; the others are
     # null, whatever the last call left in the frame.
-2:  sd  x0, {fresh}(x2)
+2:  sd  x0, {mode}(x2)
     LC  x5, {fresh_pcc}, x2
     LC  x6, {fresh_ddc}, x2
     CSpecialRW x0, MEPCC, x5

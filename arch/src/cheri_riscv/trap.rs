@@ -27,7 +27,7 @@ global_asm!(
     value = const Frame::VALUE,
     status = const Frame::STATUS,
     pointer = const Frame::POINTER,
-    fresh = const Frame::FRESH,
+    mode = const Frame::MODE,
     fresh_pcc = const Frame::FRESH_PCC,
     fresh_ddc = const Frame::FRESH_DDC,
     fresh_stack = const Frame::FRESH_STACK,
@@ -35,6 +35,7 @@ global_asm!(
     fresh_spare = const Frame::FRESH_SPARE,
     nested = const offset_of!(Hart, nested),
     data = const offset_of!(Hart, data),
+    hostcall_handler = const offset_of!(Hart, hostcall_handler),
     handler = const offset_of!(Hart, handler),
     fault_handler = const offset_of!(Hart, fault_handler),
     leave = const offset_of!(Hart, leave),
@@ -45,8 +46,6 @@ global_asm!(
     fault_back = const offset_of!(Hart, fault_back),
     hart = const offset_of!(Hart, pointer),
     hostcall = const CAUSE_HOSTCALL,
-    float_owner = const offset_of!(Hart, float_owner),
-    float_open = const float::OPEN,
 );
 
 unsafe extern "C" {
@@ -79,6 +78,7 @@ pub(super) struct Hart {
     /// The monitor's data, for DDC.
     data: Slot,
     /// The handlers, in hybrid mode.
+    hostcall_handler: Slot,
     handler: Slot,
     fault_handler: Slot,
     /// The way out, in capability mode.
@@ -100,6 +100,7 @@ pub(super) static HART: Hart = Hart {
     float_owner: Cell::new(ptr::null()),
     nested: Slot::null(),
     data: Slot::null(),
+    hostcall_handler: Slot::null(),
     handler: Slot::null(),
     fault_handler: Slot::null(),
     leave: Slot::null(),
@@ -139,7 +140,8 @@ const CAUSE_ILLEGAL: u64 = 2;
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
 
-/// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
+/// What happens with a trap out of a frame: the handler returns the frame to resume. There is one for hostcalls - the frame
+/// points behind the instruction then - and another one, which asks [`Frame::trap`] what it was.
 pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
 /// What the kernel does when the monitor itself faults.
 pub type FatalHandler = fn(&'static Frame) -> !;
@@ -148,18 +150,19 @@ static FATAL: AtomicUsize = AtomicUsize::new(0);
 
 /// Registers what handles the traps out of cVMs, and what the kernel does with a fault of the monitor, and arms the trap
 /// entry.
-pub fn install(fatal: FatalHandler, handler: Handler) {
+pub fn install(fatal: FatalHandler, hostcall: Handler, handler: Handler) {
     FATAL.store(fatal as usize, Ordering::Relaxed);
     let absolute = |function: u64| function.wrapping_add(variant::bias());
     // SAFETY: the slots live in a static; the monitor's own frame is pinned in another one and has its authority (`init`
     // attached both).
     unsafe {
-        intravisor_code(HART.handler.pointer(), absolute(handler as *const () as u64), 0);
-        intravisor_code(
-            HART.fault_handler.pointer(),
-            absolute(monitor_fault as *const () as u64),
-            0,
-        );
+        for (slot, handler) in [
+            (&HART.hostcall_handler, hostcall),
+            (&HART.handler, handler),
+            (&HART.fault_handler, monitor_fault),
+        ] {
+            intravisor_code(slot.pointer(), absolute(handler as *const () as u64), 0);
+        }
         intravisor_code(HART.leave.pointer(), absolute(intravisor_leave as *const () as u64), 1);
         let entry = absolute(intravisor_trap_entry as *const () as u64);
         intravisor_arm(
@@ -177,11 +180,10 @@ pub fn resume(frame: &'static Frame) -> ! {
 }
 
 impl Frame {
-    /// Why the processor left the program that this frame belongs to.
+    /// Why the processor left the program that this frame belongs to, when it was no hostcall.
     #[inline]
     pub fn trap(&self) -> Trap {
         match self.cause() {
-            CAUSE_HOSTCALL => Trap::Hostcall,
             CAUSE_TIMER => Trap::Timer,
             CAUSE_EXTERNAL => Trap::Interrupt,
             CAUSE_ILLEGAL if float::claim(self) => Trap::Settled,

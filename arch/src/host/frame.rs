@@ -6,7 +6,6 @@ use crate::types::{Derivation, DeriveError, Register, Start, Trap};
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
 use core::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// Registers that arguments are passed in.
 const ARGUMENTS: usize = 8;
@@ -24,7 +23,6 @@ pub struct Frame {
     spare: Slot,
     /// What a handler begins every call with: program counter, data, stack, thread pointer, spare register.
     prepared: [Slot; 5],
-    trap: Mutex<Trap>,
 }
 
 impl Frame {
@@ -42,7 +40,6 @@ impl Frame {
             thread_pointer: Slot::null(),
             spare: Slot::null(),
             prepared: [const { Slot::null() }; 5],
-            trap: Mutex::new(Trap::Hostcall),
         }))
     }
 
@@ -155,14 +152,9 @@ impl Frame {
         }
     }
 
-    /// For a test: why the processor will have left the program.
-    pub fn set_trap(&self, trap: Trap) {
-        *self.trap.lock().unwrap_or_else(PoisonError::into_inner) = trap;
-    }
-
-    /// Why the processor left the program that this frame belongs to.
+    /// Nothing: no trap ever comes on the host.
     pub fn trap(&self) -> Trap {
-        *self.trap.lock().unwrap_or_else(PoisonError::into_inner)
+        Trap::Settled
     }
 
     /// Number of the hostcall.

@@ -49,7 +49,8 @@ pub fn relocation(kind: u32) -> Option<Relocation> {
 static ROOT: Slot = Slot::root();
 static WINDOWS: [Slot; Device::COUNT] = [const { Slot::null() }; Device::COUNT];
 
-/// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
+/// What happens with a trap out of a frame: the handler returns the frame to resume. There is one for hostcalls - the frame
+/// points behind the instruction then - and another one, which asks [`Frame::trap`] what it was.
 pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
 /// What the kernel does when the monitor itself faults.
 pub type FatalHandler = fn(&'static Frame) -> !;
@@ -62,8 +63,8 @@ pub fn init(_bias: u64) -> Result<(), DeriveError> {
     Ok(())
 }
 
-/// No trap ever comes on the host: a test calls the kernel's handler itself.
-pub fn install(_fatal: FatalHandler, _handler: Handler) {}
+/// No trap ever comes on the host.
+pub fn install(_fatal: FatalHandler, _hostcall: Handler, _handler: Handler) {}
 
 /// There is nothing to run on the host.
 pub fn resume(_frame: &'static Frame) -> ! {

@@ -28,11 +28,11 @@ const FLOAT_OPEN: u64 = 3 << 20;
 /// Words of V0 to V31, FPCR, FPSR.
 const WORDS: usize = 66;
 
-/// The registers of a thread that does not own them; zero at its start.
+/// The registers of a thread that does not own them.
 #[repr(C, align(16))]
 pub(super) struct FloatState {
     words: UnsafeCell<[u64; WORDS]>,
-    /// Whether the thread has used the registers.
+    /// Whether the thread has used the registers: until then they are zero, whatever the words say.
     used: Cell<bool>,
 }
 
@@ -63,6 +63,7 @@ impl Registers {
     }
 }
 
+#[inline(always)]
 fn set_open(open: bool) {
     if HART.float.open.replace(open.into()) != u64::from(open) {
         let value = CAPABILITIES | if open { FLOAT_OPEN } else { FLOAT_TRAPS };
@@ -79,12 +80,15 @@ pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
 
 /// The thread behind `frame` has tried to use the registers: they become its own.
 pub(super) fn claim(frame: &Frame) {
-    frame.float().used.set(true);
+    let used = frame.float().used.replace(true);
     let previous = HART.float.owner.replace(frame);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone.
     unsafe {
         if let Some(previous) = previous.as_ref() {
             intravisor_float_save(previous.float().words.get().cast());
+        }
+        if !used {
+            frame.float().words.get().write([0; WORDS]);
         }
         intravisor_float_restore(frame.float().words.get().cast());
     }
@@ -106,19 +110,12 @@ pub(super) fn copy(to: &Frame, from: &Frame) {
     }
 }
 
-/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor when somebody claims it.
+/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor, and the next state is zero, when
+/// somebody claims them.
 #[inline]
 pub(super) fn forget(frame: &Frame) {
-    if frame.float().used.replace(false) {
-        forget_used(frame);
-    }
-}
-
-fn forget_used(frame: &Frame) {
-    if ptr::eq(HART.float.owner.get(), frame) {
+    if frame.float().used.replace(false) && ptr::eq(HART.float.owner.get(), frame) {
         HART.float.owner.set(ptr::null());
         set_open(false);
     }
-    // SAFETY: the state is alive, and nobody else uses it now.
-    unsafe { frame.float().words.get().write([0; WORDS]) };
 }

@@ -58,7 +58,7 @@ pub struct Frame {
 unsafe impl Sync for Frame {}
 
 unsafe extern "C" {
-    fn intravisor_frame_pass(from: *const u64, to: *mut u64) -> u64;
+    fn intravisor_frame_pass();
     fn intravisor_frame_forget(slots: *mut u64);
     fn intravisor_reaching(first: *const u64, behind: *const u64, start: u64, end: u64, take: bool) -> u64;
 }
@@ -237,8 +237,26 @@ impl Frame {
     /// Sets arguments 0 to 5 to those of another frame, without a tag; whether there was a capability among them.
     #[inline]
     pub fn pass(&self, from: &Frame) -> bool {
-        // SAFETY: copies six live, aligned slots.
-        unsafe { intravisor_frame_pass(from.registers[0].pointer(), self.registers[0].pointer()) != 0 }
+        let tags: u64;
+        // SAFETY: copies six live, aligned slots; the function changes the registers that are named and no others.
+        unsafe {
+            asm!(
+                "bl {pass}",
+                pass = sym intravisor_frame_pass,
+                inout("x0") from.registers[0].pointer() => tags,
+                in("x1") self.registers[0].pointer(),
+                out("x2") _,
+                out("x9") _,
+                out("x10") _,
+                out("x11") _,
+                out("x12") _,
+                out("x13") _,
+                out("x14") _,
+                out("x30") _,
+                options(nostack),
+            );
+        }
+        tags != 0
     }
 
     /// Sets the register that a hostcall's number is passed in.

@@ -114,9 +114,11 @@ from_cvm:
     STP_C 4, 5, {rctpidr}, 0
     STR_C 6, {cid}, 0
     mrs x5, tpidr_el1           // the processor's structure
-    str x1, [x0, #{cause}]
-    ldp x2, x4, [x5, #{stack}]  // the stack, and what handles the trap
-    mov sp, x2
+    mov x3, #{hostcall}
+    ldp x2, x4, [x5, #{stack}]  // the stack, and what handles hostcalls
+    cmp x1, x3
+    b.ne no_hostcall
+1:  mov sp, x2
     mov x29, xzr                // ends a backtrace of the monitor here
     mov x19, x0
     blr x4
@@ -169,6 +171,12 @@ fresh:
 .endr
     LDP_C 0, 1, {registers}, 0
     eret
+
+// FROM above: no hostcall. LIVE: x0 = frame, x1 = cause, x2 = stack, x5 = the processor's structure.
+no_hostcall:
+    str x1, [x0, #{cause}]
+    ldr x4, [x5, #{handler}]
+    b   1b
 
 // FROM above: another thread goes on. LIVE: x0 = its frame.
 change:

@@ -29,6 +29,8 @@ global_asm!(
     fresh = const Frame::FRESH,
     status = const Frame::STATUS,
     stack = const offset_of!(Hart, stack),
+    handler = const offset_of!(Hart, handler),
+    hostcall = const SYNDROME_HOSTCALL,
     fault_stack = const offset_of!(Hart, fault_stack),
     float_owner = const offset_of!(Hart, float),
     cause = const Frame::CAUSE,
@@ -49,8 +51,10 @@ unsafe extern "C" {
 /// What the trap entry needs to know of a processor, reached by TPIDR_EL1.
 #[repr(C)]
 pub(super) struct Hart {
-    /// Top of the stack on which traps out of cVMs are handled, and what handles them.
+    /// Top of the stack on which traps out of cVMs are handled, and what handles hostcalls.
     stack: Cell<u64>,
+    hostcall_handler: Cell<Option<Handler>>,
+    /// What handles other traps out of cVMs.
     handler: Cell<Option<Handler>>,
     /// Top of the stack on which faults of the monitor are handled.
     fault_stack: Cell<u64>,
@@ -62,6 +66,7 @@ unsafe impl Sync for Hart {}
 
 pub(super) static HART: Hart = Hart {
     stack: Cell::new(0),
+    hostcall_handler: Cell::new(None),
     handler: Cell::new(None),
     fault_stack: Cell::new(0),
     float: float::Registers::nobodys(),
@@ -80,7 +85,8 @@ const SYNDROME_HOSTCALL: u64 = 0x5600_0000;
 const CLASS_SHIFT: u32 = 26;
 const CLASS_FLOAT: u64 = 0x07;
 
-/// What happens with a trap out of a frame: the handler returns the frame to resume. It asks [`Frame::trap`] what it was.
+/// What happens with a trap out of a frame: the handler returns the frame to resume. There is one for hostcalls - the frame
+/// points behind the instruction then - and another one, which asks [`Frame::trap`] what it was.
 pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
 /// What the kernel does when the monitor itself faults.
 pub type FatalHandler = fn(&'static Frame) -> !;
@@ -89,10 +95,11 @@ static FATAL: AtomicUsize = AtomicUsize::new(0);
 
 /// Registers what handles the traps out of cVMs, and what the kernel does with a fault of the monitor, and arms the trap
 /// entry. From here on no register that a cVM can name holds what reset left there.
-pub fn install(fatal: FatalHandler, handler: Handler) {
+pub fn install(fatal: FatalHandler, hostcall: Handler, handler: Handler) {
     FATAL.store(fatal as usize, Ordering::Relaxed);
     HART.stack.set(super::stack_top());
     HART.fault_stack.set(super::emergency_stack_top());
+    HART.hostcall_handler.set(Some(hostcall));
     HART.handler.set(Some(handler));
     // SAFETY: the structure is complete and lives in a static.
     unsafe { intravisor_arm((&raw const HART).cast()) }
@@ -106,18 +113,17 @@ pub fn resume(frame: &'static Frame) -> ! {
 }
 
 impl Frame {
-    /// Why the processor left the program that this frame belongs to.
+    /// Why the processor left the program that this frame belongs to, when it was no hostcall.
     #[inline]
     pub fn trap(&self) -> Trap {
         match self.cause() {
-            SYNDROME_HOSTCALL => Trap::Hostcall,
             INTERRUPT if timer::is_due() => Trap::Timer,
             INTERRUPT => Trap::Interrupt,
             other => self.other_trap(other),
         }
     }
 
-    /// No hostcall and no interrupt.
+    /// No interrupt.
     #[inline(never)]
     fn other_trap(&self, cause: u64) -> Trap {
         if cause >> CLASS_SHIFT == CLASS_FLOAT {

@@ -13,10 +13,12 @@ pub(crate) mod trap;
 use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
 use crate::run::monitor::{Monitor, Outcome};
+use crate::run::shortcut::Usual;
 use abi::hostcall::WITH_SECOND;
 use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
+use core::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use crate::run::length;
 
@@ -29,15 +31,15 @@ pub(crate) enum Next {
     Switch,
 }
 
-/// The usual served call, there and back, on its short way; who runs afterwards.
-#[inline]
-pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
+/// The usual served call, there and back, on its short way.
+#[inline(always)]
+pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'static Short) -> Usual {
     let number = frame.number();
     let Some(line) = monitor.usual else {
         return if short.is_served(number) {
             monitor.usual_call(frame, short)
         } else {
-            None
+            Usual::Not
         };
     };
     let replies = number == Hostcall::Reply as u64 && frame.argument(2) <= WITH_SECOND;
@@ -46,25 +48,33 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &'static Frame, short: &'stati
         // Looking at the clock makes no call unusual.
         if number == Hostcall::Clock as u64 && short.is_direct(number) {
             frame.set_result(time::since_start(monitor));
-            return Some(frame);
+            return Usual::Done(frame);
         }
-        return None;
+        return Usual::Not;
     }
-    let to = monitor.usual_end(line)?;
+    let Some(to) = monitor.usual_end(line) else {
+        return Usual::Not;
+    };
     if delegates {
-        return Some(delegated(monitor, to, line));
+        return Usual::Delegated(line);
     }
     to.set_result(frame.argument(0));
     if frame.argument(2) == WITH_SECOND {
         to.set_second(frame.argument(1));
     }
-    Some(monitor.usual_recall(to, line))
+    if line.lent.load(Relaxed) {
+        return Usual::Lent(line);
+    }
+    Usual::Done(to)
 }
 
-/// Serves what the server of the running thread has passed on.
-#[inline(never)]
-fn delegated(monitor: &mut Monitor, frame: &'static Frame, line: &Line) -> &'static Frame {
-    monitor.usual_recall(frame, line);
+/// Serves the usual call, which its server has passed on; who runs afterwards.
+#[inline(always)]
+pub(crate) fn delegated(monitor: &mut Monitor, line: &'static Line) -> &'static Frame {
+    let frame = line.caller();
+    if line.lent.load(Relaxed) {
+        monitor.recall_usually(line);
+    }
     if frame.number() == Hostcall::Null as u64 {
         frame.set_result(0);
         return frame;
@@ -72,6 +82,22 @@ fn delegated(monitor: &mut Monitor, frame: &'static Frame, line: &Line) -> &'sta
     match monitor.scheduler.current() {
         Some(caller) if finish(monitor, frame, Ok(Outcome::Delegated(caller))) == Next::Return => frame,
         _ => monitor.next(),
+    }
+}
+
+/// Does what a short way has left to be done, as the trap handler does on ways of its own; who runs afterwards.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn complete(monitor: &mut Monitor, usual: Usual) -> Option<&'static Frame> {
+    match usual {
+        Usual::Done(to) => Some(to),
+        Usual::Unlisted(next) => Some(monitor.scheduler.list_next(next)),
+        Usual::Lending(line, what) => monitor.lend_usually(line, what),
+        Usual::Lent(line) => {
+            monitor.recall_usually(line);
+            Some(line.caller())
+        }
+        Usual::Delegated(line) => Some(delegated(monitor, line)),
+        Usual::Not => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Waiting for a word of memory, and waking who waits.
 
 use crate::run::monitor::{Monitor, Outcome};
-use crate::run::wait::Usual;
+use crate::run::shortcut::Usual;
 use abi::Errno;
 use abi::hostcall::{SLEEP_LIMIT, WAIT_FOREVER, WAKE_LIMIT};
 use arch::{Frame, user};

@@ -2,12 +2,13 @@
 
 use crate::cvm::End;
 use crate::cvm::id::ThreadId;
-use crate::hostcall;
+use crate::cvm::short::Line;
+use crate::hostcall::{self, Next};
 use crate::report::console::say;
 use crate::report::fault;
 use crate::run::hart;
 use crate::run::monitor::{MONITOR, Monitor};
-use crate::run::wait::Usual;
+use crate::run::shortcut::Usual;
 use abi::Hostcall;
 use alloc::boxed::Box;
 use arch::{Frame, Trap};
@@ -15,15 +16,11 @@ use spin::MutexGuard;
 
 type Guard = MutexGuard<'static, Option<Box<Monitor>>>;
 
-/// Handles a trap out of the running thread, whose registers are in `frame`; returns the frame to resume.
+/// Handles a hostcall of the running thread, whose registers are in `frame`; returns the frame to resume.
 ///
 /// The way of a null hostcall that the monitor serves is short on purpose, and those of waits and wakes: everything else is
 /// out of line.
-pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
-    let trap = frame.trap();
-    if trap != Trap::Hostcall {
-        return interrupted(frame, trap);
-    }
+pub(crate) extern "C" fn called(frame: &'static Frame) -> &'static Frame {
     let (number, cvm) = (frame.number(), hart::running());
     cvm.count();
     if number == Hostcall::Null as u64 && cvm.is_direct(number) {
@@ -36,7 +33,7 @@ pub(crate) extern "C" fn handle(frame: &'static Frame) -> &'static Frame {
     if number == Hostcall::Wake as u64 && cvm.is_direct(number) {
         return wakes(frame);
     }
-    called(frame)
+    calls(frame)
 }
 
 /// A wait of a cVM that the monitor serves. Nothing here is called but to end with it: no register has to be saved.
@@ -49,7 +46,7 @@ fn waits(frame: &'static Frame) -> &'static Frame {
     match hostcall::sync::usual_wait(monitor, frame) {
         Usual::Done(to) => to,
         Usual::Unlisted(next) => listed(guard, next),
-        Usual::Not => at_length(guard, frame),
+        _ => at_length(guard, frame),
     }
 }
 
@@ -63,16 +60,20 @@ fn wakes(frame: &'static Frame) -> &'static Frame {
     match hostcall::sync::usual_wake(monitor, frame) {
         Usual::Done(to) => to,
         Usual::Unlisted(next) => listed(guard, next),
-        Usual::Not => at_length(guard, frame),
+        _ => at_length(guard, frame),
     }
 }
 
 /// A hostcall that is not usual.
 #[inline(never)]
 fn at_length(mut guard: Guard, frame: &'static Frame) -> &'static Frame {
-    match guard.as_deref_mut() {
-        Some(monitor) => otherwise(monitor, frame, Trap::Hostcall),
-        None => frame,
+    let Some(monitor) = guard.as_deref_mut() else {
+        return frame;
+    };
+    monitor.write_down();
+    match monitor.scheduler.current() {
+        Some(thread) if hostcall::dispatch(monitor, thread, frame) == Next::Switch => monitor.next(),
+        _ => frame,
     }
 }
 
@@ -86,22 +87,53 @@ fn listed(mut guard: Guard, next: ThreadId) -> &'static Frame {
     }
 }
 
-/// Any other hostcall.
+/// Any other hostcall, as [`waits`].
 #[inline(never)]
-fn called(frame: &'static Frame) -> &'static Frame {
+fn calls(frame: &'static Frame) -> &'static Frame {
     let mut guard = MONITOR.lock();
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
     match hostcall::usual(monitor, frame, hart::running()) {
-        Some(next) => next,
-        None => otherwise(monitor, frame, Trap::Hostcall),
+        Usual::Done(to) => to,
+        Usual::Lending(line, what) => lends(guard, frame, line, what),
+        Usual::Lent(line) => recalls(guard, line),
+        Usual::Delegated(line) => delegated(guard, line),
+        _ => at_length(guard, frame),
     }
 }
 
-/// No hostcall.
+/// The usual call lends something.
 #[inline(never)]
-fn interrupted(frame: &'static Frame, trap: Trap) -> &'static Frame {
+fn lends(mut guard: Guard, frame: &'static Frame, line: &'static Line, what: [bool; 2]) -> &'static Frame {
+    let monitor = guard.as_deref_mut();
+    match monitor.and_then(|monitor| monitor.lend_usually(line, what)) {
+        Some(to) => to,
+        None => at_length(guard, frame),
+    }
+}
+
+/// The usual call is over, and has lent something; its caller runs next.
+#[inline(never)]
+fn recalls(mut guard: Guard, line: &'static Line) -> &'static Frame {
+    if let Some(monitor) = guard.as_deref_mut() {
+        monitor.recall_usually(line);
+    }
+    line.caller()
+}
+
+/// The handler of the usual call has passed it on to the monitor.
+#[inline(never)]
+fn delegated(mut guard: Guard, line: &'static Line) -> &'static Frame {
+    match guard.as_deref_mut() {
+        Some(monitor) => hostcall::delegated(monitor, line),
+        None => line.caller(),
+    }
+}
+
+/// Handles the timer, a device or a fault, as [`called`].
+pub(crate) extern "C" fn interrupted(frame: &'static Frame) -> &'static Frame {
+    let trap = frame.trap();
     let mut guard = MONITOR.lock();
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
@@ -117,7 +149,7 @@ fn interrupted(frame: &'static Frame, trap: Trap) -> &'static Frame {
     }
 }
 
-/// Anything that is not usual.
+/// No hostcall, and not the usual end of a time slice.
 #[inline(never)]
 fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'static Frame {
     monitor.write_down();
@@ -125,11 +157,6 @@ fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'stat
         return frame;
     };
     match trap {
-        Trap::Hostcall => {
-            if hostcall::dispatch(monitor, thread, frame) == hostcall::Next::Return {
-                return frame;
-            }
-        }
         Trap::Timer => {
             let now = arch::timer::now();
             monitor.due(now);

@@ -9,7 +9,7 @@ pub(crate) mod life;
 pub(crate) mod monitor;
 mod raw;
 mod recall;
-mod shortcut;
+pub(crate) mod shortcut;
 pub(crate) mod thread;
 pub(crate) mod tree;
 pub(crate) mod wait;

@@ -1,9 +1,9 @@
 //! The usual served call, there and back: one handler, free while its server rests, and nobody else waits. The handler begins
 //! and the caller goes on before anything is written down of it but a few words in the server's [`Line`]; when something
 //! else happens meanwhile, [`Monitor::write_down`] makes of these what the long way would have made. Whatever is not usual
-//! goes the long way: nothing has been changed when these return `None`.
+//! goes the long way: nothing has been changed when these return [`Usual::Not`].
 
-use crate::cvm::id::CvmId;
+use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::short::{Line, Short};
 use crate::cvm::thread::{Call, Stage, State};
 use crate::run::monitor::Monitor;
@@ -12,18 +12,33 @@ use abi::{Errno, Hostcall};
 use arch::{Frame, Register};
 use core::sync::atomic::Ordering::Relaxed;
 
+/// What became of a hostcall on its short way. What is more to be done is the caller's, so that it is nobody's in between.
+pub(crate) enum Usual {
+    /// This thread runs next.
+    Done(&'static Frame),
+    /// So does this one, when [`Scheduler::list_next`](crate::run::thread::Scheduler::list_next) has taken note of it.
+    Unlisted(ThreadId),
+    /// The handler runs next, when [`Monitor::lend_usually`] has lent it what the arguments name: capabilities, a buffer.
+    Lending(&'static Line, [bool; 2]),
+    /// The caller goes on, when [`Monitor::recall_usually`] has taken back what was lent.
+    Lent(&'static Line),
+    /// The handler has passed the call on.
+    Delegated(&'static Line),
+    /// Nothing has been changed: the long way does it.
+    Not,
+}
+
 impl Monitor {
     /// A hostcall of the running thread goes to its server's handler, which runs next.
-    #[inline]
-    pub(crate) fn usual_call(&mut self, from: &'static Frame, short: &'static Short) -> Option<&'static Frame> {
-        let line = short.line?;
-        if !line.open.load(Relaxed) {
-            return None;
-        }
+    #[inline(always)]
+    pub(crate) fn usual_call(&mut self, from: &'static Frame, short: &'static Short) -> Usual {
+        let Some(line) = short.line.filter(|line| line.open.load(Relaxed)) else {
+            return Usual::Not;
+        };
         let now = arch::timer::now();
         // The timer ends a call whose deadline comes first.
         if now.saturating_add(short.budget) < self.programmed {
-            return None;
+            return Usual::Not;
         }
         let (to, number) = (line.handler, from.number());
         to.renew();
@@ -41,14 +56,14 @@ impl Monitor {
         hart::enter(line.short());
         let buffer = number < 64 && short.buffers >> number & 1 == 1;
         if capabilities || buffer {
-            return self.lend_usually(line, [capabilities, buffer]);
+            return Usual::Lending(line, [capabilities, buffer]);
         }
-        Some(to)
+        Usual::Done(to)
     }
 
     /// The usual call lends something: the handler's registers, or nothing has happened.
-    #[inline(never)]
-    fn lend_usually(&mut self, line: &'static Line, what: [bool; 2]) -> Option<&'static Frame> {
+    #[inline(always)]
+    pub(crate) fn lend_usually(&mut self, line: &'static Line, what: [bool; 2]) -> Option<&'static Frame> {
         let service = self.cvms[line.server].service.as_deref_mut()?;
         let lent = &mut service.handlers.first_mut()?.lent;
         if call::lend(line.caller(), line.handler, lent, what).is_err() {
@@ -64,7 +79,7 @@ impl Monitor {
 
     /// The handler's part in the usual call, which is that of this line, is over: its caller, who runs next. What was lent is
     /// to be recalled.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn usual_end(&mut self, line: &Line) -> Option<&'static Frame> {
         let to = line.caller();
         if to.number() == Hostcall::Exit as u64 {
@@ -79,18 +94,10 @@ impl Monitor {
         Some(to)
     }
 
-    /// What the usual call lent is gone; returns who runs next.
-    #[inline]
-    pub(crate) fn usual_recall(&mut self, to: &'static Frame, line: &Line) -> &'static Frame {
-        if line.lent.load(Relaxed) {
-            return self.recall_usually(line);
-        }
-        to
-    }
-
-    /// Nobody else has run since the usual call began: what was lent is in the handler's registers and on its stack, if at all.
-    #[inline(never)]
-    fn recall_usually(&mut self, line: &Line) -> &'static Frame {
+    /// What the usual call lent is gone when this returns. Nobody else has run since it began: it is in the handler's registers
+    /// and on its stack, if at all.
+    #[inline(always)]
+    pub(crate) fn recall_usually(&mut self, line: &Line) {
         line.lent.store(false, Relaxed);
         let cvm = &mut self.cvms[line.server];
         if let Some(handler) = cvm
@@ -108,7 +115,6 @@ impl Monitor {
                 self.recall(handler, 0, true);
             }
         }
-        line.caller()
     }
 
     /// The usual end of a time slice: nothing is due, and another thread of the same priority is ready, and loaded.

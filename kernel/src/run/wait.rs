@@ -3,12 +3,13 @@
 //! the waiters of an address stand together, so that no address makes another one's waiters slow.
 //!
 //! The usual wait and the usual wake have a way of their own, as [`shortcut`](crate::run::shortcut) has one for the usual
-//! call: nothing has been changed when these return `None`, and the long way does it.
+//! call: nothing has been changed when these return [`Usual::Not`], and the long way does it.
 
 use crate::cvm::id::ThreadId;
 use crate::cvm::thread::{State, Thread};
 use crate::run::hart;
 use crate::run::monitor::Monitor;
+use crate::run::shortcut::Usual;
 use crate::run::thread::Scheduler;
 use crate::run::tree::{Key, Tree};
 use abi::manifest::PRIORITY_LIMIT;
@@ -111,16 +112,6 @@ impl Waiters {
         let (number, _) = self.set.from((word, 0)).filter(|(_, (of, _))| *of == word)?;
         Some(ThreadId::new(number))
     }
-}
-
-/// What became of a hostcall on its short way.
-pub(crate) enum Usual {
-    /// This thread runs next.
-    Done(&'static Frame),
-    /// So does this one, when [`Scheduler::list_next`] has taken note of it.
-    Unlisted(ThreadId),
-    /// Nothing has been changed: the long way does it.
-    Not,
 }
 
 impl Scheduler {

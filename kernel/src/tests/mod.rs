@@ -27,7 +27,7 @@ use crate::cvm::id::{CvmId, ThreadId};
 use crate::elf::File;
 use crate::hostcall::{self, Next};
 use crate::run::monitor::Monitor;
-use crate::run::wait::Usual;
+use crate::run::shortcut::Usual;
 use abi::Hostcall;
 use arch::{Frame, user};
 use std::cell::Cell;
@@ -92,16 +92,13 @@ fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
         true if number == Hostcall::Wake as u64 => hostcall::sync::usual_wake(monitor, frame),
         _ => Usual::Not,
     };
-    match usual {
-        Usual::Done(to) if std::ptr::eq(to, frame) => return Next::Return,
-        Usual::Done(_) => return Next::Switch,
-        Usual::Unlisted(next) => {
-            monitor.scheduler.list_next(next);
-            return Next::Switch;
-        }
-        Usual::Not => {}
+    match hostcall::complete(monitor, usual) {
+        Some(to) if std::ptr::eq(to, frame) => return Next::Return,
+        Some(_) => return Next::Switch,
+        None => {}
     }
-    if hostcall::usual(monitor, frame, short).is_some() {
+    let usual = hostcall::usual(monitor, frame, short);
+    if hostcall::complete(monitor, usual).is_some() {
         monitor.write_down();
         return Next::Switch;
     }
