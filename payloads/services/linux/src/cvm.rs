@@ -114,15 +114,25 @@ fn handle(call: &Call) -> Answer {
         return Answer::Error(Errno::ENOSYS);
     };
     let mut host = Host { call: Some(call) };
+    let first = [call.argument(0), call.argument(1)];
+    if let Some(value) = system.quick(&mut host, who, call.number(), first) {
+        return Answer::Value(value);
+    }
+    serve(system, &mut host, who, call)
+}
+
+/// Serves a call that needs more than to be looked at.
+#[inline(never)]
+fn serve(system: &mut System, host: &mut Host<'_>, who: Who, call: &Call) -> Answer {
     let arguments = [0, 1, 2, 3, 4, 5].map(|index| call.argument(index));
     let outcome = if call.number() == START {
-        begin(system, &mut host, who, arguments)
+        begin(system, host, who, arguments)
     } else {
-        system.call(&mut host, who, call.number(), arguments)
+        system.call(host, who, call.number(), arguments)
     };
     let answer = conclude(system, call, who, outcome);
     if system.has_news() {
-        exchange(system, &mut host);
+        exchange(system, host);
     }
     answer
 }

@@ -10,8 +10,8 @@ use linux_raw_sys::general as sys;
 use linux_raw_sys::general::{iovec, winsize};
 use linux_raw_sys::ioctl;
 
-/// Bytes that cross at a time, through a buffer on the stack.
-const CHUNK: usize = 2048;
+/// Bytes that cross at a time.
+const CHUNK: usize = 8192;
 /// Most parts of a vector (`IOV_MAX`).
 const PARTS: u64 = 1024;
 /// Most bytes that one call moves, as Linux has it.
@@ -87,7 +87,6 @@ impl<P: Platform> Context<'_, P> {
 
     /// Gives some bytes to an open file.
     fn give_bytes(&mut self, id: Id, offset: Option<u64>, from: &[u8]) -> Result<usize> {
-        let now = self.real_time();
         let pipe = match &mut self.shared.opens.get_mut(id)?.what {
             What::Console => {
                 self.platform.write(from);
@@ -96,6 +95,7 @@ impl<P: Platform> Context<'_, P> {
             What::Null | What::Zero | What::Random => return Ok(from.len()),
             What::File(node) => {
                 let node = *node;
+                let now = self.real_time();
                 self.shared.tree.write(node, offset.unwrap_or_default(), from, now)?;
                 return Ok(from.len());
             }
@@ -156,16 +156,41 @@ impl<P: Platform> Context<'_, P> {
         let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
         self.program.window.check(address, length)?;
-        let mut buffer = [0; CHUNK];
+        // Zeroed once.
+        let mut buffer = core::mem::take(&mut self.shared.crossing);
+        buffer.resize(CHUNK, 0);
+        let moved = self.move_through(
+            &mut buffer,
+            (id, &mut offset),
+            [address, length],
+            writes,
+            (console, peek),
+        );
+        self.shared.crossing = buffer;
+        if seekable && at == At::Offset {
+            self.shared.opens.get_mut(id)?.offset = offset;
+        }
+        moved
+    }
+
+    /// Moves bytes through a buffer, as long as there are some.
+    fn move_through(
+        &mut self,
+        buffer: &mut [u8],
+        (id, offset): (Id, &mut u64),
+        [address, length]: [u64; 2],
+        writes: bool,
+        (once, peek): (bool, bool),
+    ) -> Result {
         let mut done = 0;
         while done < length {
             let part = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
             let asked = part.len();
             let moved = if writes {
                 self.program.window.read(self.platform, address + done, part)?;
-                self.give_bytes(id, Some(offset), part)
+                self.give_bytes(id, Some(*offset), part)
             } else {
-                self.take_bytes(id, Some(offset), part, peek)
+                self.take_bytes(id, Some(*offset), part, peek)
             };
             let count = match moved {
                 Ok(count) => count,
@@ -178,13 +203,10 @@ impl<P: Platform> Context<'_, P> {
                     .write(self.platform, address + done, &buffer[..count])?;
             }
             done += count as u64;
-            offset = offset.saturating_add(count as u64);
-            if count < asked || console || peek {
+            *offset = offset.saturating_add(count as u64);
+            if count < asked || once || peek {
                 break;
             }
-        }
-        if seekable && at == At::Offset {
-            self.shared.opens.get_mut(id)?.offset = offset;
         }
         Ok(done)
     }
@@ -277,7 +299,7 @@ impl<P: Platform> Context<'_, P> {
         let What::File(node) = self.shared.opens.get(from)?.what else {
             return Err(Error::EINVAL);
         };
-        let mut buffer = [0; CHUNK];
+        let mut buffer = alloc::vec![0; CHUNK];
         let mut done = 0;
         while done < length {
             let room = (length - done).min(CHUNK as u64) as usize;
