@@ -9,10 +9,13 @@ use core::time::Duration;
 use abi::hostcall::START;
 use abi::manifest::DeviceKind;
 use card::Card;
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
 use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
+use rt::device::Device;
 use rt::sync::Mutex;
 use rt::{Answer, Call, CapBuffer, Errno, Token};
 
@@ -24,8 +27,10 @@ static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
 static CARD: Mutex<Option<Card>> = Mutex::new(None);
 /// Nanoseconds between 1970 and the start of the machine.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
-/// State of the generator of random numbers.
-static SEED: Mutex<u64> = Mutex::new(0);
+/// The generator of random numbers.
+static RANDOM: Mutex<Option<ChaCha20Rng>> = Mutex::new(None);
+/// How long a source of random bytes may take.
+const ENTROPY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long nobody looks at the clocks of connections, at most.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -44,6 +49,7 @@ fn main() -> Result<(), Errno> {
     // Where nothing tells the time of day, the machine starts in 1970.
     let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::clock()));
     EPOCH.store(epoch, Ordering::Relaxed);
+    *RANDOM.lock() = Some(generator()?);
     let mut system = System::new(archive, files, rt::var("LOG") == Some("debug"));
     if let Some(place) = device(DeviceKind::Net) {
         let mut card = Card::start(place)?;
@@ -51,7 +57,7 @@ fn main() -> Result<(), Errno> {
             card: card.address(),
             host: ADDRESS,
             gateway: GATEWAY,
-            seed: rt::hostcall::clock(),
+            seed: RANDOM.lock().as_mut().map_or(0, |random| random.next_u64()),
         };
         system.attach(Network::new(&settings, &mut card, rt::hostcall::clock()));
         *CARD.lock() = Some(card);
@@ -93,6 +99,24 @@ fn exchange(system: &mut System, host: &mut Host<'_>) -> Option<Duration> {
     let mut card = CARD.lock();
     let delay = system.exchange(host, card.as_mut()?)?;
     Some(Duration::from_nanos(delay))
+}
+
+/// The generator of random numbers: from a device where there is one; else from the time, different from run to run where time
+/// is, and no secret.
+fn generator() -> Result<ChaCha20Rng, Errno> {
+    let Some(place) = device(DeviceKind::Entropy) else {
+        let time = rt::hostcall::clock() ^ rt::hostcall::wall_clock().unwrap_or(0);
+        return Ok(ChaCha20Rng::seed_from_u64(time));
+    };
+    let mut device = Device::start(place, DeviceKind::Entropy, 0)?;
+    let mut seed = [0; 32];
+    let mut left = &mut seed[..];
+    // A device may give fewer than it is asked for.
+    while !left.is_empty() {
+        let given = device.transfer(0, &[], &mut [left], Some(ENTROPY_PATIENCE))?;
+        left = left.get_mut(given..).ok_or(Errno::EIO)?;
+    }
+    Ok(ChaCha20Rng::from_seed(seed))
 }
 
 /// The archive that a capfile holds.
@@ -225,16 +249,8 @@ impl Platform for Host<'_> {
     }
 
     fn random(&mut self, bytes: &mut [u8]) {
-        // SplitMix64 from the time: different from run to run where time is, and no secret.
-        let mut state = SEED.lock();
-        *state ^= rt::hostcall::clock();
-        for part in bytes.chunks_mut(8) {
-            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = *state;
-            word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^= word >> 31;
-            part.copy_from_slice(&word.to_le_bytes()[..part.len()]);
+        if let Some(random) = RANDOM.lock().as_mut() {
+            random.fill_bytes(bytes);
         }
     }
 

@@ -227,6 +227,7 @@ impl System {
             descriptors,
             directory: ROOT,
             mask: 0o022,
+            actions: BTreeMap::new(),
             began: platform.clock(),
         };
         self.programs.insert(who.client, program);

@@ -28,7 +28,7 @@ pub(super) enum At {
 
 impl<P: Platform> Context<'_, P> {
     /// Whether an open file can be used this way.
-    fn allows(flags: u32, writes: bool) -> Result<()> {
+    pub(super) fn allows(flags: u32, writes: bool) -> Result<()> {
         let access = flags & sys::O_ACCMODE;
         let fits = access == sys::O_RDWR || access == if writes { sys::O_WRONLY } else { sys::O_RDONLY };
         if fits { Ok(()) } else { Err(Error::EBADF) }

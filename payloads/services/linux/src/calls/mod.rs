@@ -5,6 +5,7 @@ mod memory;
 mod path;
 mod poll;
 mod process;
+mod signal;
 mod socket;
 mod thread;
 mod time;
@@ -17,10 +18,6 @@ use linux_raw_sys::general as sys;
 
 /// `renameat` in the table that newer architectures share, some of them without this row.
 const RENAMEAT: u32 = 38;
-
-/// Bytes of a set of signals, and of what is done with one: handler, flags, set, as all architectures have them.
-const SET: usize = 8;
-const ACTION: usize = 24;
 
 /// A call in its surroundings.
 pub(crate) struct Context<'a, P> {
@@ -132,9 +129,12 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_umask => self.set_mask(a),
             sys::__NR_uname => self.system_name(a),
             sys::__NR_getrandom => self.get_random(a, b, c),
-            // No signal is ever delivered: what a program says about them is noted by nobody.
-            sys::__NR_rt_sigaction => self.no_signals(c, d, ACTION),
-            sys::__NR_rt_sigprocmask => self.no_signals(c, d, SET),
+            sys::__NR_rt_sigaction => self.act(a, [b, c], d),
+            sys::__NR_rt_sigprocmask => self.block_signals(a, [b, c], d),
+            sys::__NR_kill => return Some(self.kill(a, b, false).into()),
+            sys::__NR_tkill => return Some(self.kill(a, b, true).into()),
+            sys::__NR_tgkill => return Some(self.kill(b, c, true).into()),
+            sys::__NR_getrusage => self.usage(a, b),
             sys::__NR_sigaltstack => Ok(0),
             _ => return None,
         };
