@@ -48,7 +48,8 @@ pub enum Hostcall {
     /// `ENOENT`, `EFAULT`; `EINVAL` for a length of 0 or above [`NAME_LIMIT`](crate::manifest::NAME_LIMIT).
     Capfile = 10,
     /// `serve() -> 0`. The caller rests, and the hostcalls of the cVMs whose `callback-out` names it are delivered to its
-    /// [`HANDLER`], one after the other. Returns when all of them have ended, at once when there are none. `EPERM` in a
+    /// [`HANDLER`], one after the other. Its gates are open from then on, for this life. Returns when all cVMs that can call it have
+    /// ended, at once when there are none. `EPERM` in a
     /// handler.
     Serve = 11,
     /// `reply(value, second, how)`. In a handler: ends the call that it serves; its caller gets `value` and, with
@@ -161,11 +162,17 @@ pub enum Hostcall {
     /// `wall_clock() -> nanoseconds` since 1970 (UTC), by the machine's real-time clock, which is read once at boot. It goes on as
     /// `clock` does. `ENOENT` when the machine has none.
     WallClock = 37,
+    /// `gate(name, length) -> token`. What the caller calls the gate by whose name, `cVM.function`, stands at the pointer `name`
+    /// (`length` bytes, no NUL). CHERI-RISC-V: a sealed pair, its code in the first result register and its data in the second.
+    /// Morello: one sealed capability. Both are local. Waits until the gate's cVM rests in `serve` for the first time of its
+    /// life. `ENOENT` when the caller's manifest entry names no such gate; `ECONNREFUSED` when its cVM has ended for good; `EFAULT`;
+    /// `EINVAL` for a length of 0 or above [`GATE_NAME_LIMIT`](crate::manifest::GATE_NAME_LIMIT).
+    Gate = 38,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 38] = [
+    pub const ALL: [Hostcall; 39] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -204,6 +211,7 @@ impl Hostcall {
         Hostcall::DeviceReset,
         Hostcall::Clone,
         Hostcall::WallClock,
+        Hostcall::Gate,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -240,6 +248,7 @@ impl Hostcall {
             | Hostcall::DeviceTake
             | Hostcall::DeviceWait
             | Hostcall::DeviceReset => Family::Device,
+            Hostcall::Gate => Family::Gate,
         }
     }
 
@@ -249,7 +258,7 @@ impl Hostcall {
             Hostcall::Write => (1, false),
             Hostcall::Read => (1, true),
             Hostcall::Arguments | Hostcall::Info => (0, true),
-            Hostcall::Capfile | Hostcall::BufferFind => (0, false),
+            Hostcall::Capfile | Hostcall::BufferFind | Hostcall::Gate => (0, false),
             _ => return None,
         };
         Some(Buffer { pointer, written })
@@ -286,11 +295,13 @@ pub enum Family {
     Buffer = 8,
     /// `device_info`, `device_config`, `device_start`, `device_submit`, `device_take`, `device_wait`, `device_reset`.
     Device = 9,
+    /// `gate`.
+    Gate = 10,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 10] = [
+    pub const ALL: [Family; 11] = [
         Family::Process,
         Family::Console,
         Family::Time,
@@ -301,6 +312,7 @@ impl Family {
         Family::Sync,
         Family::Buffer,
         Family::Device,
+        Family::Gate,
     ];
 
     /// The name in YAML and manifest.
@@ -316,6 +328,7 @@ impl Family {
             Family::Sync => "sync",
             Family::Buffer => "buffer",
             Family::Device => "device",
+            Family::Gate => "gate",
         }
     }
 

@@ -30,6 +30,8 @@
 //!             raw = <0>;                       // u32, see the table of numbers
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
 //!             devices = "block0", "net0";      // devices that it drives; absent = none
+//!             gates = "add 4096 2", "mean 4096 1 vector"; // functions that others may call, see [`Gate`]; absent = none
+//!             calls = "other.function";        // gates of others that it may call, `cVM.function`; absent = none
 //!         };
 //!     };
 //!     capfiles {                               // absent = none
@@ -54,6 +56,8 @@
 //!
 //! Integers are big endian, as the device tree format has them. An unknown property is an error: the tool and the
 //! monitor of one image come from one tree.
+
+use core::fmt;
 
 /// Archive member that holds the manifest.
 pub const MEMBER: &str = "manifest.dtb";
@@ -95,8 +99,13 @@ pub const HOSTCALLS: &str = "hostcalls";
 /// Property: the devices that the cVM drives, by the names of [`device`].
 pub const DEVICES: &str = "devices";
 
+/// Property: the functions that other cVMs may call, each as a [`Gate`] in words.
+pub const GATES: &str = "gates";
+/// Property: the gates that it may call, see [`call`].
+pub const CALLS: &str = "calls";
+
 /// Properties of a cVM that are no plain numbers.
-const OTHERS: [&str; 14] = [
+pub const OTHERS: [&str; 16] = [
     NAME,
     RUNTIME,
     ARGS,
@@ -111,6 +120,8 @@ const OTHERS: [&str; 14] = [
     WITHIN,
     HOSTCALLS,
     DEVICES,
+    GATES,
+    CALLS,
 ];
 
 /// All properties of a cVM node.
@@ -182,7 +193,7 @@ macro_rules! cvm_numbers {
             stack: u64 = 16 * 1024, STACK = "stack", Bytes, 1, u64::MAX, Always;
             /// a greater number runs first
             priority: u32 = 3, PRIORITY = "priority", Count, 0, PRIORITY_LIMIT as u64, Always;
-            /// time from a hostcall that a cVM serves to its answer; then the caller gets `ETIMEDOUT`
+            /// time from a hostcall that a cVM serves to its answer, and of a call by a gate; then the caller gets `ETIMEDOUT`
             call_budget: u64 = 1_000_000_000, CALL_BUDGET = "call-budget", Nanoseconds, 1, u64::MAX, Client;
             /// bytes of the stack that a handler of a server runs on
             service_stack: u64 = 8 * 1024, SERVICE_STACK = "service-stack", Bytes, 1, 64 * 1024, Server;
@@ -327,6 +338,80 @@ pub fn valid_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Most gates that a cVM offers, and most that it calls.
+pub const GATE_LIMIT: usize = 16;
+/// Most callers of a gate at a time.
+pub const GATE_CALLERS_LIMIT: u32 = 16;
+/// Most bytes of a stack that a gate's function runs on.
+pub const GATE_STACK_LIMIT: u64 = 64 * 1024;
+/// Bytes of that stack, when nothing is said.
+pub const GATE_STACK: u64 = 8 * 1024;
+/// Most bytes of the text that names a gate to its caller.
+pub const GATE_NAME_LIMIT: usize = 2 * NAME_LIMIT + 1;
+
+/// A function that other cVMs may call. In words: its name, bytes of stack, most callers at a time, and `vector` when it may
+/// use vector registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate<'a> {
+    /// Its symbol: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 _`.
+    pub function: &'a str,
+    /// Bytes of the stack that a call runs on.
+    pub stack: u64,
+    /// Most callers at a time.
+    pub callers: u32,
+    /// Whether floating-point and vector registers are open to it, and cleared on the way.
+    pub vector: bool,
+}
+
+impl<'a> Gate<'a> {
+    /// The gate that these words describe; `None` when they do not, or a number is outside of its limits.
+    pub fn parse(text: &'a str) -> Option<Gate<'a>> {
+        let mut words = text.split(' ');
+        let gate = Gate {
+            function: words.next().filter(|name| valid_function(name))?,
+            stack: words.next()?.parse().ok()?,
+            callers: words.next()?.parse().ok()?,
+            vector: match words.next() {
+                None => false,
+                Some("vector") => true,
+                Some(_) => return None,
+            },
+        };
+        let fits = (1..=GATE_STACK_LIMIT).contains(&gate.stack) && (1..=GATE_CALLERS_LIMIT).contains(&gate.callers);
+        (fits && words.next().is_none()).then_some(gate)
+    }
+
+    /// Bytes that a stack takes: bounds of so many bytes can always be said.
+    pub const fn taken(&self) -> u64 {
+        self.stack.next_multiple_of(4096)
+    }
+}
+
+impl fmt::Display for Gate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vector = if self.vector { " vector" } else { "" };
+        write!(f, "{} {} {}{vector}", self.function, self.stack, self.callers)
+    }
+}
+
+/// Bytes of the stacks of all these gates, in words.
+pub fn gate_stacks<'a>(gates: impl Iterator<Item = &'a str>) -> u64 {
+    let of = |gate: Gate<'_>| gate.taken() * u64::from(gate.callers);
+    gates.filter_map(Gate::parse).map(of).sum()
+}
+
+/// Whether this can name a gate's function.
+pub fn valid_function(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// The cVM and the function that `cVM.function` names.
+pub fn call(text: &str) -> Option<(&str, &str)> {
+    let (cvm, function) = text.rsplit_once('.')?;
+    (valid_name(cvm) && valid_function(function)).then_some((cvm, function))
 }
 
 /// Most devices that a cVM drives.

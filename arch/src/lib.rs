@@ -12,7 +12,7 @@ mod types;
 
 pub use types::{
     Access, BootInfo, Derivation, DeriveError, Description, Device, Fault, Instruction, Kind, Platform, Refused,
-    Register, Relocation, Start, Trap, VIRTIO_LIMIT, VIRTIO_WINDOW, VirtioSlot, Window,
+    Register, Relocation, Settled, Start, Trap, VIRTIO_LIMIT, VIRTIO_WINDOW, VirtioSlot, Window,
 };
 
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]

@@ -81,6 +81,17 @@ pub enum Relocation {
     Fragment,
 }
 
+/// Where a thread was that may be in the switcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Not in the switcher.
+    Elsewhere,
+    /// There, and it can go on.
+    Inside,
+    /// There, and its call cannot begin: something that it needs is not there.
+    Refused,
+}
+
 /// Why the processor entered the monitor, when it was no hostcall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
@@ -228,6 +239,8 @@ pub enum Kind {
     GenericTimer,
     /// RISC-V's platform-level interrupt controller.
     Plic,
+    /// RISC-V's advanced platform-level interrupt controller.
+    Aplic,
     /// An interrupt controller with a memory-mapped processor interface.
     GicV2,
     /// An interrupt controller with a redistributor for each processor.
@@ -247,6 +260,8 @@ pub struct Description<'a> {
     pub regions: [Option<(u64, u64)>; 2],
     /// Its interrupts, as the tree encodes them.
     pub interrupts: &'a [u8],
+    /// Where an interrupt controller leads, as the tree encodes it.
+    pub extended: &'a [u8],
     /// Registers lie 2 to the power of this apart.
     pub register_shift: u32,
     /// Bytes of an access to a register; 0 = not said.
@@ -296,6 +311,8 @@ pub struct BootInfo {
     /// Memory that firmware has left, first address and address behind, in ascending order and apart from each other; empty
     /// when there was no firmware, and the device tree tells.
     pub memory: &'static [(u64, u64)],
+    /// Bytes of memory that firmware has left, and that are not among them.
+    pub memory_lost: u64,
     /// An initial RAM disk that is not in the device tree, first address and address behind.
     pub initrd: Option<(u64, u64)>,
     /// The command line, when it is not in the device tree.

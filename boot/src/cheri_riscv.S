@@ -60,7 +60,8 @@ headers_end:
     addi t0, t0, 8
     bltu t0, t2, 2b
 
-    # Bit 30 of mccsr: integer addresses are absolute (ISAv9). s1 = what to add to a pointer for its physical address.
+    # Bit 30 of mccsr: integer addresses are absolute (ISAv9), and the image lies where it is linked. s1 = what to add to a
+    # pointer for its physical address.
     li  s1, 0
     srli t1, t1, 30
     andi t1, t1, 1
@@ -68,7 +69,7 @@ headers_end:
     lla s1, intravisor_image_start
     # The places that hold addresses, as DT_RELR lists them: an even word is one place, an odd one has a bit for each of the
     # 63 behind. The linker script sees to it that there are no relocations of another kind.
-3:  lla t0, intravisor_relr_start
+    lla t0, intravisor_relr_start
     lla t1, intravisor_relr_end
     j   13f
 4:  ld  t2, 0(t0)                               # an entry
@@ -92,7 +93,7 @@ headers_end:
 13: bltu t0, t1, 4b
 
     # DDC is the root: keep it in the root slot. From here on an address counts from the start of the image on ISAv8.
-    lla t0, intravisor_root
+3:  lla t0, intravisor_root
     CSpecialRW x28, DDC, x0
     SC  x28, 0, x5
     CSetAddr x28, x28, x9

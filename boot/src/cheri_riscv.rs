@@ -33,6 +33,7 @@ extern "C" fn boot_main(hart: u64, device_tree: u64, bias: u64) -> ! {
             device_tree,
             early_console: 0,
             memory: &[],
+            memory_lost: 0,
             initrd: None,
             arguments: None,
             bias,

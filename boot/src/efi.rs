@@ -170,6 +170,8 @@ pub(crate) struct Handover {
     /// Usable memory as the firmware left it, first address and address behind; empty when there was no firmware.
     pub(crate) memory: [(u64, u64); 24],
     pub(crate) memory_count: usize,
+    /// Bytes of what finds no place in that list.
+    pub(crate) memory_lost: u64,
     /// The initial RAM disk, first address and address behind.
     pub(crate) initrd: (u64, u64),
     /// The load options in ASCII.
@@ -194,6 +196,7 @@ impl Handover {
 pub(crate) static HANDOVER: Handover = Handover {
     memory: [(0, 0); 24],
     memory_count: 0,
+    memory_lost: 0,
     initrd: (0, 0),
     arguments: [0; 256],
     argument_bytes: 0,
@@ -464,12 +467,13 @@ fn list_memory(map: &Map, handover: &mut Handover) {
         let last = handover.memory_count.wrapping_sub(1);
         match handover.memory.get_mut(last) {
             Some((_, end)) if *end == region.start => *end = region.end(),
-            _ => {
-                if let Some(next) = handover.memory.get_mut(handover.memory_count) {
+            _ => match handover.memory.get_mut(handover.memory_count) {
+                Some(next) => {
                     *next = (region.start, region.end());
                     handover.memory_count += 1;
                 }
-            }
+                None => handover.memory_lost += region.pages * PAGE,
+            },
         }
     }
 }

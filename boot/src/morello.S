@@ -238,7 +238,8 @@ from_el1:
     adr x20, intravisor_image_start
     and x20, x20, #~0x3fffffff  // loaded as an ELF file: the tree is at the start of RAM
 
-    // The first map: the gigabyte where the image lies is memory, everything else in 512 GiB is devices.
+    // The first map: the gigabyte where the image lies is memory, everything else in 512 GiB is devices, and there is nothing
+    // in the 512 GiB behind that.
 6:  adrp x0, intravisor_reset_table
     adr x1, intravisor_image_start
     lsr x1, x1, #30
@@ -254,6 +255,10 @@ from_el1:
     add x2, x2, #1
     cmp x2, #512
     b.ne 7b
+    adrp x6, reset_root
+    add x6, x6, :lo12:reset_root
+    add x5, x0, #3              // a table
+    stp x5, xzr, [x6]
     // The caches are off, but may remember what was there before.
     dmb sy
     mov x2, xzr
@@ -262,14 +267,15 @@ from_el1:
     add x2, x2, #16             // no cache line is shorter
     cmp x2, #4096
     b.ne 8b
+    dc  ivac, x6
 
     mov x5, #0x00ff             // MAIR_EL1: 0 = normal, write-back; 1 = device nGnRnE
     msr mair_el1, x5
-    movz x5, #0x3519            // TCR_EL1: 39 bits through TTBR0, none through TTBR1, 40-bit physical addresses,
+    movz x5, #0x3518            // TCR_EL1: 40 bits through TTBR0, none through TTBR1, 40-bit physical addresses,
     movk x5, #0x0080, lsl #16   // cached and shared walks, descriptor bits 59 to 62 in use (HPD0, HWU0)
     movk x5, #0x7a02, lsl #32
     msr tcr_el1, x5
-    msr ttbr0_el1, x0
+    msr ttbr0_el1, x6
     dsb sy
     tlbi vmalle1
     ic  iallu
@@ -295,6 +301,7 @@ from_el1:
     ldr x0, [x0]
     adr x23, intravisor_image_start
     sub x23, x23, x0
+    cbz x23, 29f
     // The places that hold addresses, as DT_RELR lists them: an even word is one place, an odd one has a bit for each of
     // the 63 behind. The linker script sees to it that there are no relocations of another kind.
     adrp x0, intravisor_relr_start
@@ -320,7 +327,7 @@ from_el1:
 26: cmp x0, x1
     b.lo 10b
 
-    STEP 'r'
+29: STEP 'r'
     // DDC is the root: keep it in the root slot.
     adrp x0, intravisor_root
     add x0, x0, :lo12:intravisor_root
@@ -393,6 +400,13 @@ print:
     str w2, [x1]
     b   18b
 19: ret
+
+// The root of the first map, two entries, in a cache line of its own as far as it goes.
+.pushsection .data
+.balign 64
+reset_root:
+    .fill 8, 8, 0
+.popsection
 
 .balign 8
 link_address:

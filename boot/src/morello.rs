@@ -32,6 +32,7 @@ extern "C" fn boot_main(hart: u64, device_tree: u64, early_console: u64) -> ! {
             device_tree,
             early_console,
             memory: firmware.memory(),
+            memory_lost: firmware.memory_lost,
             initrd: (firmware.initrd.0 < firmware.initrd.1).then_some(firmware.initrd),
             arguments: core::str::from_utf8(firmware.arguments())
                 .ok()

@@ -20,7 +20,7 @@
 //!
 //! No permission at all is printed as `-`.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 bitflags::bitflags! {
     /// Permissions by meaning, independent of where a format keeps them. A format has some of them only.
@@ -66,36 +66,90 @@ bitflags::bitflags! {
 }
 
 /// The letters of the printed form, in the order in which they are printed.
-const LETTERS: [(Permissions, char); 18] = [
-    (Permissions::LOAD, 'r'),
-    (Permissions::STORE, 'w'),
-    (Permissions::EXECUTE, 'x'),
-    (Permissions::LOAD_CAPABILITY, 'R'),
-    (Permissions::STORE_CAPABILITY, 'W'),
-    (Permissions::STORE_LOCAL, 'L'),
-    (Permissions::GLOBAL, 'G'),
-    (Permissions::SEAL, 'S'),
-    (Permissions::UNSEAL, 'U'),
-    (Permissions::INVOKE, 'I'),
-    (Permissions::SYSTEM, '$'),
-    (Permissions::COMPARTMENT_ID, 'C'),
-    (Permissions::MUTABLE_LOAD, 'M'),
-    (Permissions::EXECUTIVE, 'E'),
-    (Permissions::USER0, '0'),
-    (Permissions::USER1, '1'),
-    (Permissions::USER2, '2'),
-    (Permissions::USER3, '3'),
+const LETTERS: [(Permissions, u8); 18] = [
+    (Permissions::LOAD, b'r'),
+    (Permissions::STORE, b'w'),
+    (Permissions::EXECUTE, b'x'),
+    (Permissions::LOAD_CAPABILITY, b'R'),
+    (Permissions::STORE_CAPABILITY, b'W'),
+    (Permissions::STORE_LOCAL, b'L'),
+    (Permissions::GLOBAL, b'G'),
+    (Permissions::SEAL, b'S'),
+    (Permissions::UNSEAL, b'U'),
+    (Permissions::INVOKE, b'I'),
+    (Permissions::SYSTEM, b'$'),
+    (Permissions::COMPARTMENT_ID, b'C'),
+    (Permissions::MUTABLE_LOAD, b'M'),
+    (Permissions::EXECUTIVE, b'E'),
+    (Permissions::USER0, b'0'),
+    (Permissions::USER1, b'1'),
+    (Permissions::USER2, b'2'),
+    (Permissions::USER3, b'3'),
 ];
+
+/// Bytes of the longest printed form up to the permissions.
+const TEXT_LIMIT: usize = "0x [0x-0x) ".len() + 16 + 16 + 17 + LETTERS.len();
+
+/// A text that is put together piece by piece and written at once: every boot and every report prints many. Aligned, it is
+/// looked at word by word.
+#[repr(C, align(8))]
+struct Text {
+    bytes: [u8; TEXT_LIMIT],
+    length: usize,
+}
+
+impl Text {
+    const fn new() -> Text {
+        Text {
+            bytes: [0; TEXT_LIMIT],
+            length: 0,
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    /// Adds `before`, and a number of at most 65 bits with as many digits as it needs.
+    fn hexadecimal(&mut self, before: &[u8], number: u128) {
+        before.iter().for_each(|byte| self.push(*byte));
+        let mut rest = number as u64;
+        let mut digits = 16;
+        if number >> 64 != 0 {
+            self.push(b'1');
+        } else {
+            digits = 16 - ((rest | 1).leading_zeros() / 4) as usize;
+        }
+        for byte in self.bytes[self.length..self.length + digits].iter_mut().rev() {
+            *byte = b"0123456789abcdef"[(rest & 0xf) as usize];
+            rest >>= 4;
+        }
+        self.length += digits;
+    }
+
+    fn permissions(&mut self, permissions: Permissions) {
+        let start = self.length;
+        for (permission, letter) in &LETTERS {
+            if permissions.contains(*permission) {
+                self.push(*letter);
+            }
+        }
+        if self.length == start {
+            self.push(b'-');
+        }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default())
+    }
+}
 
 impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_char('-');
-        }
-        LETTERS
-            .iter()
-            .filter(|(permission, _)| self.contains(*permission))
-            .try_for_each(|(_, c)| f.write_char(*c))
+        let mut text = Text::new();
+        text.permissions(*self);
+        text.write(f)
     }
 }
 
@@ -171,11 +225,14 @@ impl Decoded {
 
 impl fmt::Display for Decoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:#x} [{:#x}-{:#x}) {}",
-            self.address, self.base, self.top, self.permissions
-        )?;
+        let mut text = Text::new();
+        text.hexadecimal(b"0x", self.address.into());
+        text.hexadecimal(b" [0x", self.base.into());
+        text.hexadecimal(b"-0x", self.top);
+        text.push(b')');
+        text.push(b' ');
+        text.permissions(self.permissions);
+        text.write(f)?;
         match self.seal {
             Seal::Unsealed => (),
             Seal::Sentry => f.write_str(" sentry")?,

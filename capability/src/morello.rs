@@ -65,23 +65,37 @@ const PERMISSIONS: [Permissions; 18] = [
     Permissions::LOAD,
 ];
 
+/// The numbers of the [`Permissions`] in the order of their own.
+const NUMBERS: [u8; PERMISSIONS.len()] = {
+    let mut numbers = [0; PERMISSIONS.len()];
+    let mut number = 0;
+    while number < PERMISSIONS.len() {
+        numbers[PERMISSIONS[number].bits().trailing_zeros() as usize] = number as u8;
+        number += 1;
+    }
+    numbers
+};
+
 /// The permission bits as GCPERM numbers them; all [`Permissions`] exist here.
 #[must_use]
-pub fn permission_bits(permissions: Permissions) -> u32 {
-    (0..)
-        .zip(PERMISSIONS)
-        .filter(|(_, p)| permissions.contains(*p))
-        .fold(0, |bits, (bit, _)| bits | 1 << bit)
+pub const fn permission_bits(permissions: Permissions) -> u32 {
+    let (mut bits, mut rest) = (0, permissions.bits());
+    while rest != 0 {
+        bits |= 1 << NUMBERS[rest.trailing_zeros() as usize];
+        rest &= rest - 1;
+    }
+    bits
 }
 
 /// The meaning of the permission bits as GCPERM numbers them.
 #[must_use]
-pub fn permissions_from_bits(bits: u32) -> Permissions {
-    (0..)
-        .zip(PERMISSIONS)
-        .filter(|(bit, _)| bits >> bit & 1 == 1)
-        .map(|(_, permission)| permission)
-        .collect()
+pub const fn permissions_from_bits(bits: u32) -> Permissions {
+    let (mut permissions, mut rest) = (0, bits & Permissions::all().bits());
+    while rest != 0 {
+        permissions |= PERMISSIONS[rest.trailing_zeros() as usize].bits();
+        rest &= rest - 1;
+    }
+    Permissions::from_bits_truncate(permissions)
 }
 
 /// The address of a value: without flags, sign-extended from bit 55 (CapBoundsAddress).

@@ -39,51 +39,26 @@ pub const OTYPE_SENTRY: u32 = OTYPE_MAX - 1;
 /// The first of the otypes that the architecture keeps for itself; every smaller one can be used with a sealing key.
 pub const OTYPE_FIRST_RESERVED: u32 = OTYPE_MAX - 3;
 
-/// Bit numbers of CGetPerm's result: hardware permissions from bit 0.
-const HARDWARE_PERMISSIONS: [Permissions; 12] = [
-    Permissions::GLOBAL,
-    Permissions::EXECUTE,
-    Permissions::LOAD,
-    Permissions::STORE,
-    Permissions::LOAD_CAPABILITY,
-    Permissions::STORE_CAPABILITY,
-    Permissions::STORE_LOCAL,
-    Permissions::SEAL,
-    Permissions::INVOKE,
-    Permissions::UNSEAL,
-    Permissions::SYSTEM,
-    Permissions::COMPARTMENT_ID,
-];
-const SOFTWARE_PERMISSIONS: [Permissions; 4] = [
-    Permissions::USER0,
-    Permissions::USER1,
-    Permissions::USER2,
-    Permissions::USER3,
-];
-/// Where the software permissions begin in CGetPerm's result.
+/// The hardware permissions have the same numbers in CGetPerm's result as in [`Permissions`] …
+const HARDWARE_PERMISSIONS: u32 = Permissions::MUTABLE_LOAD.bits() - 1;
+/// … and the software ones, four from this one on, others: from bit 15.
+const SOFTWARE_PERMISSIONS: u32 = Permissions::USER0.bits().trailing_zeros();
 const SOFTWARE_PERMISSIONS_BIT: u32 = 15;
 
 /// The permission bits as CGetPerm numbers them, for permissions that this format has; others are dropped.
+#[inline]
 #[must_use]
-pub fn permission_bits(permissions: Permissions) -> u32 {
-    let hardware = (0..).zip(HARDWARE_PERMISSIONS);
-    let software = (SOFTWARE_PERMISSIONS_BIT..).zip(SOFTWARE_PERMISSIONS);
-    hardware
-        .chain(software)
-        .filter(|(_, p)| permissions.contains(*p))
-        .fold(0, |bits, (bit, _)| bits | 1 << bit)
+pub const fn permission_bits(permissions: Permissions) -> u32 {
+    let bits = permissions.bits();
+    bits & HARDWARE_PERMISSIONS | (bits >> SOFTWARE_PERMISSIONS & 0xf) << SOFTWARE_PERMISSIONS_BIT
 }
 
 /// The meaning of the permission bits as CGetPerm numbers them.
+#[inline]
 #[must_use]
-pub fn permissions_from_bits(bits: u32) -> Permissions {
-    let hardware = (0..).zip(HARDWARE_PERMISSIONS);
-    let software = (SOFTWARE_PERMISSIONS_BIT..).zip(SOFTWARE_PERMISSIONS);
-    hardware
-        .chain(software)
-        .filter(|(bit, _)| bits >> bit & 1 == 1)
-        .map(|(_, permission)| permission)
-        .collect()
+pub const fn permissions_from_bits(bits: u32) -> Permissions {
+    let software = bits >> SOFTWARE_PERMISSIONS_BIT & 0xf;
+    Permissions::from_bits_truncate(bits & HARDWARE_PERMISSIONS | software << SOFTWARE_PERMISSIONS)
 }
 
 /// A CHERI-RISC-V capability register: tag, address, metadata, and the bounds they decode to.

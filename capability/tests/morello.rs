@@ -1,6 +1,8 @@
 //! The Morello format: samples measured on the reference emulator, and properties that hold for every capability.
 
-use capability::morello::{Capability, representable_length, representable_mask};
+use capability::morello::{
+    Capability, permission_bits, permissions_from_bits, representable_length, representable_mask,
+};
 use capability::{Error, Permissions};
 use proptest::prelude::*;
 
@@ -305,4 +307,33 @@ proptest! {
         prop_assert!(!sealed.set_bounds(0).0.tag() && !sealed.and_permissions(0).tag() && !sealed.set_flags(1).tag());
         prop_assert_eq!(sealed.unseal(), capability);
     }
+}
+
+#[test]
+fn permissions_have_the_numbers_of_gcperm() {
+    let numbers = [
+        (Permissions::GLOBAL, 0),
+        (Permissions::EXECUTIVE, 1),
+        (Permissions::USER0, 2),
+        (Permissions::USER1, 3),
+        (Permissions::USER2, 4),
+        (Permissions::USER3, 5),
+        (Permissions::MUTABLE_LOAD, 6),
+        (Permissions::COMPARTMENT_ID, 7),
+        (Permissions::INVOKE, 8),
+        (Permissions::SYSTEM, 9),
+        (Permissions::UNSEAL, 10),
+        (Permissions::SEAL, 11),
+        (Permissions::STORE_LOCAL, 12),
+        (Permissions::STORE_CAPABILITY, 13),
+        (Permissions::LOAD_CAPABILITY, 14),
+        (Permissions::EXECUTE, 15),
+        (Permissions::STORE, 16),
+        (Permissions::LOAD, 17),
+    ];
+    for (permission, number) in numbers {
+        assert_eq!(permission_bits(permission), 1 << number, "{permission:?}");
+        assert_eq!(permissions_from_bits(1 << number), permission, "bit {number}");
+    }
+    assert_eq!(permissions_from_bits(0xfffc_0000), Permissions::empty());
 }

@@ -1,6 +1,6 @@
 //! The CHERI-RISC-V format: samples measured on the reference emulator, and properties that hold for every capability.
 
-use capability::riscv::{Capability, representable_length, representable_mask};
+use capability::riscv::{Capability, permission_bits, permissions_from_bits, representable_length, representable_mask};
 use capability::{Error, Permissions};
 use proptest::prelude::*;
 
@@ -266,4 +266,32 @@ proptest! {
         prop_assert!(!sealed.set_bounds(0).0.tag() && !sealed.and_permissions(0).tag() && !sealed.set_flags(1).tag());
         prop_assert_eq!(sealed.unseal(), capability);
     }
+}
+
+#[test]
+fn permissions_have_the_numbers_of_cgetperm() {
+    let numbers = [
+        (Permissions::GLOBAL, 0),
+        (Permissions::EXECUTE, 1),
+        (Permissions::LOAD, 2),
+        (Permissions::STORE, 3),
+        (Permissions::LOAD_CAPABILITY, 4),
+        (Permissions::STORE_CAPABILITY, 5),
+        (Permissions::STORE_LOCAL, 6),
+        (Permissions::SEAL, 7),
+        (Permissions::INVOKE, 8),
+        (Permissions::UNSEAL, 9),
+        (Permissions::SYSTEM, 10),
+        (Permissions::COMPARTMENT_ID, 11),
+        (Permissions::USER0, 15),
+        (Permissions::USER1, 16),
+        (Permissions::USER2, 17),
+        (Permissions::USER3, 18),
+    ];
+    for (permission, number) in numbers {
+        assert_eq!(permission_bits(permission), 1 << number, "{permission:?}");
+        assert_eq!(permissions_from_bits(1 << number), permission, "bit {number}");
+    }
+    assert_eq!(permission_bits(Permissions::MUTABLE_LOAD | Permissions::EXECUTIVE), 0);
+    assert_eq!(permissions_from_bits(0xfff8_7000), Permissions::empty());
 }

@@ -3,7 +3,7 @@
 
 pub mod devices;
 
-use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::ledger::Ledger;
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::cvm::id::{CvmId, ThreadId};
@@ -161,11 +161,9 @@ pub fn boot(archive: &[u8], steps: &[Step]) -> Option<usize> {
 
 fn run(archive: &[u8], steps: &[Step]) -> Option<usize> {
     let mut ledger = Ledger::new(arch::root());
-    let permissions = arch::service_stack_permissions() | arch::code_permissions();
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger.derive(&POOL, root, ("pool", "fuzz"), POOL_RANGE, permissions);
-    let pool = pool.unwrap_or_else(|error| panic!("{error}"));
-    let mut monitor = load(placed(archive), ledger, (pool, Pool::new(POOL_RANGE)), FREQUENCY).ok()?;
+    let opened = ledger.open_pool(POOL_RANGE);
+    opened.unwrap_or_else(|error| panic!("{error}"));
+    let mut monitor = load(placed(archive), ledger, Pool::new(POOL_RANGE), FREQUENCY).ok()?;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     let mut served = 0;
     finish_loading(&mut monitor)?;

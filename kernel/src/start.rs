@@ -2,7 +2,8 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
-use crate::authority::ledger::{ARCHIVE, EntryId, Ledger, MONITOR_DATA, POOL};
+use crate::authority::gate::{self, Gates};
+use crate::authority::ledger::{ARCHIVE, CarveError, Ledger, MONITOR_DATA};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::elf::{File, PAGE};
@@ -25,6 +26,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use arch::protection::{END, REGIONS};
 use arch::{BootInfo, Device, Platform, Window, user};
 use capability::Permissions;
 use core::ops::Range;
@@ -45,17 +47,22 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
 
     let header = image_header(&boot);
     read_symbols(&boot, &header);
-    let board = platform::read(device_tree(&boot)).unwrap_or_else(|error| panic!("{error}"));
+    let read = platform::read(device_tree(&boot));
+    let board = read.as_ref().unwrap_or_else(|error| panic!("{error}"));
     if boot.early_console != 0 {
         // The last of the letters by which the reset code tells its steps.
         b"t\r\n".iter().copied().for_each(arch::console::put);
     }
     console::set_level(boot.arguments.unwrap_or(board.arguments));
-    let (memory, unused) = memory_of(&board, &boot);
+    let Memory {
+        own: memory,
+        regions,
+        unused,
+    } = Memory::of(board, &boot);
     let initrd = boot.initrd.map(|(start, end)| start..end);
-    let initrd = initrd.or_else(|| tree_initrd(&board, &memory));
+    let initrd = initrd.or_else(|| tree_initrd(board, &memory));
     // From here on, what the boot loader has left behind the image, the tree among it, may be overwritten.
-    let (archive, room) = place_archive(&boot, &header, &board, &memory, initrd);
+    let (archive, room) = place_archive(&boot, &header, board, &memory, initrd);
     let heap_end = heap_end(boot.data.0, room.clone(), &memory);
     give_heap(heap, room.start..heap_end);
 
@@ -68,7 +75,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         Info,
         "Intravisor on bare metal, {}, {} KiB of memory",
         arch::isa(),
-        (memory.end - memory.start) / 1024
+        regions.iter().map(|region| region.end - region.start).sum::<u64>() / 1024
     );
     if board.other_console {
         say!(
@@ -79,18 +86,21 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     if unused != 0 {
         say!(
             Warn,
-            "{} KiB of memory are not used: the image lies in another region",
+            "{} KiB of memory are not used: there are more than {REGIONS} regions, or it lies too high",
             unused / 1024
         );
     }
 
     measure::begin(boot.arguments.unwrap_or(board.arguments), &boot, &header);
-    let mut free = Pool::new(heap_end..memory.end);
+    let mut free = Pool::default();
+    regions.iter().for_each(|region| free.push(region.clone()));
+    free.reserve(&(memory.start..heap_end));
     board.reserved.iter().for_each(|range| free.reserve(range));
     free.reserve(&archive.bounds);
-    let (pool_entry, pool) = carve_memory(&mut ledger, &boot, heap_end, free.whole());
-    free.reserve(&(0..pool.start));
-    free.reserve(&(pool.end..u64::MAX));
+    carve_monitor(&mut ledger, &boot, heap_end);
+    for region in regions {
+        carve_pool(&mut ledger, &mut free, &region).unwrap_or_else(|error| panic!("{error}"));
+    }
     let archive = archive.open(&mut ledger, heap_end);
     #[cfg(feature = "signed")]
     let archive = signature::verified(archive).unwrap_or_else(|error| refuse(error));
@@ -98,13 +108,13 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
+    gate::keep(arch::root(), &ledger.pools());
     arch::root().clear();
     say!(
         Info,
-        "root capability destroyed, {} devices, cVM memory {:#x}-{:#x}",
+        "root capability destroyed, {} devices, cVM memory {} KiB",
         devices + found.len(),
-        pool.start,
-        pool.end
+        free.free_bytes() / 1024
     );
     ledger.print(0..ledger.len());
 
@@ -115,18 +125,18 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
-    run(archive, ledger, (pool_entry, free), (frequency, born, &found), heap)
+    run(archive, ledger, free, (frequency, born, &found), heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
 fn run(
     archive: File,
     ledger: Ledger,
-    pool: (EntryId, Pool),
+    free: Pool,
     (frequency, born, found): (u64, Option<u64>, &[Found]),
     heap: &Heap,
 ) -> ! {
-    let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
+    let mut monitor = load(archive, ledger, free, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.give_devices(found).unwrap_or_else(|error| refuse(&error));
     monitor.born = born;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
@@ -142,26 +152,24 @@ fn run(
 ///
 /// # Errors
 /// What is wrong with archive, manifest, a program, or the memory that is asked for.
-pub(crate) fn load(
-    archive: File,
-    ledger: Ledger,
-    (pool_entry, mut free): (EntryId, Pool),
-    frequency: u64,
-) -> Result<Box<Monitor>, String> {
+pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
     let manifest::Plan {
         cvms: specs,
         capfiles,
         buffers,
     } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
-    let Range { start, end } = free.whole();
-    arch::protection::open(start, end);
+    arch::protection::open(&ledger.pools());
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
         families: Vec::new(),
         holders: Vec::new(),
         weights: Vec::new(),
+        linked: Vec::new(),
+        gates: Gates::default(),
+        callers: Vec::new(),
+        reached: Vec::new(),
         capfiles: Vec::new(),
         buffers: Buffers::default(),
         devices: Vec::new(),
@@ -187,19 +195,21 @@ pub(crate) fn load(
     }
     let entered = monitor.ledger.len();
     for cvm in &mut monitor.cvms {
-        let carved = cvm.enter(&mut monitor.ledger, pool_entry);
+        let carved = cvm.enter(&mut monitor.ledger);
         carved.map_err(|error| format!("{error}"))?;
     }
     // After the cVMs, whose places may be given.
     for capfile in capfiles {
-        let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger, pool_entry)?;
+        let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger)?;
         monitor.capfiles.push(placed);
     }
     let specs: Vec<_> = monitor.cvms.iter().map(|cvm| &cvm.spec).collect();
-    let pool = (pool_entry, &mut free);
-    monitor.buffers.place(buffers, &specs, pool, &mut monitor.ledger)?;
+    monitor.buffers.place(buffers, &specs, &mut free, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
+    let entered = monitor.ledger.len();
+    monitor.make_gates(&mut free)?;
+    monitor.ledger.print(entered..monitor.ledger.len());
     say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
     Ok(monitor)
 }
@@ -228,24 +238,66 @@ fn device_tree(boot: &BootInfo) -> &'static [u8] {
     bytes(used)
 }
 
-/// The memory region that holds the image: of those that firmware has left, where there was firmware, else of the tree's;
-/// and the bytes of the others.
-fn memory_of(board: &Board<'_>, boot: &BootInfo) -> (Range<u64>, u64) {
-    let image = boot.text.0;
-    let left = boot.memory.iter().map(|(start, end)| *start..*end);
-    let tree = board.memory.iter().filter(|_| boot.memory.is_empty()).cloned();
-    let (mut memory, mut unused) = (None, 0);
-    for region in left.chain(tree) {
-        if region.contains(&image) {
-            memory = Some(region);
-        } else {
-            unused += region.end - region.start;
+/// The memory that is used.
+pub(crate) struct Memory {
+    /// The region that holds the image.
+    pub(crate) own: Range<u64>,
+    /// It and the largest others, in ascending order, none touching another; and room for one.
+    pub(crate) regions: heapless::Vec<Range<u64>, { REGIONS + 1 }>,
+    /// Bytes of those that are left out.
+    pub(crate) unused: u64,
+}
+
+impl Memory {
+    /// Of the regions that firmware has left, where there was firmware, else of the tree's.
+    pub(crate) fn of(board: &Board<'_>, boot: &BootInfo) -> Memory {
+        let image = boot.text.0;
+        let left = || boot.memory.iter().map(|(start, end)| *start..*end);
+        let tree = || board.memory.iter().filter(|_| boot.memory.is_empty()).cloned();
+        let all = || left().chain(tree());
+        let mut memory = Memory {
+            own: 0..0,
+            regions: heapless::Vec::new(),
+            unused: boot.memory_lost,
+        };
+        let mut from = 0;
+        while let Some(first) = all()
+            .filter(|region| region.end > from)
+            .min_by_key(|region| region.start)
+        {
+            let start = first.start.max(from);
+            from = first.end;
+            // With those that touch it.
+            while let Some(next) = all().find(|next| next.start <= from && next.end > from) {
+                from = next.end;
+            }
+            let region = start.min(END)..from.min(END);
+            memory.unused += from - start - (region.end - region.start);
+            if region.contains(&image) {
+                memory.own = region.clone();
+            }
+            if !region.is_empty() {
+                memory.take(region);
+            }
+        }
+        assert!(
+            memory.own.contains(&image),
+            "there is no memory at {image:#x}, where the image lies"
+        );
+        memory
+    }
+
+    /// Takes a region above the others; if they are too many, leaves out the smallest but the image's.
+    fn take(&mut self, region: Range<u64>) {
+        let _ = self.regions.push(region);
+        if self.regions.len() > REGIONS {
+            let size = |region: &Range<u64>| region.end - region.start;
+            let others = self.regions.iter().enumerate().filter(|(_, other)| **other != self.own);
+            let smallest = others.min_by_key(|(_, other)| size(other));
+            let smallest = smallest.map_or(0, |(place, _)| place);
+            self.unused += size(&self.regions.remove(smallest));
         }
     }
-    let Some(memory) = memory else {
-        panic!("there is no memory at {image:#x}, where the image lies")
-    };
-    (memory, unused)
 }
 
 /// The initial RAM disk that the tree names, which boot loaders put near the image.
@@ -483,8 +535,8 @@ fn carve_devices(ledger: &mut Ledger, platform: &Platform) -> usize {
     platform.windows.iter().flatten().count()
 }
 
-/// Derives the monitor's own data capability and the cVMs' pool; returns the pool's entry and range.
-fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, free: Range<u64>) -> (EntryId, Range<u64>) {
+/// Derives the monitor's own data capability.
+fn carve_monitor(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64) {
     // The reset code has narrowed PCC: what the ledger says of it is looked at here, not believed.
     let text = arch::text();
     let expected = (boot.text.0, u128::from(boot.text.1), arch::monitor_text_permissions());
@@ -511,23 +563,20 @@ fn carve_memory(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64, free: Range
     );
     carved.unwrap_or_else(|error| panic!("{error}"));
     arch::set_data(&MONITOR_DATA);
+}
 
-    let start = free.start.next_multiple_of(PAGE);
-    let (length, alignment) = arch::representable(free.end - start);
-    let pool = start.next_multiple_of(alignment)..free.end / alignment * alignment;
-    assert!(
-        length >= pool.end - pool.start,
-        "the cVM memory {:#x}-{:#x} is not representable",
-        pool.start,
-        pool.end
-    );
-    let root = (Ledger::ROOT, arch::root());
-    let entry = ledger.derive(
-        &POOL,
-        root,
-        ("cVM pool", "memory of all cVMs"),
-        pool.clone(),
-        arch::service_stack_permissions() | arch::code_permissions(),
-    );
-    (entry.unwrap_or_else(|error| panic!("{error}")), pool)
+/// What of a region will be its pool: all that is free there, as far as bounds can say it. The rest is nobody's.
+pub(crate) fn pool_of(free: &mut Pool, region: &Range<u64>) -> Option<Range<u64>> {
+    let whole = free.whole(region);
+    let alignment = arch::representable(whole.end - whole.start).1.max(PAGE);
+    let start = whole.start.next_multiple_of(alignment);
+    let pool = start..(whole.end / alignment * alignment).max(start);
+    free.reserve(&(region.start..pool.start));
+    free.reserve(&(pool.end..region.end));
+    (!pool.is_empty()).then_some(pool)
+}
+
+/// Derives the pool of a region.
+pub(crate) fn carve_pool(ledger: &mut Ledger, free: &mut Pool, region: &Range<u64>) -> Result<(), CarveError> {
+    pool_of(free, region).map_or(Ok(()), |pool| ledger.open_pool(pool))
 }

@@ -11,6 +11,7 @@ mod crafted;
 mod devices;
 mod document;
 mod forging;
+mod gates;
 mod hostcalls;
 mod interrupts;
 mod layers;
@@ -54,6 +55,7 @@ const GROUPS: &[&Group] = &[
     &raw::GROUP,
     &capfiles::GROUP,
     &buffers::GROUP,
+    &gates::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
     &devices::GROUP,
@@ -80,6 +82,7 @@ on_every_platform!(
     raw_clients_have_their_server_and_nobody_else,
     capfiles_carry_data_only,
     buffers_are_taken_back,
+    gates_pass_what_both_choose,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
     devices_reach_what_their_drivers_reach,
@@ -159,6 +162,10 @@ fn nothing_is_tampered_with(platform: Platform) {
 
 fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
+}
+
+fn gates_pass_what_both_choose(platform: Platform) {
+    run::alone(&gates::GROUP, platform);
 }
 
 fn buffers_are_taken_back(platform: Platform) {

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 pub use board::Board;
 pub use outcome::{Ending, Line, Outcome};
 pub use platform::Platform;
-pub use scenario::{Scenario, cvm};
+pub use scenario::{Running, Scenario, cvm};
 pub use served::Served;
 
 /// Linux programs must be there when this is set; without it, what is missing is said, and left out.

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tools::run;
+use tools::{Architecture, run};
 
 use crate::outcome::Ending;
 use crate::platform::Platform;
@@ -32,20 +32,28 @@ fn emulator(platform: Platform) -> (&'static str, Option<&'static str>) {
     }
 }
 
+/// The command that boots `image`.
+///
+/// # Panics
+/// QEMU is not there.
+pub fn command(platform: Platform, image: &Path, extra: &[OsString]) -> Command {
+    let (variable, program) = emulator(platform);
+    let lookup = |name: &str| program.filter(|_| name == variable).map(OsString::from);
+    let command = run::qemu_command(image, platform.arch(), platform.isa(), extra, &lookup);
+    command.unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Boots `image`, types the input, and returns how the run ended and what was on the console.
 ///
 /// # Panics
 /// QEMU cannot be started.
 pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(String, Vec<u8>)]) -> (Ending, String) {
-    let (variable, program) = emulator(platform);
-    let lookup = |name: &str| program.filter(|_| name == variable).map(OsString::from);
     let mut extra = extra.to_vec();
     // With time that counts instructions, an idle guest can miss what is typed: the emulator spins instead of looking.
     if input.is_empty() {
         extra.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
     }
-    let command = run::qemu_command(image, platform.arch(), platform.isa(), &extra, &lookup);
-    let mut command = command.unwrap_or_else(|error| panic!("{error}"));
+    let mut command = command(platform, image, &extra);
     let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -91,18 +99,24 @@ pub fn run_firmware(machine: &str, extra: &[OsString], input: &[(String, Vec<u8>
     (ending, console[at..].to_owned())
 }
 
-/// Writes the device tree of the board of [`run_firmware`] to a file.
+/// The device tree of a board with so many MiB of memory.
 ///
 /// # Panics
 /// QEMU is not there, or writes none.
-pub fn write_tree(path: &Path) {
-    let (_, program) = emulator(Platform::QemuMorello);
-    let machine = format!("virt,dumpdtb={}", path.display());
-    let mut command = Command::new(program.unwrap_or_else(|| panic!("there is no qemu-system-morello")));
-    command.args(["-M", &machine, "-cpu", "morello", "-m", "512", "-nographic"]);
-    let output = command.output();
-    let output = output.unwrap_or_else(|error| panic!("qemu-system-morello: {error}"));
+pub fn device_tree(platform: Platform, machine: &str, memory: u64) -> Vec<u8> {
+    let (name, program) = emulator(platform);
+    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
+    let path = directory.path().join("tree");
+    let machine = format!("{machine},dumpdtb={}", path.display());
+    let mut command = Command::new(program.unwrap_or_else(|| panic!("there is no {name}")));
+    command.args(["-M", &machine, "-m", &memory.to_string(), "-nographic"]);
+    match platform.arch() {
+        Architecture::Morello => command.args(["-cpu", "morello"]),
+        Architecture::CheriRiscv => command.args(["-bios", "none"]),
+    };
+    let output = command.output().unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {

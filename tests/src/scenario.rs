@@ -41,6 +41,8 @@ pub struct Scenario {
     pub memory: u64,
     /// The board by QEMU's name, with its options, when it is not the plain one; the embedded machine has only that.
     pub qemu_board: Option<&'static str>,
+    /// The device tree, when it is not the emulator's own; for QEMU.
+    device_tree: Option<Vec<u8>>,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
     /// Whether there is a source of random bytes.
@@ -59,6 +61,7 @@ impl Scenario {
             harts: 1,
             memory: 128 << 20,
             qemu_board: None,
+            device_tree: None,
             input: Vec::new(),
             entropy: false,
         }
@@ -102,6 +105,21 @@ impl Scenario {
         Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
     }
 
+    /// The cVMs of a YAML text, packed as `intravisor pack` does it.
+    ///
+    /// # Panics
+    /// It is not accepted.
+    pub fn yaml(platform: Platform, text: &str) -> Scenario {
+        let arch = platform.arch();
+        artifacts::built(arch);
+        let workspace = tools::workspace::Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
+        let file = directory.path().join("test.yaml");
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch)]);
+        Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
+    }
+
     /// Adds a file to the archive; a cVM with this runtime gets it instead of the workspace's program.
     pub fn member(mut self, name: &str, data: impl Into<Vec<u8>>) -> Scenario {
         self.members.push(Member::new(name, data));
@@ -129,6 +147,12 @@ impl Scenario {
     /// The board by QEMU's name, with its options.
     pub fn qemu_board(mut self, board: &'static str) -> Scenario {
         self.qemu_board = Some(board);
+        self
+    }
+
+    /// Another device tree than QEMU's own.
+    pub fn device_tree(mut self, tree: Vec<u8>) -> Scenario {
+        self.device_tree = Some(tree);
         self
     }
 
@@ -257,6 +281,9 @@ impl Scenario {
         }
         if let Some(initrd) = &self.initrd {
             extra.extend(["-initrd".into(), write("initrd", initrd).into()]);
+        }
+        if let Some(tree) = &self.device_tree {
+            extra.extend(["-dtb".into(), write("tree", tree).into()]);
         }
         if self.entropy {
             extra.extend(["-object", "rng-builtin,id=entropy0"].map(Into::into));

@@ -1,16 +1,38 @@
 //! The example `web` as a browser meets it: pages from a disk through a network card, and a count of visitors that outlives the
 //! machine.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use tests::{Platform, Scenario, Served};
+use machine::Stop;
+use machine::net::UserNetwork;
+use machine::virtio::{Block, Network, Version};
+use smoltcp::wire::{ArpPacket, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket};
+use tests::{Platform, Scenario, on_every_platform, on_machine, qemu};
+use tools::run::{DeviceArguments, machine_command};
+use tools::workspace::Workspace;
 
-/// Connections at a time, and requests of each.
+on_every_platform!(pages_are_served, pages_are_served_by_modern_devices);
+on_machine!(
+    many_visitors_are_served_without_an_error,
+    drivers_that_are_killed_cost_no_visitor,
+    a_server_that_is_killed_goes_on_counting,
+);
+
+/// Connections at a time.
 const CONNECTIONS: usize = 16;
-const REQUESTS: usize = 40;
+/// Requests of all of them, unless the environment says how many: `INTRAVISOR_SOAK=10000`.
+const REQUESTS: usize = 640;
+const SOAK: &str = "INTRAVISOR_SOAK";
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often somebody is killed.
+const KILLS: u64 = 110;
 
 /// Bytes of a file's header in an archive, and of the blocks that follow.
 const BLOCK: usize = 512;
@@ -54,25 +76,79 @@ fn visits_on(disk: &(PathBuf, usize)) -> u64 {
     text.trim().parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
-/// A machine that runs the example.
-fn start(platform: Platform, version: &str, disk: &Path, image: &Path) -> Served {
-    let disk = disk.to_str().expect("a path of UTF-8");
-    let more = ["--virtio", version, "--disk", disk];
-    Served::start(platform, image, 80, "listening on", &more)
+/// A machine that runs the example, until it is killed.
+struct Server {
+    machine: Child,
+    port: u16,
+    _console: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start(platform: Platform, virtio: Version, disk: &Path, image: &Path, capture: Option<&Path>) -> Server {
+        // Somebody else might take it in between, and the machine would say so.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let port = port.expect("a free port").port();
+        let capture = capture.map_or(String::new(), |file| format!(",capture={}", file.display()));
+        let devices = DeviceArguments {
+            disks: vec![disk.display().to_string()],
+            nets: vec![format!("forward={port}:80{capture}")],
+            virtio,
+            ..DeviceArguments::default()
+        };
+        let mut command = Server::command(platform, image, &devices);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut machine = command.spawn().expect("the machine starts");
+        let mut console = BufReader::new(machine.stdout.take().expect("a console"));
+        let (mut seen, mut line) = (String::new(), String::new());
+        while !line.contains("listening on") {
+            line.clear();
+            let count = console.read_line(&mut line).expect("the console");
+            assert!(count > 0, "the machine ended: {seen}");
+            seen += &line;
+        }
+        Server {
+            machine,
+            port,
+            _console: console,
+        }
+    }
+
+    fn command(platform: Platform, image: &Path, devices: &DeviceArguments) -> Command {
+        if !platform.is_machine() {
+            return qemu::command(platform, image, &devices.for_qemu().expect("QEMU has words for them"));
+        }
+        let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+        let machine = workspace.build_machine(None).unwrap_or_else(|error| panic!("{error}"));
+        machine_command(&machine, image, platform.arch(), platform.isa(), &devices.for_machine())
+    }
+
+    /// Pulls the plug.
+    fn kill(mut self) {
+        self.machine.kill().expect("it was there");
+        self.machine.wait().expect("its end");
+    }
+}
+
+fn connect(port: u16) -> io::Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(BufReader::new(stream))
 }
 
 /// Asks for a page: the status line, and the body.
-fn get(stream: &mut BufReader<TcpStream>, path: &str) -> (String, String) {
+fn ask(stream: &mut BufReader<TcpStream>, path: &str) -> io::Result<(String, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
-    stream.get_mut().write_all(request.as_bytes()).expect("a request");
+    stream.get_mut().write_all(request.as_bytes())?;
     let mut line = || {
         let mut line = String::new();
-        stream.read_line(&mut line).expect("a line of the answer");
-        line.trim_end().to_owned()
+        if stream.read_line(&mut line)? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        Ok(line.trim_end().to_owned())
     };
-    let (status, mut length) = (line(), 0);
+    let (status, mut length) = (line()?, 0);
     loop {
-        let header = line();
+        let header = line()?;
         if header.is_empty() {
             break;
         }
@@ -81,17 +157,45 @@ fn get(stream: &mut BufReader<TcpStream>, path: &str) -> (String, String) {
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).expect("the body");
-    (status, String::from_utf8(body).expect("text"))
+    stream.read_exact(&mut body)?;
+    Ok((status, String::from_utf8(body).expect("text")))
 }
 
-fn pages_are_served_and_visitors_counted(platform: Platform, version: &str) {
+/// As [`ask`], where nothing may go wrong.
+fn get(stream: &mut BufReader<TcpStream>, path: &str) -> (String, String) {
+    ask(stream, path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Visits the front page so often, over one connection.
+fn visit(port: u16, requests: usize) {
+    let mut stream = connect(port).expect("a connection");
+    for _ in 0..requests {
+        let (status, body) = get(&mut stream, "/");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(body.starts_with("<p>visitor "), "{body}");
+    }
+}
+
+fn image(platform: Platform, directory: &Path) -> PathBuf {
+    let image = directory.join("image");
+    std::fs::write(&image, Scenario::example(platform, "web").image(platform)).expect("the image");
+    image
+}
+
+fn pages_are_served(platform: Platform) {
+    pages_are_served_and_visitors_counted(platform, Version::Legacy);
+}
+
+fn pages_are_served_by_modern_devices(platform: Platform) {
+    pages_are_served_and_visitors_counted(platform, Version::Modern);
+}
+
+fn pages_are_served_and_visitors_counted(platform: Platform, virtio: Version) {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let disk = disk(directory.path());
-    let image = directory.path().join("image");
-    std::fs::write(&image, Scenario::example(platform, "web").image(platform)).expect("the image");
-    let server = start(platform, version, &disk.0, &image);
-    let mut stream = server.connect();
+    let image = image(platform, directory.path());
+    let server = Server::start(platform, virtio, &disk.0, &image, None);
+    let mut stream = connect(server.port).expect("a connection");
     for visitor in 1..=3 {
         let (status, body) = get(&mut stream, "/");
         assert_eq!(
@@ -103,45 +207,197 @@ fn pages_are_served_and_visitors_counted(platform: Platform, version: &str) {
     }
     assert_eq!(get(&mut stream, "/nothing").0, "HTTP/1.1 404 Not Found");
     assert_eq!(get(&mut stream, "/long.txt?x").1.len(), 60_000);
-    drop(server);
-    // The next machine goes on where that one stood, with many visitors at a time.
-    let server = start(platform, version, &disk.0, &image);
+    server.kill();
+    // The next machine goes on where that one stood.
+    let server = Server::start(platform, virtio, &disk.0, &image, None);
+    visit(server.port, 2);
+    assert_eq!(visits_on(&disk), 5);
+    server.kill();
+}
+
+fn many_visitors_are_served_without_an_error(platform: Platform) {
+    let requests = std::env::var(SOAK).map_or(REQUESTS, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{SOAK}={text}: expected a number of requests"))
+    });
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let disk = disk(directory.path());
+    let capture = directory.path().join("capture.pcap");
+    let image = image(platform, directory.path());
+    let server = Server::start(platform, Version::Modern, &disk.0, &image, Some(&capture));
+    let each = requests.div_ceil(CONNECTIONS);
     thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
-            scope.spawn(|| {
-                let mut stream = server.connect();
-                for _ in 0..REQUESTS {
-                    let (status, body) = get(&mut stream, "/");
-                    assert_eq!(status, "HTTP/1.1 200 OK");
-                    assert!(body.starts_with("<p>visitor "), "{body}");
-                }
-            });
+            scope.spawn(|| visit(server.port, each));
         }
     });
     assert_eq!(
         visits_on(&disk),
-        3 + (CONNECTIONS * REQUESTS) as u64,
+        (CONNECTIONS * each) as u64,
         "every one was counted once"
     );
-    drop(server);
+    server.kill();
+    let frames = check_capture(&capture);
+    assert!(frames > 2 * requests, "only {frames} frames");
 }
 
-#[test]
-fn pages_are_served_on_cheri_riscv() {
-    pages_are_served_and_visitors_counted(Platform::MachineV9, "legacy");
+/// Looks whether the frames of a capture are what they say, checksums included; how many there are.
+fn check_capture(path: &Path) -> usize {
+    let bytes = std::fs::read(path).expect("the capture");
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes")) as usize;
+    assert_eq!((word(0), word(20)), (0xa1b2_c3d4, 1), "microseconds, Ethernet");
+    let (mut at, mut count) = (24, 0);
+    // The plug was pulled: the last one may be cut off.
+    while at + 16 <= bytes.len() && at + 16 + word(at + 8) <= bytes.len() {
+        let (length, whole) = (word(at + 8), word(at + 12));
+        assert_eq!(length, whole, "frame {count} was cut off");
+        check_frame(&bytes[at + 16..at + 16 + length]).unwrap_or_else(|problem| panic!("frame {count}: {problem}"));
+        at += 16 + length;
+        count += 1;
+    }
+    let tshark = Command::new("tshark")
+        .arg("-r")
+        .arg(path)
+        .args(["-Y", "_ws.malformed"])
+        .output();
+    match tshark {
+        Ok(output) => assert!(output.status.success() && output.stdout.is_empty(), "{output:?}"),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound, "tshark: {error}"),
+    }
+    count
 }
 
-#[test]
-fn pages_are_served_on_cheri_riscv_by_modern_devices() {
-    pages_are_served_and_visitors_counted(Platform::MachineV9, "modern");
+fn check_frame(bytes: &[u8]) -> Result<(), String> {
+    let wrong = |what: &'static str| move |error: smoltcp::wire::Error| format!("{what}: {error}");
+    let frame = EthernetFrame::new_checked(bytes).map_err(wrong("Ethernet"))?;
+    let payload = frame.payload();
+    match frame.ethertype() {
+        EthernetProtocol::Arp => ArpPacket::new_checked(payload).map_err(wrong("ARP")).map(|_| ()),
+        EthernetProtocol::Ipv4 => {
+            let packet = Ipv4Packet::new_checked(payload).map_err(wrong("IPv4"))?;
+            let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
+            let sound = match packet.next_header() {
+                IpProtocol::Tcp => TcpPacket::new_checked(packet.payload())
+                    .map_err(wrong("TCP"))?
+                    .verify_checksum(&from, &to),
+                IpProtocol::Udp => UdpPacket::new_checked(packet.payload())
+                    .map_err(wrong("UDP"))?
+                    .verify_checksum(&from, &to),
+                _ => true,
+            };
+            let sound = sound && packet.verify_checksum();
+            sound.then_some(()).ok_or_else(|| "a wrong checksum".to_owned())
+        }
+        other => Err(format!("nobody speaks {other}")),
+    }
 }
 
-#[test]
-fn pages_are_served_on_morello() {
-    pages_are_served_and_visitors_counted(Platform::MachineMorello, "legacy");
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % limit
+    }
 }
 
-#[test]
-fn pages_are_served_on_morello_by_modern_devices() {
-    pages_are_served_and_visitors_counted(Platform::MachineMorello, "modern");
+/// Where the text of a cVM lies, by the ledger.
+fn text_of(console: &str, cvm: &str) -> std::ops::Range<u64> {
+    let entry = console.split_once(&format!(" {cvm} code: ")).map(|(_, rest)| rest);
+    let bounds = entry.and_then(|rest| rest.split_once('[')?.1.split_once(')'));
+    let ends = bounds.and_then(|(bounds, _)| bounds.split_once('-'));
+    let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).expect("a number");
+    let (start, end) = ends.unwrap_or_else(|| panic!("no text of {cvm}: {console}"));
+    number(start)..number(end)
+}
+
+/// Runs the example, with visitors all the time, and kills these cVMs, the first one most often, by taking their instructions away. How many answers
+/// the visitors got, how many of their requests failed, and the last number of a visitor on the disk.
+fn kill(platform: Platform, victims: &[&str], kills: u64) -> (u64, u64, u64) {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let disk = disk(directory.path());
+    let mut running = Scenario::example(platform, "web").on_board(platform);
+    let mut wire = UserNetwork::new();
+    let port = wire.forward(0, 80).expect("a port of the host");
+    let block = Block::open(&disk.0, false).expect("the disk").with_latency(5_000);
+    running.board.attach(block).expect("a slot");
+    let card = Network::new([0x52, 0x54, 0, 0x12, 0x34, 0x56], wire);
+    running.board.attach(card).expect("a slot");
+    running.until("listening on");
+    let (answers, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (over, visitors) = (AtomicBool::new(false), AtomicU64::new(4));
+    let visit = || {
+        while !over.load(Ordering::Relaxed) {
+            let Ok(mut stream) = connect(port) else { continue };
+            while !over.load(Ordering::Relaxed) {
+                match ask(&mut stream, "/") {
+                    Ok((status, _)) if status == "HTTP/1.1 200 OK" => answers.fetch_add(1, Ordering::Relaxed),
+                    _ => {
+                        failures.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                };
+            }
+        }
+        visitors.fetch_sub(1, Ordering::Relaxed);
+    };
+    thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(visit)));
+        // A machine without visitors waits for one: it must not when the others have gone.
+        scope.spawn(|| {
+            while visitors.load(Ordering::Relaxed) > 0 {
+                let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut random = Random(5);
+        let mut restarts = vec![0; victims.len()];
+        for number in 0..kills {
+            // The first one more often than the others.
+            let which = if number % 10 == 0 {
+                number as usize / 10 % victims.len()
+            } else {
+                0
+            };
+            let victim = victims[which];
+            restarts[which] += 1;
+            let text = text_of(&running.board.console().text(), victim);
+            // No instruction of either architecture: it faults wherever it goes on.
+            let nothing = vec![0; (text.end - text.start) as usize];
+            running.board.write_memory(text.start, &nothing);
+            running.until(&format!("{victim}: restart {} of", restarts[which]));
+            let stop = running.board.run(1_000_000 + random.below(2_000_000));
+            assert_eq!(stop, Stop::Limit);
+        }
+        over.store(true, Ordering::Relaxed);
+        while visitors.load(Ordering::Relaxed) > 0 {
+            assert_eq!(running.board.run(1_000_000), Stop::Limit);
+        }
+    });
+    let visits = visits_on(&disk);
+    (answers.into_inner(), failures.into_inner(), visits)
+}
+
+fn drivers_that_are_killed_cost_no_visitor(platform: Platform) {
+    let (answers, failures, visits) = kill(platform, &["storage", "lan"], KILLS);
+    assert!(answers > KILLS, "only {answers} answers");
+    assert_eq!(
+        (failures, visits),
+        (0, answers),
+        "failures, visitors on the disk, of {answers} answers"
+    );
+}
+
+fn a_server_that_is_killed_goes_on_counting(platform: Platform) {
+    let (answers, failures, visits) = kill(platform, &["web"], KILLS / 5);
+    assert!(answers > 20 && failures > 0, "{answers} answers, {failures} failures");
+    // Whoever got an answer was counted, and nobody who did not ask.
+    let expected = answers..=answers + failures;
+    assert!(
+        expected.contains(&visits),
+        "{visits} visitors on the disk, expected {expected:?}"
+    );
 }

@@ -364,5 +364,10 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
     if !cvm.devices.is_empty() {
         line(names::DEVICES, cvm.devices.join(", "))?;
     }
+    for (name, texts) in [(names::GATES, &cvm.gates), (names::CALLS, &cvm.calls)] {
+        if !texts.is_empty() {
+            line(name, texts.join(", "))?;
+        }
+    }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError, Member};
 use crate::config::{self, CvmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::elf::{ElfError, Facts, patches, strip};
+use crate::elf::{ElfError, Facts, function, patches, strip};
 use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
 use crate::root;
@@ -215,6 +215,7 @@ impl Packer<'_> {
                 let value = server.spec.name.clone();
                 self.error(config, config.callback_position, "callback_out", &value, problem);
             }
+            self.check_gates(config, cvm, cvms);
             if let Some(outer) = cvm.spec.within.as_deref().and_then(find)
                 && self.programs[outer.program].facts.purecap()
             {
@@ -225,6 +226,41 @@ impl Packer<'_> {
                 let value = outer.spec.name.clone();
                 self.error(config, config.within_position, "within", &value, problem);
             }
+        }
+    }
+
+    /// The functions of a cVM's gates are in its program; and who uses vector registers passes only gates that clear them.
+    fn check_gates(&mut self, config: &CvmConfig, cvm: &Packable, cvms: &[Packable]) {
+        let position = config.runtime_position;
+        let gates = cvm.spec.gates.iter().filter_map(|gate| names::Gate::parse(gate));
+        let gates: Vec<names::Gate<'_>> = gates.collect();
+        let program = &self.programs[cvm.program];
+        let uses_vectors = program.facts.uses_vectors();
+        let missing: Vec<&str> = gates
+            .iter()
+            .filter(|gate| !matches!(function(&program.bytes, gate.function), Ok(Some(_))))
+            .map(|gate| gate.function)
+            .collect();
+        for name in missing {
+            let problem = format!("its program {} exports no such function", cvm.spec.runtime);
+            self.error(config, position, "gates", name, problem);
+        }
+        if !uses_vectors {
+            return;
+        }
+        let problem = "its program uses floating point; expected gates with vector: yes, which clear those registers";
+        for gate in gates.iter().filter(|gate| !gate.vector) {
+            self.error(config, position, "gates", gate.function, problem.to_owned());
+        }
+        // All that a cVM offers and calls is alike.
+        let plain = |call: &&String| {
+            let (server, wanted) = names::call(call)?;
+            let server = cvms.iter().find(|other| other.spec.name == server)?;
+            let mut gates = server.spec.gates.iter().filter_map(|gate| names::Gate::parse(gate));
+            gates.find(|gate| gate.function == wanted && !gate.vector).map(|_| ())
+        };
+        if let Some(call) = cvm.spec.calls.iter().find(|call| plain(call).is_some()) {
+            self.error(config, position, "calls", call, problem.to_owned());
         }
     }
 
@@ -301,7 +337,8 @@ impl Packer<'_> {
         let strings = spec.args.iter().chain(&spec.env).chain([&spec.name, &spec.runtime]);
         let start_block = StartHeader::SIZE as u64 + strings.map(|text| text.len() as u64 + 1).sum::<u64>();
         let local = u64::from(spec.local) * 16;
-        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block, local];
+        let stacks = names::gate_stacks(spec.gates.iter().map(String::as_str));
+        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block, local, stacks];
         let needed = parts.into_iter().try_fold(0_u64, u64::checked_add);
         let Some(needed) = needed else {
             let value = format!("heap {:#x}, stack {:#x}", spec.heap, spec.stack);

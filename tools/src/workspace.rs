@@ -25,8 +25,12 @@ pub const PURECAP_PROGRAMS: &str = "purecap";
 
 /// Package of the library OS for Linux programs.
 pub const LINUX: &str = "linux";
-/// Package of the web server, which drives a network card and a disk.
+/// Package of the web server.
 pub const WEB: &str = "web";
+/// Package of the driver of disks.
+pub const DISK: &str = "disk";
+/// Package of the switch.
+pub const SWITCH: &str = "switch";
 
 /// Manifest of the workspace this tool was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -328,6 +332,10 @@ impl Workspace {
             LINUX,
             "-p",
             WEB,
+            "-p",
+            DISK,
+            "-p",
+            SWITCH,
         ]);
         run(command, step, &format!("the monitor and the programs for {arch}"))?;
         self.finish(arch)

@@ -244,10 +244,10 @@ fn rules_about_families_and_sharing_name_what_is_too_much() {
     assert_eq!(
         violations(
             &audit,
-            "families: {cvms: a, allow: [console, time, memory, service, thread, sync, buffer, device]}"
+            "families: {cvms: a, allow: [console, time, memory, service, thread, sync, buffer, device, gate]}"
         ),
         [
-            "line 2: rule 1 (a may use only the hostcalls of console, time, memory, service, thread, sync, buffer, device): a may use capfile"
+            "line 2: rule 1 (a may use only the hostcalls of console, time, memory, service, thread, sync, buffer, device, gate): a may use capfile"
         ]
     );
 }

@@ -404,7 +404,7 @@ fn keys_about_service_are_checked_against_the_service() {
         ("hostcalls: all", "hostcalls: found a plain value, expected a list"),
         (
             "hostcalls: [consol]",
-            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device \
+            "hostcalls: \"consol\": expected one of process, console, time, memory, capfile, service, thread, sync, buffer, device, gate \
              (did you mean \"console\"?)",
         ),
         (
@@ -713,4 +713,216 @@ fn a_chain_of_servers_has_a_limit() {
         refused.ends_with("cVM c9: callback_out: \"c8\": leads through 9 cVMs, expected 8 at most"),
         "{refused}"
     );
+}
+
+#[test]
+fn gates_are_described_and_called_by_name() {
+    let config = parse(&cvms(&[
+        "name: c, runtime: c, calls: [s.add, s.mean], gates: {function: back, callers: 16}",
+        "name: s, runtime: s, gates: [add, {function: mean, stack: 4KiB, callers: 3}], calls: c.back",
+    ]));
+    assert!(!config.has_errors(), "{:#?}", config.diagnostics);
+    let [c, s] = [0, 1].map(|index: usize| &config.cvms[index].spec);
+    assert_eq!(c.gates, ["back 8192 16"]);
+    assert_eq!(c.calls, ["s.add", "s.mean"]);
+    assert_eq!(s.gates, ["add 8192 1", "mean 4096 3"]);
+    assert_eq!(s.calls, ["c.back"]);
+}
+
+#[test]
+fn wrong_gates_are_named() {
+    let of = |keys: &str| {
+        message(&cvms(&[
+            &format!("name: c, runtime: c, {keys}"),
+            "name: s, runtime: s, gates: add",
+        ]))
+    };
+    for (keys, expected) in [
+        (
+            "calls: s.ad",
+            "calls: \"s.ad\": expected a gate of another cVM, as cVM.function (did you mean \"s.add\"?)",
+        ),
+        (
+            "gates: a, calls: c.a",
+            "calls: \"c.a\": expected a gate of another cVM, as cVM.function",
+        ),
+        (
+            "calls: [s.add, s.add]",
+            "calls: \"s.add\": given twice, expected each gate once",
+        ),
+        (
+            "gates: [a, a]",
+            "gates: \"a\": given twice, expected each function once",
+        ),
+        (
+            "gates: a-b",
+            "gates.function: \"a-b\": expected 1 to 32 characters of A-Z a-z 0-9 _",
+        ),
+        (
+            "gates: {function: a, stack: 65KiB}",
+            "gates.stack: \"65KiB\": expected 1 B to 64 KiB",
+        ),
+        (
+            "gates: {function: a, callers: 17}",
+            "gates.callers: \"17\": expected a number from 1 to 16",
+        ),
+        (
+            "gates: {function: a, vector: perhaps}",
+            "gates.vector: \"perhaps\": expected yes or no",
+        ),
+        (
+            "gates: {stack: 1}",
+            "gates.function: missing, expected the name of a function",
+        ),
+        (
+            "gates: {function: a, size: 1}",
+            "gates.size: unknown key, expected one of function, stack, callers, vector",
+        ),
+        (
+            "gates: {function: a, vector: yes}, calls: s.add",
+            "calls: of all the gates that it offers and calls, expected all with vector: yes, or none",
+        ),
+        (
+            "calls: s.add, hostcalls: [console]",
+            "hostcalls: it has calls, expected the family gate among the others",
+        ),
+    ] {
+        let found = of(keys);
+        assert!(found.contains(expected), "{keys}: {found}");
+    }
+}
+
+#[test]
+fn a_gate_without_its_function_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(
+        directory.path().join("plain"),
+        Elf::program(Architecture::CheriRiscv, &[0x13; 16]).to_bytes(),
+    )
+    .unwrap();
+    let yaml = directory.path().join("x.yaml");
+    fs::write(&yaml, cvms(&["name: s, runtime: plain, gates: add"])).unwrap();
+    let error = pack(&yaml, Architecture::CheriRiscv, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("gates: \"add\": its program plain exports no such function"),
+        "{error}"
+    );
+}
+
+/// A driver of a disk and, as the lines say, its clients.
+fn clients(lines: &[&str]) -> String {
+    let clients: String = lines.iter().map(|line| format!("- {{{line}, runtime: x}}\n")).collect();
+    format!(
+        "cVMs:\n- {{name: storage, runtime: disk, args: [-v], devices: block1}}\n- {{name: lan, runtime: switch, devices: net0}}\n{clients}"
+    )
+}
+
+#[test]
+fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
+    let config = parse(&clients(&[
+        "name: a, disk: {of: storage, start: 8, blocks: 100, access: write}, net: {of: lan}",
+        "name: b, disk: {of: storage, start: 108}, local: 3, env: {X: y}",
+    ]));
+    assert_eq!(config.diagnostics, []);
+    let [storage, lan, a, b] = [0, 1, 2, 3].map(|index: usize| &config.cvms[index].spec);
+    assert_eq!(storage.args, ["-v", "a,8,100,write", "b,108,rest,read"]);
+    assert_eq!((storage.threads, storage.local, storage.heap), (3, 8, 48 << 10));
+    assert_eq!(lan.args, ["a"]);
+    assert_eq!((lan.threads, lan.local, lan.heap), (2, 1, 184 << 10));
+    assert_eq!(
+        (&a.env[..], a.local),
+        (&["DISK=a.disk".to_owned(), "NET=a.net".to_owned()][..], 2)
+    );
+    assert_eq!(
+        (&b.env[..], b.local),
+        (&["X=y".to_owned(), "DISK=b.disk".to_owned()][..], 4)
+    );
+    let shared = |name: &str, size, pair: [&str; 2]| BufferSpec {
+        name: name.into(),
+        size,
+        owner: None,
+        readers: pair.map(Into::into).into(),
+        writers: pair.map(Into::into).into(),
+    };
+    assert_eq!(
+        config.buffers,
+        [
+            shared("a.disk", 65536, ["a", "storage"]),
+            shared("a.net", 65920, ["a", "lan"]),
+            shared("b.disk", 65536, ["b", "storage"]),
+        ]
+    );
+    // With a Linux program it is the library OS that has it.
+    let config = parse(
+        "cVMs:\n- {name: storage, runtime: disk, devices: block0}\n\
+         - {name: a, linux: {program: x}, disk: {of: storage}}\n",
+    );
+    assert_eq!(config.diagnostics, []);
+    let names: Vec<&str> = config.cvms.iter().map(|cvm| cvm.spec.name.as_str()).collect();
+    assert_eq!(names, ["storage", "a", "a.program"]);
+    assert_eq!((config.cvms[1].spec.local, config.cvms[2].spec.local), (1, 0));
+}
+
+#[test]
+fn wrong_parts_of_devices_are_refused() {
+    for (lines, problem) in [
+        (
+            &["name: a, disk: {start: 1}"][..],
+            "cVM a: disk.of: missing, expected the name of the cVM that drives the device",
+        ),
+        (
+            &["name: a, disk: {of: storag}"],
+            "cVM a: disk.of: \"storag\": expected the name of another cVM, which drives the device (did you mean \"storage\"?)",
+        ),
+        (
+            &["name: a, disk: {of: a}"],
+            "cVM a: disk.of: \"a\": expected the name of another cVM, which drives the device",
+        ),
+        (
+            &["name: a, disk: {of: lan}"],
+            "cVM a: disk.of: \"lan\": drives no disk, expected a cVM whose first one of devices is a disk, such as block0",
+        ),
+        (
+            &["name: a, disk: {of: storage, blocks: 0}"],
+            "cVM a: disk.blocks: \"0\": expected a number of blocks of 512 bytes, from 1 on",
+        ),
+        (
+            &["name: a, disk: {of: storage, start: 9, blocks: 18446744073709551615}"],
+            "cVM a: disk: expected blocks whose numbers have 64 bits",
+        ),
+        (
+            &["name: a, disk: {of: storage, access: all}"],
+            "cVM a: disk.access: \"all\": expected read or write",
+        ),
+        (
+            &["name: a, disk: {of: storage, block: 1}"],
+            "cVM a: disk.block: unknown key, expected one of of, start, blocks, access (did you mean \"blocks\"?)",
+        ),
+        (
+            &["name: a, net: {of: lan, mac: 1}"],
+            "cVM a: net.mac: unknown key, expected one of of",
+        ),
+        (
+            &["name: a, net: {of: lan}, hostcalls: [console, sync]"],
+            "cVM a: hostcalls: a needs buffer for net, expected it among the others",
+        ),
+        (
+            &[
+                "name: a, disk: {of: storage, blocks: 10, access: write}",
+                "name: b, disk: {of: storage, start: 9}",
+            ],
+            "cVM b: disk: has blocks in common with a, and one of the two writes; expected others",
+        ),
+        (
+            &["name: abcdefghijklmnopqrstuvwxyz12, disk: {of: storage}"],
+            "cVM abcdefghijklmnopqrstuvwxyz12: name: expected at most 27 characters: its buffer is called abcdefghijklmnopqrstuvwxyz12.disk",
+        ),
+        (
+            &["name: a, local: 256, disk: {of: storage}"],
+            "cVM a: local: 257 with what disk needs, expected at most 256",
+        ),
+    ] {
+        let found = message(&clients(lines));
+        assert!(found.ends_with(&format!("error: {problem}")), "{found}");
+    }
 }

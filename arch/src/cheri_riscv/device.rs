@@ -1,5 +1,5 @@
 //! The devices of the `virt` board that the monitor drives, each through its own capability: ns16550a console, CLINT
-//! timer, PLIC, and the test device that ends the run.
+//! timer, PLIC or APLIC, and the test device that ends the run.
 
 use super::slot::Slot;
 use crate::types::{Derivation, Description, Device, Kind, Platform, VIRTIO_LIMIT, Window};
@@ -15,7 +15,7 @@ pub fn window(device: Device) -> &'static Slot {
 
 /// What has this `compatible` string.
 pub fn known(compatible: &[u8]) -> Option<Kind> {
-    const KNOWN: [(&str, Kind); 11] = [
+    const KNOWN: [(&str, Kind); 12] = [
         ("ns16550a", Kind::Console),
         ("ns16550", Kind::Console),
         ("snps,dw-apb-uart", Kind::Console),
@@ -24,6 +24,7 @@ pub fn known(compatible: &[u8]) -> Option<Kind> {
         ("riscv,aclint-mtimer", Kind::AclintTimer),
         ("riscv,plic0", Kind::Plic),
         ("sifive,plic-1.0.0", Kind::Plic),
+        ("riscv,aplic", Kind::Aplic),
         ("sifive,test0", Kind::Power),
         ("virtio,mmio", Kind::Virtio),
         ("google,goldfish-rtc", Kind::WallClock),
@@ -36,7 +37,10 @@ pub fn known(compatible: &[u8]) -> Option<Kind> {
 pub const NEEDED: [(Device, &str); 3] = [
     (Device::Console, "ns16550a, ns16550 or snps,dw-apb-uart"),
     (Device::Timer, "riscv,clint0, sifive,clint0 or riscv,aclint-mtimer"),
-    (Device::InterruptController, "riscv,plic0 or sifive,plic-1.0.0"),
+    (
+        Device::InterruptController,
+        "riscv,plic0, sifive,plic-1.0.0 or riscv,aplic, which in direct mode leads to M-mode",
+    ),
 ];
 
 /// Where the virt board has the devices that report a failure, for the time before its device tree has been read.
@@ -56,7 +60,7 @@ pub const USUAL_WINDOWS: [Window; 2] = [
 /// Takes note of a device, with the bytes that the monitor needs of it.
 pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) {
     let [first, second] = what.regions.map(|region| region.map(|(base, _)| base));
-    // The interrupt controller numbers interrupts by one cell (binding riscv,plic0).
+    // The first cell is the number (bindings riscv,plic0 and riscv,aplic).
     let interrupt = what.interrupts.first_chunk().copied().map(u32::from_be_bytes);
     match (kind, first, second) {
         (Kind::Console, Some(base), _) => {
@@ -70,6 +74,11 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         (Kind::Clint, Some(base), _) => platform.window(Device::Timer, base.wrapping_add(0x4000), 8),
         (Kind::AclintTimer, _, Some(base)) => platform.window(Device::Timer, base, 8),
         (Kind::Plic, Some(base), _) => platform.window(Device::InterruptController, base, 0x20_1000),
+        // Without messages, of which it would tell otherwise, and for M-mode: behind the phandle of hart 0 stands interrupt 11.
+        (Kind::Aplic, Some(base), _) if what.extended.get(4..8) == Some(&[0, 0, 0, 11]) => {
+            interrupts::ADVANCED.store(true, Ordering::Relaxed);
+            platform.window(Device::InterruptController, base, interrupts::DELIVERY + 0x20);
+        }
         (Kind::Power, Some(base), _) => platform.window(Device::Power, base, 0x1000),
         (Kind::WallClock, Some(base), _) => platform.wall_clock = Some(base),
         (Kind::Virtio, Some(base), _) => {
@@ -294,10 +303,27 @@ pub mod console {
     }
 }
 
-/// The interrupt controller (RISC-V Platform-Level Interrupt Controller 1.0.0), context of hart 0 in M-mode.
+/// The interrupt controller, for hart 0 in M-mode: RISC-V Platform-Level Interrupt Controller 1.0.0, or the one of the RISC-V
+/// Advanced Interrupt Architecture 1.0, chapter 4, in direct delivery mode.
 pub mod interrupts {
     use super::{AtomicU32, Device, Ordering, Platform, read32, write32};
     use core::arch::asm;
+    use core::sync::atomic::AtomicBool;
+
+    /// Whether it is the advanced one.
+    pub(super) static ADVANCED: AtomicBool = AtomicBool::new(false);
+    /// Its registers: `domaincfg` and the bit that lets interrupts through; `sourcecfg` of source 0, which does not exist, and
+    /// an active high level; numbers to enable and disable; `target` of source 0; the structure of hart 0, in it `idelivery`
+    /// and `claimi`.
+    const DOMAIN: u64 = 0;
+    const DOMAIN_ENABLE: u32 = 1 << 8;
+    const SOURCE: u64 = 0;
+    const LEVEL_HIGH: u32 = 6;
+    const SET_ENABLE: u64 = 0x1edc;
+    const CLEAR_ENABLE: u64 = 0x1fdc;
+    const TARGET: u64 = 0x3000;
+    pub(super) const DELIVERY: u64 = 0x4000;
+    const CLAIM_ADVANCED: u64 = DELIVERY + 0x1c;
 
     const PRIORITY: u64 = 0;
     const ENABLE: u64 = 0x2000;
@@ -317,14 +343,28 @@ pub mod interrupts {
         if console != 0 {
             prepare(console);
             open(console);
+        }
+        if advanced() {
+            write32(Device::InterruptController, DOMAIN, DOMAIN_ENABLE);
+            write32(Device::InterruptController, DELIVERY, 1);
+        } else {
             write32(Device::InterruptController, THRESHOLD, 0);
         }
         // SAFETY: enables interrupt sources; M-mode itself keeps mstatus.MIE clear, so they are taken from U-mode only.
         unsafe { asm!("csrs mie, {bits}", bits = in(reg) MIE_TIMER_EXTERNAL, options(nostack, nomem)) };
     }
 
+    fn advanced() -> bool {
+        ADVANCED.load(Ordering::Relaxed)
+    }
+
     /// Gives a device's interrupt its priority; it stays closed.
     pub fn prepare(number: u32) {
+        if advanced() {
+            write32(Device::InterruptController, SOURCE + 4 * u64::from(number), LEVEL_HIGH);
+            write32(Device::InterruptController, TARGET + 4 * u64::from(number), 1);
+            return;
+        }
         write32(Device::InterruptController, PRIORITY + 4 * u64::from(number), 1);
     }
 
@@ -334,6 +374,10 @@ pub mod interrupts {
     }
 
     fn set_enabled(number: u32, enabled: bool) {
+        if advanced() {
+            let register = if enabled { SET_ENABLE } else { CLEAR_ENABLE };
+            return write32(Device::InterruptController, register, number);
+        }
         let (word, bit) = (ENABLE + u64::from(number / 32) * 4, 1 << (number % 32));
         let others = read32(Device::InterruptController, word) & !bit;
         let own = if enabled { bit } else { 0 };
@@ -343,13 +387,19 @@ pub mod interrupts {
     /// Claims, and completes, a pending device interrupt. `serve` is told its number, none when it is the console's, in
     /// between, and must take away the cause.
     pub fn service(serve: impl FnOnce(Option<u32>)) {
-        let number = read32(Device::InterruptController, CLAIM);
+        let number = if advanced() {
+            read32(Device::InterruptController, CLAIM_ADVANCED) >> 16
+        } else {
+            read32(Device::InterruptController, CLAIM)
+        };
         if number == 0 {
             return;
         }
         let device = Some(number).filter(|number| *number != CONSOLE.load(Ordering::Relaxed));
         serve(device);
-        write32(Device::InterruptController, CLAIM, number);
+        if !advanced() {
+            write32(Device::InterruptController, CLAIM, number);
+        }
         // Not before: a completion of what is closed does not count.
         if let Some(number) = device {
             set_enabled(number, false);

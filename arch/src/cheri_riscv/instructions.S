@@ -64,6 +64,9 @@
 .macro CIncOffsetImm cd, cs, imm
     .insn i 0x5b, 1, \cd, \cs, \imm
 .endm
+.macro CClearTag cd, cs
+    .insn r 0x5b, 0, 0x7f, \cd, \cs, x11
+.endm
 .macro CMove cd, cs
     .insn r 0x5b, 0, 0x7f, \cd, \cs, x10
 .endm

@@ -4,6 +4,7 @@ mod device;
 mod fault;
 mod float;
 mod frame;
+pub mod gate;
 pub mod protection;
 mod slot;
 mod trap;
@@ -34,6 +35,8 @@ pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
 pub fn refuses_elf_flags(flags: u32) -> bool {
     flags & 0x6 == 0x6
 }
+/// Whether those flags say what a program does.
+pub const FLOAT_IS_SAID: bool = true;
 /// Whether ELF header flags ask for floating point registers (EF_RISCV_FLOAT_ABI).
 pub fn wants_float(flags: u32) -> bool {
     flags & 0x6 != 0

@@ -114,6 +114,11 @@ impl Frame {
         }
     }
 
+    /// Program counter, stack pointer, thread pointer and data: what a gate saves.
+    pub(super) fn saved(&self) -> [&Slot; 4] {
+        [&self.code, &self.stack, &self.thread_pointer, &self.data]
+    }
+
     /// Sets the stack pointer.
     pub fn set_stack(&self, value: u64) {
         self.stack.set_integer(value);
@@ -185,6 +190,9 @@ impl Frame {
 
     /// Lets the thread use floating point registers, of which the stand-in has none.
     pub fn allow_float(&self) {}
+
+    /// There are none here.
+    pub fn close_float(&self) {}
 
     /// Sets argument register 0 to 7.
     pub fn set_argument(&self, index: usize, value: Register<'_>) {

@@ -3,6 +3,7 @@
 //! [`stand_in`] lets the test look at them and change them.
 
 mod frame;
+pub mod gate;
 mod slot;
 pub mod stand_in;
 pub mod user;
@@ -25,6 +26,8 @@ pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
 pub fn refuses_elf_flags(flags: u32) -> bool {
     flags & 0x6 == 0x6
 }
+/// Whether those flags say what a program does.
+pub const FLOAT_IS_SAID: bool = true;
 /// Whether ELF header flags ask for floating point registers (EF_RISCV_FLOAT_ABI).
 pub fn wants_float(flags: u32) -> bool {
     flags & 0x6 != 0
@@ -183,8 +186,13 @@ pub mod protection {
     use super::Slot;
     use core::ops::Range;
 
+    /// Most regions of memory for cVMs.
+    pub const REGIONS: usize = 4;
+    /// Memory from here on is out of reach.
+    pub const END: u64 = 1 << 56;
+
     /// Opens memory to cVMs.
-    pub fn open(_base: u64, _top: u64) {}
+    pub fn open(_regions: &[Range<u64>]) {}
 
     /// Opens the archive to the monitor.
     pub fn readable(_archive: Range<u64>) {}

@@ -106,32 +106,34 @@ intravisor_copy_out:
     ret
 
 // intravisor_copy: from memory that another capability reaches, without tags. LIVE besides: x0 = slot of that authority,
-// x4 = absolute address of what is copied; c8 = that authority moved to the next address. In C64, which has pairs: blocks,
-// then words of 4 bytes, the alignment of an archive. What is refused is tried again below, byte by byte.
+// x4 = absolute address of what is copied; c8 = that authority, without LoadCapability, moved to the next address. In C64, which
+// has pairs: blocks by capability registers, then words of 4 bytes, the alignment of an archive. What is refused is tried again below, byte by byte.
 .globl intravisor_copy
 intravisor_copy:
     LDR_C 9, 0, 1
     SCVALUE 9, 9, 2
     LDR_C 8, 0, 0
     SCVALUE 8, 8, 4
+    mov x10, #1 << {load_capability}
+    CLRPERM 8, 8, 10            // what is loaded has no tag
     orr x10, x2, x4
     tst x10, #3
     b.ne 2f
-    tst x10, #7
+    tst x10, #15
     BX_NEXT
     // LIVE: C64.
     b.ne 5f
-4:  cmp x3, #128
+4:  cmp x3, #256
     b.lo 5f
-.irp offset, 0, 16, 32, 48, 64, 80, 96, 112
+.irp offset, 0, 32, 64, 96, 128, 160, 192, 224
     GUARDED 6f
-    ldp x4, x5, [x8, #\offset]
+    LDP_C 4, 5, \offset, 8
     GUARDED 6f
-    stp x4, x5, [x9, #\offset]
+    STP_C 4, 5, \offset, 9
 .endr
-    ADD_C_IMMEDIATE 8, 8, 128
-    ADD_C_IMMEDIATE 9, 9, 128
-    sub x3, x3, #128
+    ADD_C_IMMEDIATE 8, 8, 256
+    ADD_C_IMMEDIATE 9, 9, 256
+    sub x3, x3, #256
     b   4b
 5:  cmp x3, #32
     b.lo 6f

@@ -9,6 +9,8 @@ use capability::{Decoded, Permissions};
 /// Exception classes of ESR_EL1 (Arm Architecture Reference Manual, D13.2; Morello supplement for 0x29 and 0x2a).
 const UNDEFINED: u64 = 0x00;
 const ILLEGAL_STATE: u64 = 0x0e;
+/// Floating point, where it is closed.
+const FLOAT: u64 = 0x07;
 const SUPERVISOR_CALL: u64 = 0x15;
 const SYSTEM_REGISTER: u64 = 0x18;
 const INSTRUCTION_ABORT: u64 = 0x20;
@@ -67,7 +69,7 @@ pub fn describe(frame: &Frame) -> Fault {
         }
         SP_ALIGNMENT => fault.kind = FaultKind::Misaligned,
         UNDEFINED if word.is_some_and(is_privileged) => fault.kind = FaultKind::Privilege,
-        UNDEFINED | ILLEGAL_STATE | SUPERVISOR_CALL => fault.kind = FaultKind::Illegal,
+        UNDEFINED | ILLEGAL_STATE | SUPERVISOR_CALL | FLOAT => fault.kind = FaultKind::Illegal,
         SYSTEM_REGISTER | CAPABILITY_ACCESS | CAPABILITY_SYSTEM_REGISTER => fault.kind = FaultKind::Privilege,
         BREAKPOINT => fault.kind = FaultKind::Breakpoint,
         _ => {}

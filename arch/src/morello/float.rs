@@ -34,6 +34,8 @@ pub(super) struct FloatState {
     words: UnsafeCell<[u64; WORDS]>,
     /// Whether the thread has used the registers: until then they are zero, whatever the words say.
     used: Cell<bool>,
+    /// Whether the thread may not, because others go on in it.
+    closed: Cell<bool>,
 }
 
 impl FloatState {
@@ -41,6 +43,7 @@ impl FloatState {
         FloatState {
             words: UnsafeCell::new([0; WORDS]),
             used: Cell::new(false),
+            closed: Cell::new(false),
         }
     }
 }
@@ -78,8 +81,16 @@ pub(super) extern "C" fn switch_to(frame: &'static Frame) -> &'static Frame {
     frame
 }
 
-/// The thread behind `frame` has tried to use the registers: they become its own.
-pub(super) fn claim(frame: &Frame) {
+/// The thread behind `frame` may not use the registers.
+pub(super) fn close(frame: &Frame) {
+    frame.float().closed.set(true);
+}
+
+/// The thread behind `frame` has tried to use the registers: they become its own. False when it may not.
+pub(super) fn claim(frame: &Frame) -> bool {
+    if frame.float().closed.get() {
+        return false;
+    }
     let used = frame.float().used.replace(true);
     let previous = HART.float.owner.replace(frame);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone.
@@ -93,6 +104,7 @@ pub(super) fn claim(frame: &Frame) {
         intravisor_float_restore(frame.float().words.get().cast());
     }
     set_open(true);
+    true
 }
 
 /// The thread behind `to`, which has not run, begins with the registers of another one.

@@ -218,6 +218,11 @@ impl Frame {
     /// Lets the thread use floating point registers, as all do.
     pub fn allow_float(&self) {}
 
+    /// Closes floating point registers to the thread, for ever.
+    pub fn close_float(&self) {
+        float::close(self);
+    }
+
     /// Sets the stack pointer.
     pub fn set_stack(&self, value: u64) {
         self.rcsp.set_integer(value);
@@ -378,6 +383,21 @@ impl Frame {
     /// Whether the program was in C64 state, in which a base register is a capability.
     pub(super) fn capability_mode(&self) -> bool {
         self.status.get() & STATUS_C64 != 0
+    }
+
+    /// A general register.
+    pub(super) fn register(&self, number: usize) -> &Slot {
+        &self.registers[number]
+    }
+
+    /// Stack pointer, DDC and thread pointer.
+    pub(super) fn restricted(&self) -> [&Slot; 3] {
+        [&self.rcsp, &self.rddc, &self.rctpidr]
+    }
+
+    /// The program counter is one of C64 code.
+    pub(super) fn set_capability_mode(&self) {
+        self.status.set(STATUS_C64);
     }
 
     /// For the monitor's own frame, when a copy was refused: the monitor's registers hold integers, and besides them what is

@@ -4,6 +4,7 @@ mod device;
 mod fault;
 mod float;
 mod frame;
+pub mod gate;
 mod gic;
 mod power;
 pub mod protection;
@@ -38,6 +39,8 @@ pub const TLS_OFFSET: [u64; 2] = [16, 32];
 pub fn refuses_elf_flags(_flags: u32) -> bool {
     false
 }
+/// Whether those flags say what a program does.
+pub const FLOAT_IS_SAID: bool = false;
 /// Whether ELF header flags ask for floating point registers: every program has them.
 pub fn wants_float(_flags: u32) -> bool {
     true

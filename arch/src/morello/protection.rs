@@ -26,9 +26,16 @@ unsafe extern "C" {
     fn intravisor_publish_code(authority: *const u64, address: u64, length: u64, line: u64);
 }
 
+/// Most regions of memory for cVMs.
+pub const REGIONS: usize = 4;
+/// Memory from here on is out of reach of the tables.
+pub const END: u64 = 1 << 40;
+
 const PAGE: u64 = 1 << 12;
-/// Bytes that an entry of each level of tables maps, the root first (4 KiB granule, 39-bit addresses).
-const SPAN: [u64; 3] = [1 << 30, 1 << 21, PAGE];
+/// Bytes that an entry of each level of tables maps, the root first (4 KiB granule, 40-bit addresses).
+const SPAN: [u64; 4] = [1 << 39, 1 << 30, 1 << 21, PAGE];
+/// The level of the blocks that are used, and of the tables that are there from the start in the cVMs' memory.
+const BLOCKS: usize = 2;
 
 /// Stage 1 descriptors (Arm Architecture Reference Manual, D5.3; Morello supplement: bits 59 to 62).
 const VALID: u64 = 1;
@@ -74,31 +81,34 @@ impl Table {
         Table([const { Cell::new(0) }; 512])
     }
 
-    /// Maps a range of pages, with the largest blocks that fit.
-    fn map(&self, range: Range<u64>, attributes: u64) {
+    /// Maps a range of pages in this table of a level, with the largest blocks that fit.
+    fn map(&self, level: usize, range: Range<u64>, attributes: u64) {
+        let (span, last) = (SPAN[level], level == SPAN.len() - 1);
         let mut address = range.start;
         while address < range.end {
-            address += self.map_one(0, address, range.end, attributes);
+            let entry = &self.0[(address / span % 512) as usize];
+            let next = (address / span + 1) * span;
+            let is_table = !last && entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE;
+            // Blocks are used at one level only: one of a higher would need a table to be split anyway.
+            let whole = level == BLOCKS && !is_table && address.is_multiple_of(span) && next <= range.end;
+            if last || whole {
+                entry.set(address | attributes | if last { TABLE_OR_PAGE } else { 0 });
+            } else {
+                table_of(entry, level).map(level + 1, address..next.min(range.end), attributes);
+            }
+            address = next;
         }
-    }
-
-    /// Maps the block or page at `address`; returns its bytes.
-    fn map_one(&self, level: usize, address: u64, end: u64, attributes: u64) -> u64 {
-        let span = SPAN[level];
-        let entry = &self.0[(address / span % 512) as usize];
-        let last = level == SPAN.len() - 1;
-        let is_table = !last && entry.get() & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE;
-        // Blocks are used at the second level only: one of the first would need a table to be split anyway.
-        let whole = last || (level == 1 && !is_table && address.is_multiple_of(span) && end - address >= span);
-        if whole {
-            entry.set(address | attributes | if last { TABLE_OR_PAGE } else { 0 });
-            return span;
-        }
-        table_of(entry, level).map_one(level + 1, address, end, attributes)
     }
 }
 
 impl Table {
+    /// The table of a level that maps an address, in this one of the root's level. It is made where there is none.
+    fn down(&'static self, address: u64, level: usize) -> &'static Table {
+        (0..level).fold(self, |table, level| {
+            table_of(&table.0[(address / SPAN[level] % 512) as usize], level)
+        })
+    }
+
     /// What maps an address, in this table of the root's level, and how many bytes that maps.
     fn look_up(&self, address: u64) -> (u64, u64) {
         let (mut table, mut level) = (self, 0);
@@ -151,21 +161,20 @@ fn pages(what: &Decoded) -> Range<u64> {
     what.base / PAGE * PAGE..(what.top as u64).next_multiple_of(PAGE)
 }
 
-/// Leaves the reset code's map of everything for the real one. cVM memory, all of `[base, top)`, stays closed until it
-/// is [`loaded`]. Both addresses are multiples of 4096.
-pub fn open(base: u64, top: u64) {
+/// Leaves the reset code's map of everything for the real one. cVM memory, all of these regions, at most [`REGIONS`], stays
+/// closed until it is [`loaded`]. All addresses are multiples of 4096.
+pub fn open(regions: &[Range<u64>]) {
     let [text, data] = super::own();
-    ROOT.map(pages(&text), MONITOR_TEXT);
-    ROOT.map(pages(&data), MONITOR_DATA);
+    ROOT.map(0, pages(&text), MONITOR_TEXT);
+    ROOT.map(0, pages(&data), MONITOR_DATA);
     let windows = all_windows().map(Slot::decoded);
     windows
         .filter(|window| window.tag)
-        .for_each(|window| ROOT.map(pages(&window), DEVICE_WINDOW));
+        .for_each(|window| ROOT.map(0, pages(&window), DEVICE_WINDOW));
     // The upper tables of the cVMs' memory, now that memory is plenty.
-    for address in (base..top).step_by(SPAN[0] as usize).chain([top - PAGE]) {
-        let entry = &ROOT.0[(address / SPAN[0]) as usize];
-        if entry.get() & VALID == 0 {
-            split(entry, 0);
+    for region in regions {
+        for address in (region.start / SPAN[1]..=(region.end - 1) / SPAN[1]).map(|number| number * SPAN[1]) {
+            ROOT.down(address, BLOCKS);
         }
     }
     let root = &raw const ROOT as u64 | ADDRESS_SPACE;
@@ -192,35 +201,38 @@ pub fn open(base: u64, top: u64) {
 
 /// Opens the archive to the monitor, outside of its data. Before [`open`].
 pub fn readable(archive: Range<u64>) {
-    ROOT.map(archive.start / PAGE * PAGE..archive.end.next_multiple_of(PAGE), ARCHIVE);
+    ROOT.map(
+        0,
+        archive.start / PAGE * PAGE..archive.end.next_multiple_of(PAGE),
+        ARCHIVE,
+    );
 }
 
 /// Makes the tables that changes at the ends of a range need: later ones, of this range or of parts of it between multiples
 /// of 2 MiB, need no memory. Both ends are multiples of 4096.
 pub fn reserve(range: Range<u64>) {
     for edge in [range.start, range.end] {
-        if !edge.is_multiple_of(SPAN[1]) {
-            let upper = table_of(&ROOT.0[(edge / SPAN[0]) as usize], 0);
-            table_of(&upper.0[(edge / SPAN[1] % 512) as usize], 1);
+        if !edge.is_multiple_of(SPAN[BLOCKS]) {
+            ROOT.down(edge, SPAN.len() - 1);
         }
     }
 }
 
 /// Closes memory of a cVM to EL0 and opens it to the loader: nothing in it can be executed. Multiples of 4096.
 pub fn loading(memory: Range<u64>) {
-    ROOT.map(memory, MONITOR_DATA);
+    ROOT.map(0, memory, MONITOR_DATA);
     publish_tables();
 }
 
 /// Gives memory to its cVM, to read and write. Multiples of 4096.
 pub fn loaded(memory: Range<u64>) {
-    ROOT.map(memory, CVM_DATA);
+    ROOT.map(0, memory, CVM_DATA);
     publish_tables();
 }
 
 /// Makes part of a cVM's memory executable and no longer writable. Multiples of 4096.
 pub fn executable(text: Range<u64>) {
-    ROOT.map(text, CVM_TEXT);
+    ROOT.map(0, text, CVM_TEXT);
     publish_tables();
 }
 

@@ -126,8 +126,7 @@ impl Frame {
     /// No interrupt.
     #[inline(never)]
     fn other_trap(&self, cause: u64) -> Trap {
-        if cause >> CLASS_SHIFT == CLASS_FLOAT {
-            float::claim(self);
+        if cause >> CLASS_SHIFT == CLASS_FLOAT && float::claim(self) {
             return Trap::Settled;
         }
         self.note_fault_address();

@@ -1,7 +1,7 @@
 //! Buffers: memory that cVMs share, as far as the manifest or the buffer's owner lets them. Whoever maps one gets a local
 //! capability over data only. Tables and memory are taken at boot.
 
-use crate::authority::ledger::{EntryId, Ledger, POOL};
+use crate::authority::ledger::{Ledger, pool};
 use crate::authority::pool::Pool;
 use crate::elf::PAGE;
 use crate::plan::manifest::{BufferSpec, CvmSpec};
@@ -118,15 +118,15 @@ impl Buffers {
         &mut self,
         specs: Vec<BufferSpec>,
         cvms: &[&CvmSpec],
-        (pool_entry, pool): (EntryId, &mut Pool),
+        free: &mut Pool,
         ledger: &mut Ledger,
     ) -> Result<(), String> {
         let count = cvms.len();
         for spec in specs {
             let what = (format!("buffer {}", spec.name), "for those that may map it");
-            let region = self.region(count, spec.size, what, (pool_entry, pool), ledger)?;
+            let region = self.region(count, spec.size, what, free, ledger)?;
             let memory = self.regions[region].memory.clone();
-            let zeroed = user::zero(&POOL, memory.start, (memory.end - memory.start) as usize);
+            let zeroed = user::zero(pool(memory.start), memory.start, (memory.end - memory.start) as usize);
             zeroed.map_err(|_| format!("buffer {}: its memory refused a write", spec.name))?;
             let mut buffer = Buffer {
                 name: spec.name,
@@ -144,7 +144,7 @@ impl Buffers {
         }
         for (owner, cvm) in cvms.iter().enumerate().filter(|(_, cvm)| cvm.buffer_quota > 0) {
             let what = (format!("{} buffers", cvm.name), "what it makes buffers of");
-            let region = self.region(count, cvm.buffer_quota, what, (pool_entry, pool), ledger)?;
+            let region = self.region(count, cvm.buffer_quota, what, free, ledger)?;
             self.list.extend((0..BUFFERS).map(|_| Buffer {
                 name: String::new(),
                 owner: Some(owner),
@@ -164,27 +164,26 @@ impl Buffers {
         count: usize,
         size: u64,
         (name, reason): (String, &'static str),
-        (pool_entry, pool): (EntryId, &mut Pool),
+        free: &mut Pool,
         ledger: &mut Ledger,
     ) -> Result<usize, String> {
         let (bounds, alignment) = arch::representable(size);
         let taken = bounds.next_multiple_of(PAGE);
-        let base = pool.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let free = pool.free_bytes();
+        let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
+            let free = free.free_bytes();
             format!("{name}: needs {taken:#x} bytes of memory, {free:#x} are free")
         })?;
         arch::protection::loading(base..base + taken);
         arch::protection::loaded(base..base + taken);
         let memory = base..base + bounds;
         let capability = Box::new(Slot::null());
-        let permissions = Permissions::LOAD | Permissions::STORE;
-        let derived = ledger.derive(
-            &capability,
-            (pool_entry, &POOL),
-            (&name, reason),
-            memory.clone(),
-            permissions,
-        );
+        let request = Derivation {
+            base,
+            length: bounds,
+            permissions: Permissions::LOAD | Permissions::STORE,
+            address: base,
+        };
+        let derived = ledger.derive_from_pool(&capability, (&name, reason), request);
         derived.map_err(|error| format!("{error}"))?;
         self.regions.push(Region {
             capability,

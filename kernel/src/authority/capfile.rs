@@ -1,7 +1,7 @@
 //! Capfiles: named pieces of memory that the image's author shares among all cVMs. A cVM gets a capability over one by
 //! the capfile hostcall; it carries data only, so that no authority goes from cVM to cVM through it.
 
-use crate::authority::ledger::{EntryId, Ledger, POOL};
+use crate::authority::ledger::{Ledger, pool};
 use crate::authority::pool::Pool;
 use crate::elf::PAGE;
 use crate::plan::manifest::CapfileSpec;
@@ -9,7 +9,7 @@ use abi::manifest::CapfileAccess;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use arch::{Slot, user};
+use arch::{Derivation, Slot, user};
 use capability::Permissions;
 
 /// A capfile.
@@ -26,12 +26,7 @@ impl Capfile {
     ///
     /// # Errors
     /// A message that says what is missing.
-    pub(crate) fn place(
-        spec: CapfileSpec,
-        pool: &mut Pool,
-        ledger: &mut Ledger,
-        pool_entry: EntryId,
-    ) -> Result<Capfile, String> {
+    pub(crate) fn place(spec: CapfileSpec, free: &mut Pool, ledger: &mut Ledger) -> Result<Capfile, String> {
         let CapfileSpec {
             name,
             size,
@@ -41,14 +36,15 @@ impl Capfile {
         // The bounds may be wider than the size where they cannot be exact; those bytes are zero and nobody else's.
         let (bounds, alignment) = arch::representable(size);
         let taken = bounds.next_multiple_of(PAGE);
-        let base = pool.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
+        let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
             format!(
                 "capfile {name}: needs {taken:#x} bytes of memory, {:#x} are free",
-                pool.free_bytes()
+                free.free_bytes()
             )
         })?;
         arch::protection::loading(base..base + taken);
-        let filled = user::zero(&POOL, base, taken as usize).and_then(|()| user::copy_out(&data, &POOL, base));
+        let pool = pool(base);
+        let filled = user::zero(pool, base, taken as usize).and_then(|()| user::copy_out(&data, pool, base));
         filled.map_err(|_| format!("capfile {name}: its memory refused a write"))?;
         arch::protection::loaded(base..base + taken);
         let permissions = match access {
@@ -58,7 +54,13 @@ impl Capfile {
         let capability = Box::new(Slot::null());
         let entry = format!("capfile {name}");
         let what = (entry.as_str(), "for every cVM that asks");
-        let derived = ledger.derive(&capability, (pool_entry, &POOL), what, base..base + bounds, permissions);
+        let request = Derivation {
+            base,
+            length: bounds,
+            permissions,
+            address: base,
+        };
+        let derived = ledger.derive_from_pool(&capability, what, request);
         derived.map_err(|error| format!("{error}"))?;
         Ok(Capfile { name, size, capability })
     }

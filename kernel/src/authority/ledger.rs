@@ -1,9 +1,10 @@
-//! Carving: every capability of the system is derived from the root here or, for cVMs, from the pool carved here. Each
+//! Carving: every capability of the system is derived from the root here or, for cVMs, from the pools carved here. Each
 //! derivation is entered in the ledger. Then the root is destroyed.
 
 use crate::report::console::say;
 use alloc::string::String;
 use alloc::vec::Vec;
+use arch::protection::REGIONS;
 use arch::{Derivation, DeriveError, Slot};
 use capability::{Decoded, Permissions};
 use core::fmt;
@@ -11,10 +12,24 @@ use core::ops::Range;
 
 /// The monitor's data capability.
 pub(crate) static MONITOR_DATA: Slot = Slot::null();
-/// Authority over the memory of all cVMs.
-pub(crate) static POOL: Slot = Slot::null();
+/// Authority over the memory of all cVMs: a pool for each region of memory, in ascending order. The address of each is its base.
+static POOLS: [Slot; REGIONS] = [const { Slot::null() }; REGIONS];
 /// Authority to read the archive, and nothing else.
 pub(crate) static ARCHIVE: Slot = Slot::null();
+
+/// Which pool holds an address that is in one.
+pub(crate) fn pool_index(address: u64) -> usize {
+    let others = POOLS[1..].iter().map(Slot::integer);
+    others.filter(|base| (1..=address).contains(base)).count()
+}
+
+/// The pool that holds an address.
+pub(crate) fn pool(address: u64) -> &'static Slot {
+    &POOLS[pool_index(address)]
+}
+
+/// Entries that there is room for at first.
+const EXPECTED: usize = 32;
 
 /// Index of a ledger entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +87,8 @@ impl fmt::Display for CarveError {
 /// Who holds which authority, and where it came from.
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
+    /// The entries of the pools.
+    pools: Vec<EntryId>,
 }
 
 impl Ledger {
@@ -86,9 +103,43 @@ impl Ledger {
             reason: "from reset, destroyed",
             what: root.decoded(),
         };
+        let mut entries = Vec::with_capacity(EXPECTED);
+        entries.push(entry);
         Ledger {
-            entries: Vec::from([entry]),
+            entries,
+            pools: Vec::new(),
         }
+    }
+
+    /// Derives the next pool, which lies above those before it, over all of a range.
+    pub(crate) fn open_pool(&mut self, range: Range<u64>) -> Result<(), CarveError> {
+        let entry = self.derive(
+            &POOLS[self.pools.len()],
+            (Ledger::ROOT, arch::root()),
+            ("cVM pool", "memory of cVMs"),
+            range,
+            arch::service_stack_permissions() | arch::code_permissions(),
+        )?;
+        self.pools.push(entry);
+        Ok(())
+    }
+
+    /// What the pools cover.
+    pub(crate) fn pools(&self) -> Vec<Range<u64>> {
+        let entries = self.pools.iter().map(|EntryId(index)| &self.entries[*index].what);
+        entries.map(|what| what.base..what.top as u64).collect()
+    }
+
+    /// Derives a capability from the pool that holds it.
+    pub(crate) fn derive_from_pool(
+        &mut self,
+        slot: &Slot,
+        what: (&str, &'static str),
+        request: Derivation,
+    ) -> Result<EntryId, CarveError> {
+        let index = pool_index(request.base);
+        let entry = self.pools.get(index).copied().unwrap_or(Ledger::ROOT);
+        self.derive_at(slot, (entry, &POOLS[index]), what, request)
     }
 
     /// Derives a capability into `slot` and enters it. The address of the result is its base.
@@ -136,11 +187,11 @@ impl Ledger {
         EntryId(self.entries.len() - 1)
     }
 
-    /// Derives a capability again, as its entry says: for the next life of a cVM.
+    /// Derives a capability again from its pool, as its entry says: for the next life of a cVM.
     ///
     /// # Errors
-    /// [`DeriveError`] when `from` is not what it was then.
-    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId, from: &Slot) -> Result<(), DeriveError> {
+    /// [`DeriveError`] when the pool is not what it was then.
+    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId) -> Result<(), DeriveError> {
         let entry = &self.entries[index];
         let request = Derivation {
             base: entry.what.base,
@@ -148,7 +199,7 @@ impl Ledger {
             permissions: entry.what.permissions,
             address: entry.what.address,
         };
-        slot.derive(from, &request)
+        slot.derive(pool(request.base), &request)
     }
 
     /// The entry that the next derivation will have.

@@ -3,6 +3,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod capfile;
+pub(crate) mod gate;
 pub(crate) mod ledger;
 pub(crate) mod pool;
 pub(crate) mod sweep;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Free ranges of physical memory, sorted, not touching each other.
+#[derive(Default)]
 pub(crate) struct Pool {
     free: Vec<Range<u64>>,
 }
@@ -15,6 +16,11 @@ impl Pool {
         Pool {
             free: Vec::from([range]),
         }
+    }
+
+    /// Adds a range above all others.
+    pub(crate) fn push(&mut self, range: Range<u64>) {
+        self.free.push(range);
     }
 
     /// Takes the lowest free range of `size` bytes whose base is a multiple of `alignment` (a power of two).
@@ -65,11 +71,11 @@ impl Pool {
         }
     }
 
-    /// From the lowest free address to the end of the highest.
-    pub(crate) fn whole(&self) -> Range<u64> {
-        let ends = |range: &Range<u64>| [range.start, range.end];
-        let [start, end] = [self.free.first(), self.free.last()].map(|range| range.map_or([0, 0], ends));
-        start[0]..end[1]
+    /// From the lowest free address of a region to the end of the highest.
+    pub(crate) fn whole(&self, region: &Range<u64>) -> Range<u64> {
+        let mut inside = self.free.iter().filter(|range| region.contains(&range.start));
+        let (first, last) = (inside.next(), inside.next_back());
+        first.map_or(0..0, |first| first.start..last.unwrap_or(first).end)
     }
 
     /// Bytes that are free.

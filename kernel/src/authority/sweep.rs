@@ -1,8 +1,8 @@
 //! Looking for foreign authority. It is local, so it lies in register frames and local areas and nowhere else; all of it can
-//! be looked at. The memory is looked at by the pool's capability: what lies in the local area of a cVM counts when that cVM has
+//! be looked at. The memory is looked at by its pool's capability: what lies in the local area of a cVM counts when that cVM has
 //! ended, too, because a cVM around it reaches it.
 
-use crate::authority::ledger::POOL;
+use crate::authority::ledger::pool;
 use arch::{Frame, Slot, user};
 use core::ops::Range;
 
@@ -37,11 +37,11 @@ fn clear(frame: &Frame, found: u64, wanted: &dyn Fn(&Slot) -> bool) -> u64 {
 /// Clears what reaches a range in a local area and is wanted.
 pub(crate) fn area(area: Range<u64>, range: &Range<u64>, wanted: Wanted<'_>) {
     static SEEN: Slot = Slot::null();
-    let mut at = area.start;
-    while let Some(granule) = user::next_reaching(&POOL, at, area.end - at, range, wanted.is_none()) {
-        let loaded = user::load_capability(&SEEN, &POOL, granule);
+    let (mut at, pool) = (area.start, pool(area.start));
+    while let Some(granule) = user::next_reaching(pool, at, area.end - at, range, wanted.is_none()) {
+        let loaded = user::load_capability(&SEEN, pool, granule);
         if loaded.is_ok() && wanted.is_none_or(|wanted| wanted(&SEEN)) {
-            let cleared = user::zero(&POOL, granule, GRANULE as usize);
+            let cleared = user::zero(pool, granule, GRANULE as usize);
             assert!(cleared.is_ok(), "the local area {area:x?} cannot be cleared");
         }
         SEEN.clear();

@@ -7,7 +7,7 @@ pub(crate) mod service;
 pub(crate) mod short;
 pub(crate) mod thread;
 
-use crate::authority::ledger::{CarveError, EntryId, Ledger, POOL};
+use crate::authority::ledger::{CarveError, EntryId, Ledger, pool};
 use crate::elf::{File, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
@@ -71,6 +71,8 @@ pub(crate) struct Authority {
     pub(crate) service_stack: Slot,
     /// The local area, which takes local capabilities.
     pub(crate) local: Slot,
+    /// The stacks of its gates, which take local capabilities.
+    pub(crate) gate_stacks: Slot,
     /// Where the loader makes a capability before it stores it.
     pub(crate) made: Slot,
 }
@@ -85,6 +87,7 @@ impl Authority {
             tls: Slot::null(),
             service_stack: Slot::null(),
             local: Slot::null(),
+            gate_stacks: Slot::null(),
             made: Slot::null(),
         }
     }
@@ -99,15 +102,16 @@ impl Authority {
             tls,
             service_stack,
             local,
+            gate_stacks,
             made,
         } = self;
-        for slot in [code, data, stack, block, tls, service_stack, local, made] {
+        for slot in [code, data, stack, block, tls, service_stack, local, gate_stacks, made] {
             slot.clear();
         }
     }
 }
 
-/// One of a cVM's capabilities, as it is derived from the pool.
+/// One of a cVM's capabilities, as it is derived from its pool.
 struct Part<'a> {
     slot: &'a Slot,
     name: &'static str,
@@ -142,6 +146,14 @@ pub(crate) struct Cvm {
     /// Its threads follow each other: the main thread, workers, handlers.
     pub(crate) first_thread: ThreadId,
     pub(crate) threads: u16,
+    /// Where the functions of its gates are, as linked.
+    pub(crate) gates: Vec<u64>,
+    /// Whether they can be called, in this life; whether somebody is left who could.
+    pub(crate) gates_open: bool,
+    pub(crate) is_reached: bool,
+    /// Whether it offers or calls any gate; whether vector registers are open there.
+    pub(crate) is_linked: bool,
+    pub(crate) vector_gates: bool,
     /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
     pub(crate) line: Option<&'static Line>,
@@ -180,6 +192,11 @@ impl Cvm {
             server: spec.server.map(CvmId::new),
             first_thread: ThreadId::NONE,
             threads: 0,
+            gates: Vec::new(),
+            gates_open: false,
+            is_reached: false,
+            is_linked: false,
+            vector_gates: false,
             service: None,
             line: None,
             block: loader::start_block(id, &spec, &layout, place),
@@ -264,7 +281,7 @@ impl Cvm {
     }
 
     /// The capabilities that the cVM starts with, in the order of the ledger.
-    fn parts(&self) -> [Option<Part<'_>>; 7] {
+    fn parts(&self) -> [Option<Part<'_>>; 8] {
         let (purecap, layout, authority) = (self.program.purecap, &self.layout, &*self.authority);
         let whole = |slot, name, reason, range, permissions| {
             Some(Part {
@@ -291,24 +308,9 @@ impl Cvm {
         };
         let (writable, constant) = (arch::data_permissions(), arch::read_only_permissions());
         let Authority { block, tls, .. } = authority;
-        let own = [
-            stack(
-                &authority.stack,
-                "stack",
-                "stack of its main thread",
-                &layout.stack,
-                writable,
-            ),
-            part(
-                block,
-                "start block",
-                "what it starts with",
-                &layout.start_block,
-                constant,
-            ),
-            part(tls, "tls", "its thread-local storage", &layout.tls, writable),
-        ];
-        let [main, block, tls] = own.map(|part| part.filter(|_| purecap));
+        let none = 0..0;
+        let [own_stack, own_block, own_tls] =
+            [&layout.stack, &layout.start_block, &layout.tls].map(|range| if purecap { range } else { &none });
         [
             whole(&authority.data, data, reason, self.bounds.clone(), writable),
             whole(
@@ -318,9 +320,15 @@ impl Cvm {
                 self.code_range(),
                 arch::code_permissions(),
             ),
-            main,
-            block,
-            tls,
+            stack(
+                &authority.stack,
+                "stack",
+                "stack of its main thread",
+                own_stack,
+                writable,
+            ),
+            part(block, "start block", "what it starts with", own_block, constant),
+            part(tls, "tls", "its thread-local storage", own_tls, writable),
             stack(
                 &authority.service_stack,
                 "service stack",
@@ -335,6 +343,13 @@ impl Cvm {
                 &layout.local,
                 arch::service_stack_permissions(),
             ),
+            part(
+                &authority.gate_stacks,
+                "gate stacks",
+                "stacks of those who call its gates",
+                &layout.gate_stacks,
+                arch::service_stack_permissions(),
+            ),
         ]
     }
 
@@ -342,7 +357,7 @@ impl Cvm {
     ///
     /// # Errors
     /// [`CarveError`] names what could not be derived.
-    pub(crate) fn enter(&mut self, ledger: &mut Ledger, pool: EntryId) -> Result<(), CarveError> {
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), CarveError> {
         self.entries = ledger.next();
         for part in self.parts().into_iter().flatten() {
             let name = format!("{} {}", self.spec.name, part.name);
@@ -352,7 +367,7 @@ impl Cvm {
                 permissions: part.permissions,
                 address: if part.at_end { part.range.end } else { part.range.start },
             };
-            ledger.derive_at(part.slot, (pool, &POOL), (&name, part.reason), request)?;
+            ledger.derive_from_pool(part.slot, (&name, part.reason), request)?;
         }
         self.authority.clear();
         let edges = |range: Range<u64>| arch::protection::reserve(range);
@@ -373,7 +388,7 @@ impl Cvm {
     /// What could not be derived.
     pub(crate) fn begin(&mut self, ledger: &Ledger, now: u64) -> Result<(), arch::DeriveError> {
         for (part, entry) in self.parts().into_iter().flatten().zip(self.entries.following()) {
-            ledger.derive_again(part.slot, entry, &POOL)?;
+            ledger.derive_again(part.slot, entry)?;
         }
         self.reload();
         self.life = Life::Alive;
@@ -465,12 +480,7 @@ impl Cvm {
     /// The part of a handler's stack that takes local capabilities: all of it where the stack pointer is a capability,
     /// otherwise its top.
     pub(crate) fn local_area(&self, handler: usize) -> Range<u64> {
-        let Range { start, end } = self.service_stack(handler);
-        if self.program.purecap {
-            start..end
-        } else {
-            start.max(end.saturating_sub(LOCAL_AREA))..end
-        }
+        self.top_of(self.service_stack(handler))
     }
 
     /// All memory that takes local capabilities: of each handler's stack, in their order, and the local area.
@@ -478,7 +488,85 @@ impl Cvm {
         let handlers = self.service.as_ref().map_or(0, |service| service.handlers.len());
         let own = self.physical(&self.layout.local);
         let stacks = (0..handlers).map(|handler| self.local_area(handler));
-        stacks.chain([own].into_iter().filter(|area| !area.is_empty()))
+        let seats: u32 = self.spec.gates.iter().map(|gate| gate.callers).sum();
+        let gates = (0..seats as usize).map(|place| self.gate_area(place));
+        stacks
+            .chain([own].into_iter().filter(|area| !area.is_empty()))
+            .chain(gates)
+    }
+
+    /// Whether a range lies within its memory and that of the cVMs within.
+    pub(crate) fn covers(&self, range: &Range<u64>) -> bool {
+        self.bounds.start <= range.start && range.end <= self.bounds.end
+    }
+
+    /// One of the stacks that its gates run on, physical.
+    fn gate_stack(&self, place: usize) -> Range<u64> {
+        let mut start = self.physical(&self.layout.gate_stacks).start;
+        let mut left = place as u64;
+        for gate in &self.spec.gates {
+            let callers = u64::from(gate.callers);
+            if left < callers {
+                start += left * gate.stack;
+                return start..start + gate.stack;
+            }
+            left -= callers;
+            start += callers * gate.stack;
+        }
+        start..start
+    }
+
+    /// The part of such a stack that takes local capabilities, as [`Cvm::local_area`].
+    pub(crate) fn gate_area(&self, place: usize) -> Range<u64> {
+        self.top_of(self.gate_stack(place))
+    }
+
+    fn top_of(&self, Range { start, end }: Range<u64>) -> Range<u64> {
+        if self.program.purecap {
+            start..end
+        } else {
+            start.max(end.saturating_sub(LOCAL_AREA))..end
+        }
+    }
+
+    /// What the function of a gate runs with.
+    ///
+    /// # Errors
+    /// As `with`.
+    pub(crate) fn with_gate(
+        &self,
+        place: usize,
+        with: impl FnOnce(&arch::Start<'_>) -> Result<(), DeriveError>,
+    ) -> Result<(), DeriveError> {
+        // The stack is the seat's.
+        with(&self.first(self.gates[place], (&(0..0), &self.authority.made)))
+    }
+
+    /// What is the stack pointer on one of the stacks of its gates, and what is in the spare register.
+    ///
+    /// # Errors
+    /// When the capability over its local part cannot be derived.
+    pub(crate) fn with_seat(
+        &self,
+        place: usize,
+        with: impl FnOnce(Register<'_>, Option<&Slot>),
+    ) -> Result<(), DeriveError> {
+        let (stack, area, made) = (self.gate_stack(place), self.gate_area(place), &self.authority.made);
+        let request = Derivation {
+            base: area.start,
+            length: area.end - area.start,
+            permissions: arch::service_stack_permissions(),
+            address: stack.end,
+        };
+        made.derive(&self.authority.gate_stacks, &request)?;
+        if self.program.purecap {
+            with(Register::Capability(made), None);
+        } else {
+            let top = self.place.seen + (stack.end - self.place.base);
+            with(Register::Integer(top & !15), Some(made));
+        }
+        made.clear();
+        Ok(())
     }
 
     /// Clears every tag in one of its local areas. With the pool's authority: a cVM around it reaches it when it has ended.
@@ -490,7 +578,7 @@ impl Cvm {
 
     /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
     pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
-        let cleared = user::clear_tags(&POOL, start, length);
+        let cleared = user::clear_tags(pool(start), start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 

@@ -41,6 +41,24 @@ pub(crate) const NAME_BUFFERS: u64 = {
     bits
 };
 
+/// The hostcalls of each family, bit n = number n.
+const OF_FAMILY: [u64; Family::ALL.len()] = {
+    let (mut families, mut index) = ([0; Family::ALL.len()], 0);
+    while index < Hostcall::ALL.len() {
+        families[Hostcall::ALL[index].family() as usize] |= 1 << Hostcall::ALL[index] as u64;
+        index += 1;
+    }
+    families
+};
+
+/// The hostcalls of a set of families.
+fn hostcalls_of(families: u32) -> u64 {
+    let wanted = OF_FAMILY.iter().enumerate();
+    wanted.fold(0, |all, (family, of)| {
+        all | if families >> family & 1 == 1 { *of } else { 0 }
+    })
+}
+
 /// What is short for nobody.
 pub(crate) static NOBODY: Short = Short {
     direct: 0,
@@ -56,14 +74,16 @@ pub(crate) static NOBODY: Short = Short {
 impl Short {
     /// For a cVM whose served hostcalls may take so many ticks.
     pub(crate) fn new((id, spec): (usize, &CvmSpec), budget: u64, line: Option<&'static Line>) -> Short {
-        let of = |wanted: &dyn Fn(&Hostcall) -> bool| {
-            let numbers = Hostcall::ALL.into_iter().filter(wanted);
-            numbers.map(|hostcall| 1 << hostcall as u64).sum::<u64>()
-        };
-        let direct = of(&|hostcall| spec.server.is_none() && spec.allows(*hostcall));
+        let allowed = hostcalls_of(spec.families);
+        // Where its threads may be in others, nothing is short.
+        let is_short = spec.server.is_none() && spec.calls.is_empty();
+        let direct = if is_short { allowed } else { 0 };
         // What concerns a cVM's own role as a server stays with the monitor; what is no hostcall goes to the server.
         let raw = spec.raw != 0;
-        let kept = of(&|hostcall| !raw && (hostcall.family() == Family::Service || !spec.allows(*hostcall)));
+        let kept = match raw {
+            true => 0,
+            false => hostcalls_of(!spec.families) | OF_FAMILY[Family::Service as usize],
+        };
         Short {
             direct,
             served: if spec.server.is_some() { !kept } else { 0 },
@@ -96,6 +116,12 @@ impl Short {
     pub(crate) fn count(&self) {
         // One hart, with interrupts off.
         let hostcalls = self.hostcalls.load(Ordering::Relaxed) + 1;
+        self.hostcalls.store(hostcalls, Ordering::Relaxed);
+    }
+
+    /// The last one was somebody else's.
+    pub(crate) fn discount(&self) {
+        let hostcalls = self.hostcalls.load(Ordering::Relaxed) - 1;
         self.hostcalls.store(hostcalls, Ordering::Relaxed);
     }
 

@@ -3,6 +3,8 @@
 use crate::cvm::End;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::short::{NOBODY, Short};
+use crate::run::gate::Calls;
+use alloc::boxed::Box;
 use arch::Frame;
 
 /// What a thread is for.
@@ -84,9 +86,11 @@ impl Link {
 
 /// One thread.
 pub(crate) struct Thread {
-    /// Its cVM.
+    /// The cVM that it acts for: its own, or the one whose gate it has called.
     pub(crate) cvm: CvmId,
-    /// The family of its cVM, by the outermost cVM.
+    /// Its own cVM.
+    pub(crate) home: CvmId,
+    /// The family of its own cVM, by the outermost cVM.
     pub(crate) family: CvmId,
     pub(crate) role: Role,
     pub(crate) frame: &'static Frame,
@@ -120,6 +124,8 @@ pub(crate) struct Thread {
     pub(crate) call: Call,
     /// A handler: whose call it serves.
     pub(crate) serving: Option<ThreadId>,
+    /// Its calls by gates, if it can make any.
+    pub(crate) calls: Option<Box<Calls>>,
 }
 
 impl Thread {
@@ -132,6 +138,7 @@ impl Thread {
     ) -> Thread {
         Thread {
             cvm,
+            home: cvm,
             family,
             role,
             frame,
@@ -158,13 +165,15 @@ impl Thread {
                 number: 0,
             },
             serving: None,
+            calls: None,
         }
     }
 
-    /// Whether more is to be done than to go on when it runs next: before it, or at the end of the call that it serves.
+    /// Whether more is to be done than to go on when it runs next: before it, or at the end of the call that it serves, or when
+    /// it traps.
     #[inline]
     pub(crate) fn is_bound(&self) -> bool {
-        self.pending || self.serving.is_some()
+        self.pending || self.serving.is_some() || self.calls.is_some()
     }
 
     /// Its number as its cVM knows it.

@@ -4,6 +4,7 @@ use super::bytes::{File, double, loaded_range, name, word};
 use super::section::Sections;
 use super::{ElfError, Program, Segment, is_code};
 use abi::hostcall::HANDLER;
+use abi::manifest::NAME_LIMIT;
 use alloc::string::String;
 
 /// Bytes of a symbol.
@@ -104,42 +105,54 @@ impl SymbolTable {
     }
 }
 
-/// Address of the handler in a table of symbols.
-fn handler_in([symbols, strings]: [File; 2]) -> Option<u64> {
+/// Address of a function in a table of symbols.
+fn function_in([symbols, strings]: [File; 2], wanted: &str) -> Option<u64> {
     symbols.find_map(|entry| {
         let symbol = Symbol::read(entry);
         if !symbol.is_defined() || ![STT_FUNC, STT_NOTYPE].contains(&symbol.kind()) {
             return None;
         }
-        let mut name = [0; HANDLER.len() + 1];
+        let mut name = [0; NAME_LIMIT + 1];
         let name = strings.from(symbol.name as usize).first(&mut name);
-        (name.strip_prefix(HANDLER.as_bytes()) == Some(&[0])).then_some(symbol.value)
+        let behind = name.strip_prefix(wanted.as_bytes());
+        behind
+            .is_some_and(|behind| behind.starts_with(&[0]))
+            .then_some(symbol.value)
     })
 }
 
 impl Program {
-    /// Looks for the function that serves the hostcalls of others, in the symbol table or the dynamic one; each symbol is
-    /// looked at once.
+    /// Looks for the function that serves the hostcalls of others.
     ///
     /// # Errors
     /// [`ElfError`] when the section headers are not in the file, or the symbol is no code.
     pub(crate) fn find_handler(&mut self, elf: File) -> Result<(), ElfError> {
+        self.handler = self.find_function(elf, HANDLER)?;
+        Ok(())
+    }
+
+    /// Looks for a function by its name, of [`NAME_LIMIT`] characters at most, in the symbol table or the dynamic one; each
+    /// symbol is looked at once.
+    ///
+    /// # Errors
+    /// [`ElfError`] when the section headers are not in the file, or the symbol is no code.
+    #[inline(never)]
+    pub(crate) fn find_function(&self, elf: File, name: &str) -> Result<Option<u64>, ElfError> {
         let sections = Sections::read(elf)?;
         let of_kind = |kind: u32| {
             let sections = sections.as_ref()?;
             let symbols = sections.find(|section| section.kind == kind)?;
             let strings = sections.get(symbols.link)?;
-            handler_in([symbols.file(elf)?, strings.file(elf)?])
+            function_in([symbols.file(elf)?, strings.file(elf)?], name)
         };
         let loaded = || {
             let table = self.symbols.as_ref()?.tables(&self.segments, elf)?;
-            handler_in(table)
+            function_in(table, name)
         };
-        let handler = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM)).or_else(loaded);
-        if let Some(address) = handler.filter(|address| !is_code(&self.segments, *address)) {
-            return Err(ElfError::Handler(address));
+        let found = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM)).or_else(loaded);
+        match found.filter(|address| !is_code(&self.segments, *address)) {
+            Some(address) => Err(ElfError::Handler(address)),
+            None => Ok(found),
         }
-        self.handler = handler;
-        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{FREQUENCY, POOL_RANGE, finish_loading, hostcall_of};
 use crate::accomplice::Accomplice;
-use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::ledger::Ledger;
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::{End, Life};
@@ -60,11 +60,9 @@ fn play(archive: &[u8], version: u32, moves: &[Move]) {
     });
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, &platform);
-    let permissions = arch::service_stack_permissions() | arch::code_permissions();
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger.derive(&POOL, root, ("pool", "fuzz"), POOL_RANGE, permissions);
-    let pool = pool.unwrap_or_else(|error| panic!("{error}"));
-    let loaded = load(super::placed(archive), ledger, (pool, Pool::new(POOL_RANGE)), FREQUENCY);
+    let opened = ledger.open_pool(POOL_RANGE);
+    opened.unwrap_or_else(|error| panic!("{error}"));
+    let loaded = load(super::placed(archive), ledger, Pool::new(POOL_RANGE), FREQUENCY);
     let mut monitor = loaded.unwrap_or_else(|error| panic!("{error}"));
     let given = monitor.give_devices(&found);
     given.unwrap_or_else(|error| panic!("{error}"));

@@ -5,12 +5,13 @@ use crate::cvm::id::CvmId;
 use crate::run::device;
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
+use abi::manifest::NAME_LIMIT;
 use arch::Frame;
 
 /// `buffer_find(name, length)`.
 #[inline(never)]
 pub(super) fn find(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let (number, size) = monitor.buffers.named(&name(frame)?, id.index())?;
+    let (number, size) = monitor.buffers.named(&name::<NAME_LIMIT>(frame)?, id.index())?;
     frame.set_result(number);
     frame.set_second(size);
     Ok(Outcome::Set)

@@ -3,12 +3,13 @@
 use super::name;
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
+use abi::manifest::NAME_LIMIT;
 use arch::Frame;
 
 /// `capfile(name, length)`.
 #[inline(never)]
 pub(super) fn capfile(monitor: &Monitor, frame: &Frame) -> Result<Outcome, Errno> {
-    let name = name(frame)?;
+    let name = name::<NAME_LIMIT>(frame)?;
     let found = monitor
         .capfiles
         .iter()

@@ -12,10 +12,10 @@ pub(crate) mod trap;
 
 use crate::cvm::id::ThreadId;
 use crate::cvm::short::{Line, Short};
+use crate::run::gate;
 use crate::run::monitor::{Monitor, Outcome};
 use crate::run::shortcut::Usual;
 use abi::hostcall::WITH_SECOND;
-use abi::manifest::NAME_LIMIT;
 use abi::{Errno, Hostcall};
 use arch::Frame;
 use core::sync::atomic::Ordering::Relaxed;
@@ -120,7 +120,10 @@ pub(crate) fn dispatch(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) -
 /// Serves a hostcall, as the monitor.
 #[inline]
 fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostcall) -> Result<Outcome, Errno> {
-    let id = monitor.scheduler[thread].cvm;
+    let (id, home) = (monitor.scheduler[thread].cvm, monitor.scheduler[thread].home);
+    if id != home && gate::is_for_own_threads(hostcall) {
+        return Err(Errno::EPERM);
+    }
     match hostcall {
         Hostcall::Null => Ok(Outcome::Value(0)),
         Hostcall::Exit => process::exit(monitor, id, frame.argument(0)),
@@ -139,6 +142,8 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Delegate => monitor.delegate(thread),
         Hostcall::ThreadCreate => monitor.create_thread(thread, frame),
         Hostcall::ThreadExit => monitor.exit_thread(thread, frame),
+        // A thread that has come by a gate is none of the cVM's.
+        Hostcall::ThreadSelf if id != home => Err(Errno::ESRCH),
         Hostcall::ThreadSelf => Ok(Outcome::Value(monitor.scheduler[thread].number())),
         Hostcall::ThreadPriority => monitor.set_thread_priority(thread, frame),
         Hostcall::ThreadEnd => monitor.end_thread(thread, frame),
@@ -160,6 +165,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::DeviceWait => device::wait(monitor, id, frame),
         Hostcall::DeviceReset => device::reset(monitor, id, frame),
         Hostcall::Clone => monitor.clone_caller(thread, frame),
+        Hostcall::Gate => monitor.give_gate(id, frame, &name(frame)?),
     }
 }
 
@@ -188,7 +194,7 @@ fn finish(monitor: &mut Monitor, frame: &Frame, outcome: Result<Outcome, Errno>)
 }
 
 /// The name that argument 0 points to and argument 1 tells the length of.
-fn name(frame: &Frame) -> Result<heapless::Vec<u8, NAME_LIMIT>, Errno> {
+fn name<const LIMIT: usize>(frame: &Frame) -> Result<heapless::Vec<u8, LIMIT>, Errno> {
     let length = length(frame.argument(1))?;
     let mut name = heapless::Vec::new();
     name.resize(length, 0).map_err(|_| Errno::EINVAL)?;

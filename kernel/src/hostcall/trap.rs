@@ -11,7 +11,7 @@ use crate::run::monitor::{MONITOR, Monitor};
 use crate::run::shortcut::Usual;
 use abi::Hostcall;
 use alloc::boxed::Box;
-use arch::{Frame, Trap};
+use arch::{Frame, Settled, Trap};
 use spin::MutexGuard;
 
 type Guard = MutexGuard<'static, Option<Box<Monitor>>>;
@@ -71,10 +71,18 @@ fn at_length(mut guard: Guard, frame: &'static Frame) -> &'static Frame {
         return frame;
     };
     monitor.write_down();
-    match monitor.scheduler.current() {
-        Some(thread) if hostcall::dispatch(monitor, thread, frame) == Next::Switch => monitor.next(),
-        _ => frame,
+    let Some(thread) = monitor.scheduler.current() else {
+        return frame;
+    };
+    if monitor.scheduler[thread].calls.is_some() {
+        monitor.arrive(thread, frame, false);
+        monitor.count_for(thread);
     }
+    if hostcall::dispatch(monitor, thread, frame) == Next::Switch {
+        return monitor.next();
+    }
+    monitor.depart(thread);
+    frame
 }
 
 /// Who runs next has to be noted in the list of its family.
@@ -156,6 +164,10 @@ fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'stat
     let Some(thread) = monitor.scheduler.current() else {
         return frame;
     };
+    if monitor.arrive(thread, frame, trap == Trap::Fault) == Settled::Refused {
+        monitor.depart(thread);
+        return frame;
+    }
     match trap {
         Trap::Timer => {
             let now = arch::timer::now();
@@ -166,7 +178,10 @@ fn otherwise(monitor: &mut Monitor, frame: &'static Frame, trap: Trap) -> &'stat
             monitor.service_devices();
             monitor.reschedule(arch::timer::now());
         }
-        Trap::Settled => return frame,
+        Trap::Settled => {
+            monitor.depart(thread);
+            return frame;
+        }
         Trap::Fault => fault(monitor, thread, frame),
     }
     monitor.next()
@@ -183,6 +198,9 @@ fn fault(monitor: &mut Monitor, thread: ThreadId, frame: &Frame) {
     if let Some(caller) = monitor.served_by(thread) {
         let client = &monitor.cvms[caller.index()].spec.name;
         say!(Info, "  in its handler, serving {client}");
+    } else if monitor.scheduler[thread].home != id {
+        let caller = &monitor.cvms[monitor.scheduler[thread].home.index()].spec.name;
+        say!(Info, "  in a gate, called by a thread of {caller}");
     } else if place > 0 {
         say!(Info, "  in its thread {}", monitor.scheduler[thread].number());
     }

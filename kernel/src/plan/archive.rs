@@ -186,6 +186,17 @@ fn added(data: File) -> u32 {
     sum
 }
 
+/// A hexadecimal digit.
+fn digit(letter: u8) -> Option<u32> {
+    let value = match letter {
+        b'0'..=b'9' => letter - b'0',
+        b'a'..=b'f' => letter - b'a' + 10,
+        b'A'..=b'F' => letter - b'A' + 10,
+        _ => return None,
+    };
+    Some(value.into())
+}
+
 /// What stands at one place of an archive.
 struct Entry {
     name: String,
@@ -216,9 +227,8 @@ impl Entry {
         let mut fields = [0; FIELDS];
         for (index, field) in fields.iter_mut().enumerate() {
             let at = 6 + index * 8;
-            let digits = core::str::from_utf8(&header[at..at + 8]).ok();
-            let digits = digits.filter(|text| !text.starts_with('+'));
-            let value = digits.and_then(|text| u32::from_str_radix(text, 16).ok());
+            let mut digits = header[at..at + 8].iter();
+            let value = digits.try_fold(0, |value, digit| Some(value << 4 | self::digit(*digit)?));
             *field = value.ok_or_else(|| fail(offset + at, "eight hexadecimal digits"))?;
         }
         let [inode, mode, _, _, links, _, size, major, minor, _, _, name_size, sum] = fields;

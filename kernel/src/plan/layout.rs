@@ -1,7 +1,7 @@
 //! Where things lie in a cVM's memory. Pure arithmetic, checked against overflow.
 //!
 //! A position-independent program: the stacks lowest, so that an overflow leaves the cVM's bounds and faults; then the
-//! program, the TLS block, the start block, the local area, the heap. A program linked at fixed addresses keeps them; the rest follows
+//! program, the TLS block, the start block, the local area, the stacks of gates, the heap. A program linked at fixed addresses keeps them; the rest follows
 //! behind it. The first page stays empty where the cVM's addresses start at 0. What gets a capability of its own gets
 //! bounds that this can express: local area, heap and the stack of a handler always, the other parts in a purecap cVM.
 
@@ -27,8 +27,10 @@ pub(crate) struct Layout {
     /// Where the TLS image begins.
     pub(crate) tls_image: u64,
     pub(crate) start_block: Range<u64>,
-    /// What takes local capabilities, besides the stack of a handler.
+    /// What takes local capabilities, besides the stacks of handlers and of gates.
     pub(crate) local: Range<u64>,
+    /// The stacks that its gates run on, one behind the other.
+    pub(crate) gate_stacks: Range<u64>,
     pub(crate) heap: Range<u64>,
     /// Bytes of the whole cVM, a multiple of the page size.
     pub(crate) size: u64,
@@ -45,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) service_stack: Option<u64>,
     /// Bytes for local capabilities.
     pub(crate) local: u64,
+    /// Bytes of the stacks of its gates, whole pages each.
+    pub(crate) gate_stacks: u64,
     pub(crate) heap: u64,
     /// The whole, when it is given.
     pub(crate) size: Option<u64>,
@@ -268,6 +272,10 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         0 => 0..0,
         size => cursor.place_exact(size, LINE)?,
     };
+    let gate_stacks = match request.gate_stacks {
+        0 => 0..0,
+        size => cursor.place_exact(size, PAGE)?,
+    };
     let heap = cursor.place_exact(request.heap, 16)?;
     let needed = cursor.place(0, PAGE)?.end;
     let size = match request.size {
@@ -287,6 +295,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         tls,
         start_block,
         local,
+        gate_stacks,
         heap,
         size,
     })

@@ -35,6 +35,10 @@ pub(crate) struct CvmSpec {
     pub(crate) families: u32,
     /// The names of the devices that it drives.
     pub(crate) devices: Vec<String>,
+    /// The gates that it offers.
+    pub(crate) gates: Vec<GateSpec>,
+    /// The gates that it may call: a cVM and the place among its gates, each.
+    pub(crate) calls: Vec<(usize, usize)>,
 }
 }
 
@@ -44,6 +48,18 @@ impl CvmSpec {
     pub(crate) fn allows(&self, hostcall: Hostcall) -> bool {
         self.families >> hostcall.family() as u32 & 1 == 1
     }
+}
+
+/// What the manifest says of one gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GateSpec {
+    pub(crate) function: String,
+    /// Bytes of the stack of one call, whole pages.
+    pub(crate) stack: u64,
+    /// Most callers at a time.
+    pub(crate) callers: u32,
+    /// Whether it may use vector registers.
+    pub(crate) vector: bool,
 }
 
 /// What the manifest says of one capfile.
@@ -146,12 +162,23 @@ fn text_of(error: TreeError) -> String {
 struct Reader<'a, 't> {
     tokens: &'t mut Tokens<'a>,
     /// Those of the node that was read last.
-    properties: Vec<(&'static str, &'a [u8])>,
+    properties: Vec<Property<'a>>,
+}
+
+struct Property<'a> {
+    key: &'static str,
+    value: &'a [u8],
+    /// Its place among those that its node may have.
+    place: usize,
 }
 
 impl<'a> Reader<'a, '_> {
+    #[inline(always)]
     fn next(&mut self) -> Result<Option<Token<'a>>, String> {
-        self.tokens.next().map_err(text_of)
+        match self.tokens.next() {
+            Ok(token) => Ok(token),
+            Err(error) => Err(text_of(error)),
+        }
     }
 
     /// Behind a node: the name of the next one at the same level, or none at the end of those.
@@ -165,16 +192,22 @@ impl<'a> Reader<'a, '_> {
     /// Reads the properties of the node that has begun and has no children; they must be known, and stand there once.
     fn leaf(&mut self, known: &[&'static str], what: &str) -> Result<(), String> {
         self.properties.clear();
+        // Which of them were there, and where the next one is looked for first: as a rule they come in this order.
+        let (mut seen, mut behind) = (0_u64, 0);
         loop {
             match self.next()? {
                 Some(Token::Property(name, value)) => {
-                    let Some(key) = known.iter().find(|key| key.as_bytes() == name) else {
+                    let mut places = (behind..known.len()).chain(0..behind);
+                    let Some(place) = places.find(|place| known[*place].as_bytes() == name) else {
                         return Err(format!("{what}: unknown key \"{}\"", printable(name)));
                     };
-                    if self.value(key).is_some() {
+                    let key = known[place];
+                    if seen >> place & 1 == 1 {
                         return Err(format!("{what}: key \"{key}\" is given twice"));
                     }
-                    self.properties.push((key, value));
+                    seen |= 1 << place;
+                    behind = place + 1;
+                    self.properties.push(Property { key, value, place });
                 }
                 Some(Token::Begin(child)) => return Err(format!("{what}: unknown node \"{}\"", printable(child))),
                 _ => return Ok(()),
@@ -189,7 +222,8 @@ impl<'a> Reader<'a, '_> {
         loop {
             match self.next()? {
                 Some(Token::Property(b"compatible", value)) if self.properties.is_empty() => {
-                    self.properties.push(("compatible", value));
+                    let (key, place) = ("compatible", 0);
+                    self.properties.push(Property { key, value, place });
                 }
                 Some(Token::Property(..)) => {}
                 Some(Token::Begin(name)) => return Ok(Some(name)),
@@ -199,8 +233,8 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn value(&self, key: &str) -> Option<&'a [u8]> {
-        let property = self.properties.iter().find(|(name, _)| *name == key);
-        property.map(|(_, value)| *value)
+        let property = self.properties.iter().find(|property| property.key == key);
+        property.map(|property| property.value)
     }
 }
 
@@ -243,6 +277,7 @@ fn read_cvms<'a>(reader: &mut Reader<'a, '_>, archive: &Archive) -> Result<(Vec<
 struct Relation<'a> {
     server: Option<&'a str>,
     within: Option<&'a str>,
+    calls: Vec<String>,
 }
 
 /// Finds the cVMs that others name, and refuses circles.
@@ -276,6 +311,7 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
         cvms[index].server = server.transpose()?;
         cvms[index].within = within.transpose()?;
     }
+    relate_gates(cvms, relations, &order)?;
     for index in 0..cvms.len() {
         let (servers, long) = chain(cvms, index, |cvm| cvm.server);
         let (around, deep) = chain(cvms, index, |cvm| cvm.within);
@@ -324,6 +360,53 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
                     cvms[*outer].name
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Finds the gates that cVMs call.
+fn relate_gates(cvms: &mut [CvmSpec], relations: &[Relation<'_>], order: &[usize]) -> Result<(), String> {
+    for (index, relation) in relations.iter().enumerate() {
+        let name = &cvms[index].name;
+        let mut calls = Vec::with_capacity(relation.calls.len());
+        for wanted in &relation.calls {
+            let found = names::call(wanted).and_then(|(server, function)| {
+                let at = order.binary_search_by(|other| cvms[*other].name.as_str().cmp(server));
+                let server = order[at.ok()?];
+                let gate = cvms[server].gates.iter().position(|gate| gate.function == function)?;
+                Some((server, gate))
+            });
+            match found {
+                Some(found) if found.0 != index && !calls.contains(&found) => calls.push(found),
+                _ => {
+                    return Err(format!(
+                        "cVM {name}: {} = \"{wanted}\": expected a gate of another cVM, once, as cVM.function",
+                        names::CALLS
+                    ));
+                }
+            }
+        }
+        let called = calls.iter().map(|(server, gate)| &cvms[*server].gates[*gate]);
+        let mut all = cvms[index].gates.iter().chain(called);
+        let first = all.next().is_some_and(|gate| gate.vector);
+        if all.any(|gate| gate.vector != first) {
+            return Err(format!(
+                "cVM {name}: {} and {}: expected all of them with vector, or none: threads keep or clear those registers",
+                names::GATES,
+                names::CALLS
+            ));
+        }
+        cvms[index].calls = calls;
+        let spec = &cvms[index];
+        if spec.raw != 0 && (!spec.gates.is_empty() || !spec.calls.is_empty()) {
+            let name = &spec.name;
+            return Err(format!(
+                "cVM {name}: {} = 1: expected neither {} nor {}",
+                names::RAW,
+                names::GATES,
+                names::CALLS
+            ));
         }
     }
     Ok(())
@@ -498,9 +581,11 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
             names::ISOLATION_BASE
         ));
     }
-    let mut numbers = [0; names::NUMBERS.len()];
-    for (value, number) in numbers.iter_mut().zip(&names::NUMBERS) {
-        *value = keys.number(number)?;
+    let mut numbers = names::NUMBERS.each_ref().map(|number| number.default);
+    for property in &reader.properties {
+        if let Some(index) = property.place.checked_sub(names::OTHERS.len()) {
+            numbers[index] = keys.number(&names::NUMBERS[index], property.value)?;
+        }
     }
     let families = match keys.get(names::HOSTCALLS, "a list of strings", tree::texts)? {
         None => u32::MAX,
@@ -520,7 +605,13 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
             devices.len()
         ));
     }
+    let gates = gates(name, &texts(names::GATES)?)?;
+    let calls = texts(names::CALLS)?;
+    if calls.len() > names::GATE_LIMIT {
+        return Err(too_many(name, names::CALLS, calls.len()));
+    }
     let relation = Relation {
+        calls,
         server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
         within: text(names::WITHIN)?,
     };
@@ -537,10 +628,47 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
         wait: keys.cell(names::WAIT)?.map_or(-1, |value| value as i32),
         families,
         devices,
+        gates,
         ..CvmSpec::default()
     };
     spec.set_numbers(numbers);
     Ok((spec, relation))
+}
+
+/// The gates that these words describe.
+#[inline(never)]
+fn gates(name: &str, texts: &[String]) -> Result<Vec<GateSpec>, String> {
+    if texts.len() > names::GATE_LIMIT {
+        return Err(too_many(name, names::GATES, texts.len()));
+    }
+    let mut gates: Vec<GateSpec> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let gate = names::Gate::parse(text);
+        let gate = gate.filter(|gate| gates.iter().all(|other| other.function != gate.function));
+        let Some(gate) = gate else {
+            return Err(format!(
+                "cVM {name}: {} = \"{text}\": expected a function, once, bytes of stack up to {}, callers up to {}, and perhaps vector",
+                names::GATES,
+                names::GATE_STACK_LIMIT,
+                names::GATE_CALLERS_LIMIT
+            ));
+        };
+        gates.push(GateSpec {
+            function: gate.function.into(),
+            stack: gate.taken(),
+            callers: gate.callers,
+            vector: gate.vector,
+        });
+    }
+    Ok(gates)
+}
+
+#[cold]
+fn too_many(name: &str, key: &str, count: usize) -> String {
+    format!(
+        "cVM {name}: {key}: {count} gates, expected at most {}",
+        names::GATE_LIMIT
+    )
 }
 
 /// The bit set of the families with these names.
@@ -591,14 +719,14 @@ impl<'a> Keys<'a, '_> {
             .ok_or_else(|| format!("{what}: {key} = {size:#x}: expected 1 to {limit:#x}"))
     }
 
-    /// The value of a number, or its default.
-    fn number(&self, number: &names::Number) -> Result<u64, String> {
+    /// A number that stands there.
+    fn number(&self, number: &names::Number, value: &[u8]) -> Result<u64, String> {
         let names::Number { name, least, most, .. } = *number;
-        let given = match number.width {
-            4 => self.cell(name)?.map(u64::from),
-            _ => self.cells(name)?,
+        let (value, expected) = match number.width {
+            4 => (tree::cell(value).map(u64::from), "4 bytes"),
+            _ => (tree::cells(value), "8 bytes"),
         };
-        let value = given.unwrap_or(number.default);
+        let value = value.ok_or_else(|| self.refused(name, expected))?;
         if (least..=most).contains(&value) {
             return Ok(value);
         }

@@ -25,6 +25,8 @@ const REGION_LIMIT: u64 = 1 << 40;
 struct Planned {
     elf: File,
     program: &'static Program,
+    /// Where the functions of its gates are, as linked.
+    gates: Vec<u64>,
     layout: Layout,
     /// What its capabilities cover, in bytes.
     size: u64,
@@ -80,7 +82,9 @@ pub(crate) fn place_all(
         let bounds = bases[id]..bases[id] + cvm.size;
         let before = |address: u64| homes.partition_point(|home| home.memory.start < address);
         let homes = &homes[before(bounds.start)..before(bounds.end)];
-        cvms.push(Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, bounds, homes));
+        let mut placed = Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, bounds, homes);
+        placed.gates = cvm.gates;
+        cvms.push(placed);
     }
     Ok(cvms)
 }
@@ -152,6 +156,19 @@ fn plan(
             Box::leak(Box::new(program))
         }
     };
+    let mut gates = Vec::with_capacity(spec.gates.len());
+    for gate in &spec.gates {
+        let found = program
+            .find_function(elf, &gate.function)
+            .map_err(|error| wrong(spec, &error))?;
+        let missing = || {
+            refused(
+                spec,
+                format_args!("gates: {} exports no function {}", spec.runtime, gate.function),
+            )
+        };
+        gates.push(found.ok_or_else(missing)?);
+    }
     if outer && program.purecap {
         return Err(wrong(
             spec,
@@ -169,6 +186,7 @@ fn plan(
         stack: spec.stack,
         service_stack: serves.then_some(spec.service_stack.saturating_mul(spec.handlers.into())),
         local: u64::from(spec.local) * GRANULE,
+        gate_stacks: spec.gates.iter().map(|gate| gate.stack * u64::from(gate.callers)).sum(),
         heap: spec.heap,
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),
@@ -179,6 +197,7 @@ fn plan(
     Ok(Planned {
         elf,
         program,
+        gates,
         layout: Layout { size, ..layout },
         size,
         alignment,

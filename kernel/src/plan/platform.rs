@@ -165,7 +165,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Board<'_>, PlatformError> {
             }
         }
     }
-    reader.finish()
+    reader.finish()?;
+    Ok(reader.board)
 }
 
 impl<'a> Reader<'a> {
@@ -220,6 +221,7 @@ impl<'a> Reader<'a> {
             (_, b"reg") => node.reg = value,
             (_, b"status") => node.enabled &= matches!(value, b"okay\0" | b"ok\0"),
             (_, b"interrupts") => description.interrupts = value,
+            (_, b"interrupts-extended") => description.extended = value,
             (_, b"reg-shift") => description.register_shift = number()?,
             (_, b"reg-io-width") => description.register_width = number()?,
             // Of /cpus, or of each processor (Devicetree Specification, 3.8).
@@ -294,7 +296,7 @@ impl<'a> Reader<'a> {
         Some((start, size))
     }
 
-    fn finish(&mut self) -> Result<Board<'a>, PlatformError> {
+    fn finish(&mut self) -> Result<(), PlatformError> {
         if let [Some(start), Some(end)] = self.initrd {
             self.board.initrd = Some(start..end);
         }
@@ -315,7 +317,7 @@ impl<'a> Reader<'a> {
                 return Err(PlatformError::Missing { device, looked_for });
             }
         }
-        Ok(core::mem::take(&mut self.board))
+        Ok(())
     }
 }
 

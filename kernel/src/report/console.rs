@@ -7,6 +7,10 @@ use abi::manifest::MONITOR_NAME;
 use core::fmt::{self, Write};
 use spin::Mutex;
 
+/// What the monitor's own rows begin with.
+const MONITOR_LABEL: &str = "[monitor] ";
+const _: () = assert!(MONITOR_LABEL.len() == MONITOR_NAME.len() + LABEL_COLUMNS);
+
 /// Columns of a row that are used: one less than the usual terminal has, so that it never wraps a row by itself. What begins a
 /// row is always the label of who wrote it.
 const COLUMNS: usize = 79;
@@ -41,10 +45,15 @@ fn console() -> &'static Mutex<Console> {
 
 impl Console {
     fn start_line(&mut self, label: &str) {
+        self.close();
+        self.label(label);
+    }
+
+    /// Ends the row that is open.
+    fn close(&mut self) {
         if self.open != 0 {
             self.end_line();
         }
-        self.label(label);
     }
 
     fn label(&mut self, label: &str) {
@@ -92,8 +101,9 @@ struct MonitorLine<'a> {
 
 impl MonitorLine<'_> {
     fn start(console: &mut Console) -> MonitorLine<'_> {
-        console.start_line(MONITOR_NAME);
-        let column = MONITOR_NAME.len() + LABEL_COLUMNS;
+        console.close();
+        console.put(MONITOR_LABEL.as_bytes());
+        let column = MONITOR_LABEL.len();
         MonitorLine { console, column }
     }
 
@@ -316,7 +326,7 @@ pub(crate) use say;
 #[inline(never)]
 pub(crate) fn log_line(level: log::Level, text: fmt::Arguments<'_>) {
     let prefix = match level {
-        log::Level::Info => "",
+        log::Level::Info => return monitor_line(text),
         log::Level::Error => "error: ",
         log::Level::Warn => "warn: ",
         log::Level::Debug | log::Level::Trace => "debug: ",

@@ -11,7 +11,7 @@ use core::ops::Range;
 
 impl Monitor {
     /// The outermost cVM around one.
-    fn family(&self, cvm: CvmId) -> CvmId {
+    pub(super) fn family(&self, cvm: CvmId) -> CvmId {
         self.scheduler[self.cvms[cvm.index()].main()].family
     }
 
@@ -58,8 +58,13 @@ impl Monitor {
                 return Err(Errno::EINVAL);
             }
             self.buffers.deny(index, Some(cvm.index()));
-            if self.buffers.regions[region].held.contains(family.index()) {
-                self.take_from_family(family, &memory);
+            let held = &self.buffers.regions[region].held;
+            // What one of those holds that are linked by gates, any may have been passed.
+            if self.linked[family.index()]
+                .iter()
+                .any(|linked| held.contains(linked.index()))
+            {
+                self.take_from_linked(family, &memory, Some(own));
             }
         }
         self.taken(&memory)
@@ -101,8 +106,9 @@ impl Monitor {
         let mut next = 0;
         while let Some(family) = self.buffers.regions[region].held.next(next) {
             next = family + 1;
-            if Some(CvmId::new(family)) != but {
-                self.take_from_family(CvmId::new(family), memory);
+            let linked = self.linked[family].len() > 1;
+            if linked || Some(CvmId::new(family)) != but {
+                self.take_from_linked(CvmId::new(family), memory, but);
             }
         }
     }
@@ -114,7 +120,14 @@ impl Monitor {
             let cvm = &self.cvms[index];
             let areas: u64 = cvm.local_areas().map(|area| area.end - area.start).sum();
             let family = self.family(CvmId::new(index)).index();
-            self.weights[family] += recall::weight(cvm.threads.into(), areas);
+            // The registers of a thread, and those that it has left behind in calls by gates.
+            let frames = u32::from(cvm.threads) * if cvm.spec.calls.is_empty() { 1 } else { 4 };
+            self.weights[family] += recall::weight(frames, areas);
+        }
+        let alone = self.weights.clone();
+        for (weight, linked) in self.weights.iter_mut().zip(&self.linked) {
+            let all = linked.iter().map(|family| alone[family.index()]);
+            *weight = all.fold(0, u32::saturating_add);
         }
         // What a client has lent of it is looked for among its servers, call by call.
         let alone = self.weights.clone();

@@ -214,12 +214,17 @@ impl Monitor {
         if self.scheduler[thread].role != Role::Main {
             return Err(Errno::EPERM);
         }
-        if self.service(server).is_none_or(|service| service.clients == 0) {
+        self.open_gates(server);
+        let linked = self.cvms[server.index()].is_linked;
+        if !linked && self.service(server).is_none_or(|service| service.clients == 0) {
             return Ok(Outcome::Value(0));
         }
         self.scheduler.block(State::Serving, arch::timer::now());
         self.deliver(server);
         self.refresh(server);
+        if linked {
+            self.release_servers();
+        }
         Ok(Outcome::Switch)
     }
 
@@ -361,6 +366,7 @@ impl Monitor {
     pub(crate) fn abandon(&mut self, handler: ThreadId, now: u64) {
         self.scheduler[handler].serving = None;
         self.withdraw(handler, now);
+        self.forget_calls(handler);
         if let Role::Handler(index) = self.scheduler[handler].role {
             self.park(handler, index, now);
         }
@@ -421,15 +427,25 @@ impl Monitor {
         }
     }
 
-    /// A cVM has ended for good: when it was the last one that its server had to serve, the server goes on.
+    /// A cVM has ended for good: when it was the last one that its servers had to serve, these go on.
     pub(crate) fn client_ended(&mut self, client: CvmId) {
-        let Some(server) = self.cvms[client.index()].server else {
+        if let Some(server) = self.cvms[client.index()].server {
+            let Some(service) = self.service(server) else { return };
+            service.clients -= 1;
+            if service.clients == 0 && !self.cvms[server.index()].is_linked {
+                self.release_server(server);
+            }
+        }
+        if self.callers.is_empty() {
             return;
-        };
+        }
+        self.release_servers();
+    }
+
+    /// A server that rests goes on: nobody calls it any more.
+    pub(super) fn release_server(&mut self, server: CvmId) {
         let main = self.cvms[server.index()].main();
-        let Some(service) = self.service(server) else { return };
-        service.clients -= 1;
-        if service.clients == 0 && self.scheduler[main].state == State::Serving {
+        if self.scheduler[main].state == State::Serving {
             self.scheduler[main].frame.set_result(0);
             self.scheduler.wake(main);
             self.refresh(server);

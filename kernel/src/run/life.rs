@@ -24,6 +24,7 @@ impl Monitor {
         let count = self.cvms.len();
         self.left = count;
         self.families.resize_with(count, Vec::new);
+        self.link_families();
         self.holders.resize_with(count, Vec::new);
         // One behind the other, so that the heap gets no holes between them.
         let most = self
@@ -70,7 +71,10 @@ impl Monitor {
                 };
                 let frame = Frame::boxed(&MONITOR_DATA)
                     .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
-                if self.cvms[index].program.float || self.cvms[index].spec.raw != 0 {
+                let cvm = &self.cvms[index];
+                if cvm.closes_float() {
+                    frame.close_float();
+                } else if cvm.program.float || cvm.vector_gates || cvm.spec.raw != 0 {
                     frame.allow_float();
                 }
                 let thread = Thread::new((id, family), (role, place as u16), Box::leak(frame), priority);
@@ -97,9 +101,10 @@ impl Monitor {
         }
         for index in 0..count {
             let (cvm, family) = (&self.cvms[index], self.scheduler[self.cvms[index].main()].family);
-            if let (Some(service), 2) = (&cvm.service, cvm.threads) {
+            if let (Some(service), 2, false) = (&cvm.service, cvm.threads, cvm.is_linked) {
                 let frame = self.scheduler[service.handlers[0].thread].frame;
-                let alone = self.holders[family.index()].len() == 1 && cvm.layout.local.is_empty();
+                let unlinked = self.linked[family.index()].len() == 1;
+                let alone = self.holders[family.index()].len() == 1 && cvm.layout.local.is_empty() && unlinked;
                 let line = Line::new((index, cvm), frame, alone);
                 self.cvms[index].line = Some(Box::leak(Box::new(line)));
             }
@@ -107,7 +112,7 @@ impl Monitor {
         let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {
             let cvm = &self.cvms[index];
             let line = cvm.server.and_then(|server| self.cvms[server.index()].line);
-            let line = line.filter(|_| cvm.service.is_none());
+            let line = line.filter(|_| cvm.service.is_none() && cvm.spec.calls.is_empty());
             Short::new((index, &cvm.spec), budget, line)
         });
         let shorts: &'static [Short] = shorts.collect::<Vec<_>>().leak();
@@ -119,12 +124,56 @@ impl Monitor {
         }
         for thread in &mut self.scheduler.threads {
             thread.short = self.cvms[thread.cvm.index()].short;
-            let mut members = self.families[thread.family.index()].iter();
+            let families = self.linked[thread.family.index()].iter();
+            let mut members = families.flat_map(|family| &self.families[family.index()]);
             thread.listed = members.any(|cvm| self.cvms[cvm.index()].service.is_some());
         }
         self.scheduler.complete(count);
         self.weigh_families();
         Ok(())
+    }
+
+    /// Finds out which families are linked by gates, and what each cVM has to do with gates.
+    fn link_families(&mut self) {
+        let count = self.cvms.len();
+        self.reached.reserve_exact(count);
+        let outermost = |mut cvm: usize| {
+            while let Some(outer) = self.cvms[cvm].spec.within {
+                cvm = outer;
+            }
+            cvm
+        };
+        // The least family of those that are linked stands for all of them.
+        let mut least: Vec<usize> = (0..count).collect();
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            for cvm in 0..count {
+                for (server, _) in &self.cvms[cvm].spec.calls {
+                    let [one, other] = [cvm, *server].map(outermost);
+                    let both = least[one].min(least[other]);
+                    changed |= least[one] != both || least[other] != both;
+                    (least[one], least[other]) = (both, both);
+                }
+            }
+        }
+        let families: Vec<usize> = (0..count).map(outermost).collect();
+        self.linked = (0..count)
+            .map(|family| {
+                let alike = |other: &usize| families[*other] == *other && least[*other] == least[family];
+                (0..count).filter(alike).map(CvmId::new).collect()
+            })
+            .collect();
+        for cvm in 0..count {
+            let calls = self.cvms[cvm].spec.calls.clone();
+            let called = calls
+                .iter()
+                .map(|(server, gate)| self.cvms[*server].spec.gates[*gate].vector);
+            let vector = called
+                .chain(self.cvms[cvm].spec.gates.iter().map(|gate| gate.vector))
+                .next();
+            self.cvms[cvm].vector_gates = vector == Some(true);
+            self.cvms[cvm].is_linked = vector.is_some();
+        }
     }
 
     /// A thread of a cVM by its number, when it lives; no handler.

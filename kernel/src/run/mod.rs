@@ -3,6 +3,7 @@
 mod buffer;
 pub(crate) mod call;
 pub(crate) mod device;
+pub(crate) mod gate;
 pub(crate) mod hart;
 mod input;
 pub(crate) mod life;

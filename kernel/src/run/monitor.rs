@@ -2,6 +2,7 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::capfile::Capfile;
+use crate::authority::gate::Gates;
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::loader::LoadError;
@@ -51,6 +52,14 @@ pub(crate) struct Monitor {
     pub(crate) holders: Vec<Vec<CvmId>>,
     /// What to look for something in a family takes, by its outermost cVM.
     pub(crate) weights: Vec<u32>,
+    /// The families that are linked by gates, each with all of them, by their outermost cVMs: what is passed to one may be passed on
+    /// to any.
+    pub(crate) linked: Vec<Vec<CvmId>>,
+    pub(crate) gates: Gates,
+    /// Where the search for those goes on who can still call somebody; as many as there are cVMs.
+    pub(crate) reached: Vec<CvmId>,
+    /// The threads that can call gates.
+    pub(crate) callers: Vec<ThreadId>,
     pub(crate) capfiles: Vec<Capfile>,
     pub(crate) buffers: Buffers,
     /// Those that cVMs drive, in the order of the manifest.
@@ -156,6 +165,7 @@ impl Monitor {
     pub(crate) fn close(&mut self, id: CvmId, end: End) {
         self.cvms[id.index()].life = Life::Ended(end);
         self.left -= 1;
+        self.gates_gone(id);
         self.client_ended(id);
     }
 
@@ -166,6 +176,7 @@ impl Monitor {
             self.cease(thread, now);
         }
         self.calls_ended(id, now);
+        self.gates_ended(id, now);
         for thread in self.cvms[id.index()].all_threads() {
             self.scheduler[thread].frame.clear();
         }
@@ -175,6 +186,7 @@ impl Monitor {
             self.cvms[id.index()].clear_local_area(area);
         }
         self.end_buffers(id);
+        self.take_own_memory(id);
         let delay = self.ticks(self.cvms[id.index()].spec.restart_delay);
         let cvm = &mut self.cvms[id.index()];
         cvm.leave();
@@ -226,9 +238,10 @@ impl Monitor {
     pub(crate) fn cease(&mut self, id: ThreadId, now: u64) {
         self.withdraw(id, now);
         self.scheduler.stop(id, now);
+        self.forget_calls(id);
         let thread = &mut self.scheduler[id];
         thread.lives = thread.lives.wrapping_add(1);
-        thread.base = self.cvms[thread.cvm.index()].spec.priority as u8;
+        thread.base = self.cvms[thread.home.index()].spec.priority as u8;
         thread.priority = thread.base;
     }
 
@@ -245,7 +258,7 @@ impl Monitor {
             let Some((number, _)) = self.scheduler.deadlines.first().filter(|(_, (at, _))| *at <= now) else {
                 break;
             };
-            if number >= threads && starts == 0 {
+            if (threads..self.scheduler.limits).contains(&number) && starts == 0 {
                 break;
             }
             self.scheduler.deadlines.remove(number);
@@ -256,6 +269,8 @@ impl Monitor {
                     State::Waiting => self.end_wait(id),
                     _ => self.scheduler.wake(id),
                 }
+            } else if number >= self.scheduler.limits {
+                self.end_late_calls(number - self.scheduler.limits, now);
             } else if number < threads + self.cvms.len() {
                 starts -= 1;
                 self.start(CvmId::new(number - threads), now);
@@ -281,6 +296,7 @@ impl Monitor {
                 self.program(now);
                 let thread = &self.scheduler[id];
                 hart::enter(thread.short);
+                self.depart(id);
                 return thread.frame;
             }
             if self.left == 0 {

@@ -44,7 +44,9 @@ impl Monitor {
         let Some(service) = cvm.service.as_deref_mut() else {
             return;
         };
-        let alone = over && holders.len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
+        let gates = cvm.is_linked || self.linked[family.index()].len() > 1;
+        let few = holders.len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
+        let alone = over && few && !gates;
         let own = &mut service.handlers[index as usize];
         let began = own.began;
         if own.lent.is_empty() {
@@ -65,17 +67,21 @@ impl Monitor {
             return cvm.clear_local_area(0);
         }
         let lent: heapless::Vec<Lent, ARGUMENTS> = core::mem::take(&mut own.lent);
-        let mut id = self.scheduler.recent(family);
-        while id != ThreadId::NONE && self.scheduler[id].ran >= began {
-            let next = self.scheduler[id].recent.next;
-            if !(over && id == handler) {
-                self.recall_from(id, &lent);
+        // What it was lent, it may have passed on by a gate, and so on.
+        for linked in 0..self.linked[family.index()].len() {
+            let family = self.linked[family.index()][linked];
+            let mut id = self.scheduler.recent(family);
+            while id != ThreadId::NONE && self.scheduler[id].ran >= began {
+                let next = self.scheduler[id].recent.next;
+                if !(over && id == handler) {
+                    self.recall_from(id, &lent);
+                }
+                id = next;
             }
-            id = next;
-        }
-        for number in 0..self.holders[family.index()].len() {
-            let member = self.holders[family.index()][number];
-            self.recall_from_areas(member, &lent, (over && member == server).then_some(index as usize));
+            for number in 0..self.holders[family.index()].len() {
+                let member = self.holders[family.index()][number];
+                self.recall_from_areas(member, &lent, (over && member == server).then_some(index as usize));
+            }
         }
     }
 
@@ -83,21 +89,44 @@ impl Monitor {
     /// as well.
     fn recall_from(&mut self, id: ThreadId, lent: &[Lent]) {
         let thread = &self.scheduler[id];
+        self.recall_from_saved(id, lent);
         let cvm = &self.cvms[thread.cvm.index()];
-        let own = |lent: &Lent| cvm.bounds.start <= lent.range.start && lent.range.end <= cvm.bounds.end;
-        if lent.iter().all(own) {
+        if lent.iter().all(|lent| cvm.covers(&lent.range)) {
             return;
         }
-        let rightful = match (thread.role, thread.serving, &cvm.service) {
-            (Role::Handler(index), Some(_), Some(service)) => service.handlers[index as usize].lent.clone(),
-            _ => heapless::Vec::new(),
-        };
+        let rightful = self.lent_to(id);
         let frame = thread.frame;
         let wanted = |slot: &Slot| is_taken(slot, &rightful);
         let taken = lent.iter().fold(0, |taken, lent| {
             taken | sweep::registers(frame, &lent.range, Some(&wanted))
         });
         self.taken_from(id, taken);
+    }
+
+    /// Takes what was lent out of the registers that a thread has left behind in calls by gates, unless it belongs to who called.
+    fn recall_from_saved(&self, id: ThreadId, lent: &[Lent]) {
+        let Some(calls) = &self.scheduler[id].calls else { return };
+        let rightful = self.lent_to(id);
+        for level in 1..=calls.level {
+            let caller = &self.cvms[self.acts_for(id, level - 1).index()];
+            let (start, length) = arch::gate::saved(calls.record, level as u64);
+            for lent in lent.iter().filter(|lent| !caller.covers(&lent.range)) {
+                sweep::area(
+                    start..start + length,
+                    &lent.range,
+                    Some(&|slot| is_taken(slot, &rightful)),
+                );
+            }
+        }
+    }
+
+    /// What was lent to a thread for the call that it serves.
+    fn lent_to(&self, id: ThreadId) -> heapless::Vec<Lent, ARGUMENTS> {
+        let thread = &self.scheduler[id];
+        match (thread.role, thread.serving, &self.cvms[thread.home.index()].service) {
+            (Role::Handler(index), Some(_), Some(service)) => service.handlers[index as usize].lent.clone(),
+            _ => heapless::Vec::new(),
+        }
     }
 
     /// These slots of a thread's frame have been cleared. A hostcall that the thread is in the middle of, and that reaches
@@ -138,19 +167,53 @@ impl Monitor {
         }
     }
 
-    /// Takes all authority over a range from a family, and from the servers to which it has lent some.
+    /// Takes all authority over a range from the families that are linked to one by gates, itself included, but for one, and from
+    /// the servers to which they have lent some.
+    pub(crate) fn take_from_linked(&mut self, family: CvmId, range: &Range<u64>, but: Option<CvmId>) {
+        for index in 0..self.linked[family.index()].len() {
+            let linked = self.linked[family.index()][index];
+            if Some(linked) != but {
+                self.take_from_family(linked, range);
+            }
+        }
+    }
+
+    /// Takes all authority over a range from a family. What a thread holds is that of the cVM that it acts for.
     pub(crate) fn take_from_family(&mut self, family: CvmId, range: &Range<u64>) {
         for member in 0..self.families[family.index()].len() {
             let member = self.families[family.index()][member];
             for id in self.cvms[member.index()].all_threads() {
-                let taken = sweep::registers(self.scheduler[id].frame, range, None);
-                self.taken_from(id, taken);
+                if self.scheduler[id].calls.is_none() {
+                    self.take_from_registers(id, range);
+                }
+            }
+        }
+        for index in 0..self.callers.len() {
+            let id = self.callers[index];
+            for saved in self.saved_of(id, family) {
+                sweep::area(saved, range, None);
+            }
+            if self.family(self.scheduler[id].cvm) == family {
+                self.take_from_registers(id, range);
             }
         }
         for holder in &self.holders[family.index()] {
             for area in self.cvms[holder.index()].local_areas() {
                 sweep::area(area, range, None);
             }
+        }
+    }
+
+    fn take_from_registers(&mut self, id: ThreadId, range: &Range<u64>) {
+        let taken = sweep::registers(self.scheduler[id].frame, range, None);
+        self.taken_from(id, taken);
+    }
+
+    /// A life of a cVM is over: what others hold over its memory, who were passed it by gates, they hold no more.
+    pub(crate) fn take_own_memory(&mut self, cvm: CvmId) {
+        let (family, memory) = (self.family(cvm), self.cvms[cvm.index()].memory());
+        if self.linked[family.index()].len() > 1 {
+            self.take_from_linked(family, &memory, Some(family));
         }
     }
 }

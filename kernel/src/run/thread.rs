@@ -19,7 +19,7 @@ pub(crate) struct Scheduler {
     pub(super) ready: Queues,
     /// Who waits for console input, in one list.
     readers: Queues,
-    /// By time: threads, then cVMs that start again, then the next cVM of the list.
+    /// By time: threads, then cVMs that start again, then the next cVM of the list, then calls by gates.
     pub(crate) deadlines: Tree,
     pub(super) waiters: Waiters,
     /// `NONE` = nobody runs.
@@ -33,6 +33,8 @@ pub(crate) struct Scheduler {
     pub(crate) runs: u64,
     /// Who of each family with a server has run last, by the outermost cVM.
     recent: Vec<ThreadId>,
+    /// The first of the deadlines that are limits of calls by gates.
+    pub(crate) limits: usize,
 }
 
 impl Index<ThreadId> for Scheduler {
@@ -65,6 +67,7 @@ impl Scheduler {
             slice: (frequency * SLICE_MICROSECONDS / 1_000_000).max(1),
             runs: 0,
             recent: Vec::new(),
+            limits: 0,
         }
     }
 
@@ -80,6 +83,21 @@ impl Scheduler {
         self.deadlines.grow(self.threads.len() + cvms + 1);
         self.waiters.grow(self.threads.len());
         self.recent.resize(cvms, ThreadId::NONE);
+        self.limits = self.threads.len() + cvms + 1;
+    }
+
+    /// Makes room for the limits of so many threads' calls by gates.
+    pub(crate) fn add_limits(&mut self, count: usize) {
+        self.deadlines.grow(self.limits + count);
+    }
+
+    /// Lets the calls of a thread, of that number among those that can make any, end at this tick.
+    pub(crate) fn limit_calls(&mut self, number: usize, until: Option<u64>) {
+        let node = self.limits + number;
+        self.deadlines.remove(node);
+        if let Some(until) = until {
+            self.deadlines.insert(node, (until, node as u64));
+        }
     }
 
     /// The running thread, when one runs.

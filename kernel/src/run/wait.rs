@@ -198,7 +198,7 @@ impl Monitor {
             return Usual::Not;
         };
         // Who waits has nothing to do before it runs.
-        let bound = other.serving.is_some() || own.serving.is_some() || self.usual.is_some();
+        let bound = other.serving.is_some() || own.serving.is_some() || other.calls.is_some() || self.usual.is_some();
         if bound || other.word != word || frame.argument(1) == 0 {
             return Usual::Not;
         }

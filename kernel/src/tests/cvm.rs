@@ -3,7 +3,7 @@
 use super::build::*;
 use super::purecap::*;
 use super::stored;
-use crate::authority::ledger::{EntryId, Ledger, POOL};
+use crate::authority::ledger::{Ledger, pool};
 use crate::authority::pool::Pool;
 use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
@@ -31,12 +31,10 @@ pub(super) fn spec(name: &str, runtime: &str) -> CvmSpec {
     }
 }
 
-fn ledger() -> (Ledger, EntryId) {
+fn ledger() -> Ledger {
     let mut ledger = Ledger::new(arch::root());
-    let permissions = arch::service_stack_permissions() | arch::code_permissions();
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
-    (ledger, pool.unwrap())
+    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    ledger
 }
 
 /// Places cVMs, all of one program.
@@ -56,14 +54,14 @@ fn alone(elf: Vec<u8>) -> Cvm {
 
 /// Loads a cVM; returns the frame it starts with.
 fn load(cvm: &mut Cvm) -> Box<Frame> {
-    let (mut ledger, pool) = ledger();
-    load_in(cvm, &mut ledger, pool)
+    let mut ledger = ledger();
+    load_in(cvm, &mut ledger)
 }
 
-fn load_in(cvm: &mut Cvm, ledger: &mut Ledger, pool: EntryId) -> Box<Frame> {
-    let frame = Frame::boxed(&POOL).unwrap();
+fn load_in(cvm: &mut Cvm, ledger: &mut Ledger) -> Box<Frame> {
+    let frame = Frame::boxed(pool(POOL_START)).unwrap();
     if cvm.entries == Ledger::ROOT {
-        cvm.enter(ledger, pool).unwrap();
+        cvm.enter(ledger).unwrap();
     }
     cvm.begin(ledger, 0).unwrap();
     while cvm.loading.is_some() {
@@ -230,8 +228,8 @@ fn a_step_of_a_load_carries_out_a_bounded_number_of_relocations() {
     bytes.resize(0x600 + 0x4000, 0);
     bytes[0xe00..0xe00 + table.len()].copy_from_slice(&table);
     let mut cvm = alone(bytes);
-    let (mut ledger, pool) = ledger();
-    let frame = load_in(&mut cvm, &mut ledger, pool);
+    let mut ledger = ledger();
+    let frame = load_in(&mut cvm, &mut ledger);
     cvm.begin(&ledger, 0).unwrap();
     let place = cvm.place.base.wrapping_add(cvm.layout.bias) + 0x7000;
     let mut seen = Vec::new();
@@ -265,7 +263,7 @@ fn dirt(memory: Range<u64>) -> usize {
 
 #[test]
 fn what_a_life_can_reach_is_no_older_than_it_but_for_what_lives_within() {
-    let (mut ledger, pool) = ledger();
+    let mut ledger = ledger();
     let outer = CvmSpec {
         isolation_size: Some(0x8_0000),
         isolation_base: Some(POOL_START + 0x1_0000),
@@ -281,14 +279,14 @@ fn what_a_life_can_reach_is_no_older_than_it_but_for_what_lives_within() {
     let whole = cvms[0].bounds.clone();
     assert_eq!(whole, POOL_START + 0x1_0000..POOL_START + 0x9_0000);
     let size = (whole.end - whole.start) as usize;
-    user::copy_out(&vec![0x55; size], &POOL, whole.start).unwrap();
+    user::copy_out(&vec![0x55; size], pool(POOL_START), whole.start).unwrap();
     let [outer, alive, waiting] = cvms.as_mut_slice() else {
         panic!()
     };
-    load_in(alive, &mut ledger, pool);
+    load_in(alive, &mut ledger);
     let mark = alive.place.base + alive.layout.stack.start;
-    user::copy_out(b"mark", &POOL, mark).unwrap();
-    load_in(outer, &mut ledger, pool);
+    user::copy_out(b"mark", pool(POOL_START), mark).unwrap();
+    load_in(outer, &mut ledger);
     let alive_memory = alive.memory();
     assert_eq!(stand_in::memory(mark, 4), b"mark");
     assert_eq!(dirt(outer.memory().end..alive_memory.start), 0, "the gap before");
@@ -298,18 +296,18 @@ fn what_a_life_can_reach_is_no_older_than_it_but_for_what_lives_within() {
         "what waits, and the gaps around it"
     );
     // Its life over, it is no better than a gap.
-    user::copy_out(b"gap", &POOL, whole.end - 8).unwrap();
+    user::copy_out(b"gap", pool(POOL_START), whole.end - 8).unwrap();
     alive.leave();
-    load_in(outer, &mut ledger, pool);
+    load_in(outer, &mut ledger);
     assert_eq!(dirt(outer.memory().end..whole.end), 0);
-    load_in(waiting, &mut ledger, pool);
+    load_in(waiting, &mut ledger);
     assert_ne!(dirt(waiting.memory()), 0);
     assert_eq!(dirt(alive_memory), 0);
 }
 
 #[test]
 fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
-    let (mut ledger, pool) = ledger();
+    let mut ledger = ledger();
     let outer = CvmSpec {
         isolation_size: Some(0x8_0000),
         ..spec("outer", "a.elf")
@@ -321,7 +319,7 @@ fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
     };
     let mut cvms = placed(vec![outer, inner], program());
     let [outer, inner] = cvms.as_mut_slice() else { panic!() };
-    let frame = Frame::boxed(&POOL).unwrap();
+    let frame = Frame::boxed(pool(POOL_START)).unwrap();
     let steps = |inner: &mut Cvm| {
         (1..)
             .find(|_| {
@@ -330,7 +328,7 @@ fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
             })
             .unwrap()
     };
-    load_in(inner, &mut ledger, pool);
+    load_in(inner, &mut ledger);
     inner.leave();
     inner.begin(&ledger, 0).unwrap();
     let all = steps(inner);
@@ -338,19 +336,19 @@ fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
     inner.leave();
     inner.begin(&ledger, 0).unwrap();
     inner.load(&frame).unwrap();
-    load_in(outer, &mut ledger, pool);
+    load_in(outer, &mut ledger);
     assert_eq!(steps(inner), all);
     // What is loaded is left alone.
     let memory = inner.memory();
     let filled = dirt(memory.clone());
-    load_in(outer, &mut ledger, pool);
+    load_in(outer, &mut ledger);
     assert_eq!(dirt(memory), filled);
 }
 
 #[test]
 fn a_later_life_gets_the_same_capabilities_and_no_ledger_entry() {
     let mut cvm = alone(every_kind().bytes());
-    let (mut ledger, pool) = ledger();
+    let mut ledger = ledger();
     let before = ledger.len();
     let all = |frame: &Frame| {
         frame
@@ -358,11 +356,11 @@ fn a_later_life_gets_the_same_capabilities_and_no_ledger_entry() {
             .map(|(name, what)| format!("{name} {what}"))
             .collect::<Vec<_>>()
     };
-    let first = all(&load_in(&mut cvm, &mut ledger, pool));
+    let first = all(&load_in(&mut cvm, &mut ledger));
     assert_eq!(ledger.len(), before + 5, "memory, code, stack, start block, tls");
     cvm.authority.clear();
     assert!(!cvm.authority.data.decoded().tag && !cvm.authority.code.decoded().tag);
-    assert_eq!(all(&load_in(&mut cvm, &mut ledger, pool)), first);
+    assert_eq!(all(&load_in(&mut cvm, &mut ledger)), first);
     assert_eq!(ledger.len(), before + 5);
 }
 
@@ -418,12 +416,12 @@ fn purecap_server() -> Vec<u8> {
 fn a_handler_starts_on_the_service_stack_which_alone_takes_local_capabilities() {
     for (elf, handler) in [(server(), 0x1008), (purecap_server(), 0x2021)] {
         let mut cvm = served(elf);
-        let (mut ledger, pool) = ledger();
-        let main = load_in(&mut cvm, &mut ledger, pool);
+        let mut ledger = ledger();
+        let main = load_in(&mut cvm, &mut ledger);
         let service = &cvm.layout.service_stack;
         let stack = cvm.place.base + service.start..cvm.place.base + service.end;
         assert!(stack.end - stack.start >= 0x2000 && stack.start.is_multiple_of(64));
-        let frame = load_in(&mut cvm, &mut ledger, pool);
+        let frame = load_in(&mut cvm, &mut ledger);
         cvm.prepare_handler(0, &frame).unwrap();
         frame.renew();
         let purecap = cvm.program.purecap;

@@ -4,7 +4,7 @@ use super::build::{Value, Value::*, archive, manifest, program};
 use super::stored;
 use super::{dispatch, finish_loading, running_cvm, thread};
 use crate::accomplice::{Accomplice, Piece};
-use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::ledger::{Ledger, pool};
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
@@ -62,18 +62,8 @@ fn boot(version: u32, extra: &Extra<'_>) -> (Box<Monitor>, Accomplice) {
     ]);
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, &platform());
-    let permissions = arch::service_stack_permissions() | arch::code_permissions();
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger
-        .derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions)
-        .unwrap();
-    let mut monitor = load(
-        stored(&bytes),
-        ledger,
-        (pool, Pool::new(POOL_START..POOL_END)),
-        10_000_000,
-    )
-    .unwrap();
+    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).unwrap();
     monitor.give_devices(&found).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
@@ -177,18 +167,8 @@ fn a_machine_without_the_device_is_refused_by_name() {
     let _device = Accomplice::attach(1, BLOCK, MODERN);
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, &platform());
-    let permissions = arch::service_stack_permissions() | arch::code_permissions();
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger
-        .derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions)
-        .unwrap();
-    let mut monitor = load(
-        stored(&bytes),
-        ledger,
-        (pool, Pool::new(POOL_START..POOL_END)),
-        10_000_000,
-    )
-    .unwrap();
+    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).unwrap();
     assert_eq!(
         monitor.give_devices(&found),
         Err("cVM a: devices = \"net0\": the machine has no such device".into())
@@ -422,7 +402,7 @@ fn a_local_capability_is_not_given_away() {
         permissions: arch::service_stack_permissions(),
         address: records,
     };
-    place.derive(&POOL, &request).unwrap();
+    place.derive(pool(POOL_START), &request).unwrap();
     arch::user::store_capability(&slot, &place, records).unwrap();
     let result = call(&mut monitor, Hostcall::DeviceSubmit, [0, 0, records, 1]);
     assert_eq!(result, Err(Errno::EFAULT));
@@ -528,9 +508,9 @@ fn a_buffer_is_not_given_back_while_a_device_uses_it() {
     let submit = |monitor: &mut Monitor, rights| {
         call(monitor, Hostcall::BufferMap, [number, rights, 0, 0]).ok();
         let mapped = super::frame(monitor, 0).argument_slot(0);
-        arch::user::store_capability(mapped, &POOL, area).unwrap();
+        arch::user::store_capability(mapped, pool(POOL_START), area).unwrap();
         let words: Vec<u8> = [64, WRITTEN].iter().flat_map(|word| word.to_le_bytes()).collect();
-        arch::user::copy_out(&words, &POOL, area + 16).unwrap();
+        arch::user::copy_out(&words, pool(POOL_START), area + 16).unwrap();
         call(monitor, Hostcall::DeviceSubmit, [0, 0, area, 1])
     };
     assert_eq!(submit(&mut monitor, BUFFER_READ), Err(Errno::EFAULT), "to be written");

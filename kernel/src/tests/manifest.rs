@@ -354,3 +354,47 @@ proptest! {
         let _ = read_bytes(&bytes);
     }
 }
+
+#[test]
+fn gates_and_who_calls_them_are_found() {
+    let read = |gates: Value<'_>, calls: Value<'_>| {
+        let server = [("label", Text("s")), ("runtime", Text("hello.elf")), ("gates", gates)];
+        let client = [("label", Text("c")), ("runtime", Text("hello.elf")), ("calls", calls)];
+        read_bytes(&manifest(COMPATIBLE, &[&client, &server]))
+    };
+    let cvms = read(Texts(&["add 1 2", "mean 65536 16"]), Texts(&["s.mean", "s.add"])).unwrap();
+    assert_eq!(cvms[0].calls, [(1, 1), (1, 0)]);
+    let found: Vec<_> = cvms[1]
+        .gates
+        .iter()
+        .map(|gate| (gate.stack, gate.callers, gate.vector))
+        .collect();
+    assert_eq!(found, [(4096, 2, false), (65536, 16, false)]);
+    for gates in [
+        "add",
+        "add 0 1",
+        "add 65537 1",
+        "add 1 0",
+        "add 1 17",
+        "a.d 1 1",
+        "add 1 1 vectors",
+        "add 1 1 vector x",
+    ] {
+        let error = read(Texts(&[gates]), Texts(&["s.add"])).unwrap_err();
+        assert!(
+            error.starts_with(&format!("manifest.dtb: cVM s: gates = \"{gates}\": expected ")),
+            "{error}"
+        );
+    }
+    for calls in ["s.sub", "c.add", "add", "x.add", ".add"] {
+        let error = read(Texts(&["add 1 1"]), Texts(&[calls])).unwrap_err();
+        assert!(
+            error.starts_with(&format!("manifest.dtb: cVM c: calls = \"{calls}\": expected ")),
+            "{error}"
+        );
+    }
+    let error = read(Texts(&["add 1 1", "mean 1 1 vector"]), Texts(&["s.add"])).unwrap_err();
+    assert!(error.contains("expected all of them with vector, or none"), "{error}");
+    let error = read(Texts(&["add 1 1"; 17]), Texts(&["s.add"])).unwrap_err();
+    assert!(error.contains("gates: 17 gates, expected at most 16"), "{error}");
+}

@@ -2,7 +2,7 @@
 
 use super::build::{Value, Value::*, archive, manifest, program};
 use super::{dispatch, finish_loading, frame, running_cvm, stored, thread};
-use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::ledger::Ledger;
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
@@ -37,23 +37,8 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
         ("program", &program()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    let permissions = arch::service_stack_permissions() | arch::code_permissions();
-    let pool = ledger
-        .derive(
-            &POOL,
-            (Ledger::ROOT, arch::root()),
-            ("pool", "test"),
-            POOL_START..POOL_END,
-            permissions,
-        )
-        .unwrap();
-    let mut monitor = load(
-        stored(&bytes),
-        ledger,
-        (pool, Pool::new(POOL_START..POOL_END)),
-        10_000_000,
-    )
-    .unwrap();
+    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
     monitor
@@ -319,14 +304,9 @@ fn programs_that_do_not_fit_are_refused_by_key() {
             ("program", &program()),
         ]);
         let ledger = Ledger::new(arch::root());
-        load(
-            stored(&bytes),
-            ledger,
-            (Ledger::ROOT, Pool::new(POOL_START..POOL_END)),
-            10_000_000,
-        )
-        .err()
-        .unwrap()
+        load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000)
+            .err()
+            .unwrap()
     };
     assert_eq!(
         refusal(("heap", Cells(1 << 30))),

@@ -3,7 +3,7 @@
 use super::build::{Value, Value::*, archive, manifest_with, manifest_with_capfiles, program, server};
 use super::stored;
 use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
-use crate::authority::ledger::{Ledger, POOL};
+use crate::authority::ledger::Ledger;
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
@@ -56,10 +56,8 @@ pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) 
         ("server", &server()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    let permissions = arch::data_permissions() | arch::code_permissions() | Permissions::STORE_LOCAL;
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
-    let pool = (pool.unwrap(), Pool::new(POOL_START..POOL_END));
+    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    let pool = Pool::new(POOL_START..POOL_END);
     let mut monitor = load(stored(&bytes), ledger, pool, TICKS_A_SECOND).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
@@ -417,16 +415,8 @@ fn a_named_server_without_a_handler_is_refused() {
         ("program", &program()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    let permissions = arch::data_permissions() | arch::code_permissions() | Permissions::STORE_LOCAL;
-    let root = (Ledger::ROOT, arch::root());
-    let pool = ledger.derive(&POOL, root, ("pool", "test"), POOL_START..POOL_END, permissions);
-    let refused = load(
-        stored(&bytes),
-        ledger,
-        (pool.unwrap(), Pool::new(POOL_START..POOL_END)),
-        TICKS_A_SECOND,
-    )
-    .err();
+    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    let refused = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), TICKS_A_SECOND).err();
     let expected = "cVM b: callback-out = \"a\": its program program exports no function syscall_handler";
     assert_eq!(refused.as_deref(), Some(expected));
 }

@@ -50,6 +50,8 @@ pub struct Config {
     pub virtio: virtio::Version,
     /// What the real-time clock shows at reset, in nanoseconds of Unix time.
     pub time: u64,
+    /// How the UART's registers lie.
+    pub uart: UartLayout,
 }
 
 impl Config {
@@ -66,7 +68,33 @@ impl Config {
             append: String::new(),
             virtio: virtio::Version::Legacy,
             time: clock::DEFAULT,
+            uart: UartLayout::default(),
         }
+    }
+}
+
+/// How the registers of the UART lie, as the tree says where that is not usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UartLayout {
+    /// 2 to the power of this bytes apart, at most 5.
+    pub shift: u32,
+    /// Bytes of an access: of any other width there is no register.
+    pub width: usize,
+}
+
+impl Default for UartLayout {
+    fn default() -> Self {
+        UartLayout { shift: 0, width: 1 }
+    }
+}
+
+impl UartLayout {
+    /// The register that an access reaches. One that lies as usual has any width, as on QEMU's board.
+    pub(super) fn register(self, offset: u64, size: usize) -> Option<u8> {
+        let usual = self == UartLayout::default();
+        let register = offset >> self.shift;
+        let whole = register << self.shift == offset && size == self.width;
+        (register < 8 && (usual || whole)).then_some(register as u8)
     }
 }
 
@@ -172,7 +200,7 @@ impl Board {
             bus: Bus {
                 memory: TaggedMemory::new(map::RAM, config.memory as usize),
                 rom: Vec::new(),
-                devices: Devices::new(config.harts, console, Rtc::new(config.time), virtio),
+                devices: Devices::new(config.harts, console, config.uart, Rtc::new(config.time), virtio),
                 time_base: 0,
             },
             code: Code::new(config.memory as usize),
@@ -215,6 +243,7 @@ impl Board {
             memory: self.config.memory,
             bootargs: &self.config.append,
             initrd,
+            uart: self.config.uart,
         })?;
         let below = (map::RAM + self.config.memory).min(3 << 30) - tree.len() as u64;
         let tree_address = below & !((16 << 20) - 1);

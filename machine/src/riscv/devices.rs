@@ -9,6 +9,7 @@ use crate::console::Console;
 use crate::stop::Stop;
 use crate::virtio::Slots;
 
+use super::board::UartLayout;
 use super::injection::TimerFault;
 use super::map::{MAX_HARTS, NANOSECONDS_PER_TICK, PLIC_SOURCES, RTC_INTERRUPT, UART_INTERRUPT};
 use super::rtc::Rtc;
@@ -322,6 +323,8 @@ pub(super) struct Devices {
     pub(super) clint: Clint,
     pub(super) plic: Plic,
     pub(super) uart: Uart,
+    /// How its registers lie.
+    layout: UartLayout,
     pub(super) rtc: Rtc,
     pub(super) virtio: Slots,
     /// What the test finisher was told.
@@ -341,12 +344,13 @@ pub(super) enum Window {
 }
 
 impl Devices {
-    pub(super) fn new(harts: usize, console: Console, rtc: Rtc, virtio: Slots) -> Self {
+    pub(super) fn new(harts: usize, console: Console, layout: UartLayout, rtc: Rtc, virtio: Slots) -> Self {
         debug_assert!(harts <= MAX_HARTS);
         Devices {
             clint: Clint::new(harts),
             plic: Plic::new(harts),
             uart: Uart::new(console),
+            layout,
             rtc,
             virtio,
             stop: None,
@@ -385,12 +389,14 @@ impl Devices {
             Window::Clint => self.clint.read(offset, size, now)?,
             Window::Plic => u64::from((size == 4).then(|| self.plic.read(offset))??),
             // Whatever the width, one register of a byte.
-            Window::Uart if offset >= 8 => 0,
-            Window::Uart => {
-                let value = u64::from(self.uart.read(offset as u8));
-                self.update_uart();
-                value
-            }
+            Window::Uart => match self.layout.register(offset, size) {
+                Some(register) => {
+                    let value = u64::from(self.uart.read(register));
+                    self.update_uart();
+                    value
+                }
+                None => 0,
+            },
             Window::Rtc if size == 4 => self.rtc.read(offset, now).into(),
             Window::Rtc => 0,
             Window::Virtio => self.virtio.read(offset, size),
@@ -409,8 +415,8 @@ impl Devices {
             Window::Clint => self.clint.write(offset, size, value, now)?,
             Window::Plic => (size == 4).then(|| self.plic.write(offset, value as u32))??,
             Window::Uart => {
-                if offset < 8 {
-                    self.uart.write(offset as u8, value as u8);
+                if let Some(register) = self.layout.register(offset, size) {
+                    self.uart.write(register, value as u8);
                     self.update_uart();
                 }
             }
@@ -442,7 +448,13 @@ mod tests {
     fn devices(input: &[u8]) -> Devices {
         let mut console = Console::buffer();
         console.push_input(input);
-        Devices::new(2, console, Rtc::new(0), Slots::new(8, 0x1000, Version::Legacy))
+        Devices::new(
+            2,
+            console,
+            UartLayout::default(),
+            Rtc::new(0),
+            Slots::new(8, 0x1000, Version::Legacy),
+        )
     }
 
     #[test]

@@ -49,7 +49,7 @@ use std::path::Path;
 use std::time::Instant;
 
 pub use crate::cli::Isa;
-pub use board::{Board, BuildError, Config, Until};
+pub use board::{Board, BuildError, Config, UartLayout, Until};
 pub use coverage::mnemonics;
 pub use disassemble::disassemble;
 pub use hart::{Privilege, special};
@@ -78,6 +78,7 @@ pub fn command(options: &Options) -> Result<Stop, String> {
         append: options.append.clone().unwrap_or_default(),
         virtio: options.devices.virtio,
         time: options.devices.start()?,
+        uart: UartLayout::default(),
     };
     let console = Console::host().map_err(|error| format!("console: {error}"))?;
     let mut board = Board::with_console(config, console).map_err(|error| error.to_string())?;

@@ -2,6 +2,7 @@
 
 use vm_fdt::{Error, FdtWriter};
 
+use super::board::UartLayout;
 use super::map;
 
 /// What the tree depends on.
@@ -11,6 +12,7 @@ pub(super) struct TreeInput<'a> {
     pub(super) bootargs: &'a str,
     /// First address and address after the initial RAM disk.
     pub(super) initrd: Option<(u32, u32)>,
+    pub(super) uart: UartLayout,
 }
 
 /// The phandle of a hart's interrupt controller; the one before is the hart's own.
@@ -111,6 +113,10 @@ fn devices(fdt: &mut FdtWriter, input: &TreeInput, plic: u32, test: u32) -> Resu
     fdt.property_string("compatible", "ns16550a")?;
     fdt.property_array_u64("reg", &region(map::UART, map::UART_SIZE))?;
     fdt.property_u32("clock-frequency", map::UART_CLOCK)?;
+    if input.uart != UartLayout::default() {
+        fdt.property_u32("reg-shift", input.uart.shift)?;
+        fdt.property_u32("reg-io-width", input.uart.width as u32)?;
+    }
     fdt.property_u32("interrupts", map::UART_INTERRUPT)?;
     fdt.property_u32("interrupt-parent", plic)?;
     fdt.end_node(uart)?;
@@ -187,6 +193,7 @@ mod tests {
                 memory: 128 << 20,
                 bootargs: "",
                 initrd: None,
+                uart: UartLayout::default(),
             };
             assert!(device_tree(&input).is_ok(), "{harts} harts");
         }

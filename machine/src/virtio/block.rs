@@ -150,12 +150,33 @@ impl Storage for RawFile {
     }
 }
 
+/// What a device does wrong with a request, for tests of drivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mischief {
+    /// It does what it should, and says that it was this request.
+    Id(u32),
+    /// It does what it should, and says that it has written so many bytes.
+    Length(u32),
+    /// It does what it should, and says it so many times.
+    Times(u16),
+    /// It does what it should, and says so with this status.
+    Status(u8),
+    /// It does nothing, and says nothing.
+    Silence,
+    /// It does nothing, and needs a reset.
+    Breakdown,
+}
+
+/// Says what is wrong with the next request.
+type Mischiefs = Box<dyn FnMut() -> Option<Mischief> + Send>;
+
 /// A virtio block device.
 pub struct Block {
     storage: Box<dyn Storage>,
     read_only: bool,
     serial: [u8; VIRTIO_BLK_ID_BYTES as usize],
     latency: u64,
+    mischiefs: Mischiefs,
 }
 
 impl Block {
@@ -166,6 +187,7 @@ impl Block {
             read_only: false,
             serial: [0; VIRTIO_BLK_ID_BYTES as usize],
             latency: 0,
+            mischiefs: Box::new(|| None),
         }
     }
 
@@ -208,6 +230,15 @@ impl Block {
         }
     }
 
+    /// A device that is broken, or hostile: `next` is asked at each request what is wrong with it.
+    #[must_use]
+    pub fn misbehaving(self, next: impl FnMut() -> Option<Mischief> + Send + 'static) -> Self {
+        Block {
+            mischiefs: Box::new(next),
+            ..self
+        }
+    }
+
     pub(super) fn latency(&self) -> u64 {
         self.latency
     }
@@ -230,6 +261,12 @@ impl Block {
 
     pub(super) fn serve(&mut self, mut work: Work<'_>) -> Result<(), Malformed> {
         while let Some(chain) = work.take()? {
+            let mischief = (self.mischiefs)();
+            match mischief {
+                Some(Mischief::Silence) => continue,
+                Some(Mischief::Breakdown) => return Err(Malformed::Broken),
+                _ => {}
+            }
             let header = chain.header(work.memory, HEADER)?;
             let room = chain.writable.length();
             if room < FOOTER {
@@ -239,9 +276,17 @@ impl Block {
             let mut sector = [0; 8];
             sector.copy_from_slice(&header[8..]);
             let through = !work.has_feature(VIRTIO_BLK_F_FLUSH);
-            let status = self.request(work.memory, &chain, kind, u64::from_le_bytes(sector), through);
-            chain.writable.write(work.memory, room - FOOTER, &[status as u8]);
-            work.give(&chain, room);
+            let mut status = self.request(work.memory, &chain, kind, u64::from_le_bytes(sector), through) as u8;
+            if let Some(Mischief::Status(wrong)) = mischief {
+                status = wrong;
+            }
+            chain.writable.write(work.memory, room - FOOTER, &[status]);
+            match mischief {
+                Some(Mischief::Id(id)) => work.say(id, room as u32),
+                Some(Mischief::Length(length)) => work.say(chain.head.into(), length),
+                Some(Mischief::Times(times)) => (0..times).for_each(|_| work.give(&chain, room)),
+                _ => work.give(&chain, room),
+            }
         }
         Ok(())
     }

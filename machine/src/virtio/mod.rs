@@ -17,7 +17,7 @@ use self::transport::{State, Transport, Work};
 use crate::memory::TaggedMemory;
 use crate::net::Interest;
 
-pub use self::block::{Block, DiskError, Storage};
+pub use self::block::{Block, DiskError, Mischief, Storage};
 pub use self::entropy::Entropy;
 pub use self::network::Network;
 pub use self::transport::Version;

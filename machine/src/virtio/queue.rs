@@ -94,6 +94,9 @@ pub enum Malformed {
     /// A request of more bytes than a used ring can tell of.
     #[error("request at descriptor {0} has 4 GiB or more")]
     Long(u16),
+    /// Nothing is: the device broke down of itself.
+    #[error("the device was made to break down")]
+    Broken,
 }
 
 /// Where the driver put the parts of a queue.
@@ -337,10 +340,10 @@ impl Queue {
     }
 
     /// Gives a chain back to the driver, into which `written` bytes were written.
-    pub(super) fn give(&mut self, memory: &mut TaggedMemory, head: u16, written: u32) {
+    pub(super) fn give(&mut self, memory: &mut TaggedMemory, head: u32, written: u32) {
         let entry = usize::from(self.given % self.size);
         let place = self.used + RING_HEADER + USED_ENTRY * entry;
-        memory.fill(place, &u32::from(head).to_le_bytes());
+        memory.fill(place, &head.to_le_bytes());
         memory.fill(place + 4, &written.to_le_bytes());
         self.given = self.given.wrapping_add(1);
         memory.fill(self.used + 2, &self.given.to_le_bytes());

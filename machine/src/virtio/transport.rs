@@ -104,7 +104,12 @@ impl Work<'_> {
 
     /// Gives `chain` back, into which `written` bytes were written, fewer than 4 GiB like everything in a chain.
     pub(super) fn give(&mut self, chain: &Chain, written: u64) {
-        self.queue.give(self.memory, chain.head, written as u32);
+        self.say(chain.head.into(), written as u32);
+    }
+
+    /// Says that a chain is done, whether there is one or not.
+    pub(super) fn say(&mut self, head: u32, written: u32) {
+        self.queue.give(self.memory, head, written);
     }
 }
 

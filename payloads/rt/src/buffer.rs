@@ -5,7 +5,6 @@ use core::fmt::{self, Debug, Formatter};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Hostcall;
-use abi::start::StartHeader;
 
 use crate::capability::Slot;
 use crate::stream::Shared;
@@ -17,27 +16,60 @@ const SIZE: u64 = 16;
 /// Which places of the local area are taken, a bit each; as many as `local:` can say.
 static TAKEN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// A place in the local area that nobody else has.
-fn take_place() -> Result<u64, Errno> {
-    let places = start_block().header().local_size / SIZE;
-    for (index, word) in (0..places.div_ceil(64)).zip(&TAKEN) {
-        let here = (places - index * 64).min(64);
-        let mut taken = word.load(Ordering::Relaxed);
-        while u64::from(taken.trailing_ones()) < here {
-            let bit = taken.trailing_ones();
-            let new = taken | 1 << bit;
-            match word.compare_exchange_weak(taken, new, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Ok(index * 64 + u64::from(bit)),
-                Err(now) => taken = now,
+/// Places in the local area, one behind the other, that nobody else has. Dropped, they are free again.
+pub(crate) struct Places {
+    first: u64,
+    count: u32,
+}
+
+impl Places {
+    /// Takes so many.
+    pub(crate) fn take(count: u32) -> Result<Places, Errno> {
+        let places = start_block().header().local_size / SIZE;
+        for (index, word) in (0..places.div_ceil(64)).zip(&TAKEN) {
+            let here = (places - index * 64).min(64) as u32;
+            let run = u64::MAX >> (64 - count);
+            let mut taken = word.load(Ordering::Relaxed);
+            let free = |taken: u64| (0..=here.checked_sub(count)?).find(|bit| taken & run << bit == 0);
+            while let Some(bit) = free(taken) {
+                match word.compare_exchange_weak(taken, taken | run << bit, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => {
+                        let first = index * 64 + u64::from(bit);
+                        return Ok(Places { first, count });
+                    }
+                    Err(now) => taken = now,
+                }
             }
         }
+        Err(Errno::ENOMEM)
     }
-    Err(Errno::ENOMEM)
+
+    /// Where the first one is, from the start of the local area.
+    fn offset(&self) -> u64 {
+        self.first * SIZE
+    }
+
+    /// Address of the first one.
+    pub(crate) fn address(&self) -> u64 {
+        start_block().header().local + self.offset()
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        let run = u64::MAX >> (64 - self.count);
+        TAKEN[(self.first / 64) as usize].fetch_and(!(run << (self.first % 64)), Ordering::Release);
+    }
+}
+
+/// Address of the capability over the local area.
+fn local_authority() -> u64 {
+    start_block().bytes().as_ptr().addr() as u64 + start_block().header().local_slot
 }
 
 /// A mapped buffer. Dropped, its capability is gone from this cVM's local area.
 pub struct Buffer {
-    place: u64,
+    place: Places,
     size: u64,
 }
 
@@ -47,21 +79,19 @@ impl Buffer {
     /// # Errors
     /// As [`Hostcall::BufferMap`]; `ENOMEM` when the local area is full.
     pub fn map(number: u64, rights: u64) -> Result<Buffer, Errno> {
-        let buffer = Buffer {
-            place: take_place()?,
+        let mut buffer = Buffer {
+            place: Places::take(1)?,
             size: 0,
         };
-        let StartHeader { local_slot, .. } = *start_block().header();
-        let authority = start_block().bytes().as_ptr().addr() as u64 + local_slot;
         let call = (Hostcall::BufferMap as u64, [number, rights]);
-        let (first, size) = arch::hostcall_for_local(call, authority, buffer.place * SIZE);
+        let (first, size) = arch::hostcall_for_local(call, local_authority(), buffer.place.offset());
         // A capability is no error, whatever its address looks like.
         match Errno::from_result(first) {
             Some(errno) if !buffer.is_mapped() => Err(errno),
-            _ => Ok(Buffer {
-                size,
-                place: core::mem::ManuallyDrop::new(buffer).place,
-            }),
+            _ => {
+                buffer.size = size;
+                Ok(buffer)
+            }
         }
     }
 
@@ -128,9 +158,19 @@ impl Buffer {
         self.call(Hostcall::Wake, offset, [count, 0])
     }
 
+    /// Puts a copy of the capability, moved to `offset`, to so many places behind the first of others.
+    pub(crate) fn copy_to(&self, offset: u64, places: &Places, behind: u64) -> Result<(), Errno> {
+        let shape = self.slot().shape();
+        if !shape.usable || offset > shape.length {
+            return Err(Errno::EFAULT);
+        }
+        let to = places.offset() + behind * SIZE;
+        arch::copy_to_local(self.slot(), shape.base + offset, local_authority(), to);
+        Ok(())
+    }
+
     fn slot(&self) -> &Slot {
-        let StartHeader { local, .. } = *start_block().header();
-        let place = (local + self.place * SIZE) as usize as *const Slot;
+        let place = self.place.address() as usize as *const Slot;
         // SAFETY: a slot of the local area, which lives as long as the cVM; it is this buffer's alone.
         unsafe { &*place }
     }
@@ -171,7 +211,6 @@ impl Shared for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.slot().clear();
-        TAKEN[(self.place / 64) as usize].fetch_and(!(1 << (self.place % 64)), Ordering::Release);
     }
 }
 

@@ -8,7 +8,8 @@ use abi::manifest::DeviceKind;
 
 use crate::alloc::boxed::Box;
 use crate::alloc::vec::Vec;
-use crate::{Errno, hostcall};
+use crate::buffer::Places;
+use crate::{Buffer, Errno, hostcall};
 
 /// A segment for memory that the device reads.
 fn readable(bytes: &[u8]) -> Segment {
@@ -63,10 +64,10 @@ impl Device {
     /// Resets it and starts it again, with the same features. Nothing is in flight any more.
     ///
     /// # Errors
-    /// `EIO` when the device refuses.
-    pub fn restart(&mut self) -> Result<(), Errno> {
-        (self.features, self.queues) = hostcall::device_start(self.number, self.features)?;
-        Ok(())
+    /// `EIO` when the device refuses, or is not what it was.
+    pub fn restart(&self) -> Result<(), Errno> {
+        let same = hostcall::device_start(self.number, self.features)? == (self.features, self.queues);
+        same.then_some(()).ok_or(Errno::EIO)
     }
 
     /// What it is.
@@ -176,22 +177,55 @@ impl Drop for Device {
     }
 }
 
-/// Buffers of which a device has some. It owns them all, so that none can be used, or given back, meanwhile.
-pub struct Buffers {
+/// A part of a mapped buffer, as a part of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The buffer.
+    pub buffer: &'a Buffer,
+    /// Where the part begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// Whether the device writes it.
+    pub written: bool,
+}
+
+/// Places of a capability in a segment's record.
+const RECORD_PLACES: u64 = 2;
+/// Most segments of a request with a part of a buffer: what the device reads before it, that part, what it writes behind it.
+const PARTS: usize = 3;
+
+/// Requests of which a device has some, each with memory of its own. It owns that, so that none can be used, or given back,
+/// meanwhile.
+pub struct Requests {
     queue: u64,
     in_flight: Vec<Option<Box<[u8]>>>,
     count: usize,
+    /// Where records with local capabilities can lie.
+    records: Option<Places>,
 }
 
-impl Buffers {
+impl Requests {
     /// For a queue of a device.
-    pub fn new(queue: u64) -> Buffers {
+    pub fn new(queue: u64) -> Requests {
         let in_flight = (0..DEVICE_QUEUE_SIZE).map(|_| None).collect();
-        Buffers {
+        Requests {
             queue,
             in_flight,
             count: 0,
+            records: None,
         }
+    }
+
+    /// For a queue of a device, which may get parts of buffers.
+    ///
+    /// # Errors
+    /// `ENOMEM` when there is no room for six capabilities in the local area.
+    pub fn with_pieces(queue: u64) -> Result<Requests, Errno> {
+        Ok(Requests {
+            records: Some(Places::take(RECORD_PLACES as u32 * PARTS as u32)?),
+            ..Requests::new(queue)
+        })
     }
 
     /// How many the device has.
@@ -199,41 +233,99 @@ impl Buffers {
         self.count
     }
 
-    /// Gives the device the first `length` bytes of a buffer, to write to them or to read them.
+    /// Gives the device the first `length` bytes of some memory, to write to them or to read them.
     ///
     /// # Errors
-    /// The buffer, and why the device does not take it: `EAGAIN` when it has as many as it can.
+    /// The memory, and why the device does not take it: `EAGAIN` when it has as many as it can.
     pub fn give(
         &mut self,
         device: &Device,
-        mut buffer: Box<[u8]>,
+        mut memory: Box<[u8]>,
         length: usize,
         written: bool,
     ) -> Result<(), (Box<[u8]>, Errno)> {
-        let Some(bytes) = buffer.get_mut(..length) else {
-            return Err((buffer, Errno::EINVAL));
+        let Some(bytes) = memory.get_mut(..length) else {
+            return Err((memory, Errno::EINVAL));
         };
         let segment = if written { writable(bytes) } else { readable(bytes) };
-        // SAFETY: the buffer is kept until the request was taken. When the device is dropped before, it was reset.
-        match unsafe { hostcall::device_submit(device.number, self.queue, &[segment]) } {
+        self.submit(device, &[segment], memory)
+    }
+
+    /// Gives the device the first `reads` bytes of some memory to read, the `writes` bytes behind them to write, and between
+    /// these a part of a buffer when there is one.
+    ///
+    /// # Errors
+    /// The memory, and why the device does not take it: `EAGAIN` when it has as many as it can; `EFAULT` when the buffer is not
+    /// there any more.
+    pub fn give_request(
+        &mut self,
+        device: &Device,
+        mut memory: Box<[u8]>,
+        (reads, writes): (usize, usize),
+        piece: Option<Piece<'_>>,
+    ) -> Result<(), (Box<[u8]>, Errno)> {
+        let Some((head, tail)) = memory
+            .split_at_mut_checked(reads)
+            .filter(|(_, tail)| tail.len() >= writes)
+        else {
+            return Err((memory, Errno::EINVAL));
+        };
+        let (head, tail) = (readable(head), writable(&mut tail[..writes]));
+        let Some(piece) = piece else {
+            return self.submit(device, &[head, tail], memory);
+        };
+        let Some(records) = &self.records else {
+            return Err((memory, Errno::ENOMEM));
+        };
+        let place = records.address() as usize as *mut Segment;
+        let middle = Segment {
+            pointer: [0; 2],
+            length: piece.length,
+            flags: if piece.written { SEGMENT_WRITTEN } else { 0 },
+        };
+        for (index, segment) in [head, middle, tail].into_iter().enumerate() {
+            // SAFETY: these places of the local area are for this many records, and nobody else's.
+            unsafe { place.add(index).write_volatile(segment) };
+        }
+        if let Err(errno) = piece.buffer.copy_to(piece.offset, records, RECORD_PLACES) {
+            return Err((memory, errno));
+        }
+        // SAFETY: as above, and they were written.
+        let segments = unsafe { core::slice::from_raw_parts(place, PARTS) };
+        let outcome = self.submit(device, segments, memory);
+        // SAFETY: as above; the copy of the capability goes.
+        unsafe { place.add(1).write_volatile(Segment::default()) };
+        outcome
+    }
+
+    fn submit(&mut self, device: &Device, segments: &[Segment], memory: Box<[u8]>) -> Result<(), (Box<[u8]>, Errno)> {
+        // SAFETY: the memory is kept until the request was taken. When the device is dropped before, it was reset. A buffer is no
+        // memory that compiled code knows of.
+        match unsafe { hostcall::device_submit(device.number, self.queue, segments) } {
             Ok(id) => {
-                self.in_flight[id as usize] = Some(buffer);
+                self.in_flight[id as usize] = Some(memory);
                 self.count += 1;
                 Ok(())
             }
-            Err(errno) => Err((buffer, errno)),
+            Err(errno) => Err((memory, errno)),
         }
     }
 
-    /// Takes a buffer back that the device is done with, and how many bytes it has written.
+    /// Takes the memory of a request back that the device is done with, and how many bytes it has written.
     ///
     /// # Errors
     /// `EAGAIN` when there is none; `EIO` when the device has failed.
     pub fn take(&mut self, device: &Device) -> Result<(Box<[u8]>, usize), Errno> {
         let (id, length) = hostcall::device_take(device.number, self.queue)?;
-        let buffer = self.in_flight.get_mut(id as usize).and_then(Option::take);
-        let buffer = buffer.ok_or(Errno::EIO)?;
+        let memory = self.in_flight.get_mut(id as usize).and_then(Option::take);
+        let memory = memory.ok_or(Errno::EIO)?;
         self.count -= 1;
-        Ok((buffer, length as usize))
+        Ok((memory, length as usize))
+    }
+
+    /// Takes back the memory of all requests: the device, which was reset, has none any more.
+    pub fn abandoned(&mut self) -> Vec<Box<[u8]>> {
+        self.count = 0;
+        self.in_flight.iter_mut().filter_map(Option::take).collect()
     }
 }

@@ -34,7 +34,6 @@ mod capability;
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod device;
-#[cfg(target_os = "none")]
 pub mod disk;
 #[cfg(target_os = "none")]
 mod heap;
@@ -43,6 +42,8 @@ pub mod hostcall;
 pub mod line;
 #[cfg(target_os = "none")]
 mod local;
+#[cfg(target_os = "none")]
+pub mod net;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]

@@ -5,6 +5,7 @@
 //! believes only its own: what the other one says is looked at once, and refused when it cannot be. A hostile peer makes errors
 //! here, and no access outside of the buffer.
 
+use core::ops::Deref;
 use core::sync::atomic::{Ordering, fence};
 use core::time::Duration;
 
@@ -65,6 +66,66 @@ pub trait Shared {
     fn wake(&self, offset: u64) -> Result<(), Errno>;
 }
 
+/// A part of memory that two sides share, as memory.
+pub struct Part<M> {
+    memory: M,
+    start: u64,
+    size: u64,
+}
+
+impl<M: Deref<Target: Shared>> Part<M> {
+    /// So many bytes of a memory, from this multiple of 64 on.
+    ///
+    /// # Errors
+    /// `EINVAL` when it has not so many, or they begin elsewhere.
+    pub fn new(memory: M, start: u64, size: u64) -> Result<Part<M>, Errno> {
+        let end = start.checked_add(size).ok_or(Errno::EINVAL)?;
+        let inside = start.is_multiple_of(64) && end <= memory.size();
+        inside.then_some(Part { memory, start, size }).ok_or(Errno::EINVAL)
+    }
+
+    /// The offset in the whole memory of so many bytes in this part.
+    fn place(&self, offset: u64, bytes: usize) -> Result<u64, Errno> {
+        let end = offset.checked_add(bytes as u64);
+        let inside = end.is_some_and(|end| end <= self.size);
+        if inside {
+            Ok(self.start + offset)
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+}
+
+impl<M: Deref<Target: Shared>> Shared for Part<M> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn load(&self, offset: u64) -> Result<u32, Errno> {
+        self.memory.load(self.place(offset, 4)?)
+    }
+
+    fn store(&self, offset: u64, word: u32) -> Result<(), Errno> {
+        self.memory.store(self.place(offset, 4)?, word)
+    }
+
+    fn copy_in(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.memory.copy_in(self.place(offset, bytes.len())?, bytes)
+    }
+
+    fn copy_out(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.memory.copy_out(self.place(offset, bytes.len())?, bytes)
+    }
+
+    fn wait(&self, offset: u64, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
+        self.memory.wait(self.place(offset, 4)?, expected, timeout)
+    }
+
+    fn wake(&self, offset: u64) -> Result<(), Errno> {
+        self.memory.wake(self.place(offset, 4)?)
+    }
+}
+
 /// What both sides have.
 struct Side<M> {
     memory: M,
@@ -76,6 +137,8 @@ struct Side<M> {
     position: u32,
     /// Counts what the other side was woken for.
     events: u32,
+    /// Whether neither side ever says that it will not go on.
+    endless: bool,
 }
 
 impl<M: Shared> Side<M> {
@@ -92,6 +155,7 @@ impl<M: Shared> Side<M> {
             other,
             position,
             events,
+            endless: false,
         })
     }
 
@@ -119,7 +183,13 @@ impl<M: Shared> Side<M> {
     }
 
     fn other_closed(&self) -> Result<bool, Errno> {
-        Ok(self.memory.load(self.other + CLOSED)? != 0)
+        Ok(!self.endless && self.memory.load(self.other + CLOSED)? != 0)
+    }
+
+    /// Begins anew, with nothing between the two sides.
+    fn empty(&mut self) -> Result<(), Errno> {
+        self.position = self.other_position()?;
+        self.memory.store(self.own + POSITION, self.position)
     }
 
     /// Calls `copy` for the one or two pieces of memory that `length` bytes from a position on are, with the offset in the bytes.
@@ -183,6 +253,9 @@ impl<M: Shared> Side<M> {
     }
 
     fn close(&mut self) -> Result<(), Errno> {
+        if self.endless {
+            return Ok(());
+        }
         self.memory.store(self.own + CLOSED, 1)?;
         fence(Ordering::SeqCst);
         self.wake()
@@ -202,6 +275,38 @@ impl<M: Shared> Writer<M> {
     /// `EINVAL` for a buffer that is too small; `EFAULT` for one that cannot be read and written.
     pub fn new(memory: M) -> Result<Writer<M>, Errno> {
         Side::new(memory, WRITER, READER).map(Writer)
+    }
+
+    /// A stream without an end: when a side is gone, another one goes on in its place.
+    #[must_use]
+    pub fn endless(mut self) -> Writer<M> {
+        self.0.endless = true;
+        self
+    }
+
+    /// Forgets what the reader has not read. What is left to do when it says what cannot be.
+    ///
+    /// # Errors
+    /// `EFAULT` when the buffer is gone.
+    pub fn empty(&mut self) -> Result<(), Errno> {
+        self.0.empty()
+    }
+
+    /// Bytes that the reader has not read yet, and for how many more there is room.
+    ///
+    /// # Errors
+    /// `EIO` when the reader says what cannot be; `EFAULT` when the buffer is gone.
+    pub fn fill(&self) -> Result<(u32, u32), Errno> {
+        let room = self.0.ready(self.0.other_position()?)?;
+        Ok((self.0.capacity - room, room))
+    }
+
+    /// Waits until there is room for so many bytes.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub fn wait_for_room(&mut self, bytes: u32, timeout: Option<Duration>) -> Result<(), Errno> {
+        self.0.wait_for(bytes, timeout).map(|_| ())
     }
 
     /// Writes as many of the bytes as there is room for now.
@@ -235,6 +340,24 @@ impl<M: Shared> Writer<M> {
             }
         }
         Ok(())
+    }
+
+    /// Sends a message, whole, if there is room for it now.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none; `E2BIG` for one that the stream never has room for; as [`Writer::try_write`].
+    pub fn try_send(&mut self, message: &[u8]) -> Result<(), Errno> {
+        let whole = message.len().saturating_add(LENGTH);
+        if whole > self.0.capacity as usize {
+            return Err(Errno::E2BIG);
+        }
+        if self.0.other_closed()? {
+            return Err(Errno::ECONNRESET);
+        }
+        if (self.0.ready(self.0.other_position()?)? as usize) < whole {
+            return Err(Errno::EAGAIN);
+        }
+        self.put(&[&(message.len() as u32).to_le_bytes(), message])
     }
 
     /// Sends a message, whole, when there is room for it; waits for that as [`Writer::write`].
@@ -273,6 +396,29 @@ impl<M: Shared> Reader<M> {
     /// `EINVAL` for a buffer that is too small; `EFAULT` for one that cannot be read and written.
     pub fn new(memory: M) -> Result<Reader<M>, Errno> {
         Side::new(memory, READER, WRITER).map(Reader)
+    }
+
+    /// As [`Writer::endless`].
+    #[must_use]
+    pub fn endless(mut self) -> Reader<M> {
+        self.0.endless = true;
+        self
+    }
+
+    /// Forgets what there is to read. What is left to do when the writer says what cannot be.
+    ///
+    /// # Errors
+    /// `EFAULT` when the buffer is gone.
+    pub fn empty(&mut self) -> Result<(), Errno> {
+        self.0.empty()
+    }
+
+    /// Waits until there is something to read, or nothing more will come.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Errno> {
+        self.0.wait_for(1, timeout).map(|_| ())
     }
 
     /// Reads as many bytes as are there now and fit; 0 = the writer has closed, and nothing is left.
@@ -314,6 +460,24 @@ impl<M: Shared> Reader<M> {
         if there == 0 {
             return Ok(None);
         }
+        self.message(there, bytes).map(Some)
+    }
+
+    /// Receives a message if there is one now.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none; as [`Reader::receive`].
+    pub fn try_receive(&mut self, bytes: &mut [u8]) -> Result<Option<usize>, Errno> {
+        let closed = self.0.other_closed()?;
+        match self.0.ready(self.0.other_position()?)? {
+            0 if closed => Ok(None),
+            0 => Err(Errno::EAGAIN),
+            there => self.message(there, bytes).map(Some),
+        }
+    }
+
+    /// Takes a message out of the bytes that are there.
+    fn message(&mut self, there: u32, bytes: &mut [u8]) -> Result<usize, Errno> {
         let mut length = [0; LENGTH];
         if there < LENGTH as u32 {
             return Err(Errno::EIO);
@@ -327,7 +491,7 @@ impl<M: Shared> Reader<M> {
         let message = bytes.get_mut(..length).ok_or(Errno::E2BIG)?;
         self.take(LENGTH as u32, message)?;
         self.0.advance((LENGTH + length) as u32)?;
-        Ok(Some(length))
+        Ok(length)
     }
 
     /// Loads what is there, from so many bytes behind the position on.
@@ -354,5 +518,7 @@ impl<M: Shared> Drop for Reader<M> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod memory;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub enum Register {
     Argument(u32),
     /// Kept by nobody: 0 to 3.
     Scratch(u32),
+    /// Where a function returns to.
+    Link,
     /// By its number in the instruction set.
     Number(u32),
 }
@@ -77,6 +79,8 @@ impl Assembler {
     /// Number of a register in the instruction set.
     pub fn number(&self, register: Register) -> u32 {
         match (self.arch, register) {
+            (CheriRiscv, Register::Link) => 1,
+            (Morello, Register::Link) => 30,
             (CheriRiscv, Register::Stack) => 2,
             (CheriRiscv, Register::Argument(index)) => 10 + index,
             (CheriRiscv, Register::Scratch(index)) => 18 + index,

@@ -2,6 +2,7 @@
 //! addresses of what is worth attacking.
 
 mod capabilities;
+mod gates;
 mod victim;
 
 use std::ops::{Deref, DerefMut};
@@ -35,6 +36,7 @@ pub struct Attacker {
     /// Whether nothing may stand behind its last instruction.
     pub open_end: bool,
     handler: Option<i64>,
+    functions: Vec<(i64, String)>,
     code: Assembler,
 }
 
@@ -60,6 +62,7 @@ impl Attacker {
             data: Vec::new(),
             open_end: false,
             handler: None,
+            functions: Vec::new(),
             code: Assembler::new(platform.arch()).relocating(platform.relocates()),
         }
     }
@@ -73,6 +76,10 @@ impl Attacker {
         if let Some(distance) = self.handler {
             let address = elf.entry.wrapping_add_signed(distance);
             elf.functions.push((address, 4, HANDLER.to_owned()));
+        }
+        for (distance, name) in self.functions {
+            let address = elf.entry.wrapping_add_signed(distance);
+            elf.functions.push((address, 4, name));
         }
         elf
     }

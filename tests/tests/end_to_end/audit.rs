@@ -1,10 +1,11 @@
 //! What `intravisor audit` says of an image before it boots is what the monitor enters in its ledger, and what a scan of all
 //! tags finds in the running machine.
 
-use capability::{Decoded, Permissions};
+use capability::{Decoded, Permissions, Seal};
 use machine::Stop;
+use machine::morello::{self, Config, Kind};
 use serde_json::Value as Json;
-use tests::report::LedgerEntry;
+use tests::report::{LedgerEntry, ledger};
 use tests::{Board, Outcome, Platform, Scenario, on_every_platform, on_machine};
 use tools::audit::audit;
 
@@ -225,4 +226,53 @@ fn held(board: &Board, lines: &[Line], cvms: &[(&str, Vec<Line>)]) -> Vec<Decode
         .map(|(_, what)| what)
         .chain(registers.map(|(_, what)| what))
         .collect()
+}
+
+/// The entries of the ledger of an image on one of the embedded machine's Morello boards, without firmware, that are no cVM's.
+fn boards_entries(image: &[u8], kind: Kind) -> Vec<LedgerEntry> {
+    let config = Config {
+        kind,
+        semihosting: false,
+        ..Config::new(image.to_vec())
+    };
+    let mut board = tests::Board::Morello(Box::new(morello::Board::new(config).unwrap()));
+    let stop = board.run_to_pattern(1_000_000_000, "cVMs started");
+    let console = board.console().text();
+    assert_eq!(stop, Stop::Pattern, "{console}");
+    let lines = console.split("\r\n").filter_map(|line| line.strip_prefix("[monitor] "));
+    let mut entries = ledger(&lines.collect::<Vec<_>>());
+    entries.retain(|entry| entry.parent == Some(0));
+    entries
+}
+
+#[test]
+fn the_audit_says_what_a_board_with_firmware_adds_to_the_ledger() {
+    let platform = Platform::MachineMorello;
+    let scenario = Scenario::example(platform, "demo");
+    let (image, audit) = (scenario.image(platform), audit_of(platform, &scenario));
+    let said = text(&audit, "for_firmware");
+    let on_soc = boards_entries(&image, Kind::MorelloSoc);
+    let kept: Vec<_> = on_soc.iter().filter(|entry| entry.name == "firmware").collect();
+    let [kept] = kept[..] else {
+        panic!("one entry for the firmware: {on_soc:?}")
+    };
+    let what = &kept.what;
+    assert!(matches!(what.seal, Seal::Otype(_)), "{what}");
+    let bounds = format!(
+        "[{:#x}-{:#x}) {}, in a sealed pair ",
+        what.base, what.top, what.permissions
+    );
+    assert!(said.starts_with(&bounds), "the audit says {said}, the ledger {bounds}");
+    // Where nobody is above, nothing is added.
+    let without = boards_entries(&image, Kind::Virt);
+    let names = |entries: &[LedgerEntry]| entries.iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
+    let mut rest = names(&on_soc);
+    rest.retain(|name| name != "firmware");
+    assert_eq!(names(&without), rest);
+    // The devices that the monitor keeps are in the audit.
+    let devices = list(&audit, "devices_of_the_monitor");
+    let own = ["monitor text", "monitor data", "cVM pool", "archive"];
+    for name in rest.iter().filter(|name| !own.contains(&name.as_str())) {
+        assert!(devices.iter().any(|device| device.as_str() == Some(name)), "{name}");
+    }
 }

@@ -7,7 +7,11 @@ use object::pe::{IMAGE_FILE_MACHINE_ARM64, IMAGE_SUBSYSTEM_EFI_APPLICATION, Imag
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile64};
 use object::{LittleEndian, Object, ObjectSection, SectionKind};
 use tests::outcome::Ending;
+use tests::report::{LedgerEntry, ledger};
 use tests::{Platform, Scenario, cvm, qemu};
+use tools::manifest::CvmSpec;
+
+use crate::reserved::{Way, tree};
 
 #[test]
 fn the_morello_image_is_an_efi_application_too() {
@@ -85,6 +89,8 @@ fn edk2_starts_the_demo_from_a_disk() {
             console.starts_with("intravisor: dip\r\n[monitor] Intravisor on bare metal, Morello, "),
             "{console}"
         );
+        // The firmware keeps something in the middle of the memory, so that there are several regions.
+        assert!(console.matches(" cVM pool: ").count() > 1, "{console}");
         for line in [
             "[hello] argument 2: two\r\n",
             "[monitor] rogue: restart 1 of 1\r\n",
@@ -142,10 +148,7 @@ fn edk2_with_acpi_alone_starts_what_brings_its_device_tree() {
     let platform = Platform::QemuMorello;
     let image = Scenario::new([cvm("from-image", "hello", &[])]).image(platform);
     let archive = Scenario::new([cvm("from-disk", "hello", &[])]).archive(platform);
-    let directory = tempfile::tempdir().unwrap();
-    let tree = directory.path().join("tree");
-    qemu::write_tree(&tree);
-    let tree = std::fs::read(tree).unwrap();
+    let tree = qemu::device_tree(platform, "virt", 512);
     let further: [(&str, &[u8]); 2] = [(tools::esp::TREE, &tree), (tools::esp::ARCHIVE, &archive)];
     let disk = tools::esp::build(&image, &further).unwrap();
     let drive = "file={disk},format=raw,if=none,id=stick";
@@ -271,6 +274,70 @@ fn what_firmware_has_beyond_the_first_map_is_within_reach() {
         console.contains("[from-initrd] hello from from-initrd\r\n"),
         "{console}"
     );
+}
+
+/// The second region of the SoC, beyond 512 GiB.
+const HIGH: u64 = 0x80_8000_0000;
+
+/// The entries of the ledger on a console.
+fn entries_of(console: &str) -> Vec<LedgerEntry> {
+    let lines = console.split("\r\n").filter_map(|line| line.strip_prefix("[monitor] "));
+    ledger(&lines.collect::<Vec<_>>())
+}
+
+#[test]
+fn both_regions_of_the_morello_soc_are_used() {
+    const MEBIBYTE: u64 = 1 << 20;
+    let heap = |name: &str, isolation_base| CvmSpec {
+        heap: 48 * MEBIBYTE,
+        isolation_base,
+        ..cvm(name, "hello", &[])
+    };
+    for firmware in [Firmware::None, Firmware::Efi] {
+        // Without firmware the tree reserves so much of the first region that one of the cVMs does not fit; with it, that one
+        // asks for its place.
+        let base = (firmware == Firmware::Efi).then_some(HIGH + 64 * MEBIBYTE);
+        let image = Scenario::new([heap("low", None), heap("high", base)]).image(Platform::MachineMorello);
+        let config = Config {
+            memory: 0xff00_0000,
+            ..soc(image, firmware)
+        };
+        let mut board = tests::Board::Morello(Box::new(Board::new(config).unwrap()));
+        if firmware == Firmware::None {
+            let (address, mut changed) = tree(&board);
+            let start = board.memory().base() + 96 * MEBIBYTE;
+            let end = board.memory().base() + board.memory().size() as u64;
+            changed.reserve(Way::Node, start, end - start - 16 * MEBIBYTE);
+            board.write_memory(address, &changed.to_bytes());
+        }
+        let stop = board.run_to_pattern(1_000_000_000, "cVMs started");
+        let console = board.console().text();
+        assert_eq!(stop, Stop::Pattern, "{console}");
+        let entries = entries_of(&console);
+        for name in ["low data", "low code", "high data", "high code"] {
+            let entry = entries.iter().find(|entry| entry.name == name).expect("an entry");
+            let parent = entries.iter().find(|other| Some(other.index) == entry.parent);
+            let pool = parent.expect("a parent");
+            assert!(
+                pool.name == "cVM pool" && entry.what.is_subset_of(&pool.what),
+                "{name}: {console}"
+            );
+            assert_eq!(entry.what.base >= HIGH, name.starts_with("high"), "{name}: {console}");
+        }
+        // Nothing spans what is between; but what is sealed for the firmware.
+        let registers = board.tagged_registers(0).into_iter().map(|(_, what)| what);
+        let held = board.tagged_memory().into_iter().map(|(_, what)| what).chain(registers);
+        for what in held.filter(|what| !what.seal.is_sealed()) {
+            assert!(what.top <= 0xff00_0000 || what.base >= HIGH, "{what}\n{console}");
+        }
+        let stop = board.run(4_000_000_000);
+        let console = board.console().text();
+        assert_eq!(stop, Stop::Exit(0), "{console}");
+        for name in ["low", "high"] {
+            let greeting = format!("[{name}] hello from {name}\r\n");
+            assert!(console.contains(&greeting), "{console}");
+        }
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ const FIRMWARE: [u8; 16] = *b"firmware's own\r\n";
 
 /// How a tree reserves memory.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(crate) enum Way {
     /// In the block of reservations in front of the nodes.
     Block,
     /// In a node below `/reserved-memory`.
@@ -43,7 +43,7 @@ fn number(bytes: &[u8], at: usize) -> usize {
 }
 
 impl Tree {
-    fn parse(bytes: &[u8]) -> Tree {
+    pub(crate) fn parse(bytes: &[u8]) -> Tree {
         let (nodes, strings) = (number(bytes, 8), number(bytes, 12));
         Tree {
             reserved: Vec::new(),
@@ -62,7 +62,7 @@ impl Tree {
     }
 
     /// Reserves memory.
-    fn reserve(&mut self, way: Way, start: u64, size: u64) {
+    pub(crate) fn reserve(&mut self, way: Way, start: u64, size: u64) {
         match way {
             Way::Block => self.reserved.push([start, size]),
             Way::Node => {

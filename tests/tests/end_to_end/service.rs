@@ -115,7 +115,7 @@ fn nothing_lent_stays_after_ten_thousand_random_call_sequences(platform: Platfor
 }
 
 /// While the client runs and its server's handler does not: capabilities that should not be where they are, in words.
-fn what_stayed(board: &Board, auditor: &Auditor) -> Vec<String> {
+pub(crate) fn what_stayed(board: &Board, auditor: &Auditor) -> Vec<String> {
     let mut found = Vec::new();
     for (address, what) in board.tagged_memory() {
         let owner = ["client", "server"].into_iter().find(|name| {

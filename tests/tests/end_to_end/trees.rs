@@ -1,7 +1,7 @@
-//! Boards whose device tree is another than the usual one: other devices, some missing, memory in several regions.
+//! Boards whose device tree is another than the usual one: other devices, some missing.
 
-use machine::Stop;
-use tests::{Ending, Platform, Scenario, cvm, on_machine};
+use machine::{Stop, riscv};
+use tests::{Board, Ending, Platform, Scenario, cvm, on_machine};
 use tools::Architecture;
 
 use crate::reserved::{Tree, tree};
@@ -9,7 +9,6 @@ use crate::reserved::{Tree, tree};
 on_machine!(
     a_device_that_is_missing_is_named_with_what_was_looked_for,
     without_a_power_device_the_machine_stays_on_and_the_end_says_so,
-    memory_that_is_not_used_is_told,
 );
 
 fn hello() -> Scenario {
@@ -43,7 +42,7 @@ fn a_device_that_is_missing_is_named_with_what_was_looked_for(platform: Platform
         Architecture::CheriRiscv => &[
             (
                 &["riscv,plic0", "sifive,plic-1.0.0"],
-                "no usable interrupt controller: looked for compatible riscv,plic0 or sifive,plic-1.0.0",
+                "no usable interrupt controller: looked for compatible riscv,plic0, sifive,plic-1.0.0 or riscv,aplic,",
             ),
             (
                 &["riscv,clint0", "sifive,clint0"],
@@ -87,22 +86,6 @@ fn without_a_power_device_the_machine_stays_on_and_the_end_says_so(platform: Pla
     assert!(console.ends_with(end), "{console}");
 }
 
-fn memory_that_is_not_used_is_told(platform: Platform) {
-    let (stop, console) = boot(platform, |tree| {
-        let mut node = 1_u32.to_be_bytes().to_vec();
-        node.extend(b"memory@1000000000\0\0\0");
-        node.extend(tree.property("device_type", b"memory\0"));
-        let reg = [0x10_0000_0000_u64, 0x300_0000].map(u64::to_be_bytes).concat();
-        node.extend(tree.property("reg", &reg));
-        node.extend(2_u32.to_be_bytes());
-        let end = tree.nodes.len() - 8;
-        tree.nodes.splice(end..end, node);
-    });
-    assert_eq!(stop, Stop::Exit(0), "{console}");
-    let message = "49152 KiB of memory are not used: the image lies in another region";
-    assert!(console.contains(message), "{console}");
-}
-
 /// QEMU's board with the timer and software interrupts of ACLINT.
 #[test]
 #[cfg_attr(
@@ -119,17 +102,66 @@ fn aclint_is_driven() {
     assert_eq!(outcome.of("clock").last().copied(), Some("tick 3 of 3"), "{outcome}");
 }
 
-/// QEMU's board with the advanced interrupt architecture, whose controllers the monitor does not drive.
+/// QEMU's board with the advanced interrupt architecture: its controller in direct mode is driven, input and devices interrupt.
 #[test]
 #[cfg_attr(
     not(qemu_riscv64xcheri),
     ignore = "qemu-system-riscv64xcheri is not on PATH and INTRAVISOR_QEMU_RISCV64XCHERI is not set"
 )]
-fn aplic_is_named() {
-    for board in ["virt,aia=aplic", "virt,aia=aplic-imsic", "virt,aclint=on,aia=aplic"] {
-        let (ending, console) = hello().qemu_board(board).console_of_qemu(Platform::QemuXcheri);
-        assert_eq!(ending, Ending::Exit(1), "{board}: {console}");
-        let message = "no usable interrupt controller: looked for compatible riscv,plic0 or sifive,plic-1.0.0";
-        assert!(console.contains(message), "{board}: {console}");
+fn aplic_in_direct_mode_is_driven() {
+    for board in ["virt,aia=aplic", "virt,aclint=on,aia=aplic"] {
+        let echo = Scenario::example(Platform::QemuXcheri, "echo")
+            .input("quit ends", "through the controller\ragain\rquit\r")
+            .qemu_board(board)
+            .boot(Platform::QemuXcheri);
+        echo.assert_status(0);
+        for line in ["you said: through the controller", "you said: again", "goodbye"] {
+            assert!(echo.of("echo").contains(&line), "{board}: {echo}");
+        }
+        let entropy = Scenario::example(Platform::QemuXcheri, "entropy")
+            .entropy()
+            .qemu_board(board)
+            .boot(Platform::QemuXcheri);
+        entropy.assert_status(0);
+    }
+}
+
+/// The controller that sends messages is not driven, and named.
+#[test]
+#[cfg_attr(
+    not(qemu_riscv64xcheri),
+    ignore = "qemu-system-riscv64xcheri is not on PATH and INTRAVISOR_QEMU_RISCV64XCHERI is not set"
+)]
+fn aplic_with_messages_is_named() {
+    let (ending, console) = hello()
+        .qemu_board("virt,aia=aplic-imsic")
+        .console_of_qemu(Platform::QemuXcheri);
+    assert_eq!(ending, Ending::Exit(1), "{console}");
+    let message = "no usable interrupt controller: looked for compatible riscv,plic0, sifive,plic-1.0.0 or riscv,aplic, which \
+                   in direct mode leads to M-mode";
+    assert!(console.contains(message), "{console}");
+}
+
+/// A UART whose registers lie four bytes apart and are accessed by words, as the tree says.
+#[test]
+fn a_uart_is_driven_by_the_layout_that_the_tree_tells() {
+    let image = Scenario::example(Platform::MachineV9, "echo").image(Platform::MachineV9);
+    for (shift, width) in [(0, 1), (2, 4), (2, 1), (4, 4)] {
+        let config = riscv::Config {
+            uart: riscv::UartLayout { shift, width },
+            ..riscv::Config::new(image.clone())
+        };
+        let mut board = Board::CheriRiscv(Box::new(riscv::Board::new(config).unwrap()));
+        board.run_to_pattern(100_000_000, "quit ends");
+        board.inject_input(b"by any layout\rquit\r");
+        let stop = board.run(1_000_000_000);
+        let console = board.console().text();
+        assert_eq!(stop, Stop::Exit(0), "{shift}, {width}: {console}");
+        assert!(
+            console.contains("[echo] you said: by any layout\r\n"),
+            "{shift}, {width}: {console}"
+        );
+        let window = format!("[0x10000000-{:#x})", 0x1000_0000 + (8 << shift));
+        assert!(console.contains(&window), "{shift}, {width}: {console}");
     }
 }

@@ -161,15 +161,25 @@ fn belongs_to(entries: &[LedgerEntry], cvm: &str, held: &Decoded) -> bool {
 /// and every one anywhere that is more than the ledger gives anybody. To be called when the cVMs have been started.
 pub(crate) fn violations(board: &Board) -> Vec<String> {
     let entries = entries(board);
-    let pool = entries.iter().find(|entry| entry.name == "cVM pool");
-    let pool = pool
-        .unwrap_or_else(|| panic!("no pool\n{}", board.console().text()))
-        .what;
+    let pools: Vec<_> = entries.iter().filter(|entry| entry.name == "cVM pool").collect();
+    assert!(!pools.is_empty(), "no pool\n{}", board.console().text());
     let mut found = Vec::new();
     for (address, held) in board.tagged_memory() {
-        if !pool.in_bounds(address, 1) {
+        if !pools.iter().any(|pool| pool.what.in_bounds(address, 1)) {
             if !entries[1..].iter().any(|entry| held.is_subset_of(&entry.what)) {
                 found.push(format!("{held} at {address:#x} of the monitor"));
+            }
+            continue;
+        }
+        // What the switcher works on: itself, and what waits there for the way back.
+        if let Some(gates) = entries.iter().find(|entry| entry.name == "gates")
+            && gates.what.in_bounds(address, 1)
+        {
+            let of_cvms = |entry: &LedgerEntry| owner(&entries, entry.what.base).is_some();
+            let whose = |entry: &&LedgerEntry| held.is_subset_of(&entry.what) && of_cvms(entry);
+            let inside = gates.what.base <= held.base && held.top <= gates.what.top;
+            if !inside && !entries.iter().any(|entry| whose(&entry)) {
+                found.push(format!("{held} at {address:#x} of the switcher"));
             }
             continue;
         }
@@ -199,6 +209,21 @@ pub(crate) fn assert_confined(board: &Board, what: &str) {
         "{what}\n{}",
         board.console().text()
     );
+}
+
+/// Every capability that the switcher works on and that is not over that itself.
+pub(crate) fn held_by_gates(board: &Board) -> Vec<String> {
+    let entries = entries(board);
+    let gates = entries
+        .iter()
+        .find(|entry| entry.name == "gates")
+        .expect("an entry of the gates");
+    let memory = board.tagged_memory().into_iter();
+    let there = memory.filter(|(address, held)| {
+        let inside = gates.what.base <= held.base && held.top <= gates.what.top;
+        gates.what.in_bounds(*address, 16) && !inside
+    });
+    there.map(|(address, held)| format!("{held} at {address:#x}")).collect()
 }
 
 /// Offset in the RAM of the first granule in a cVM's memory that holds `mark`.

@@ -33,6 +33,10 @@ on_machine!(
     a_key_at_every_instruction_of_a_wake_of_somebody_more_urgent,
     a_key_at_every_instruction_of_a_served_call,
     a_key_at_every_instruction_of_its_reply,
+    the_timer_at_every_instruction_of_a_gate,
+    a_key_at_every_instruction_of_a_gate,
+    the_timer_at_every_instruction_of_a_gate_with_vectors,
+    a_key_at_every_instruction_of_a_gate_that_passes_capabilities,
 );
 
 /// Most instructions of a run to the end.
@@ -364,4 +368,149 @@ fn a_key_at_every_instruction_of_a_write(platform: Platform) {
 
 fn a_key_at_every_instruction_of_a_yield(platform: Platform) {
     sweep(platform, Ask::Of(Hostcall::Yield), type_key, all);
+}
+
+/// Where the code of a program lies, from the start of its memory.
+const CODE: u64 = 0x4000;
+
+/// What is passed by the gate that is swept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Integers,
+    Capabilities,
+}
+
+/// Calls a gate, stores what came of it and what it had kept in registers, writes that it is done, and exits with 0. Where the
+/// call begins and where it is over.
+fn gate_caller(platform: Platform, pass: Pass) -> (Elf, [u64; 2]) {
+    let mut a = Attacker::new(platform);
+    a.data = MARK.to_vec();
+    a.data.resize(DATA, 0);
+    a.ask("server.add");
+    // Once before: the first use of vector registers traps.
+    a.set(Argument(0), 0).set(Argument(1), 0).call_gate();
+    let data = Scratch(0);
+    a.data_address(data);
+    for index in 1..7 {
+        a.set(Scratch(index), 100 + index);
+    }
+    a.set(Argument(0), 30).set(Argument(1), 12);
+    if pass == Pass::Capabilities {
+        a.data_capability(Argument(2));
+        for index in 3..6 {
+            a.copy(Argument(index), Argument(2));
+        }
+    }
+    let start = a.here() as u64;
+    a.call_gate();
+    let end = a.here() as u64;
+    a.store(Argument(0), data, RESULT);
+    for index in 1..7 {
+        a.store(Scratch(index), data, RESULT + 8 * i64::from(index));
+    }
+    a.set(Argument(0), STREAM_OUTPUT as u32)
+        .add(Argument(1), data, 1)
+        .set(Argument(2), 15);
+    a.hostcall(Hostcall::Write).exit(0);
+    (a.elf(), [start, end])
+}
+
+/// Disturbs the board before every instruction of a cVM from the call of a gate to its return. An urgent cVM waits for a key,
+/// and calls the same gate then.
+fn sweep_gate(platform: Platform, gate: &str, pass: Pass, disturb: impl Fn(&mut Board)) {
+    let mut server = Attacker::new(platform);
+    server.hostcall(Hostcall::Serve).exit(0);
+    server
+        .gate("add")
+        .add_register(Argument(0), Argument(1))
+        .return_from_gate();
+    let mut rival = Attacker::new(platform);
+    rival.data.resize(64, 0);
+    rival.ask("server.add");
+    rival
+        .set(Argument(0), 0)
+        .data_address(Argument(1))
+        .set(Argument(2), 1)
+        .set(Argument(3), 0);
+    rival.hostcall(Hostcall::Read);
+    rival.set(Argument(0), 1000).set(Argument(1), 337).call_gate();
+    rival
+        .add(Argument(0), Argument(0), -1337)
+        .must_be_zero(Argument(0), 7)
+        .exit(0);
+    let (caller, [start, end]) = gate_caller(platform, pass);
+    let mut cvms = [
+        cvm("server", "server", &[]),
+        cvm("rival", "rival", &[]),
+        cvm("caller", "caller", &[]),
+    ];
+    cvms[0].gates = vec![gate.to_owned()];
+    cvms[1].priority = 5;
+    for caller in &mut cvms[1..] {
+        caller.calls = vec!["server.add".into()];
+    }
+    let scenario = Scenario::new(cvms)
+        .member("server", server.elf().to_bytes())
+        .member("rival", rival.elf().to_bytes())
+        .member("caller", caller.to_bytes());
+    let mut running = scenario.memory(MEMORY).on_board(platform);
+    running.until("cVMs started");
+    let board = &mut running.board;
+    let entries = inject::entries(board);
+    let memory = entries.iter().find(|entry| entry.name == "caller data");
+    let code = memory
+        .map(|entry| entry.what.base + CODE)
+        .expect("the ledger has the caller");
+    let to = |board: &mut Board, offset: u64| {
+        let arrived = inject::run_to(board, code + offset, LIMIT);
+        assert_eq!(arrived, Ok(()), "{}", board.console().text());
+    };
+    to(board, start);
+    let moment = inject::snapshot(board);
+    let mut count = 0;
+    while board.pc(0) != code + end {
+        assert_eq!(board.run(1), Stop::Limit);
+        assert!(board.in_user_mode(0), "a gate is no hostcall");
+        count += 1;
+        assert!(count < CALL);
+    }
+    assert!(count > 50, "{count} instructions are no call by a gate");
+    let finish = |board: &mut Board, what: &str| {
+        // The rival ends by its key.
+        type_key(board);
+        let end = End::of(board, 3, what);
+        // All are dead.
+        assert_eq!(inject::held_by_gates(board), Vec::<String>::new(), "{what}");
+        end
+    };
+    let undisturbed = finish(board, "undisturbed");
+    let sum = &undisturbed.data[RESULT as usize..];
+    assert_eq!(sum[0], 42);
+    assert_eq!(
+        sum[8..][..6 * 8].chunks(8).map(|word| word[0]).collect::<Vec<_>>(),
+        [101, 102, 103, 104, 105, 106]
+    );
+    for at in 0..count {
+        inject::restore(board, &moment);
+        assert_eq!(board.run(at), Stop::Limit);
+        disturb(board);
+        let what = format!("disturbed before instruction {at} of {count}, at {:#x}", board.pc(0));
+        assert_eq!(finish(board, &what), undisturbed, "{what}");
+    }
+}
+
+fn the_timer_at_every_instruction_of_a_gate(platform: Platform) {
+    sweep_gate(platform, "add 4096 2", Pass::Integers, inject::fire_timer);
+}
+
+fn a_key_at_every_instruction_of_a_gate(platform: Platform) {
+    sweep_gate(platform, "add 4096 2", Pass::Integers, type_key);
+}
+
+fn the_timer_at_every_instruction_of_a_gate_with_vectors(platform: Platform) {
+    sweep_gate(platform, "add 4096 2 vector", Pass::Integers, inject::fire_timer);
+}
+
+fn a_key_at_every_instruction_of_a_gate_that_passes_capabilities(platform: Platform) {
+    sweep_gate(platform, "add 4096 2", Pass::Capabilities, type_key);
 }

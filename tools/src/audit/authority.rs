@@ -204,7 +204,7 @@ pub(super) fn describe_cvm(
         capabilities: capabilities(machine, &cvms[index], base, (capfiles, buffers)),
         made: made(facts),
         calls: spec.callback_out.clone(),
-        call_budget: spec.is_served().then_some(spec.call_budget),
+        call_budget: (spec.is_served() || !spec.calls.is_empty()).then_some(spec.call_budget),
         calls_through,
         serves,
         hostcalls: Family::ALL
@@ -214,6 +214,8 @@ pub(super) fn describe_cvm(
             .collect(),
         within: spec.within.clone(),
         devices: spec.devices.clone(),
+        gates: spec.gates.clone(),
+        gate_calls: spec.calls.clone(),
     }
 }
 
@@ -235,6 +237,7 @@ fn parts(layout: &Layout) -> Vec<Part> {
         ("tls", &layout.tls),
         ("start block", &layout.start_block),
         ("local area", &layout.local),
+        ("gate stacks", &layout.gate_stacks),
         ("heap", &layout.heap),
     ]
     .into_iter()
@@ -302,6 +305,13 @@ fn capabilities(
         local,
     );
     add("local area", "start block", Kind::Own, layout.local.clone(), local);
+    add(
+        "gate stacks",
+        "stacks of its gates",
+        Kind::Own,
+        layout.gate_stacks.clone(),
+        local,
+    );
     if spec.allows(Family::Memory) {
         add("heap", "hostcall heap", Kind::Own, layout.heap.clone(), data);
     }

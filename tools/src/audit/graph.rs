@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use abi::manifest::{CALLBACK_MONITOR, CapfileAccess};
+use abi::manifest::{self as names, CALLBACK_MONITOR, CapfileAccess};
 
 use super::Audit;
 
@@ -31,6 +31,7 @@ pub(super) struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EdgeKind {
     Calls,
+    Gate,
     Memory,
     Capfile,
     Buffer,
@@ -83,6 +84,20 @@ impl Graph {
                 from,
                 to,
                 label: "calls".to_owned(),
+            }));
+            let mut servers: Vec<&str> = Vec::new();
+            for (server, _) in cvm.gate_calls.iter().filter_map(|call| names::call(call)) {
+                if !servers.contains(&server) {
+                    servers.push(server);
+                }
+            }
+            edges.extend(servers.into_iter().filter_map(|server| {
+                Some(Edge {
+                    kind: EdgeKind::Gate,
+                    from,
+                    to: position(&nodes, server)?,
+                    label: "gate".to_owned(),
+                })
             }));
             let outer = cvm.within.as_ref().and_then(|outer| position(&nodes, outer));
             edges.extend(outer.map(|outer| Edge {
@@ -159,6 +174,7 @@ impl Audit {
         for edge in &graph.edges {
             let style = match edge.kind {
                 EdgeKind::Calls => "style=solid",
+                EdgeKind::Gate => "style=solid color=blue",
                 EdgeKind::Memory => "style=bold color=red",
                 EdgeKind::Capfile => "style=dashed",
                 EdgeKind::Buffer => "style=dotted",

@@ -71,6 +71,8 @@ pub struct Layout {
     pub start_block: Range<u64>,
     /// The local area; empty when it has none.
     pub local: Range<u64>,
+    /// The stacks that its gates run on; empty when it has none.
+    pub gate_stacks: Range<u64>,
     /// The heap.
     pub heap: Range<u64>,
     /// Bytes of the whole.
@@ -208,6 +210,10 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         0 => 0..0,
         count => places.part((u64::from(count) * 16).next_multiple_of(64), 64, true)?,
     };
+    let gate_stacks = match abi::manifest::gate_stacks(spec.gates.iter().map(String::as_str)) {
+        0 => 0..0,
+        size => places.part(size, PAGE, true)?,
+    };
     let heap = places.part(spec.heap, 16, true)?;
     let needed = places.take(0, PAGE)?.end;
     let given = spec.isolation_size.filter(|_| !outer);
@@ -227,6 +233,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         tls,
         start_block,
         local,
+        gate_stacks,
         heap,
         size,
         alignment: region_alignment.max(facts.alignment()),

@@ -6,6 +6,7 @@ mod authority;
 mod graph;
 pub mod layout;
 pub mod policy;
+mod service;
 mod svg;
 pub(crate) mod text;
 
@@ -50,6 +51,12 @@ pub struct Audit {
     pub capfiles: Vec<Capfile>,
     /// The buffers of the manifest.
     pub buffers: Vec<Buffer>,
+    /// Blocks of a disk that a cVM reaches by the one that drives the disk, as that one's arguments say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Blocks>,
+    /// Ports of a switch, as its arguments say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// What several cVMs share.
     pub shared: Vec<Shared>,
     /// Devices that only the monitor reaches.
@@ -87,6 +94,10 @@ pub struct Cvm {
     pub within: Option<String>,
     /// The devices that it drives, by the monitor's queues: they reach what it reaches.
     pub devices: Vec<String>,
+    /// The functions that others may call by gates: name, bytes of stack, callers at a time, `vector`.
+    pub gates: Vec<String>,
+    /// The gates that it may call, as `cVM.function`.
+    pub gate_calls: Vec<String>,
 }
 
 /// The memory of a cVM.
@@ -151,10 +162,36 @@ pub struct Buffer {
     pub writers: Vec<String>,
 }
 
+/// Blocks of a disk that another cVM drives: it is trusted to keep to this.
+#[derive(Clone, Debug, Serialize)]
+pub struct Blocks {
+    /// Who has them.
+    pub cvm: String,
+    /// Who drives the disk.
+    pub of: String,
+    /// The first one.
+    pub start: u64,
+    /// How many; absent = to the end of the disk.
+    pub blocks: Option<u64>,
+    /// `read` or `write`.
+    pub access: &'static str,
+}
+
+/// A port of a switch that another cVM is: it is trusted to keep frames from whom they are not for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Port {
+    /// Who has it.
+    pub cvm: String,
+    /// Who is the switch.
+    pub of: String,
+    /// The network cards on the switch.
+    pub cards: Vec<String>,
+}
+
 /// What two cVMs share.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shared {
-    /// How: `memory`, `capfile`, `buffer`, `calls` or `program`.
+    /// How: `memory`, `capfile`, `buffer`, `calls`, `gate` or `program`.
     pub kind: Sharing,
     /// The one that has more of it: the outer one, the server.
     pub first: String,
@@ -176,6 +213,8 @@ pub enum Sharing {
     Buffer,
     /// The first serves the second's hostcalls: it sees their arguments, and what they lend while they last.
     Calls,
+    /// The second calls a function of the first, without the monitor. What is passed as a capability stays passed.
+    Gate,
     /// Both run the same program. Each has a copy; nothing passes from one to the other.
     Program,
 }
@@ -314,6 +353,8 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
         arch: machine.arch,
         isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),
         shared: shared(&cvms, plan.cvms.iter().map(|cvm| cvm.buffer_quota), &capfiles, &buffers),
+        disks: service::disks(plan),
+        ports: service::ports(plan),
         cvms,
         capfiles,
         buffers,
@@ -394,6 +435,17 @@ fn shared(
                 )
             };
             add(Sharing::Calls, server, &cvm.name, what);
+        }
+    }
+    for cvm in cvms {
+        for call in &cvm.gate_calls {
+            if let Some((server, _)) = names::call(call) {
+                let what = format!(
+                    "gate {call}, by which {} passes and is given what both choose",
+                    cvm.name
+                );
+                add(Sharing::Gate, server, &cvm.name, what);
+            }
         }
     }
     for capfile in capfiles {

@@ -14,12 +14,13 @@ use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
 use crate::yaml::{self, Content, Node};
 
 /// Kinds of rules, for messages.
-const RULES: [&str; 7] = [
+const RULES: [&str; 8] = [
     "only",
     "nobody_but",
     "no_store_to_text",
     "no_memory_of_others",
     "families",
+    "gates",
     "no_sharing_between",
     "purecap",
 ];
@@ -65,6 +66,13 @@ pub enum Demand {
         /// What they may use, beside `process`.
         allow: Vec<Family>,
     },
+    /// These cVMs call no other gates than those.
+    Gates {
+        /// The cVMs.
+        cvms: Vec<String>,
+        /// The gates, as `cVM.function`.
+        call: Vec<String>,
+    },
     /// These cVMs share nothing by which anything could pass between any two of them.
     NoSharingBetween(Vec<String>),
     /// These cVMs are purecap.
@@ -82,6 +90,14 @@ impl Demand {
             Demand::Families { cvms, allow } => {
                 let allow: Vec<&str> = allow.iter().map(|family| family.name()).collect();
                 format!("{} may use only the hostcalls of {}", cvms.join(", "), allow.join(", "))
+            }
+            Demand::Gates { cvms, call } => {
+                let call = if call.is_empty() {
+                    "none".to_owned()
+                } else {
+                    call.join(", ")
+                };
+                format!("{} may call only these gates: {call}", cvms.join(", "))
             }
             Demand::NoSharingBetween(cvms) => format!("nothing is shared between {}", cvms.join(", ")),
             Demand::Purecap(cvms) => format!("{} must be purecap", cvms.join(", ")),
@@ -211,6 +227,15 @@ fn read_demand(reader: &mut Reader<'_>, rule: &str, node: &Node) -> Option<Deman
             let [cvms, call] = read_lists(reader, rule, node, ["cvms", "call"])?;
             Some(Demand::Only { cvms, call })
         }
+        "gates" => {
+            let [cvms, call] = read_lists(reader, rule, node, ["cvms", "call"])?;
+            let call: Vec<String> = call.into_iter().filter(|gate| gate != "none").collect();
+            for gate in call.iter().filter(|gate| manifest::call(gate).is_none()) {
+                let problem = "expected a gate as cVM.function, or none";
+                reader.error(Some(node.position), Some("gates.call"), Some(gate), problem);
+            }
+            Some(Demand::Gates { cvms, call })
+        }
         "families" => {
             let [cvms, allow] = read_lists(reader, rule, node, ["cvms", "allow"])?;
             let known = Family::ALL.map(Family::name);
@@ -328,6 +353,7 @@ fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
     let subjects = match demand {
         Demand::Only { cvms, .. }
         | Demand::Families { cvms, .. }
+        | Demand::Gates { cvms, .. }
         | Demand::NoSharingBetween(cvms)
         | Demand::Purecap(cvms) => cvms.as_slice(),
         // Who may reach a device need not exist.
@@ -386,6 +412,12 @@ fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
                     family != Some(Family::Process) && !family.is_some_and(|family| allow.contains(&family))
                 });
                 problems.extend(more.map(|name| format!("{} may use {name}", cvm.name)));
+            }
+        }
+        Demand::Gates { call, .. } => {
+            for cvm in found {
+                let more = cvm.gate_calls.iter().filter(|gate| !call.contains(gate));
+                problems.extend(more.map(|gate| format!("{} calls the gate {gate}", cvm.name)));
             }
         }
         Demand::NoSharingBetween(cvms) => {

@@ -62,10 +62,32 @@ fn draw_edge(svg: &mut String, edge: &Edge, places: &[Place]) {
     let ((from_x, from_y), (to_x, to_y)) = (places[edge.from], places[edge.to]);
     let (style, shift) = match edge.kind {
         EdgeKind::Calls => ("stroke=\"black\"", 0),
+        EdgeKind::Gate => ("stroke=\"#2050d0\" stroke-width=\"2\"", 45),
         EdgeKind::Memory => ("stroke=\"#c00000\" stroke-width=\"3\"", 70),
         EdgeKind::Capfile => ("stroke=\"black\" stroke-dasharray=\"5 4\"", 30),
         EdgeKind::Buffer => ("stroke=\"#2060a0\" stroke-dasharray=\"2 3\"", 50),
     };
+    if from_y == to_y {
+        // Beside each other, or with others between.
+        let (x1, x2) = if from_x < to_x {
+            (from_x + BOX_WIDTH, to_x)
+        } else {
+            (from_x, to_x + BOX_WIDTH)
+        };
+        let y = from_y + BOX_HEIGHT / 2 + shift / 5;
+        let _ = writeln!(
+            svg,
+            "  <line x1=\"{x1}\" y1=\"{y}\" x2=\"{x2}\" y2=\"{y}\" {style} marker-end=\"url(#arrow)\"/>"
+        );
+        let _ = writeln!(
+            svg,
+            "  <text x=\"{}\" y=\"{}\" font-size=\"10\" text-anchor=\"middle\">{}</text>",
+            usize::midpoint(x1, x2),
+            y - 4,
+            escape(&edge.label)
+        );
+        return;
+    }
     let (start, end) = if from_y > to_y {
         (from_y, to_y + BOX_HEIGHT)
     } else {

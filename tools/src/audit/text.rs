@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Audit, Capability, Cvm};
+use abi::manifest::Gate;
+
+use super::{Audit, Blocks, Capability, Cvm, Port};
 use crate::quantity::{format_duration, format_size};
 
 impl fmt::Display for Audit {
@@ -38,6 +40,32 @@ impl fmt::Display for Audit {
                 list(&buffer.readers),
                 list(&buffer.writers)
             )?;
+        }
+        if !self.disks.is_empty() {
+            writeln!(f, "\ndisks")?;
+        }
+        for disk in &self.disks {
+            let Blocks { cvm, of, start, .. } = disk;
+            let end = match disk.blocks {
+                // It was read as one that ends at a number of 64 bits.
+                Some(blocks) => format!("before block {}", start + blocks),
+                None => "to the end".to_owned(),
+            };
+            let access = if disk.access == "write" {
+                "read and write"
+            } else {
+                "read"
+            };
+            writeln!(
+                f,
+                "  {cvm}: from block {start} {end} of the disk that {of} drives, to {access}"
+            )?;
+        }
+        if !self.ports.is_empty() {
+            writeln!(f, "\nports")?;
+        }
+        for Port { cvm, of, cards } in &self.ports {
+            writeln!(f, "  {cvm}: of the switch {of}, with {}", list(cards))?;
         }
         writeln!(f, "\nshared")?;
         for shared in &self.shared {
@@ -108,6 +136,18 @@ impl fmt::Display for Cvm {
         writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))?;
         if !self.devices.is_empty() {
             writeln!(f, "  devices        {}", self.devices.join(", "))?;
+        }
+        for gate in self.gates.iter().filter_map(|gate| Gate::parse(gate)) {
+            let (stack, callers) = (format_size(gate.stack), gate.callers);
+            let vector = if gate.vector { ", with vector registers" } else { "" };
+            writeln!(
+                f,
+                "  gate           {}: stack {stack}, callers at a time {callers}{vector}",
+                gate.function
+            )?;
+        }
+        if !self.gate_calls.is_empty() {
+            writeln!(f, "  calls gates    {}", self.gate_calls.join(", "))?;
         }
         Ok(())
     }

@@ -5,14 +5,14 @@ use abi::manifest::{self as names, Number, RestartPolicy, Unit};
 
 use super::isolation::{self, Isolation};
 use super::reader::Reader;
-use super::{CvmConfig, Draft, Reference, linux, words};
+use super::{CvmConfig, Draft, Reference, gate, linux, service, words};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::{CvmSpec, Restart};
 use crate::quantity::{format_duration, format_size};
 use crate::yaml::{Content, Node};
 
 /// Keys of a cVM that are no plain numbers. The Intravisor's first, then this project's.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "name",
     "runtime",
     "args",
@@ -28,6 +28,8 @@ const KEYS: [&str; 16] = [
     "within",
     "hostcalls",
     "devices",
+    "gates",
+    "calls",
     "linux",
 ];
 const RESTART_KEYS: [&str; 3] = ["policy", "limit", "delay"];
@@ -75,6 +77,8 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
         at_once: false,
         isolation: Isolation::default(),
         linux: None,
+        disk: None,
+        net: None,
     };
     for (key, value) in entries {
         draft.given.push((key.text.clone(), value.position));
@@ -137,6 +141,8 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
         "linux" => draft.linux = linux::read(reader, at, value),
         "hostcalls" => spec.hostcalls = Some(read_hostcalls(reader, value)),
         "devices" => spec.devices = read_devices(reader, value),
+        "gates" => spec.gates = gate::read_gates(reader, value),
+        "calls" => spec.calls = gate::read_calls(reader, value),
         "libvirt" => {
             let text = reader.text(key, value);
             let problem = "ignored, it has no meaning here: there are no virtual machines around the cVMs";
@@ -146,7 +152,9 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             let text = reader.text(key, value);
             reader.warning(at, key, text, "ignored, it has no meaning here: every cVM starts clean");
         }
-        "disk" | "net" => read_device(reader, key, value),
+        "disk" | "net" if matches!(value.content, Content::Text(_) | Content::Null) => read_device(reader, key, value),
+        "disk" => draft.disk = service::read_disk(reader, value),
+        "net" => draft.net = service::read_net(reader, value),
         other => {
             let keys: Vec<String> = names::NUMBERS.iter().map(key_of).collect();
             if let Some(index) = keys.iter().position(|key| key == other) {

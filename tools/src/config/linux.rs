@@ -122,9 +122,11 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             reader.error(Some(position), Some(key), None, problem);
         }
     }
-    if let Some(position) = program.given("devices").filter(|_| linux.with.is_some()) {
-        let problem = "belongs to the library OS, which linux.with names; expected it there";
-        reader.error(Some(position), Some("devices"), None, problem);
+    for key in ["devices", "disk", "net"] {
+        if let Some(position) = program.given(key).filter(|_| linux.with.is_some()) {
+            let problem = "belongs to the library OS, which linux.with names; expected it there";
+            reader.error(Some(position), Some(key), None, problem);
+        }
     }
     let name = program.name().to_owned();
     let server = linux.with.clone().unwrap_or(Reference {
@@ -143,6 +145,8 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
         }
         spec.name = format!("{name}{SUFFIX}");
         outer.push(library(&name, &program, &linux));
+        // They are the library OS's, which has them for the program.
+        (outer[0].disk, outer[0].net) = (program.disk.take(), program.net.take());
     }
     let spec = &mut program.config.spec;
     spec.devices.clear();

@@ -4,10 +4,12 @@
 mod buffer;
 mod capfile;
 mod cvm;
+mod gate;
 mod isolation;
 mod linux;
 pub(crate) mod reader;
 mod relations;
+mod service;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -63,6 +65,8 @@ struct Draft {
     at_once: bool,
     isolation: Isolation,
     linux: Option<linux::Linux>,
+    disk: Option<service::Disk>,
+    net: Option<service::Net>,
 }
 
 impl Draft {
@@ -85,6 +89,8 @@ impl Draft {
             at_once: false,
             isolation: Isolation::default(),
             linux: None,
+            disk: None,
+            net: None,
         }
     }
 
@@ -213,7 +219,6 @@ pub fn parse(file: &Path, text: &str) -> Config {
     let limits = [
         ("cVMs", found.cvm_count, names::CVM_LIMIT),
         ("capfiles", found.capfile_count, names::CAPFILE_LIMIT),
-        ("buffers", found.buffers.len(), names::BUFFER_LIMIT),
     ];
     for (key, count, limit) in limits.into_iter().filter(|(_, count, limit)| count > limit) {
         let problem = format!("{count} {key}, expected at most {limit}");
@@ -221,6 +226,10 @@ pub fn parse(file: &Path, text: &str) -> Config {
     }
     if reader.clean() {
         relations::relate(&mut reader, &mut found.cvms);
+    }
+    let mut buffers = Vec::new();
+    if reader.clean() {
+        buffers = service::attach(&mut reader, &mut found.cvms);
     }
     if reader.clean() {
         let specs: Vec<&CvmSpec> = found.cvms.iter().map(|draft| &draft.config.spec).collect();
@@ -234,11 +243,15 @@ pub fn parse(file: &Path, text: &str) -> Config {
     if reader.clean() {
         isolation::settle(&mut reader, &mut found.cvms);
     }
-    let mut buffers = Vec::new();
     if reader.clean() {
         let cvms: Vec<&CvmSpec> = found.cvms.iter().map(|draft| &draft.config.spec).collect();
         for node in found.buffers {
             buffers.extend(buffer::read(&mut reader, node, &buffers, &cvms));
+        }
+        let (count, limit) = (buffers.len(), names::BUFFER_LIMIT);
+        if count > limit {
+            let problem = format!("{count} buffers, those for disk and net among them, expected at most {limit}");
+            reader.error(None, Some("buffers"), None, problem);
         }
     }
     config.buffers = buffers;

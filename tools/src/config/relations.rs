@@ -5,17 +5,17 @@ use abi::manifest::{self as names, Effect};
 
 use super::cvm::key_of;
 use super::reader::Reader;
-use super::{Draft, Reference, isolation};
+use super::{Draft, Reference, gate, isolation};
 use crate::diagnostic::{Position, did_you_mean};
 
 /// A problem of one cVM, said later: the cVMs are borrowed while it is found.
-struct Complaint {
-    cvm: usize,
-    position: Position,
-    key: String,
-    value: Option<String>,
-    problem: String,
-    fatal: bool,
+pub(super) struct Complaint {
+    pub(super) cvm: usize,
+    pub(super) position: Position,
+    pub(super) key: String,
+    pub(super) value: Option<String>,
+    pub(super) problem: String,
+    pub(super) fatal: bool,
 }
 
 /// Looks up the cVMs that others name and checks what follows from it.
@@ -41,6 +41,7 @@ pub(super) fn relate(reader: &mut Reader<'_>, cvms: &mut [Draft]) {
             check_service(cvms, &servers, index, &mut complaints);
             check_callback_in(cvms, &servers, index, &mut complaints);
             check_devices(cvms, index, &mut complaints);
+            gate::check(cvms, index, &mut complaints);
         }
     }
     for (index, cvm) in cvms.iter().enumerate() {
@@ -334,6 +335,8 @@ fn check_service(cvms: &[Draft], servers: &[Option<usize>], index: usize, compla
     for number in &names::NUMBERS {
         let problem = match number.effect {
             Effect::Server if client.is_none() => "no effect: it serves no other cVM",
+            // What a call by a gate may take, too.
+            Effect::Client if number.name == names::CALL_BUDGET && !cvm.config.spec.calls.is_empty() => continue,
             Effect::Client if servers[index].is_none() => "no effect: the monitor serves its hostcalls",
             _ => continue,
         };

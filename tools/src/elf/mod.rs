@@ -195,7 +195,7 @@ impl Facts {
             other_relocations: Vec::new(),
             purecap_relocations: Vec::new(),
             functions: functions(file)?.len(),
-            handler: handler(file)?,
+            handler: function(file, HANDLER)?,
             file_size: file.len(),
         };
         if let Some(interpreter) = of_type(elf::PT_INTERP).next() {
@@ -230,6 +230,11 @@ impl Facts {
         }
         let start = usize::try_from(segment.offset.checked_add(distance)?).ok()?;
         file.get(start..start.checked_add(usize::try_from(size).ok()?)?)
+    }
+
+    /// Whether its header says that it uses floating-point registers, which says nothing on Morello.
+    pub fn uses_vectors(&self) -> bool {
+        self.machine == elf::EM_RISCV && self.flags & elf::EF_RISCV_FLOAT_ABI != 0
     }
 
     /// Whether it is a pure-capability program, by the flags of its machine.
@@ -342,15 +347,18 @@ pub fn functions(file: &[u8]) -> Result<Vec<Function>, ElfError> {
     Ok(typed)
 }
 
-/// Address of the handler that the program exports, by its `.symtab` or `.dynsym`.
-fn handler(file: &[u8]) -> Result<Option<u64>, ElfError> {
+/// Address of a function that the program exports, by its `.symtab` or `.dynsym`.
+///
+/// # Errors
+/// Its tables of symbols cannot be read.
+pub fn function(file: &[u8], wanted: &str) -> Result<Option<u64>, ElfError> {
     let header = header(file)?;
     let sections = header.sections(LE, file).map_err(malformed)?;
     for table in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
         let symbols = sections.symbols(LE, file, table).map_err(malformed)?;
         for symbol in symbols.iter() {
             let name = symbols.symbol_name(LE, symbol).map_err(malformed)?;
-            if name == HANDLER.as_bytes() && symbol.st_shndx(LE) != elf::SHN_UNDEF {
+            if name == wanted.as_bytes() && symbol.st_shndx(LE) != elf::SHN_UNDEF {
                 return Ok(Some(symbol.st_value(LE)));
             }
         }

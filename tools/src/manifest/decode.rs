@@ -218,6 +218,8 @@ fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
             names::WITHIN => cvm.within = Some(property.text()?),
             names::HOSTCALLS => cvm.hostcalls = Some(property.families()?),
             names::DEVICES => cvm.devices = property.texts()?,
+            names::GATES => cvm.gates = property.texts()?,
+            names::CALLS => cvm.calls = property.texts()?,
             name => {
                 let at = names::NUMBERS.iter().position(|number| number.name == name);
                 let at = at.ok_or_else(|| property.unknown())?;

@@ -60,6 +60,7 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
         return Err(refused(names::CVMS, problem));
     }
     judge_devices(&plan.cvms)?;
+    judge_gates(&plan.cvms)?;
     for (index, capfile) in plan.capfiles.iter().enumerate() {
         let others = plan.capfiles[..index].iter().map(|other| &other.name);
         judge_name("capfile", &capfile.name, others)?;
@@ -155,6 +156,50 @@ fn judge_devices(cvms: &[CvmSpec]) -> Result<(), PlanError> {
                 return refuse(format!("devices {device:?}, expected a device that has no driver yet"));
             }
             driven.push(device);
+        }
+    }
+    Ok(())
+}
+
+/// Every gate is described as it has to be, and every one that is called exists.
+fn judge_gates(cvms: &[CvmSpec]) -> Result<(), PlanError> {
+    let function = |text: &String| names::Gate::parse(text).map(|gate| gate.function.to_owned());
+    for cvm in cvms {
+        let refuse = |problem: String| Err(refused(format!("cVM {}", cvm.name), problem));
+        for (key, texts) in [(names::GATES, &cvm.gates), (names::CALLS, &cvm.calls)] {
+            if texts.len() > names::GATE_LIMIT {
+                let (count, limit) = (texts.len(), names::GATE_LIMIT);
+                return refuse(format!("{key}: {count} gates, expected at most {limit}"));
+            }
+            if cvm.raw != 0 && !texts.is_empty() {
+                return refuse(format!("{key}, expected none: it is a raw client"));
+            }
+        }
+        for (index, text) in cvm.gates.iter().enumerate() {
+            let found = function(text);
+            if found.is_none() || cvm.gates[..index].iter().any(|other| function(other) == found) {
+                return refuse(format!(
+                    "gates {text:?}, expected a function, once, bytes of stack, callers, and perhaps vector"
+                ));
+            }
+        }
+        for (index, text) in cvm.calls.iter().enumerate() {
+            let offers = |other: &&CvmSpec, wanted: &str| {
+                let mut gates = other.gates.iter().filter_map(function);
+                other.name != cvm.name && gates.any(|gate| gate == wanted)
+            };
+            let found = names::call(text).filter(|(server, wanted)| {
+                let server = cvms.iter().find(|other| other.name == *server);
+                server.is_some_and(|server| offers(&server, wanted))
+            });
+            if found.is_none() || cvm.calls[..index].contains(text) {
+                return refuse(format!(
+                    "calls {text:?}, expected a gate of another cVM, once, as cVM.function"
+                ));
+            }
+        }
+        if !cvm.agrees_on_vectors(cvms) {
+            return refuse("gates and calls, expected all of them with vector, or none".to_owned());
         }
     }
     Ok(())

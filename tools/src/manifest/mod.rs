@@ -62,6 +62,10 @@ pub struct CvmSpec {
     pub hostcalls: Option<Vec<Family>>,
     /// The devices that it drives, see [`abi::manifest::device`].
     pub devices: Vec<String>,
+    /// The gates that it offers, see [`abi::manifest::Gate`].
+    pub gates: Vec<String>,
+    /// The gates that it calls, see [`abi::manifest::call`].
+    pub calls: Vec<String>,
 }
 }
 
@@ -89,6 +93,21 @@ impl CvmSpec {
     /// Whether a cVM serves its hostcalls, not the monitor.
     pub fn is_served(&self) -> bool {
         self.callback_out != names::CALLBACK_MONITOR
+    }
+
+    /// Whether all the gates that it offers and calls may use vector registers, or none.
+    pub fn agrees_on_vectors<'a>(&self, cvms: impl IntoIterator<Item = &'a CvmSpec, IntoIter: Clone>) -> bool {
+        let cvms = cvms.into_iter();
+        let called = self.calls.iter().filter_map(|call| {
+            let (server, function) = names::call(call)?;
+            let server = cvms.clone().find(|cvm| cvm.name == server)?;
+            let mut gates = server.gates.iter().filter_map(|gate| names::Gate::parse(gate));
+            gates.find(|gate| gate.function == function)
+        });
+        let offered = self.gates.iter().filter_map(|gate| names::Gate::parse(gate));
+        let mut all = offered.chain(called).map(|gate| gate.vector);
+        let first = all.next();
+        all.all(|vector| Some(vector) == first)
     }
 
     /// Whether it may use hostcalls of this family.
@@ -142,6 +161,11 @@ impl CvmSpec {
         }
         if !self.devices.is_empty() {
             node.set(names::DEVICES, Value::Texts(&self.devices));
+        }
+        for (name, texts) in [(names::GATES, &self.gates), (names::CALLS, &self.calls)] {
+            if !texts.is_empty() {
+                node.set(name, Value::Texts(texts));
+            }
         }
         node
     }
@@ -418,6 +442,8 @@ mod tests {
             raw: 1,
             hostcalls: Some(vec![Family::Console, Family::Time]),
             devices: vec!["block0".into(), "net12".into()],
+            gates: vec!["add 4096 2".into(), "mean 1 1 vector".into()],
+            calls: vec!["plain.take".into()],
             ..CvmSpec::new("full", "full.elf")
         }
     }

@@ -170,6 +170,27 @@ pub(crate) fn hostcall_for_local((number, arguments): (u64, [u64; 2]), authority
     (first, second)
 }
 
+/// Copies the capability in a slot, moved to an absolute address, to the local area, as [`hostcall_for_local`] stores there.
+pub(crate) fn copy_to_local(slot: &Slot, address: u64, authority: u64, offset: u64) {
+    // SAFETY: as in `hostcall_for_local`.
+    unsafe {
+        asm!(
+            ".inst 0xc2400000 | 9 << 5 | 9",              // LDR c9, [x9]
+            ".inst 0xc2a06000 | 10 << 16 | 9 << 5 | 9",   // ADD c9, c9, x10
+            ".inst 0xc2400000 | 11 << 5 | 11",            // LDR c11, [x11]
+            ".inst 0xc2c04000 | 12 << 16 | 11 << 5 | 11", // SCVALUE c11, c11, x12
+            ".inst 0x82400000 | 0 << 12 | 9 << 5 | 11",   // STR c11, [c9] (alternate base)
+            "mov x9, xzr",
+            "mov x11, xzr",
+            inout("x9") authority => _,
+            in("x10") offset,
+            inout("x11") slot.address() => _,
+            in("x12") address,
+            options(nostack),
+        );
+    }
+}
+
 /// Makes a hostcall whose argument 0 is the capability in a slot, moved to an absolute address; returns the first result
 /// register.
 #[inline]

@@ -176,6 +176,27 @@ pub(crate) fn hostcall_for_local((number, arguments): (u64, [u64; 2]), authority
     (first, second)
 }
 
+/// Copies the capability in a slot, moved to an absolute address, to the local area, as [`hostcall_for_local`] stores there.
+pub(crate) fn copy_to_local(slot: &Slot, address: u64, authority: u64, offset: u64) {
+    // SAFETY: as in `hostcall_for_local`.
+    unsafe {
+        asm!(
+            ".insn i 0x0f, 2, t1, 0(t1)",         // LC ct1, 0(t1)
+            ".insn r 0x5b, 0, 0x11, t1, t1, t2",  // CIncOffset ct1, ct1, t2
+            ".insn i 0x0f, 2, t3, 0(t3)",         // LC ct3, 0(t3)
+            ".insn r 0x5b, 0, 0x10, t3, t3, t4",  // CSetAddr ct3, ct3, t4
+            ".insn r 0x5b, 0, 0x7c, x12, t1, t3", // SC.CAP ct3, (ct1)
+            "li t1, 0",
+            "li t3, 0",
+            inout("t1") authority => _,
+            in("t2") offset,
+            inout("t3") slot.address() => _,
+            in("t4") address,
+            options(nostack),
+        );
+    }
+}
+
 /// Makes a hostcall whose argument 0 is the capability in a slot, moved to an absolute address; returns the first result
 /// register.
 #[inline]

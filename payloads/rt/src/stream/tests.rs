@@ -1,7 +1,6 @@
 //! Streams over memory of the host, which a hostile peer can change.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 use std::vec;
@@ -9,69 +8,9 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::{BYTES, CLOSED, POSITION, READER, Reader, Shared, WAITS, WRITER, Writer};
+use super::memory::Memory;
+use super::{BYTES, CLOSED, POSITION, Part, READER, Reader, Shared, WAITS, WRITER, Writer};
 use crate::Errno;
-
-#[derive(Clone)]
-struct Memory(Arc<(Mutex<Vec<u8>>, Condvar)>);
-
-impl Memory {
-    fn new(size: usize) -> Memory {
-        Memory(Arc::new((Mutex::new(vec![0; size]), Condvar::new())))
-    }
-
-    fn at<T>(&self, offset: u64, length: usize, what: impl FnOnce(&mut [u8]) -> T) -> Result<T, Errno> {
-        let mut bytes = self.0.0.lock().unwrap();
-        let range = offset as usize..offset as usize + length;
-        // A real buffer faults or refuses: no test may ever get here.
-        let part = bytes.get_mut(range).expect("an access outside of the buffer");
-        Ok(what(part))
-    }
-}
-
-impl Shared for Memory {
-    fn size(&self) -> u64 {
-        self.0.0.lock().unwrap().len() as u64
-    }
-
-    fn load(&self, offset: u64) -> Result<u32, Errno> {
-        assert_eq!(offset % 4, 0);
-        self.at(offset, 4, |bytes| u32::from_le_bytes(bytes.try_into().unwrap()))
-    }
-
-    fn store(&self, offset: u64, word: u32) -> Result<(), Errno> {
-        self.at(offset, 4, |bytes| bytes.copy_from_slice(&word.to_le_bytes()))
-    }
-
-    fn copy_in(&self, offset: u64, to: &mut [u8]) -> Result<(), Errno> {
-        self.at(offset, to.len(), |bytes| to.copy_from_slice(bytes))
-    }
-
-    fn copy_out(&self, offset: u64, from: &[u8]) -> Result<(), Errno> {
-        self.at(offset, from.len(), |bytes| bytes.copy_from_slice(from))
-    }
-
-    fn wait(&self, offset: u64, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
-        let (bytes, woken) = &*self.0;
-        let bytes = bytes.lock().unwrap();
-        let word = &bytes[offset as usize..offset as usize + 4];
-        if u32::from_le_bytes(word.try_into().unwrap()) != expected {
-            return Err(Errno::EAGAIN);
-        }
-        let limit = timeout.unwrap_or(Duration::from_secs(20));
-        let (_bytes, result) = woken.wait_timeout(bytes, limit).unwrap();
-        match (result.timed_out(), timeout) {
-            (true, None) => panic!("nobody wakes"),
-            (true, Some(_)) => Err(Errno::ETIMEDOUT),
-            (false, _) => Ok(()),
-        }
-    }
-
-    fn wake(&self, _offset: u64) -> Result<(), Errno> {
-        self.0.1.notify_all();
-        Ok(())
-    }
-}
 
 fn pair(size: usize) -> (Memory, Writer<Memory>, Reader<Memory>) {
     let memory = Memory::new(size);
@@ -224,4 +163,59 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_stream_without_an_end_goes_on_with_whoever_comes() {
+    let memory = Memory::new(BYTES as usize + 64);
+    let writer = || Writer::new(memory.clone()).unwrap().endless();
+    let reader = || Reader::new(memory.clone()).unwrap().endless();
+    let (mut to, mut from) = (writer(), reader());
+    let mut bytes = [0; 64];
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EAGAIN));
+    to.try_send(b"one").unwrap();
+    drop(to);
+    assert_eq!(from.try_receive(&mut bytes), Ok(Some(3)));
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EAGAIN), "nobody has closed it");
+    drop(from);
+    let mut to = writer();
+    to.try_send(&[7; 50]).unwrap();
+    assert_eq!(to.fill(), Ok((54, 10)));
+    assert_eq!(to.try_send(&[7; 7]), Err(Errno::EAGAIN));
+    assert_eq!(to.try_send(&[7; 61]), Err(Errno::E2BIG));
+    assert_eq!(to.wait_for_room(11, Some(Duration::ZERO)), Err(Errno::ETIMEDOUT));
+    let mut from = reader();
+    from.wait(None).unwrap();
+    assert_eq!(from.try_receive(&mut bytes), Ok(Some(50)));
+    // A position that cannot be is an error until one of the two begins anew.
+    memory.store(WRITER + POSITION, 5000).unwrap();
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EIO));
+    from.empty().unwrap();
+    assert_eq!(from.try_receive(&mut bytes), Err(Errno::EAGAIN));
+    assert_eq!(to.try_send(b"x"), Err(Errno::EIO));
+    to.empty().unwrap();
+    to.try_send(b"x").unwrap();
+}
+
+#[test]
+fn a_part_of_memory_is_all_that_a_stream_reaches() {
+    let memory = Memory::new(1024);
+    assert_eq!(Part::new(&memory, 64, 961).err(), Some(Errno::EINVAL));
+    assert_eq!(Part::new(&memory, 32, 64).err(), Some(Errno::EINVAL));
+    assert_eq!(Part::new(&memory, u64::MAX - 63, 64).err(), Some(Errno::EINVAL));
+    let part = Part::new(&memory, 256, 256).unwrap();
+    assert_eq!((part.size(), part.store(252, 7)), (256, Ok(())));
+    assert_eq!(memory.load(508), Ok(7));
+    assert_eq!(part.load(256), Err(Errno::EFAULT));
+    assert_eq!(part.copy_out(250, &[1; 7]), Err(Errno::EFAULT));
+    assert_eq!(part.copy_in(u64::MAX, &mut [0; 2]), Err(Errno::EFAULT));
+    assert_eq!(part.wait(254, 0, None).err(), Some(Errno::EFAULT));
+    let (mut to, mut from) = (
+        Writer::new(Part::new(&memory, 0, 256).unwrap()).unwrap(),
+        Reader::new(Part::new(&memory, 0, 256).unwrap()).unwrap(),
+    );
+    to.try_send(&[9; 124]).unwrap();
+    let mut bytes = [0; 128];
+    assert_eq!(from.try_receive(&mut bytes), Ok(Some(124)));
+    assert_eq!(memory.load(256), Ok(0), "nothing behind the part was written");
 }

@@ -8,7 +8,6 @@ use core::time::Duration;
 
 use abi::hostcall::START;
 use abi::manifest::DeviceKind;
-use card::Card;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
@@ -18,6 +17,8 @@ use rt::alloc::vec::Vec;
 use rt::device::Device;
 use rt::sync::Mutex;
 use rt::{Answer, Call, CapBuffer, Errno, Token};
+
+use crate::card::{self, Card};
 
 rt::entry!(main);
 rt::handler!(handle);

@@ -1,4 +1,4 @@
-//! A web server: its pages are an archive on the disk `block0`, its visitors come through the card `net0`. Every answer to
+//! A web server: its pages are an archive on its blocks of a disk, its visitors come through its port of a switch. Every answer to
 //! `/` counts one, on the disk, before it is sent.
 //!
 //! Environment: `ADDRESS` (10.0.2.15/24), `GATEWAY` (10.0.2.2), `PORT` (80).

@@ -1,18 +1,15 @@
 //! The server: connections, and the site on the disk.
 
 use core::str::FromStr;
-use core::time::Duration;
 
-use card::Card;
 use rt::Errno;
 use rt::alloc::string::String;
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
 use rt::disk::Disk;
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
-use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, Ipv4Address, Ipv4Cidr};
+use rt::net::smoltcp::iface::SocketHandle;
+use rt::net::smoltcp::socket::tcp;
+use rt::net::{Network, Problem, smoltcp};
 use web_server::http::{self, Refusal};
 use web_server::pages::{self, BLOCK, Damage, File, VISITS};
 
@@ -49,7 +46,7 @@ struct Site {
 
 impl Site {
     fn open() -> Result<Site, Errno> {
-        let mut disk = Disk::start(1)?;
+        let mut disk = Disk::open()?;
         let files = pages::list(disk.sectors(), |block, bytes| disk.read(block, bytes).map_err(Broken));
         let files = files.map_err(|Broken(errno)| errno)?;
         let mut site = Site {
@@ -222,44 +219,27 @@ fn setting<T: FromStr>(key: &str, default: T) -> Result<T, Errno> {
     })
 }
 
-fn now() -> Instant {
-    Instant::from_micros(rt::Instant::now().since_start().as_micros() as i64)
-}
-
 fn main() -> Result<(), Errno> {
-    let (host, prefix) = match rt::var("ADDRESS").unwrap_or("10.0.2.15/24").split_once('/') {
-        Some((host, prefix)) => (Ipv4Address::from_str(host).ok(), prefix.parse().ok()),
-        None => (None, None),
-    };
-    let (Some(host), Some(prefix)) = (host, prefix.filter(|prefix| *prefix <= 32)) else {
-        rt::println!("ADDRESS: expected an address and the length of its network, such as 10.0.2.15/24");
-        return Err(Errno::EINVAL);
-    };
-    let gateway: Ipv4Address = setting("GATEWAY", Ipv4Address::new(10, 0, 2, 2))?;
     let port: u16 = setting("PORT", 80)?;
     let mut site = Site::open()?;
-    let mut card = Card::start(0)?;
-    let mut config = Config::new(EthernetAddress(card.address()).into());
-    config.random_seed = rt::hostcall::clock();
-    let mut interface = Interface::new(config, &mut card, now());
-    interface.update_ip_addrs(|addresses| {
-        // The first one: there is room.
-        let _ = addresses.push(Ipv4Cidr::new(host, prefix).into());
-    });
-    let routed = interface.routes_mut().add_default_ipv4_route(gateway);
-    routed.map_err(|_| Errno::EINVAL)?;
-    let mut sockets = SocketSet::new(Vec::new());
+    let mut network = Network::from_environment().map_err(|problem| match problem {
+        Problem::Port(errno) => errno,
+        Problem::Address => {
+            rt::println!("ADDRESS: expected an address and the length of its network, such as 10.0.2.15/24");
+            Errno::EINVAL
+        }
+        Problem::Gateway => {
+            rt::println!("GATEWAY: expected an address, such as 10.0.2.2");
+            Errno::EINVAL
+        }
+    })?;
     let mut connections: Vec<Connection> = (0..CONNECTIONS)
-        .map(|_| {
-            let buffer = |size: usize| tcp::SocketBuffer::new(vec![0; size]);
-            let socket = tcp::Socket::new(buffer(RECEIVE_WINDOW), buffer(SEND_WINDOW));
-            Connection {
-                handle: sockets.add(socket),
-                received: Vec::new(),
-                answer: Vec::new(),
-                sent: 0,
-                ends: false,
-            }
+        .map(|_| Connection {
+            handle: network.add_tcp(RECEIVE_WINDOW, SEND_WINDOW),
+            received: Vec::new(),
+            answer: Vec::new(),
+            sent: 0,
+            ends: false,
         })
         .collect();
     let files = site.files.len();
@@ -267,18 +247,20 @@ fn main() -> Result<(), Errno> {
         .visits
         .as_ref()
         .map_or(String::from("uncounted"), |(_, visits)| rt::alloc::format!("{visits}"));
-    rt::println!("{files} files, {visits} visits, listening on {host}:{port}");
+    let mut said = false;
     loop {
-        interface.poll(now(), &mut card, &mut sockets);
         for connection in &mut connections {
-            let socket = sockets.get_mut::<tcp::Socket<'_>>(connection.handle);
-            connection.serve(socket, &mut site, port)?;
+            connection.serve(network.tcp(connection.handle), &mut site, port)?;
         }
-        // What has come meanwhile may be for a connection that was served already.
-        if interface.poll(now(), &mut card, &mut sockets) == PollResult::SocketStateChanged {
-            continue;
+        if !said {
+            // Now they listen.
+            rt::println!("{files} files, {visits} visits, listening on port {port}");
+            said = true;
         }
-        let delay = interface.poll_delay(now(), &sockets);
-        card.wait(delay.map(|delay| Duration::from_micros(delay.total_micros())))?;
+        // Wait only when nothing has come meanwhile, for a connection that was served already perhaps.
+        if !network.poll() {
+            network.wait(None)?;
+            network.poll();
+        }
     }
 }

@@ -21,8 +21,6 @@ use crate::ways;
 pub(crate) const SECTION: &str = "Ways through the monitor (instructions)";
 /// Most instructions that anything measured here takes.
 const LIMIT: u64 = 1_000_000_000;
-/// Most instructions from reset to a cVM's first instruction.
-const BOOT_BAR: u64 = 1_000_000;
 /// Most instructions from a fault without report to the next cVM.
 const FAULT_BAR: u64 = 2_000;
 /// Null hostcalls that are measured.
@@ -121,7 +119,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         let mut machine = Setup::example(platform.arch(), example)?.board(platform)?;
         let label = format!("reset to a cVM's first, example {example}");
         let instructions = first_instruction(&mut *machine)?;
-        measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(BOOT_BAR)));
+        measured.push(Measurement::count(SECTION, label, instructions).bar(Bar::at_most(bars.boot)));
     }
     for count in [16, 128, 1000] {
         let label = format!("  reset to a cVM's first among {count}, per cVM");

@@ -85,6 +85,7 @@ impl Platform for Morello {
 
     fn bars(&self) -> Bars {
         Bars {
+            boot: 380_000,
             null: 125,
             served: 400,
             delegated: 550,

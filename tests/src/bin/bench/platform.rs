@@ -60,6 +60,8 @@ pub(crate) trait Machine {
 
 /// Most instructions of ways through the monitor.
 pub(crate) struct Bars {
+    /// Of a boot of the example demo.
+    pub(crate) boot: u64,
     pub(crate) null: u64,
     pub(crate) served: u64,
     pub(crate) delegated: u64,

@@ -88,6 +88,7 @@ impl Platform for CheriRiscv {
 
     fn bars(&self) -> Bars {
         Bars {
+            boot: 350_000,
             null: 150,
             served: 450,
             delegated: 600,

@@ -1,17 +1,13 @@
 //! The network card as `smoltcp` wants one (virtio 1.2, section 5.1).
 
-#![cfg_attr(target_os = "none", no_std)]
-#![cfg(target_os = "none")]
-
 use core::cell::RefCell;
-use core::time::Duration;
 
 use rt::Errno;
 use rt::abi::manifest::DeviceKind;
 use rt::alloc::boxed::Box;
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
-use rt::device::{Buffers, Device};
+use rt::device::{Device, Requests};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
@@ -20,9 +16,9 @@ const MAC: u32 = 5;
 const ANY_LAYOUT: u32 = 27;
 
 /// The queue of frames that come.
-pub const RECEIVE: u64 = 0;
+pub(crate) const RECEIVE: u64 = 0;
 /// The queue of frames to send.
-pub const TRANSMIT: u64 = 1;
+const TRANSMIT: u64 = 1;
 
 /// Most bytes of a frame, its own header included.
 const FRAME: usize = 1514;
@@ -30,7 +26,7 @@ const FRAME: usize = 1514;
 const BUFFERS: usize = 64;
 
 /// A card.
-pub struct Card {
+pub(crate) struct Card {
     device: Device,
     queues: RefCell<Queues>,
     address: [u8; 6],
@@ -39,8 +35,8 @@ pub struct Card {
 }
 
 struct Queues {
-    receive: Buffers,
-    transmit: Buffers,
+    receive: Requests,
+    transmit: Requests,
     /// For frames to send.
     free: Vec<Box<[u8]>>,
     /// The card has failed.
@@ -52,7 +48,7 @@ impl Card {
     ///
     /// # Errors
     /// As [`Device::start`], and `EIO` when the card takes no buffers.
-    pub fn start(place: usize) -> Result<Card, Errno> {
+    pub(crate) fn start(place: usize) -> Result<Card, Errno> {
         let device = Device::start(place, DeviceKind::Net, 1 << MAC | 1 << ANY_LAYOUT)?;
         let mut address = [0; 6];
         device.configuration(0, &mut address)?;
@@ -60,8 +56,8 @@ impl Card {
             header: if device.is_legacy() { 10 } else { 12 },
             address,
             queues: RefCell::new(Queues {
-                receive: Buffers::new(RECEIVE),
-                transmit: Buffers::new(TRANSMIT),
+                receive: Requests::new(RECEIVE),
+                transmit: Requests::new(TRANSMIT),
                 free: Vec::new(),
                 failure: None,
             }),
@@ -79,22 +75,8 @@ impl Card {
     }
 
     /// Its address.
-    pub fn address(&self) -> [u8; 6] {
+    pub(crate) fn address(&self) -> [u8; 6] {
         self.address
-    }
-
-    /// Waits until a frame has come, or there is room to send one again; for this time at the longest.
-    ///
-    /// # Errors
-    /// The card has failed.
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Errno> {
-        let full = self.queues.borrow().free.is_empty();
-        let queues = 1 << RECEIVE | if full { 1 << TRANSMIT } else { 0 };
-        match self.device.wait(queues, timeout) {
-            Ok(()) | Err(Errno::ETIMEDOUT) => {}
-            Err(errno) => return Err(errno),
-        }
-        self.queues.borrow().failure.map_or(Ok(()), Err)
     }
 
     /// Lets the card write a frame to a buffer.
@@ -163,7 +145,7 @@ impl phy::Device for Card {
 }
 
 /// A frame that has come.
-pub struct Received<'a> {
+pub(crate) struct Received<'a> {
     card: &'a Card,
     frame: Option<Box<[u8]>>,
     length: usize,
@@ -188,7 +170,7 @@ impl Drop for Received<'_> {
 }
 
 /// Room for a frame to send.
-pub struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     card: &'a Card,
 }
 

@@ -1,0 +1,70 @@
+//! Memory of the host in place of a buffer, which a hostile peer can change.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use std::vec;
+use std::vec::Vec;
+
+use super::Shared;
+use crate::Errno;
+
+#[derive(Clone)]
+pub(crate) struct Memory(Arc<(Mutex<Vec<u8>>, Condvar)>);
+
+impl Memory {
+    pub(crate) fn new(size: usize) -> Memory {
+        Memory(Arc::new((Mutex::new(vec![0; size]), Condvar::new())))
+    }
+
+    pub(crate) fn at<T>(&self, offset: u64, length: usize, what: impl FnOnce(&mut [u8]) -> T) -> Result<T, Errno> {
+        let mut bytes = self.0.0.lock().unwrap();
+        let range = offset as usize..offset as usize + length;
+        // A real buffer faults or refuses: no test may ever get here.
+        let part = bytes.get_mut(range).expect("an access outside of the buffer");
+        Ok(what(part))
+    }
+}
+
+impl Shared for Memory {
+    fn size(&self) -> u64 {
+        self.0.0.lock().unwrap().len() as u64
+    }
+
+    fn load(&self, offset: u64) -> Result<u32, Errno> {
+        assert_eq!(offset % 4, 0);
+        self.at(offset, 4, |bytes| u32::from_le_bytes(bytes.try_into().unwrap()))
+    }
+
+    fn store(&self, offset: u64, word: u32) -> Result<(), Errno> {
+        self.at(offset, 4, |bytes| bytes.copy_from_slice(&word.to_le_bytes()))
+    }
+
+    fn copy_in(&self, offset: u64, to: &mut [u8]) -> Result<(), Errno> {
+        self.at(offset, to.len(), |bytes| to.copy_from_slice(bytes))
+    }
+
+    fn copy_out(&self, offset: u64, from: &[u8]) -> Result<(), Errno> {
+        self.at(offset, from.len(), |bytes| bytes.copy_from_slice(from))
+    }
+
+    fn wait(&self, offset: u64, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
+        let (bytes, woken) = &*self.0;
+        let bytes = bytes.lock().unwrap();
+        let word = &bytes[offset as usize..offset as usize + 4];
+        if u32::from_le_bytes(word.try_into().unwrap()) != expected {
+            return Err(Errno::EAGAIN);
+        }
+        let limit = timeout.unwrap_or(Duration::from_secs(20));
+        let (_bytes, result) = woken.wait_timeout(bytes, limit).unwrap();
+        match (result.timed_out(), timeout) {
+            (true, None) => panic!("nobody wakes"),
+            (true, Some(_)) => Err(Errno::ETIMEDOUT),
+            (false, _) => Ok(()),
+        }
+    }
+
+    fn wake(&self, _offset: u64) -> Result<(), Errno> {
+        self.0.1.notify_all();
+        Ok(())
+    }
+}

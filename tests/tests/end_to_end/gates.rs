@@ -1,0 +1,67 @@
+//! Gates: a thread goes from one cVM into a function of another one, and comes back as it was.
+
+use abi::Hostcall;
+use tests::code::assembler::Register::{self, Argument, Number, Scratch};
+use tests::code::attack::Attacker;
+use tests::{Platform, Scenario, on_every_platform};
+use tools::manifest::CvmSpec;
+
+on_every_platform!(a_call_comes_back_with_its_result_and_all_that_the_caller_keeps);
+
+/// A cVM with this program.
+fn program(platform: Platform, write: impl FnOnce(&mut Attacker)) -> Vec<u8> {
+    let mut attacker = Attacker::new(platform);
+    write(&mut attacker);
+    attacker.elf().to_bytes()
+}
+
+/// The registers that a callee keeps in every calling convention.
+fn kept(a: &Attacker) -> impl Iterator<Item = Register> + use<> {
+    let numbers = if a.is_riscv() { 18..26 } else { 19..27 };
+    numbers.map(Number)
+}
+
+fn a_call_comes_back_with_its_result_and_all_that_the_caller_keeps(platform: Platform) {
+    let server = program(platform, |a| {
+        a.hostcall(Hostcall::Serve).exit(0);
+        a.gate("add");
+        for (index, register) in kept(a).enumerate() {
+            a.must_be_zero(register, 40 + index as u32);
+        }
+        a.add_register(Argument(0), Argument(1));
+        for register in kept(a) {
+            a.set(register, 99);
+        }
+        a.return_from_gate();
+    });
+    let client = program(platform, |a| {
+        a.ask("server.add");
+        let counter = Scratch(7);
+        a.set(counter, 20);
+        for (index, register) in kept(a).enumerate().filter(|(index, _)| *index != 7) {
+            a.set(register, 100 + index as u32);
+        }
+        let start = a.here();
+        a.set(Argument(0), 30).set(Argument(1), 12).call_gate();
+        a.add(Argument(0), Argument(0), -42).must_be_zero(Argument(0), 1);
+        for (index, register) in kept(a).enumerate().filter(|(index, _)| *index != 7) {
+            a.add(Scratch(9), register, -100 - index as i64)
+                .must_be_zero(Scratch(9), 2);
+        }
+        a.count_down(counter, start);
+        a.exit(0);
+    });
+    let cvms = [
+        CvmSpec {
+            gates: vec!["add 4096 1".into()],
+            ..CvmSpec::new("server", "server")
+        },
+        CvmSpec {
+            calls: vec!["server.add".into()],
+            ..CvmSpec::new("client", "client")
+        },
+    ];
+    let scenario = Scenario::new(cvms).member("server", server).member("client", client);
+    let outcome = scenario.boot(platform);
+    outcome.assert_status(0);
+}
