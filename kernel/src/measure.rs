@@ -113,7 +113,7 @@ pub(crate) fn digest(file: File) -> Digest {
 /// Looks whether the command line asks for it, and measures the monitor then: now, as long as the monitor can read its text.
 #[inline(never)]
 pub(crate) fn begin(arguments: &str, boot: &BootInfo, header: &ImageHeader) {
-    if !arguments.split_whitespace().any(|argument| argument == "measure") {
+    if !arguments.split_ascii_whitespace().any(|argument| argument == "measure") {
         return;
     }
     WANTED.store(true, Ordering::Relaxed);

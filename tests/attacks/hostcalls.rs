@@ -7,7 +7,7 @@ use tests::code::assembler::Register::{self, Argument, Scratch};
 use tests::code::attack::Attacker;
 
 use crate::catalogue::Fate::{Error, Nothing, Value};
-use crate::catalogue::{Attack, Group, each, either, everywhere, program};
+use crate::catalogue::{Attack, Group, either, everywhere, program};
 
 pub(crate) const GROUP: Group = Group {
     title: "Arguments of hostcalls",
@@ -103,8 +103,8 @@ const ATTACKS: &[Attack] = &[
     ),
     program(
         "write-from-null",
-        "have the monitor read address 0, which is the own stack's end where addresses start there",
-        each(Error(EFAULT), Value(16), Error(EFAULT)),
+        "have the monitor read address 0, which is nobody's where the own addresses start there",
+        everywhere(Error(EFAULT)),
         |a| {
             a.call(Write, &[1, 0, 16]).exit_with_result();
         },

@@ -31,7 +31,8 @@ const ATTACKS: &[Attack] = &[
                 a.hostcall(Delegate);
             });
             let inner = role(platform, "inner-reads-outer", |a| {
-                a.start_of_memory(A).load(A, A, -8);
+                // Farther than a page that is nobody's.
+                a.start_of_memory(A).add(A, A, -2048).add(A, A, -2048).load(A, A, -8);
             });
             vec![outer, inner.served_by("outer").within("outer")]
         },
@@ -45,7 +46,8 @@ const ATTACKS: &[Attack] = &[
                 a.hostcall(Delegate);
             });
             let inner = role(platform, "inner-calls-outer-code", |a| {
-                a.start_of_memory(A).add(A, A, -2048).jump_to(A);
+                a.start_of_memory(A).add(A, A, -2048).add(A, A, -2048);
+                a.add(A, A, -2048).jump_to(A);
             });
             vec![outer, inner.served_by("outer").within("outer")]
         },

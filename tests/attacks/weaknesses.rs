@@ -28,7 +28,7 @@ const ATTACKS: &[Attack] = &[
         "call with the victim's stack pointer: the monitor knows who calls",
         everywhere(Nothing),
         |a| {
-            let stack = a.victim() + 0x4000 - 64;
+            let stack = a.victim_code() - 64;
             own_number(a);
             a.address(B, stack).add(Stack, B, 0);
             check_number(a);
@@ -94,7 +94,7 @@ const ATTACKS: &[Attack] = &[
         "make hostcalls on the victim's stack: the monitor uses its own",
         everywhere(Nothing),
         |a| {
-            let stack = a.victim() + 0x4000;
+            let stack = a.victim_code();
             hostcalls_on(a, stack);
         },
     ),

@@ -338,7 +338,8 @@ impl Packer<'_> {
         let start_block = StartHeader::SIZE as u64 + strings.map(|text| text.len() as u64 + 1).sum::<u64>();
         let local = u64::from(spec.local) * 16;
         let stacks = names::gate_stacks(spec.gates.iter().map(String::as_str));
-        let parts = [facts.memory_size(), spec.heap, spec.stack, start_block, local, stacks];
+        let program = facts.span().map_or(0, |(start, _)| facts.end().saturating_sub(start));
+        let parts = [program, spec.heap, spec.stack, start_block, local, stacks];
         let needed = parts.into_iter().try_fold(0_u64, u64::checked_add);
         let Some(needed) = needed else {
             let value = format!("heap {:#x}, stack {:#x}", spec.heap, spec.stack);

@@ -101,7 +101,16 @@ fn code_addresses_that_count_from_the_start_widen_pcc_to_it() {
     let archive = archive_of(CheriRiscv, &[CvmSpec::new("a", "hybrid")], &[]);
     let v8 = audit(&archive, Isa::V8).unwrap();
     let pcc = capability(&v8.cvms[0], "code");
-    assert_eq!((pcc.start, pcc.end), (0, 0x5000));
+    // The first page is nobody's, 16 KiB of stack follow.
+    assert_eq!((pcc.start, pcc.end), (0, 0x6000));
+    let ddc = capability(&v8.cvms[0], "data");
+    assert_eq!((ddc.start, ddc.end), (0x1000, v8.cvms[0].memory.size));
+    let large = CvmSpec {
+        heap: 16 << 20,
+        ..CvmSpec::new("a", "hybrid")
+    };
+    let v8 = audit(&archive_of(CheriRiscv, &[large], &[]), Isa::V8).unwrap();
+    assert_eq!(capability(&v8.cvms[0], "data").start, 0, "bounds cannot say it");
     assert_eq!(v8.isa, Some("v8"));
 }
 

@@ -673,3 +673,30 @@ fn pack_names_the_file_and_refuses_a_purecap_outer() {
     assert!(refused.ends_with(text), "{refused}");
     assert!(refused.contains("cVM a: runtime: \"bad\": "), "{refused}");
 }
+
+#[test]
+fn thread_local_storage_by_a_table_of_capabilities_is_refused_by_name() {
+    /// One more of the range of such segments, as what newer linkers say of PCC is: PCC is found without.
+    const OTHER: u32 = 0x6434_8450;
+    for arch in Architecture::ALL {
+        let with = |kind| {
+            let program = program(arch);
+            let mut elf = program.to_elf();
+            elf.loads.push(Load {
+                kind,
+                memory_size: 16,
+                ..Load::new(program.slot(0), &[], elf::PF_R)
+            });
+            errors_of(&elf, arch)
+        };
+        assert_eq!(with(OTHER), Vec::<String>::new());
+        let refused = with(tools::elf::PT_CHERI_TGOT);
+        let [refused] = refused.as_slice() else {
+            panic!("one error: {refused:?}")
+        };
+        assert!(
+            refused.contains("PT_CHERI_TGOT") && refused.contains("-no-cheri-tgot-tls"),
+            "{refused}"
+        );
+    }
+}

@@ -49,6 +49,7 @@ intravisor_switcher_v\version\()_\kind\()_entry:
     LC  x7, {next}, x28
     SC  x1, {a_pc}, x29
     SC  x2, {a_sp}, x29
+    SC  x3, {a_gp}, x29
     SC  x4, {a_tp}, x29
     SC  x8, ({a_saved} + 16 * 0), x29
     SC  x9, ({a_saved} + 16 * 1), x29
@@ -109,6 +110,7 @@ intravisor_switcher_v\version\()_\kind\()_return:
     LC  x6, {below}, x30
     LC  x1, {a_pc}, x30
     LC  x2, {a_sp}, x30
+    LC  x3, {a_gp}, x30
     LC  x4, {a_tp}, x30
     LC  x8, ({a_saved} + 16 * 0), x30
     LC  x9, ({a_saved} + 16 * 1), x30
@@ -128,8 +130,8 @@ intravisor_switcher_v\version\()_\kind\()_return:
 intravisor_switcher_v\version\()_\kind\()_back:
     SC  x29, {free}, x28                  # the seat is free
     SC  x6, {top}, x31                    # the thread acts for the caller again
-    # LIVE: c1 = where to return to; the caller's registers; x3, x5 to x7, x12 to x17, x28 to x31 are free.
-.irp register, 3, 5, 6, 7, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    # LIVE: c1 = where to return to; the caller's registers; x5 to x7, x12 to x17, x28 to x31 are free.
+.irp register, 5, 6, 7, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
     li  x\register, 0
 .endr
     CLEAR_FLOAT \kind

@@ -35,6 +35,7 @@ global_asm!(
     a_sp = const SAVED_STACK,
     a_tp = const SAVED_THREAD,
     a_ddc = const SAVED_DATA,
+    a_gp = const SAVED_GLOBAL,
     a_saved = const SAVED,
     data = const LOAD_STORE,
 );
@@ -107,7 +108,7 @@ pub const RECORD: u64 = LEAD + (DEPTH + 1) * ACTIVATION;
 const TOP: u64 = 0;
 const LEAD: u64 = 64;
 /// An activation: its neighbours, its seat, the monitor's mark, and the caller's registers.
-const ACTIVATION: u64 = 320;
+const ACTIVATION: u64 = 384;
 const BELOW: u64 = 0;
 const ABOVE: u64 = 16;
 const SEAT: u64 = 32;
@@ -117,6 +118,7 @@ const SAVED_STACK: u64 = 80;
 const SAVED_THREAD: u64 = 96;
 const SAVED_DATA: u64 = 112;
 const SAVED: u64 = 128;
+const SAVED_GLOBAL: u64 = 320;
 /// The callee-saved registers, in their order from there on.
 const CALLEE_SAVED: [usize; 12] = [8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
 
@@ -519,6 +521,7 @@ impl Frame {
         }
         load(self.register(1), SAVED_PC);
         load(self.register(2), SAVED_STACK);
+        load(self.register(3), SAVED_GLOBAL);
         load(self.register(4), SAVED_THREAD);
         load(self.data(), SAVED_DATA);
         self.set_result(result);

@@ -62,6 +62,33 @@ impl Slot {
         tag != 0
     }
 
+    /// Tag, seal, base, length (2^64 counts as one less) and permissions of what it holds.
+    #[inline]
+    fn fields(&self) -> [u64; 5] {
+        let (tag, sealed, base, length, held): (u64, u64, u64, u64, u64);
+        // SAFETY: reads a live, aligned slot; the register is cleared.
+        unsafe {
+            asm!(
+                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
+                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                ".insn r 0x5b, 0, 0x7f, {sealed}, x6, x5",     // CGetSealed
+                ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
+                ".insn r 0x5b, 0, 0x7f, {length}, x6, x3",     // CGetLen
+                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
+                "li x6, 0",
+                slot = in(reg) self.pointer(),
+                tag = out(reg) tag,
+                sealed = out(reg) sealed,
+                base = out(reg) base,
+                length = out(reg) length,
+                held = out(reg) held,
+                out("x6") _,
+                options(nostack, readonly),
+            );
+        }
+        [tag, sealed, base, length, held]
+    }
+
     pub(super) fn capability(&self) -> Capability {
         let (low, high, tag): (u64, u64, u64);
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive.
@@ -226,6 +253,16 @@ impl Slot {
         self.make(authority, [base, length, base], permission, Kind::Hybrid)
     }
 
+    /// Whether the capability allows to store so many bytes at an address, or to load them: then whether it is global.
+    #[inline]
+    pub fn covers(&self, address: u64, length: u64, written: bool) -> Option<bool> {
+        let [tag, sealed, base, size, held] = self.fields();
+        let needed = if written { STORE } else { LOAD };
+        let offset = address.wrapping_sub(base);
+        let inside = address >= base && offset <= size && length <= size - offset;
+        (tag != 0 && sealed == 0 && held & needed != 0 && inside).then_some(held & GLOBAL != 0)
+    }
+
     /// Makes the slot hold what `other` holds, tag included.
     pub fn copy_from(&self, other: &Slot) {
         // SAFETY: both are live, aligned slots; the register is cleared.
@@ -281,27 +318,7 @@ impl Slot {
         permissions: u64,
         kind: Kind,
     ) -> Result<(), DeriveError> {
-        let (tag, sealed, lowest, size, held): (u64, u64, u64, u64, u64);
-        // SAFETY: reads a live, aligned slot; the register is cleared.
-        unsafe {
-            asm!(
-                ".insn i 0x0f, 2, x6, 0({parent})",            // LC c6, 0(parent)
-                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
-                ".insn r 0x5b, 0, 0x7f, {sealed}, x6, x5",     // CGetSealed
-                ".insn r 0x5b, 0, 0x7f, {lowest}, x6, x2",     // CGetBase
-                ".insn r 0x5b, 0, 0x7f, {size}, x6, x3",       // CGetLen
-                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
-                "li x6, 0",
-                parent = in(reg) parent.pointer(),
-                tag = out(reg) tag,
-                sealed = out(reg) sealed,
-                lowest = out(reg) lowest,
-                size = out(reg) size,
-                held = out(reg) held,
-                out("x6") _,
-                options(nostack, readonly),
-            );
-        }
+        let [tag, sealed, lowest, size, held] = parent.fields();
         if tag == 0 {
             return Err(DeriveError::Untagged);
         }
@@ -358,6 +375,7 @@ impl Slot {
 }
 
 /// Permission bits as CGetPerm numbers them.
+const GLOBAL: u64 = 1;
 const LOAD: u64 = 1 << 2;
 const STORE: u64 = 1 << 3;
 

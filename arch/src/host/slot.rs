@@ -100,6 +100,14 @@ impl Slot {
         self.derive(authority, &request)
     }
 
+    /// Whether the capability allows to store so many bytes at an address, or to load them: then whether it is global.
+    pub fn covers(&self, address: u64, length: u64, written: bool) -> Option<bool> {
+        let what = self.decoded();
+        let needed = if written { Permissions::STORE } else { Permissions::LOAD };
+        let allowed = what.tag && !what.seal.is_sealed() && what.permissions.contains(needed);
+        (allowed && what.in_bounds(address, length)).then(|| what.permissions.contains(Permissions::GLOBAL))
+    }
+
     /// Makes the slot hold what `other` holds.
     pub fn copy_from(&self, other: &Slot) {
         self.set(other.get());

@@ -166,6 +166,16 @@ impl Slot {
         self.make(authority, [base, length, base], permission, false)
     }
 
+    /// Whether the capability allows to store so many bytes at an address, or to load them: then whether it is global.
+    #[inline]
+    pub fn covers(&self, address: u64, length: u64, written: bool) -> Option<bool> {
+        let [tag, sealed, base, size, held] = self.fields();
+        let needed = if written { STORE } else { LOAD };
+        let offset = address.wrapping_sub(base);
+        let inside = address >= base && offset <= size && length <= size - offset;
+        (tag != 0 && sealed == 0 && held & needed != 0 && inside).then_some(held & GLOBAL != 0)
+    }
+
     /// Makes the slot hold what `other` holds, tag included.
     pub fn copy_from(&self, other: &Slot) {
         // SAFETY: both are live, aligned slots.
@@ -250,6 +260,7 @@ impl Slot {
 }
 
 /// Permission bits as GCPERM numbers them.
+const GLOBAL: u64 = 1;
 const LOAD: u64 = 1 << 17;
 const STORE: u64 = 1 << 16;
 /// Number of the bit of LoadCapability.

@@ -3,7 +3,6 @@
 
 use super::slot::Slot;
 use crate::types::Refused;
-use capability::Permissions;
 use core::arch::asm;
 use core::ops::Range;
 
@@ -170,12 +169,7 @@ pub fn next_reaching(authority: &Slot, address: u64, length: u64, range: &Range<
 /// # Errors
 /// [`Refused`] when a later [`copy_out`] would be.
 pub fn probe_write(authority: &Slot, address: u64, length: usize) -> Result<(), Refused> {
-    let what = authority.decoded();
-    let allowed = what.tag
-        && !what.seal.is_sealed()
-        && what.permissions.contains(Permissions::STORE)
-        && what.in_bounds(address, length as u64);
-    if length == 0 || allowed {
+    if length == 0 || authority.covers(address, length as u64, true).is_some() {
         Ok(())
     } else {
         Err(Refused { copied: 0 })

@@ -14,6 +14,7 @@ pub(crate) const LINE: u64 = 64;
 pub(crate) type Wanted<'a> = Option<&'a dyn Fn(&Slot) -> bool>;
 
 /// Clears the registers of a frame that reach a range and are wanted; which of its slots they were, a bit each.
+#[inline]
 pub(crate) fn registers(frame: &Frame, range: &Range<u64>, wanted: Wanted<'_>) -> u64 {
     let found = frame.reaching(range, wanted.is_none());
     match wanted {

@@ -2,6 +2,7 @@
 //! through the cVM's own data capability, and every capability that a relocation makes is derived from it or from the
 //! cVM's code capability.
 
+use crate::authority::ledger::pool;
 use crate::authority::sweep::GRANULE;
 use crate::cvm::Authority;
 use crate::elf::{ElfError, File, PAGE, Program, Relocation, Value};
@@ -353,7 +354,11 @@ impl Source<'_> {
                     }
                     next
                 }
-                None => (Stage::Zero(self.bounds.start), 0),
+                None => {
+                    // The first page, which may be out of its own reach.
+                    user::zero(pool(self.bounds.start), self.bounds.start, PAGE as usize)?;
+                    (Stage::Zero(self.bounds.start + PAGE), PAGE)
+                }
             },
             Stage::Zero(from) => match self.part(from, |start| start + left) {
                 Some(Range { start, end }) => {

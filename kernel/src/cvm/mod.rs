@@ -8,7 +8,7 @@ pub(crate) mod short;
 pub(crate) mod thread;
 
 use crate::authority::ledger::{CarveError, EntryId, Ledger, pool};
-use crate::elf::{File, Program};
+use crate::elf::{File, PAGE, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
@@ -118,8 +118,7 @@ struct Part<'a> {
     reason: &'static str,
     range: Range<u64>,
     permissions: Permissions,
-    /// Whether its address is the end of the range.
-    at_end: bool,
+    address: u64,
 }
 
 /// A cVM.
@@ -280,17 +279,27 @@ impl Cvm {
         }
     }
 
+    /// Where its data capability begins. Where a null pointer would be an address in its memory, that is behind the first page, if
+    /// nothing lies there and bounds can say so.
+    fn data_start(&self) -> u64 {
+        let Range { start, end } = self.bounds.clone();
+        let length = end - start - PAGE;
+        let (rounded, alignment) = arch::representable(length);
+        let guarded = self.place.seen == 0 && self.layout.first() >= PAGE && rounded == length && alignment <= PAGE;
+        if guarded { start + PAGE } else { start }
+    }
+
     /// The capabilities that the cVM starts with, in the order of the ledger.
     fn parts(&self) -> [Option<Part<'_>>; 8] {
         let (purecap, layout, authority) = (self.program.purecap, &self.layout, &*self.authority);
-        let whole = |slot, name, reason, range, permissions| {
+        let whole = |slot, name, reason, range: Range<u64>, permissions| {
             Some(Part {
                 slot,
                 name,
                 reason,
-                range,
                 permissions,
-                at_end: false,
+                address: range.start,
+                range,
             })
         };
         let part = |slot, name, reason, range: &Range<u64>, permissions| {
@@ -299,7 +308,10 @@ impl Cvm {
         };
         let stack = |slot, name, reason, range, permissions| {
             let part = part(slot, name, reason, range, permissions);
-            part.map(|part| Part { at_end: true, ..part })
+            part.map(|part| Part {
+                address: part.range.end,
+                ..part
+            })
         };
         let (data, reason) = match (purecap, self.bounds == self.memory()) {
             (true, _) => ("memory", "its memory, kept by the monitor"),
@@ -312,7 +324,14 @@ impl Cvm {
         let [own_stack, own_block, own_tls] =
             [&layout.stack, &layout.start_block, &layout.tls].map(|range| if purecap { range } else { &none });
         [
-            whole(&authority.data, data, reason, self.bounds.clone(), writable),
+            Some(Part {
+                slot: &authority.data,
+                name: data,
+                reason,
+                range: self.data_start()..self.bounds.end,
+                permissions: writable,
+                address: self.bounds.start,
+            }),
             whole(
                 &authority.code,
                 "code",
@@ -365,7 +384,7 @@ impl Cvm {
                 base: part.range.start,
                 length: part.range.end - part.range.start,
                 permissions: part.permissions,
-                address: if part.at_end { part.range.end } else { part.range.start },
+                address: part.address,
             };
             ledger.derive_from_pool(part.slot, (&name, part.reason), request)?;
         }

@@ -38,6 +38,9 @@ pub(crate) struct Service {
     levels: u32,
     /// Clients that have not ended for good.
     pub(crate) clients: u32,
+    /// Its handler's stack is the only memory where something lent can stay: it has no other local area, nor have those of its
+    /// family, and nothing goes on from it by a gate.
+    pub(crate) alone: bool,
 }
 
 impl Service {
@@ -51,6 +54,7 @@ impl Service {
             waiting: [0; PRIORITIES],
             levels: 0,
             clients,
+            alone: false,
         }
     }
 

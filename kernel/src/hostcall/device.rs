@@ -1,18 +1,22 @@
 //! Devices: what the driver asks for is checked here, against its own authority, before a queue sees it.
 
 use crate::cvm::id::CvmId;
+use crate::cvm::short::Short;
 use crate::elf::PAGE;
 use crate::run::device::{Device, Transfer};
 use crate::run::monitor::{Monitor, Outcome};
-use abi::Errno;
 use abi::hostcall::{
     DEVICE_CONFIG_LIMIT, SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, SLEEP_LIMIT, Segment, WAIT_FOREVER,
 };
+use abi::{Errno, Hostcall};
 use arch::{Frame, Slot, user};
-use capability::Permissions;
 
 /// Bytes of a segment's record.
 const RECORD: usize = size_of::<Segment>();
+
+/// A copy of one, aligned, so that its words are loaded as such.
+#[repr(align(8))]
+struct Record([u8; RECORD]);
 
 /// Both results of a hostcall.
 #[inline(never)]
@@ -51,72 +55,64 @@ pub(super) fn start(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<O
 #[inline(never)]
 pub(super) fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
     let count = frame.argument(3);
-    monitor.device(id, frame.argument(0))?;
+    let device = monitor.device_index(id, frame.argument(0))?;
     let mut transfers = heapless::Vec::<Transfer, SEGMENT_LIMIT>::new();
     let (authority, address) = frame.pointer(2);
     if !(1..=SEGMENT_LIMIT as u64).contains(&count) || !address.is_multiple_of(align_of::<Segment>() as u64) {
         return Err(Errno::EINVAL);
     }
+    let mut writes = false;
     for index in 0..count {
-        let transfer = transfer(frame, authority, address.wrapping_add(index * RECORD as u64))?;
-        let Transfer {
-            address,
-            length,
-            written,
-        } = transfer.0;
+        let record = address.wrapping_add(index * RECORD as u64);
+        let (transfer, local) = transfer(frame, authority, record)?;
         // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
         // learns that one uses it.
-        if transfer.1
-            && !monitor
-                .buffers
-                .allows(id.index(), address..address + u64::from(length), written)
-        {
-            return Err(Errno::EFAULT);
+        if local {
+            let range = transfer.address..transfer.address + u64::from(transfer.length);
+            if !monitor.buffers.allows(id.index(), range, transfer.written) {
+                return Err(Errno::EFAULT);
+            }
         }
-        let transfer = transfer.0;
         // What the device writes comes last.
-        let before = transfers.last().is_some_and(|before| before.written);
-        if before && !transfer.written {
+        if writes && !transfer.written {
             return Err(Errno::EINVAL);
         }
+        writes = transfer.written;
         // There is room: the count was looked at.
         let _ = transfers.push(transfer);
     }
-    let device = monitor.device(id, frame.argument(0))?;
-    Ok(Outcome::Value(device.submit(frame.argument(1), &transfers)?))
+    let id = monitor.devices[device].submit(frame.argument(1), &transfers)?;
+    Ok(Outcome::Value(id))
 }
 
 /// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do; whether its authority
 /// is local.
 fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, bool), Errno> {
     static POINTER: Slot = Slot::null();
-    let mut bytes = [0; RECORD];
-    user::copy_in(&mut bytes, authority, record).map_err(|_| Errno::EFAULT)?;
+    let mut bytes = Record([0; RECORD]);
+    user::copy_in(&mut bytes.0, authority, record).map_err(|_| Errno::EFAULT)?;
     user::load_capability(&POINTER, authority, record).map_err(|_| Errno::EFAULT)?;
-    let (words, _) = bytes.as_chunks::<8>();
-    let [pointer, _, length, flags] = [0, 1, 2, 3].map(|index: usize| u64::from_le_bytes(words[index]));
+    let (&[pointer, _, length, flags], _) = bytes.0.as_chunks::<8>() else {
+        return Err(Errno::EFAULT);
+    };
+    let [pointer, length, flags] = [pointer, length, flags].map(u64::from_le_bytes);
     let written = flags == SEGMENT_WRITTEN;
     if !(1..=SEGMENT_BYTES_LIMIT).contains(&length) || !(flags == 0 || written) {
         POINTER.clear();
         return Err(Errno::EINVAL);
     }
-    let what = POINTER.decoded();
-    let (what, address) = if what.tag {
-        (what, what.address)
+    let covered = if POINTER.tag() {
+        (POINTER.integer(), POINTER.covers(pointer, length, written))
     } else {
-        (frame.data().decoded(), user::absolute(frame.data(), pointer))
+        let address = user::absolute(frame.data(), pointer);
+        (address, frame.data().covers(address, length, written))
     };
     POINTER.clear();
-    let needed = if written { Permissions::STORE } else { Permissions::LOAD };
-    let allowed = what.tag
-        && !what.seal.is_sealed()
-        && what.permissions.contains(needed)
-        && what.in_bounds(address, length)
-        && arch::protection::is_open(
-            address / PAGE * PAGE..(address + length).next_multiple_of(PAGE),
-            written,
-        );
-    if !allowed {
+    let (address, Some(global)) = covered else {
+        return Err(Errno::EFAULT);
+    };
+    let pages = address / PAGE * PAGE..(address + length).next_multiple_of(PAGE);
+    if !arch::protection::is_open(pages, written) {
         return Err(Errno::EFAULT);
     }
     let transfer = Transfer {
@@ -124,7 +120,34 @@ fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, b
         length: length as u32,
         written,
     };
-    Ok((transfer, !what.permissions.contains(Permissions::GLOBAL)))
+    Ok((transfer, !global))
+}
+
+/// A request of a driver whose hostcalls are short, or what has become of one; false when it has to be done at length.
+pub(crate) fn usual(monitor: &mut Monitor, frame: &Frame, short: &Short) -> bool {
+    let (number, id) = (frame.number(), CvmId::new(short.id as usize));
+    if !short.is_direct(number) {
+        return false;
+    }
+    let outcome = if number == Hostcall::DeviceSubmit as u64 {
+        submit(monitor, id, frame)
+    } else if number == Hostcall::DeviceTake as u64 {
+        let device = monitor.device(id, frame.argument(0));
+        match device.and_then(|device| device.take(frame.argument(1))) {
+            Ok(taken) => Ok(results(frame, taken)),
+            // It was reset: others have to learn so.
+            Err(Errno::EIO) => return false,
+            Err(errno) => Err(errno),
+        }
+    } else {
+        return false;
+    };
+    match outcome {
+        Ok(Outcome::Value(value)) => frame.set_result(value),
+        Err(errno) => frame.set_result(errno.to_result()),
+        Ok(_) => {}
+    }
+    true
 }
 
 /// `device_take(device, queue)`.

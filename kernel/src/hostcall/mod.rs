@@ -3,7 +3,7 @@
 mod buffer;
 mod capfile;
 mod console;
-mod device;
+pub(crate) mod device;
 mod memory;
 mod process;
 pub(crate) mod sync;

@@ -70,6 +70,9 @@ fn at_length(mut guard: Guard, frame: &'static Frame) -> &'static Frame {
     let Some(monitor) = guard.as_deref_mut() else {
         return frame;
     };
+    if hostcall::device::usual(monitor, frame, hart::running()) {
+        return frame;
+    }
     monitor.write_down();
     let Some(thread) = monitor.scheduler.current() else {
         return frame;

@@ -2,7 +2,7 @@
 //!
 //! A position-independent program: the stacks lowest, so that an overflow leaves the cVM's bounds and faults; then the
 //! program, the TLS block, the start block, the local area, the stacks of gates, the heap. A program linked at fixed addresses keeps them; the rest follows
-//! behind it. The first page stays empty where the cVM's addresses start at 0. What gets a capability of its own gets
+//! behind it. The first page stays empty where the cVM's addresses start at 0 and nothing is linked there. What gets a capability of its own gets
 //! bounds that this can express: local area, heap and the stack of a handler always, the other parts in a purecap cVM.
 
 use crate::authority::sweep::LINE;
@@ -36,11 +36,23 @@ pub(crate) struct Layout {
     pub(crate) size: u64,
 }
 
+impl Layout {
+    /// Where the first part begins.
+    pub(crate) fn first(&self) -> u64 {
+        let stacks = [&self.stack, &self.service_stack]
+            .into_iter()
+            .filter(|part| !part.is_empty());
+        stacks.map(|part| part.start).fold(self.program.start, u64::min)
+    }
+}
+
 /// What a cVM's memory must hold, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request {
     /// Address of the memory as the cVM will see it, needed for programs linked at fixed addresses only.
     pub(crate) base: Option<u64>,
+    /// Bytes before all parts of a position-independent program.
+    pub(crate) guard: u64,
     pub(crate) start_block: u64,
     pub(crate) stack: u64,
     /// The stack of the handler, where there is one.
@@ -234,7 +246,7 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
     let before = code.before.saturating_sub(lead).next_multiple_of(PAGE);
     let length = before + extent.end.max(code.end) - extent.start;
     let (stacks, taken) = if program.relocatable {
-        // The stacks fill at least the first page: address 0 of a relocated cVM is their far end.
+        cursor.end = request.guard;
         let stacks = cursor.place_stacks(request.stack.max(1), request.service_stack)?;
         // Either the bias is to be aligned, or by more the start of PCC, which lies behind the start of what is taken.
         let (unit, aligned) = if code.alignment > program.alignment {
@@ -243,7 +255,13 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
             (program.alignment, extent.start.wrapping_sub(before))
         };
         cursor.end += aligned.wrapping_sub(cursor.end) & (unit - 1);
-        (stacks, cursor.place(length, PAGE)?)
+        let mut taken = cursor.place(length, PAGE)?;
+        // What follows begins in the program's last page, behind its data.
+        let used = program.segments.iter().map(|part| part.address + part.memory_size);
+        let used = used.fold(program.text.end.max(code.end), u64::max);
+        taken.end -= extent.end.max(code.end).saturating_sub(used);
+        cursor.end = taken.end;
+        (stacks, taken)
     } else {
         let base = request.base.ok_or(LayoutError::NoBase)?;
         let outside = LayoutError::Fixed {

@@ -14,7 +14,7 @@ use core::cmp::Ordering;
 
 /// The numbers below `count` in the order that `compare` gives them; equal ones as they are. Once for everything that is
 /// ordered: the library's ways are larger, and there is one of them for every type.
-fn ordered(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+pub(crate) fn ordered(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
     let mut order = Vec::with_capacity(count);
     for number in 0..count {
         let at = order.partition_point(|other| compare(*other, number) != Ordering::Greater);

@@ -73,8 +73,9 @@ pub(crate) fn place_all(
         .iter()
         .zip(&bases)
         .map(|(cvm, base)| *base..base + cvm.layout.size);
-    let mut homes: Vec<Home> = memory.map(Home::new).collect();
-    homes.sort_unstable_by_key(|home| home.memory.start);
+    let memory: Vec<Range<u64>> = memory.collect();
+    let order = ordered(memory.len(), &|a, b| memory[a].start.cmp(&memory[b].start));
+    let homes: Vec<Home> = order.iter().map(|id| Home::new(memory[*id].clone())).collect();
     // As long as the monitor runs: those of a cVM and of all within it lie together.
     let homes: &'static [Home] = homes.leak();
     let mut cvms = Vec::with_capacity(specs.len());
@@ -175,13 +176,11 @@ fn plan(
             &"a purecap program, expected a hybrid one: other cVMs are within this one",
         ));
     }
+    // Where the processor relocates, the addresses of a hybrid cVM start at 0 wherever it lies.
+    let relocated = arch::relocates() && !program.purecap;
     let request = Request {
-        // Where the processor relocates, the addresses of a hybrid cVM start at 0 wherever it lies.
-        base: if arch::relocates() && !program.purecap {
-            Some(0)
-        } else {
-            spec.isolation_base
-        },
+        base: if relocated { Some(0) } else { spec.isolation_base },
+        guard: if relocated { PAGE } else { 0 },
         start_block: loader::start_block_size(spec),
         stack: spec.stack,
         service_stack: serves.then_some(spec.service_stack.saturating_mul(spec.handlers.into())),

@@ -342,7 +342,7 @@ pub(crate) fn init() {
 /// Sets the level that the boot arguments ask for by `log=error|warn|info|debug|trace`.
 pub(crate) fn set_level(arguments: &str) {
     let Some(name) = arguments
-        .split_whitespace()
+        .split_ascii_whitespace()
         .find_map(|argument| argument.strip_prefix("log="))
     else {
         return;

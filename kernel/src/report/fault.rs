@@ -14,6 +14,8 @@ const SHOWN_LIMIT: usize = 64;
 
 /// How far below a stack an access is called an overflow of it: what one function may take in one step.
 const OVERFLOW_LIMIT: u64 = 64 * 1024;
+/// How far behind address 0 an access is called one by a null pointer, where addresses start at 0.
+const NULL_LIMIT: u64 = 2048;
 /// Integer registers in one line, and the bytes that they take at most.
 const COLUMNS: usize = 4;
 const ROW_LIMIT: usize = COLUMNS * 32;
@@ -44,12 +46,20 @@ pub(crate) fn report(cvm: &Cvm, frame: &Frame, fault: &Fault) {
         say!(Info, "  authority {register} = {capability}");
     }
     if let Some(address) = fault.address {
+        let offset = address.wrapping_sub(cvm.place.base);
+        let null = cvm.place.seen == 0 && offset < NULL_LIMIT;
+        if null {
+            say!(
+                Info,
+                "  {offset} bytes behind address 0: a null pointer, by all appearances"
+            );
+        }
         for (what, stack) in [
             ("stack", &cvm.layout.stack),
             ("service stack", &cvm.layout.service_stack),
         ] {
             let below = (cvm.place.base + stack.start).wrapping_sub(address);
-            if !stack.is_empty() && (1..=OVERFLOW_LIMIT).contains(&below) {
+            if !null && !stack.is_empty() && (1..=OVERFLOW_LIMIT).contains(&below) {
                 say!(
                     Info,
                     "  {below} bytes below its {what}: a stack overflow, by all appearances"
@@ -139,7 +149,7 @@ struct Cut<'a, 'b> {
 
 impl Write for Cut<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let shown = &text[..text.len().min(self.left)];
+        let shown = text.get(..self.left).unwrap_or(text);
         self.left -= shown.len();
         self.f.write_str(shown)
     }

@@ -7,6 +7,7 @@
 
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::CvmId;
+use crate::plan::ordered;
 use crate::run::monitor::Monitor;
 use abi::Errno;
 use abi::hostcall::DEVICE_QUEUE_SIZE as SIZE;
@@ -283,10 +284,10 @@ pub(crate) struct Found {
 /// stay, of slots with a device, are entered in the ledger.
 pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
     let slots = (0..).zip(&platform.virtio);
-    let mut slots: Vec<_> = slots.filter_map(|(number, slot)| Some((number, (*slot)?))).collect();
-    slots.sort_unstable_by_key(|(_, slot)| core::cmp::Reverse(slot.base));
+    let slots: Vec<_> = slots.filter_map(|(number, slot)| Some((number, (*slot)?))).collect();
     let mut found = Vec::new();
-    for (number, slot) in slots {
+    for at in ordered(slots.len(), &|a, b| slots[b].1.base.cmp(&slots[a].1.base)) {
+        let (number, slot) = slots[at];
         let window = virtio::window(number);
         let request = arch::Derivation {
             base: slot.base,
@@ -539,13 +540,17 @@ impl Monitor {
         Ok(())
     }
 
-    /// A device of a cVM, by its place in the manifest entry.
-    pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Result<&mut Device, Errno> {
+    /// Where a device of a cVM is, by its place in the manifest entry.
+    pub(crate) fn device_index(&self, cvm: CvmId, number: u64) -> Result<usize, Errno> {
         let cvm = &self.cvms[cvm.index()];
         let inside = number < cvm.spec.devices.len() as u64;
-        let index = cvm.first_device.saturating_add(number as usize);
-        let device = self.devices.get_mut(index).filter(|_| inside);
-        device.ok_or(Errno::ENOENT)
+        inside.then(|| cvm.first_device + number as usize).ok_or(Errno::ENOENT)
+    }
+
+    /// A device of a cVM, by its place in the manifest entry.
+    pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Result<&mut Device, Errno> {
+        let index = self.device_index(cvm, number)?;
+        self.devices.get_mut(index).ok_or(Errno::ENOENT)
     }
 
     /// Wakes who waits for a device.

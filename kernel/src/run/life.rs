@@ -12,6 +12,7 @@ use abi::manifest::THREAD_LIMIT;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use arch::Frame;
 
@@ -100,13 +101,15 @@ impl Monitor {
             }
         }
         for index in 0..count {
-            let (cvm, family) = (&self.cvms[index], self.scheduler[self.cvms[index].main()].family);
-            if let (Some(service), 2, false) = (&cvm.service, cvm.threads, cvm.is_linked) {
-                let frame = self.scheduler[service.handlers[0].thread].frame;
-                let unlinked = self.linked[family.index()].len() == 1;
-                let alone = self.holders[family.index()].len() == 1 && cvm.layout.local.is_empty() && unlinked;
+            let family = self.scheduler[self.cvms[index].main()].family.index();
+            let cvm = &mut self.cvms[index];
+            let Some(service) = &mut cvm.service else { continue };
+            let few = self.holders[family].len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
+            service.alone = few && !cvm.is_linked && self.linked[family].len() == 1;
+            if cvm.threads == 2 && !cvm.is_linked {
+                let (frame, alone) = (self.scheduler[service.handlers[0].thread].frame, service.alone);
                 let line = Line::new((index, cvm), frame, alone);
-                self.cvms[index].line = Some(Box::leak(Box::new(line)));
+                cvm.line = Some(Box::leak(Box::new(line)));
             }
         }
         let shorts = budgets.into_iter().enumerate().map(|(index, budget)| {
@@ -157,12 +160,11 @@ impl Monitor {
             }
         }
         let families: Vec<usize> = (0..count).map(outermost).collect();
-        self.linked = (0..count)
-            .map(|family| {
-                let alike = |other: &usize| families[*other] == *other && least[*other] == least[family];
-                (0..count).filter(alike).map(CvmId::new).collect()
-            })
-            .collect();
+        let mut alike = vec![Vec::new(); count];
+        for family in (0..count).filter(|family| families[*family] == *family) {
+            alike[least[family]].push(CvmId::new(family));
+        }
+        self.linked = least.iter().map(|least| alike[*least].clone()).collect();
         for cvm in 0..count {
             let calls = self.cvms[cvm].spec.calls.clone();
             let called = calls

@@ -39,14 +39,11 @@ impl Monitor {
     /// more, and no tag on its stack; one that goes on (`defer`) loses what was lent.
     pub(crate) fn recall(&mut self, handler: ThreadId, index: u8, over: bool) {
         let (server, family) = (self.scheduler[handler].cvm, self.scheduler[handler].family);
-        let holders = &self.holders[family.index()];
         let cvm = &mut self.cvms[server.index()];
         let Some(service) = cvm.service.as_deref_mut() else {
             return;
         };
-        let gates = cvm.is_linked || self.linked[family.index()].len() > 1;
-        let few = holders.len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
-        let alone = over && few && !gates;
+        let alone = over && service.alone;
         let own = &mut service.handlers[index as usize];
         let began = own.began;
         if own.lent.is_empty() {
@@ -131,10 +128,15 @@ impl Monitor {
 
     /// These slots of a thread's frame have been cleared. A hostcall that the thread is in the middle of, and that reaches
     /// memory by one of them, ends with an error; a call by which it has lent it to others is undone.
+    #[inline]
     fn taken_from(&mut self, id: ThreadId, taken: u64) {
-        if taken & Frame::AUTHORITIES == 0 {
-            return;
+        if taken & Frame::AUTHORITIES != 0 {
+            self.stop_by(id);
         }
+    }
+
+    #[inline(never)]
+    fn stop_by(&mut self, id: ThreadId) {
         let thread = &self.scheduler[id];
         let (frame, state, stage) = (thread.frame, thread.state, thread.call.stage);
         let now = arch::timer::now();
@@ -204,6 +206,7 @@ impl Monitor {
         }
     }
 
+    #[inline]
     fn take_from_registers(&mut self, id: ThreadId, range: &Range<u64>) {
         let taken = sweep::registers(self.scheduler[id].frame, range, None);
         self.taken_from(id, taken);

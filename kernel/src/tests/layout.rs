@@ -48,6 +48,34 @@ proptest! {
 }
 
 #[test]
+fn what_follows_begins_in_the_programs_last_page_unless_that_is_code() {
+    let headers = |[text, data]: [u64; 2]| {
+        [
+            [LOAD, READ_EXECUTE, 0x200, text, 0x20, 0x20],
+            [LOAD, READ_WRITE, 0x400, data, 0xc0, 0x123],
+        ]
+    };
+    let request = Request {
+        start_block: 100,
+        stack: 4096,
+        heap: 4096,
+        ..Request::default()
+    };
+    let planned = |places: [u64; 2]| {
+        let program = Program::check(stored(&elf(3, places[0], &headers(places), &[], 0x600))).unwrap();
+        plan(&program, &request).unwrap()
+    };
+    let behind_data = planned([0x1000, 0x2000]);
+    assert_eq!(behind_data.program, 0x1000..0x2123);
+    assert_eq!(behind_data.start_block.start, 0x2130);
+    assert_eq!(behind_data.heap.end.next_multiple_of(4096), behind_data.size);
+    assert_eq!(behind_data.size, 0x4000);
+    let behind_code = planned([0x2000, 0x1000]);
+    assert_eq!(behind_code.program, 0x1000..0x3000);
+    assert_eq!(behind_code.start_block.start, 0x3000);
+}
+
+#[test]
 fn a_size_that_is_too_small_is_refused_with_what_is_needed() {
     let program = Program::check(stored(&program())).unwrap();
     let needed = plan(
@@ -240,7 +268,8 @@ proptest! {
             prop_assert!(at(part.end) <= layout.code.start || layout.code.end <= at(part.start), "{part:x?}");
         }
         prop_assert!(layout.program.start <= layout.code.start && layout.code.end <= layout.program.end);
-        prop_assert!(layout.program.start <= at(program.extent.start) && at(program.extent.end) <= layout.program.end);
+        let ends = program.segments.iter().map(|segment| at(segment.address + segment.memory_size));
+        prop_assert!(layout.program.start <= at(program.extent.start) && ends.max() <= Some(layout.program.end));
         prop_assert!(layout.bias.is_multiple_of(if fixed { 4096 } else { 4096.max(1 << shift) }), "{:#x}", layout.bias);
         prop_assert!(layout.program.start.is_multiple_of(4096));
         let parts = [&layout.stack, &layout.tls, &layout.start_block, &layout.heap];

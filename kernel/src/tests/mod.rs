@@ -102,6 +102,9 @@ fn dispatch(monitor: &mut Monitor, frame: &'static Frame) -> Next {
         monitor.write_down();
         return Next::Switch;
     }
+    if hostcall::device::usual(monitor, frame, short) {
+        return Next::Return;
+    }
     hostcall::dispatch(monitor, thread, frame)
 }
 

@@ -53,6 +53,13 @@ impl Places {
     pub(crate) fn address(&self) -> u64 {
         start_block().header().local + self.offset()
     }
+
+    /// What lies in one of them.
+    pub(crate) fn slot(&self, index: usize) -> &Slot {
+        let place = (self.address() + index as u64 * SIZE) as usize as *const Slot;
+        // SAFETY: a slot of the local area, which lives as long as the cVM; it is these places' alone.
+        unsafe { &*place }
+    }
 }
 
 impl Drop for Places {
@@ -63,7 +70,7 @@ impl Drop for Places {
 }
 
 /// Address of the capability over the local area.
-fn local_authority() -> u64 {
+pub(crate) fn local_authority() -> u64 {
     start_block().bytes().as_ptr().addr() as u64 + start_block().header().local_slot
 }
 
@@ -169,7 +176,7 @@ impl Buffer {
         Ok(())
     }
 
-    fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &Slot {
         let place = self.place.address() as usize as *const Slot;
         // SAFETY: a slot of the local area, which lives as long as the cVM; it is this buffer's alone.
         unsafe { &*place }

@@ -14,6 +14,17 @@ use crate::{Errno, arch};
 pub(crate) struct Slot(UnsafeCell<[u64; 2]>);
 
 impl Slot {
+    /// Nothing.
+    pub(crate) const fn null() -> Slot {
+        Slot(UnsafeCell::new([0; 2]))
+    }
+
+    /// Makes it hold an integer.
+    pub(crate) fn set(&self, value: u64) {
+        // SAFETY: a slot is not shared between threads, and no reference to the contents is ever made.
+        unsafe { self.0.get().write_volatile([value, 0]) }
+    }
+
     /// Where it lies.
     pub(crate) fn address(&self) -> u64 {
         self.0.get().addr() as u64
@@ -27,8 +38,7 @@ impl Slot {
 
     /// Makes it hold nothing.
     pub(crate) fn clear(&self) {
-        // SAFETY: a slot is not shared between threads, and no reference to the contents is ever made.
-        unsafe { self.0.get().write_volatile([0; 2]) }
+        self.set(0);
     }
 
     /// What the capability covers and allows.
@@ -62,6 +72,8 @@ impl Slot {
 /// What a capability covers and allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
+    /// Whether it is a capability, sealed or not.
+    pub(crate) tagged: bool,
     /// Whether it is a capability that can be used: tagged and not sealed.
     pub(crate) usable: bool,
     /// Lowest address, absolute.

@@ -36,6 +36,8 @@ pub mod console;
 pub mod device;
 pub mod disk;
 #[cfg(target_os = "none")]
+mod gate;
+#[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
 pub mod hostcall;
@@ -70,6 +72,11 @@ pub use buffer::Buffer;
 pub use capability::CapBuffer;
 #[cfg(target_os = "none")]
 pub use console::read_line;
+#[cfg(target_os = "none")]
+pub use gate::{Argument, Foreign, Gate};
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+pub use gate::{Frame as GateFrame, FromPassed};
 #[cfg(target_os = "none")]
 pub use hostcall::{exit, info, yield_now};
 #[cfg(target_os = "none")]

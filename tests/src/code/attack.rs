@@ -97,12 +97,13 @@ impl Attacker {
 
     /// Physical address of the victim's secret.
     pub fn secret(&self) -> u64 {
-        self.victim() + DATA
+        self.victim_code() + (DATA - CODE)
     }
 
     /// Physical address of the victim's code.
     pub fn victim_code(&self) -> u64 {
-        self.victim() + CODE
+        // Where addresses count from 0, the first page is nobody's.
+        self.victim() + CODE + if self.platform.relocates() { 0x1000 } else { 0 }
     }
 }
 
@@ -157,7 +158,7 @@ impl Assembler {
         self.constant(to, physical);
         if self.relocates() {
             self.read_ddc(SPARE);
-            self.base_of(SPARE, SPARE).subtract_register(to, SPARE);
+            self.address_of(SPARE, SPARE).subtract_register(to, SPARE);
         }
         self
     }
@@ -172,11 +173,9 @@ impl Assembler {
 
     /// `to` = first address of the own memory, as integer for loads.
     pub fn start_of_memory(&mut self, to: Register) -> &mut Assembler {
+        self.read_ddc(SPARE).base_of(to, SPARE);
         if self.relocates() {
-            self.set(to, 0);
-        } else {
-            self.read_ddc(SPARE);
-            self.base_of(to, SPARE);
+            self.address_of(SPARE, SPARE).subtract_register(to, SPARE);
         }
         self
     }

@@ -417,6 +417,7 @@ fn start(
         // The others call, or lie in wait, as soon as the subject serves.
         order[2..].rotate_right(1);
     }
+    let all = order.clone();
     for name in order {
         // The ledger may have grown since the last one has started.
         loop {
@@ -426,7 +427,15 @@ fn start(
                 "{name} does not start:\n{}",
                 board.console().text()
             );
-            if memory_of(&entries(board), name).is_some_and(|memory| memory.contains(&board.pc(0))) {
+            // The memory of one that is within another is a part of that one's.
+            let entries = entries(board);
+            let runs = |name: &&str| memory_of(&entries, name).filter(|memory| memory.contains(&board.pc(0)));
+            let size = |name: &&str| runs(name).map(|memory| memory.end - memory.start);
+            let running = all
+                .iter()
+                .filter(|name| runs(name).is_some())
+                .min_by_key(|name| size(name));
+            if running == Some(&name) {
                 break;
             }
             // On to the next entry to user mode: a thousand instructions leave any of the neighbours.

@@ -74,7 +74,7 @@ fn entered(entry: &LedgerEntry) -> Line {
 fn base(entries: &[LedgerEntry], cvm: &str) -> Option<u64> {
     let names = [format!("{cvm} data"), format!("{cvm} memory")];
     let entry = entries.iter().find(|entry| names.contains(&entry.name));
-    entry.map(|entry| entry.what.base)
+    entry.map(|entry| entry.what.address)
 }
 
 fn the_audit_says_what_the_ledger_says(platform: Platform) {

@@ -6,7 +6,10 @@ use tests::code::attack::Attacker;
 use tests::{Platform, Scenario, on_every_platform};
 use tools::manifest::CvmSpec;
 
-on_every_platform!(a_call_comes_back_with_its_result_and_all_that_the_caller_keeps);
+on_every_platform!(
+    a_call_comes_back_with_its_result_and_all_that_the_caller_keeps,
+    the_example_calculates_in_another_cvm,
+);
 
 /// A cVM with this program.
 fn program(platform: Platform, write: impl FnOnce(&mut Attacker)) -> Vec<u8> {
@@ -64,4 +67,15 @@ fn a_call_comes_back_with_its_result_and_all_that_the_caller_keeps(platform: Pla
     let scenario = Scenario::new(cvms).member("server", server).member("client", client);
     let outcome = scenario.boot(platform);
     outcome.assert_status(0);
+}
+
+fn the_example_calculates_in_another_cvm(platform: Platform) {
+    let outcome = Scenario::example(platform, "calculator").boot(platform);
+    outcome.assert_status(0);
+    let expected = [
+        "30 + 12 = 42",
+        "the mean of 1 to 4 is 2, that of their squares 7",
+        "too much: Err(EINVAL)",
+    ];
+    assert_eq!(outcome.of("office"), expected, "{outcome}");
 }

@@ -8,7 +8,7 @@ use abi::manifest::{CALLBACK_MONITOR, CapfileAccess};
 use capability::Permissions;
 use serde::Serialize;
 
-use super::layout::{Layout, Machine};
+use super::layout::{Layout, Machine, data_start};
 use super::{Buffer, Capfile, Cvm, Memory, Part, Planned};
 use crate::Architecture;
 use crate::elf::Facts;
@@ -282,7 +282,8 @@ fn capabilities(
     if purecap {
         add("memory", "the monitor, to load it", Kind::Kept, 0..cvm.region, data);
     } else {
-        add("data", "DDC", Kind::Own, 0..cvm.region, data);
+        let start = data_start(machine, layout, cvm.region);
+        add("data", "DDC", Kind::Own, start..cvm.region, data);
     }
     add("code", "PCC", Kind::Own, layout.code.clone(), code);
     if purecap {

@@ -156,7 +156,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         .map(|segment| segment.address / PAGE * PAGE..(segment.address + segment.memory_size).next_multiple_of(PAGE))
         .collect();
     let whole_text = text.iter().map(|range| range.start).min()..text.iter().map(|range| range.end).max();
-    let (Some(start), Some(end)) = (whole_text.start, whole_text.end) else {
+    let (Some(start), Some(text_end)) = (whole_text.start, whole_text.end) else {
         return Err("no executable segment".to_owned());
     };
     // The code, and what its capability covers beyond it.
@@ -166,7 +166,7 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         let start = facts.code_range().map_or(start, |code| code.start);
         (start, bounds.before, bounds.end, bounds.alignment)
     } else {
-        (start, 0, end, PAGE)
+        (start, 0, text_end, PAGE)
     };
     let lead = start - first;
     let extra = before.saturating_sub(lead).next_multiple_of(PAGE);
@@ -185,6 +185,8 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         let program = places.take(length, PAGE)?;
         (places.stacks(spec.stack, service, purecap)?, program)
     } else {
+        // Where addresses start at 0, the first page is nobody's.
+        places.end = if machine.relocates() && !purecap { PAGE } else { 0 };
         let stacks = places.stacks(spec.stack.max(1), service, purecap)?;
         // The distance from linked addresses is to be a multiple of what the program is aligned to; or, when that needs
         // more, the start of the code's bounds, which lies this far behind the start of the program.
@@ -196,7 +198,11 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         };
         let beyond = places.end.wrapping_add(from) % unit;
         places.end += (unit - beyond) % unit;
-        (stacks, places.take(length, PAGE)?)
+        let mut program = places.take(length, PAGE)?;
+        // Behind the data there is room in the last page, unless code or what its capability covers takes it.
+        program.end -= last.max(end) - facts.end().max(text_end).max(end);
+        places.end = program.end;
+        (stacks, program)
     };
     let offset = |linked: u64| linked - first + program.start + extra;
     let [stack, service_stack] = stacks;
@@ -261,5 +267,24 @@ fn hybrid_code(machine: Machine, layout: &Layout) -> Result<Range<u64>, String> 
             return Ok(0..layout.size);
         }
         start -= below;
+    }
+}
+
+/// Where the data capability of hybrid code begins in a region of this size: behind the first page where a null pointer would
+/// be an address in it, if nothing lies there and bounds can say so.
+pub(super) fn data_start(machine: Machine, layout: &Layout, region: u64) -> u64 {
+    let parts = [&layout.stack, &layout.service_stack, &layout.program];
+    let first = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| part.start)
+        .min();
+    let exact = machine
+        .exact(region - PAGE)
+        .is_ok_and(|(length, alignment)| length == region - PAGE && alignment <= PAGE);
+    if machine.relocates() && first >= Some(PAGE) && exact {
+        PAGE
+    } else {
+        0
     }
 }

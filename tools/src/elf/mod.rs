@@ -278,6 +278,11 @@ impl Facts {
         Some((start / PAGE * PAGE, end.checked_next_multiple_of(PAGE)?))
     }
 
+    /// End of its segments as linked, 0 without segments or beyond the address space.
+    pub fn end(&self) -> u64 {
+        self.segments.iter().filter_map(Segment::end).max().unwrap_or(0)
+    }
+
     /// Bytes of memory from the first to the last page of its segments.
     pub fn memory_size(&self) -> u64 {
         self.span().map_or(0, |(start, end)| end - start)

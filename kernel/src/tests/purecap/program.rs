@@ -269,3 +269,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn thread_local_storage_by_a_table_of_capabilities_is_refused_by_name() {
+    /// One more of the range of such segments, as what newer linkers say of PCC is: PCC is found without.
+    const OTHER: u64 = 0x6434_8450;
+    const PT_CHERI_TGOT: u64 = 0x6434_8451;
+    let with = |kind| {
+        let mut program = Purecap::new();
+        program.headers.push([kind, READ, 0x440, 0x3000, 0x10, 0x10]);
+        program.check()
+    };
+    assert_eq!(with(OTHER).unwrap().code, Purecap::new().check().unwrap().code);
+    let refused = with(PT_CHERI_TGOT).unwrap_err().to_string();
+    assert!(
+        refused.contains("PT_CHERI_TGOT, as -no-cheri-tgot-tls builds it"),
+        "{refused}"
+    );
+}

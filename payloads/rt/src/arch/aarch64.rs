@@ -266,6 +266,7 @@ pub(crate) fn shape(slot: &Slot) -> Shape {
         );
     }
     Shape {
+        tagged: tag == 1,
         usable: tag == 1 && kind == 0,
         base,
         length,
@@ -365,4 +366,113 @@ pub(crate) fn store_bytes(slot: &Slot, address: u64, bytes: &[u8]) {
             options(nostack),
         );
     }
+}
+
+// FROM: the switcher, for a gate of this cVM. LIVE: c0-c5 = the arguments, c30 = the way back, sp = top of the gate's stack, c9 = the
+// capability over what of it takes local capabilities, at its top. All that comes is local but for integers: only this capability
+// may store it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_gate {
+    ($name:ident, $entry:path) => {
+        ::core::arch::global_asm!(
+            concat!(".pushsection .text.cvm_gate.", stringify!($name), ", \"ax\", @progbits"),
+            concat!(".globl ", stringify!($name)),
+            concat!(".type ", stringify!($name), ", @function"),
+            concat!(stringify!($name), ":"),
+            ".inst 0x02800000 | 128 << 10 | 9 << 5 | 9", // SUB c9, c9, #128
+            ".inst 0x82400000 | 0 << 12 | 9 << 5 | 0",   // STR c0, [c9] (alternate base)
+            ".inst 0x82400000 | 1 << 12 | 9 << 5 | 1",   // STR c1, [c9, #16]
+            ".inst 0x82400000 | 2 << 12 | 9 << 5 | 2",
+            ".inst 0x82400000 | 3 << 12 | 9 << 5 | 3",
+            ".inst 0x82400000 | 4 << 12 | 9 << 5 | 4",
+            ".inst 0x82400000 | 5 << 12 | 9 << 5 | 5",
+            ".inst 0x82400000 | 6 << 12 | 9 << 5 | 30",
+            "sub sp, sp, #128",
+            "mov x0, sp",
+            "mov x29, xzr",
+            "bl {entry}",
+            ".inst 0xc2400000 | 6 << 10 | 31 << 5 | 30", // LDR c30, [sp, #96]
+            "mov x1, xzr",
+            ".inst 0xc2c253c0",                          // RET c30
+            concat!(".size ", stringify!($name), ", . - ", stringify!($name)),
+            ".popsection",
+            entry = sym $entry,
+        );
+    };
+}
+
+/// Makes the slot hold a capability over these bytes, to load and perhaps to store data; where no bounds are exactly these, over the
+/// least that cover them.
+pub(crate) fn derive(slot: &Slot, bytes: *const u8, length: usize, written: bool) {
+    let cleared: u64 = if written { 0xfffe } else { 0x1_fffe };
+    // SAFETY: stores to the slot; derived of DDC, which covers all memory of this program.
+    unsafe {
+        asm!(
+            ".inst 0xc29b4120 | 9",                     // MRS c9, DDC
+            ".inst 0xc2c04000 | 10 << 16 | 9 << 5 | 9", // SCVALUE c9, c9, x10
+            ".inst 0xc2c00000 | 11 << 16 | 9 << 5 | 9", // SCBNDS c9, c9, x11
+            ".inst 0xc2c0a000 | 12 << 16 | 9 << 5 | 9", // CLRPERM c9, c9, x12
+            ".inst 0xc2000000 | 13 << 5 | 9",           // STR c9, [x13]
+            "mov x9, xzr",
+            out("x9") _,
+            in("x10") bytes,
+            in("x11") length,
+            in("x12") cleared,
+            in("x13") slot.address(),
+            options(nostack),
+        );
+    }
+}
+
+/// Makes a hostcall with two arguments, stores the first result register as a capability to a place of the local area, by the
+/// capability over it that lies at `authority`, and returns it as an integer.
+pub(crate) fn hostcall_for_token(call: (u64, [u64; 2]), authority: u64, places: [u64; 2]) -> u64 {
+    let offset = places[0] - crate::start_block().header().local;
+    hostcall_for_local(call, authority, offset).0
+}
+
+/// Calls a gate by the token that lies at the first place, with what lies at those; the first result register.
+pub(crate) fn call_gate([token, _]: [u64; 2], sources: &[u64; 6]) -> u64 {
+    let result;
+    // SAFETY: what a function keeps is as before, the frame pointer, which the call itself takes, too; what it may overwrite is said.
+    // The function reaches what is passed as slices, mutably borrowed where it may store, and the call is no `nomem`.
+    unsafe {
+        asm!(
+            "stp x29, x30, [sp, #-16]!",
+            "ldp x0, x1, [x9]",
+            "ldp x2, x3, [x9, #16]",
+            "ldp x4, x5, [x9, #32]",
+            ".inst 0xc2400000 | 0 << 5 | 0",      // LDR c0, [x0]
+            ".inst 0xc2400000 | 1 << 5 | 1",
+            ".inst 0xc2400000 | 2 << 5 | 2",
+            ".inst 0xc2400000 | 3 << 5 | 3",
+            ".inst 0xc2400000 | 4 << 5 | 4",
+            ".inst 0xc2400000 | 5 << 5 | 5",
+            ".inst 0xc2400000 | 10 << 5 | 10",
+            ".inst 0xc2c43000 | 10 << 5 | 29",    // LDPBLR c29, [c10]
+            "ldp x29, x30, [sp], #16",
+            inout("x9") sources => _,
+            inout("x10") token => _,
+            out("x0") result,
+            out("x1") _,
+            out("x2") _,
+            out("x3") _,
+            out("x4") _,
+            out("x5") _,
+            out("x6") _,
+            out("x7") _,
+            out("x8") _,
+            out("x11") _,
+            out("x12") _,
+            out("x13") _,
+            out("x14") _,
+            out("x15") _,
+            out("x16") _,
+            out("x17") _,
+            out("x18") _,
+            out("x30") _,
+        );
+    }
+    result
 }

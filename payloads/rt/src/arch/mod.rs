@@ -9,15 +9,15 @@ mod riscv64;
 pub use aarch64::MACHINE;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{
-    THREAD_CONTROL_BLOCK, copy_to_local, hostcall, hostcall_for_capability, hostcall_for_local, hostcall_with,
-    load_bytes, locals, pass_on, shape, store_bytes, thread_pointer,
+    THREAD_CONTROL_BLOCK, call_gate, copy_to_local, derive, hostcall, hostcall_for_capability, hostcall_for_local,
+    hostcall_for_token, hostcall_with, load_bytes, locals, pass_on, shape, store_bytes, thread_pointer,
 };
 #[cfg(target_arch = "riscv64")]
 pub use riscv64::MACHINE;
 #[cfg(target_arch = "riscv64")]
 pub(crate) use riscv64::{
-    THREAD_CONTROL_BLOCK, copy_to_local, hostcall, hostcall_for_capability, hostcall_for_local, hostcall_with,
-    load_bytes, locals, pass_on, shape, store_bytes, thread_pointer,
+    THREAD_CONTROL_BLOCK, call_gate, copy_to_local, derive, hostcall, hostcall_for_capability, hostcall_for_local,
+    hostcall_for_token, hostcall_with, load_bytes, locals, pass_on, shape, store_bytes, thread_pointer,
 };
 #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
 compile_error!("a cVM runs on riscv64 or aarch64");

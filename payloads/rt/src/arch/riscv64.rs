@@ -272,6 +272,7 @@ pub(crate) fn shape(slot: &Slot) -> Shape {
         );
     }
     Shape {
+        tagged: tag == 1,
         usable: tag == 1 && sealed == 0,
         base,
         length,
@@ -391,4 +392,163 @@ pub(crate) fn store_bytes(slot: &Slot, address: u64, bytes: &[u8]) {
             options(nostack),
         );
     }
+}
+
+// FROM: the switcher, for a gate of this cVM. LIVE: a0-a5 (ca0-ca5) = the arguments, c1 and c7 = the way back, sp = top of the
+// gate's stack as an address below DDC, ct0 = the capability over what of it takes local capabilities, at its top. All that comes is
+// local but for integers: only this capability may store it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_gate {
+    ($name:ident, $entry:path) => {
+        ::core::arch::global_asm!(
+            concat!(".pushsection .text.cvm_gate.", stringify!($name), ", \"ax\", @progbits"),
+            concat!(".globl ", stringify!($name)),
+            concat!(".type ", stringify!($name), ", @function"),
+            concat!(stringify!($name), ":"),
+            ".insn i 0x5b, 1, t0, t0, -128",      // CIncOffset ct0, ct0, -128
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a0", // SC.CAP ca0, (ct0)
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a1",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a2",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a3",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a4",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, a5",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, ra",
+            ".insn i 0x5b, 1, t0, t0, 16",
+            ".insn r 0x5b, 0, 0x7c, x12, t0, t2",
+            "addi sp, sp, -128",
+            "mv a0, sp",
+            "li s0, 0",
+            "call {entry}",
+            ".insn i 0x0f, 2, ra, 96(sp)",        // LC cra, 96(sp)
+            ".insn i 0x0f, 2, t2, 112(sp)",
+            "li a1, 0",
+            ".insn r 0x5b, 0, 0x7e, x1, ra, t2",  // CInvoke cra, ct2
+            concat!(".size ", stringify!($name), ", . - ", stringify!($name)),
+            ".popsection",
+            entry = sym $entry,
+        );
+    };
+}
+
+/// Makes the slot hold a capability over these bytes, to load and perhaps to store data; where no bounds are exactly these, over the
+/// least that cover them.
+pub(crate) fn derive(slot: &Slot, bytes: *const u8, length: usize, written: bool) {
+    let permissions: u64 = if written { 0b1101 } else { 0b101 };
+    // SAFETY: stores to the slot; derived of DDC, which covers all memory of this program.
+    unsafe {
+        asm!(
+            ".insn r 0x5b, 0, 0x01, t1, x0, x1",  // CSpecialRW ct1, DDC, c0
+            // Integers are addresses, or distances from DDC's, as the processor has it: where DDC's own is 0 or more.
+            "auipc t2, 0",
+            ".insn r 0x5b, 0, 0x01, t3, x0, x0",  // CSpecialRW ct3, PCC, c0
+            "addi t3, t3, -4",
+            "sub t3, t3, t2",                     // what the processor adds to an address
+            "add t0, t0, t3",
+            ".insn r 0x5b, 0, 0x10, t1, t1, t0",  // CSetAddr ct1, ct1, t0
+            ".insn r 0x5b, 0, 0x08, t1, t1, t4",  // CSetBounds ct1, ct1, t4
+            ".insn r 0x5b, 0, 0x0d, t1, t1, t5",  // CAndPerm ct1, ct1, t5
+            ".insn s 0x23, 4, t1, 0(t6)",         // SC ct1, 0(t6)
+            "li t1, 0",
+            "li t3, 0",
+            inout("t0") bytes => _,
+            out("t1") _,
+            out("t2") _,
+            out("t3") _,
+            in("t4") length,
+            in("t5") permissions,
+            in("t6") slot.address(),
+            options(nostack),
+        );
+    }
+}
+
+/// Makes a hostcall with two arguments, stores both result registers as capabilities to places of the local area, by the
+/// capability over it that lies at `authority`, and returns the first as an integer.
+pub(crate) fn hostcall_for_token((number, arguments): (u64, [u64; 2]), authority: u64, places: [u64; 2]) -> u64 {
+    let [a0, a1] = arguments;
+    let [t0, t2] = places;
+    let first;
+    // SAFETY: as in `hostcall_for_local`.
+    unsafe {
+        asm!(
+            "ecall",
+            ".insn i 0x0f, 2, t1, 0(t1)",         // LC ct1, 0(t1)
+            "sub t0, t0, t4",
+            "sub t2, t2, t4",
+            ".insn r 0x5b, 0, 0x11, t3, t1, t0",  // CIncOffset ct3, ct1, t0
+            ".insn r 0x5b, 0, 0x7c, x12, t3, a0", // SC.CAP ca0, (ct3)
+            ".insn r 0x5b, 0, 0x11, t3, t1, t2",
+            ".insn r 0x5b, 0, 0x7c, x12, t3, a1",
+            "li t1, 0",
+            "li t3, 0",
+            "li a1, 0",
+            in("a7") number,
+            inlateout("t1") authority => _,
+            inlateout("t0") t0 => _,
+            inlateout("t2") t2 => _,
+            out("t3") _,
+            in("t4") crate::start_block().header().local,
+            inlateout("a0") a0 => first,
+            inlateout("a1") a1 => _,
+            options(nostack),
+        );
+    }
+    first
+}
+
+/// Calls a gate by the token that lies at these places, with what lies at those; the first result register.
+pub(crate) fn call_gate([code, data]: [u64; 2], sources: &[u64; 6]) -> u64 {
+    let result;
+    // SAFETY: what a function keeps is as before; what it may overwrite is said. The function reaches what is passed as
+    // slices, mutably borrowed where it may store, and the call is no `nomem`.
+    unsafe {
+        asm!(
+            ".option push",
+            ".option norvc",
+            "ld a0, 0(t1)",
+            "ld a1, 8(t1)",
+            "ld a2, 16(t1)",
+            "ld a3, 24(t1)",
+            "ld a4, 32(t1)",
+            "ld a5, 40(t1)",
+            ".insn i 0x0f, 2, a0, 0(a0)",         // LC ca0, 0(a0)
+            ".insn i 0x0f, 2, a1, 0(a1)",
+            ".insn i 0x0f, 2, a2, 0(a2)",
+            ".insn i 0x0f, 2, a3, 0(a3)",
+            ".insn i 0x0f, 2, a4, 0(a4)",
+            ".insn i 0x0f, 2, a5, 0(a5)",
+            ".insn i 0x0f, 2, t3, 0(t3)",
+            ".insn i 0x0f, 2, t4, 0(t4)",
+            ".insn r 0x5b, 0, 0x01, ra, x0, x0",  // CSpecialRW cra, PCC, c0
+            ".insn i 0x5b, 1, ra, ra, 12",        // CIncOffset cra, cra, 12
+            ".insn r 0x5b, 0, 0x7e, x1, t3, t4",  // CInvoke ct3, ct4
+            "li ra, 0",
+            ".option pop",
+            inout("t1") sources => _,
+            inout("t3") code => _,
+            inout("t4") data => _,
+            out("a0") result,
+            out("a1") _,
+            out("a2") _,
+            out("a3") _,
+            out("a4") _,
+            out("a5") _,
+            out("a6") _,
+            out("a7") _,
+            out("t0") _,
+            out("t2") _,
+            out("t5") _,
+            out("t6") _,
+            out("ra") _,
+            options(nostack),
+        );
+    }
+    result
 }

@@ -21,7 +21,7 @@ use crate::platform::{Cause, Platform};
 const LOADING: &str = "Loading a cVM (instructions)";
 const MEMORY: &str = "Memory for a cVM beyond what its YAML asks (bytes)";
 /// Most bytes of a cVM beyond what its YAML asks.
-const BAR: u64 = 8 * 1024;
+const BAR: u64 = 4 * 1024;
 /// Bytes of zeroed data in [`Elf::program`].
 const SMALL: u64 = 4 * 1024;
 /// Bytes of data in the large programs.

@@ -5,6 +5,7 @@
 
 mod counts;
 mod dependencies;
+mod devices;
 mod image;
 mod lines;
 mod linux;
@@ -79,12 +80,15 @@ fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<me
         return linux::measure(platform);
     }
     if options.ways {
-        return counts::measure(platform);
+        let mut measured = counts::measure(platform)?;
+        measured.extend(devices::measure(platform)?);
+        return Ok(measured);
     }
     let mut measured = image::measure(platform)?;
     measured.extend(lines::measure(platform)?);
     measured.extend(dependencies::measure(platform)?);
     measured.extend(counts::measure(platform)?);
+    measured.extend(devices::measure(platform)?);
     measured.extend(linux::measure(platform)?);
     measured.extend(loading::measure(platform)?);
     measured.extend(loading::measure_memory(platform)?);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use machine::Stop;
 use machine::morello::{Board, Config, Special, Until};
+use machine::virtio::Device;
 use object::elf::R_AARCH64_RELATIVE;
 use tools::Architecture;
 use tools::run::Isa;
@@ -55,6 +56,11 @@ impl Machine for Board {
                 ..Until::default()
             },
         )
+    }
+
+    fn attach(&mut self, device: Device) -> Result<()> {
+        Board::attach(self, device)?;
+        Ok(())
     }
 
     fn run(&mut self, limit: u64) -> Stop {

@@ -3,7 +3,7 @@
 use abi::manifest::MEMBER;
 use tests::artifacts::built;
 use tools::archive::{self, Member};
-use tools::manifest::{CvmSpec, encode};
+use tools::manifest::{BufferSpec, CvmSpec, Manifest, encode};
 use tools::run::Isa;
 use tools::workspace::Workspace;
 use tools::{Architecture, image, pack};
@@ -30,6 +30,22 @@ impl Setup {
                 members.push(Member::new(&cvm.runtime, built(arch).program(&cvm.runtime)));
             }
         }
+        Ok(Setup {
+            archive: archive::write(&members)?,
+            append: String::new(),
+        })
+    }
+
+    /// These cVMs, of the workspace's programs, and the buffers that they share.
+    ///
+    /// # Errors
+    /// Manifest or archive cannot be written.
+    pub(crate) fn with_buffers(arch: Architecture, cvms: &[CvmSpec], buffers: &[BufferSpec]) -> Result<Setup> {
+        let mut members = vec![Member::new(MEMBER, Manifest::new(cvms).with_buffers(buffers).encode()?)];
+        let programs = cvms
+            .iter()
+            .map(|cvm| Member::new(&cvm.runtime, built(arch).program(&cvm.runtime)));
+        members.extend(programs);
         Ok(Setup {
             archive: archive::write(&members)?,
             append: String::new(),

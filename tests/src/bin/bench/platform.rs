@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use machine::Stop;
+use machine::virtio::Device;
 use tools::Architecture;
 use tools::run::Isa;
 
@@ -53,6 +54,12 @@ pub(crate) trait Machine {
     /// Runs until `each` is true, which is asked after every instruction, but at most `limit` instructions. An
     /// instruction that traps counts.
     fn step(&mut self, limit: u64, each: &mut dyn FnMut(&dyn Machine) -> bool) -> Stop;
+
+    /// Puts a device into the next virtio slot, before the board runs.
+    ///
+    /// # Errors
+    /// There is no slot for it.
+    fn attach(&mut self, device: Device) -> Result<()>;
 
     /// Runs to the end as fast as it can, but at most `limit` instructions.
     fn run(&mut self, limit: u64) -> Stop;

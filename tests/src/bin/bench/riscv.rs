@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use machine::Stop;
 use machine::riscv::{Board, Config, Privilege, Until, special};
+use machine::virtio::Device;
 use object::elf::R_RISCV_RELATIVE;
 use tools::Architecture;
 use tools::run::Isa;
@@ -59,6 +60,11 @@ impl Machine for Board {
                 ..Until::default()
             },
         )
+    }
+
+    fn attach(&mut self, device: Device) -> Result<()> {
+        Board::attach(self, device)?;
+        Ok(())
     }
 
     fn run(&mut self, limit: u64) -> Stop {

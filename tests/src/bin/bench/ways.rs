@@ -1,8 +1,9 @@
 //! Ways through the monitor that need programs of their own: a lent buffer, waiting and waking, a new thread.
 
 use abi::Hostcall;
-use abi::hostcall::{BUFFER_ALL, HANDLER, WAIT_FOREVER};
+use abi::hostcall::{BUFFER_ALL, HANDLER, SEGMENT_WRITTEN, WAIT_FOREVER};
 use machine::Stop;
+use machine::virtio::Device;
 use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{Argument, Scratch};
 use tools::elf::synthesis::Elf;
@@ -28,6 +29,7 @@ struct Play {
     cvms: Vec<CvmSpec>,
     programs: Vec<(String, Vec<u8>)>,
     call: i64,
+    device: Option<Device>,
 }
 
 impl Play {
@@ -42,6 +44,9 @@ impl Play {
     /// its code; instructions of the monitor in between, those that entered it included.
     fn measure(self, platform: &dyn Platform, name: &str, end: impl Fn(i64) -> bool) -> Result<u64> {
         let mut machine = Setup::new(platform.arch(), &self.cvms, &self.programs)?.board(platform)?;
+        if let Some(device) = self.device {
+            machine.attach(device)?;
+        }
         first_instruction(&mut *machine)?;
         let code = code_of(&machine.console(), name)?;
         let inside = |machine: &dyn Machine| machine.in_cvm() && code.in_bounds(machine.pc(), 4);
@@ -111,6 +116,7 @@ fn lending(platform: &dyn Platform, purecap: bool) -> Play {
             ("answering".into(), answering(platform).to_bytes()),
         ],
         call,
+        device: None,
     }
 }
 
@@ -177,6 +183,7 @@ fn threaded(code: Assembler, call: i64) -> Play {
         cvms: vec![spec],
         programs: vec![("threads-bench".into(), code.elf(&[]).to_bytes())],
         call,
+        device: None,
     }
 }
 
@@ -228,6 +235,7 @@ fn revoking(platform: &dyn Platform, count: u32) -> Play {
             ("holder-bench".into(), holder.elf(&[]).to_bytes()),
         ],
         call,
+        device: None,
     }
 }
 
@@ -254,6 +262,45 @@ fn streaming(platform: &dyn Platform) -> Result<[u64; 3]> {
         .next_back()
         .ok_or_else(|| format!("no round; console:\n{}", machine.console()))?;
     Ok([last[1], last[2], last[3]])
+}
+
+/// Instructions of the monitor for a request of one segment: to give it to a device, and to take it back.
+///
+/// # Errors
+/// The monitor does not do what is measured.
+pub(crate) fn queueing(platform: &dyn Platform, device: Device) -> Result<u64> {
+    let mut code = Assembler::new(platform.arch());
+    code.call(Hostcall::DeviceStart, &[0, 0]);
+    // The record: 64 bytes of the data, which the device writes.
+    code.data_address(Scratch(0)).add(Scratch(1), Scratch(0), 256);
+    code.store(Scratch(1), Scratch(0), 0);
+    code.constant(Scratch(1), 0).store(Scratch(1), Scratch(0), 8);
+    code.constant(Scratch(1), 64).store(Scratch(1), Scratch(0), 16);
+    code.constant(Scratch(1), SEGMENT_WRITTEN)
+        .store(Scratch(1), Scratch(0), 24);
+    let start = code.here();
+    code.set(Argument(0), 0)
+        .set(Argument(1), 0)
+        .add(Argument(2), Scratch(0), 0)
+        .set(Argument(3), 1);
+    let call = code.here() + 4;
+    code.hostcall(Hostcall::DeviceSubmit);
+    code.call(Hostcall::DeviceTake, &[0, 0]);
+    // What it says that it has written: without that, nothing was measured.
+    let back = code.here();
+    code.add(Scratch(1), Argument(1), -64).branch_not_zero(Scratch(1), 8);
+    let again = start - code.here();
+    code.jump(again);
+    code.exit(9);
+    let mut driver = cvm("driver", "driver-bench", &[]);
+    driver.devices = vec!["entropy0".into()];
+    let play = Play {
+        cvms: vec![driver],
+        programs: vec![("driver-bench".into(), code.elf(&[]).to_bytes())],
+        call,
+        device: Some(device),
+    };
+    play.measure(platform, "driver", |at| at == back)
 }
 
 /// All of this module.

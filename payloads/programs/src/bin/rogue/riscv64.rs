@@ -14,7 +14,7 @@ pub(super) const ROOT_METADATA: u64 = 0xffff_0000_0000_0000;
 /// `ret`.
 pub(super) const RETURN_INSTRUCTION: u64 = 0x8082;
 
-/// How a cVM spells a physical address: counted from the base of its DDC where its memory begins at 0 (ISAv8).
+/// How a cVM spells a physical address: counted from the address of its DDC where its memory begins at 0 (ISAv8).
 pub(super) fn own_address(physical: u64) -> u64 {
     if rt::start_block().header().base != 0 {
         return physical;
@@ -24,7 +24,7 @@ pub(super) fn own_address(physical: u64) -> u64 {
     unsafe {
         asm!(
             ".insn r 0x5b, 0, 0x01, t0, x0, x1", // CSpecialRW ct0, DDC
-            ".insn r 0x5b, 0, 0x7f, t0, t0, x2", // CGetBase t0, ct0
+            ".insn r 0x5b, 0, 0x7f, t0, t0, x15", // CGetAddr t0, ct0
             out("t0") base,
             options(nomem, nostack),
         );
