@@ -28,10 +28,10 @@ apt_keys() {
     done
 }
 
-# Lets directory $1 know packages of kind $2 (deb, deb-src) of the distribution's own release.
+# Lets directory $1 know packages of kind $2 (deb, deb-src) of release $3, without it of the distribution's own.
 apt_lists() {
     local directory=$1 kind=$2 mirror codename
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME-stable}")
+    codename=${3-$(. /etc/os-release && echo "${VERSION_CODENAME-stable}")}
     [[ ! -f $directory/$kind.ready ]] || return 0
     command -v apt-get >/dev/null || { echo "there is no apt-get"; return 1; }
     mkdir -p "$directory"/{state/lists/partial,cache/archives/partial}
@@ -49,6 +49,14 @@ private_source() {
     (cd "$to" && apt_in "$directory" apt-get -qq source --download-only "$package") || return 1
     command -v dpkg-source >/dev/null || { echo "dpkg-source is missing: on Debian as root: apt install dpkg-dev"; return 1; }
     (cd "$to" && dpkg-source --no-check --skip-patches -x ./*.dsc unpacked)
+}
+
+# Fetches the upstream archive of source package $3 of release $4 into directory $2 and unpacks it there, with lists in directory $1.
+private_upstream() {
+    local directory=$1/source-$4 to=$2 package=$3 file
+    apt_lists "$directory" deb-src "$4" || return 1
+    (cd "$to" && apt_in "$directory" apt-get -qq source --download-only --tar-only "$package") || return 1
+    for file in "$to"/*.orig.tar.*; do tar -x -f "$file" -C "$to" || return 1; done
 }
 
 # Fetches package $3 and unpacks it into directory $2, with lists in directory $1.

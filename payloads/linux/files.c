@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -64,6 +65,20 @@ int main(void) {
     CHECK(unlink("/tmp/file") == 0 && pread(file, buffer, 9, 1) == 4);
     FAILS(stat("/tmp/file", &facts), ENOENT);
     CHECK(close(file) == 0);
+
+    /* A file in memory: a copy, and zeros behind its end. */
+    int long_one = open("/tmp/long", O_RDWR | O_CREAT, 0600);
+    CHECK(pwrite(long_one, "map", 3, 4094) == 3 && pwrite(long_one, "end", 3, 9000) == 3);
+    char *map = mmap(NULL, 9003, PROT_READ | PROT_WRITE, MAP_PRIVATE, long_one, 0);
+    CHECK(map != MAP_FAILED && map[0] == 0 && !memcmp(map + 4094, "map", 3) && !memcmp(map + 9000, "end\0\0", 5));
+    map[4094] = 'x';
+    CHECK(pread(long_one, buffer, 3, 4094) == 3 && buffer[0] == 'm' && munmap(map, 9003) == 0);
+    map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, long_one, 4096);
+    CHECK(map != MAP_FAILED && map[0] == 'p' && munmap(map, 4096) == 0);
+    CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, long_one, 1) == MAP_FAILED && errno == EINVAL);
+    CHECK(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, long_one, 0) == MAP_FAILED && errno == ENODEV);
+    CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 99, 0) == MAP_FAILED && errno == EBADF);
+    CHECK(close(long_one) == 0 && unlink("/tmp/long") == 0);
 
     /* Folders, names, links. */
     CHECK(mkdir("/tmp/folder", 0755) == 0 && chdir("/tmp/folder") == 0);

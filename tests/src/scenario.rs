@@ -101,7 +101,7 @@ impl Scenario {
         artifacts::built(arch);
         let workspace = tools::workspace::Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
         let (yaml, _) = workspace.example(name).unwrap_or_else(|error| panic!("{error}"));
-        let packed = tools::pack::pack(&yaml, arch, &[workspace.programs(arch)]);
+        let packed = tools::pack::pack(&yaml, arch, &[workspace.programs(arch), workspace.linux_programs(arch)]);
         Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
     }
 

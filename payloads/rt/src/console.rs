@@ -1,6 +1,8 @@
 //! The console: `print!` and its family, and reading lines.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
 
 use abi::hostcall::{STREAM_ERROR, STREAM_INPUT, STREAM_OUTPUT, TRANSFER_LIMIT};
 
@@ -17,6 +19,8 @@ const _: () = assert!(LINE_LIMIT <= TRANSFER_LIMIT);
 static OUTPUT: Mutex<LineBuffer<LINE_LIMIT>> = Mutex::new(LineBuffer::new());
 static ERRORS: Mutex<LineBuffer<LINE_LIMIT>> = Mutex::new(LineBuffer::new());
 static INPUT: Mutex<LineReader<LINE_LIMIT>> = Mutex::new(LineReader::new());
+/// Whether anything may be in the line buffers.
+static PRINTED: AtomicBool = AtomicBool::new(false);
 
 /// Exit code of a cVM that Ctrl-C ended, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -47,6 +51,7 @@ impl Stream {
 
 impl Write for Stream {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        PRINTED.store(true, Relaxed);
         self.buffer
             .lock()
             .push(text.as_bytes(), |line| hostcall::write_all(self.number, line))
@@ -63,7 +68,17 @@ pub fn flush() -> Result<(), Errno> {
 }
 
 /// The last chance of the line buffers: an error has nowhere to go any more.
+#[inline]
 pub(crate) fn flush_at_exit() {
+    // Whoever prints meanwhile comes here himself.
+    if PRINTED.load(Relaxed) {
+        PRINTED.store(false, Relaxed);
+        flush_all();
+    }
+}
+
+#[inline(never)]
+fn flush_all() {
     for stream in &STREAMS {
         let _ = stream.flush();
     }
@@ -114,6 +129,7 @@ pub fn read_line(buffer: &mut [u8]) -> Result<Option<&[u8]>, Errno> {
         hostcall::read(STREAM_INPUT, portion)
     };
     let echo = |text: &[u8]| {
+        PRINTED.store(true, Relaxed);
         OUTPUT
             .lock()
             .push(text, |line| hostcall::write_all(STREAM_OUTPUT, line))

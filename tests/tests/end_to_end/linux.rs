@@ -16,37 +16,33 @@ on_every_platform!(
     a_program_hostile_to_its_library_os_hurts_nobody,
     two_programs_share_a_library_os,
     an_exit_code_is_the_cvms,
+    a_signal_that_a_program_sends_to_itself_ends_it,
+    random_numbers_come_from_a_device_where_there_is_one,
     a_fault_is_the_programs_own,
 );
 
-/// What must be there when this is set; without it, what is missing is said, and left out.
-const REQUIRED: &str = "INTRAVISOR_LINUX";
-
-/// Boots a YAML text, whose folder has the examples' files; none where there are no Linux programs.
+/// Boots a YAML text; none where there are no Linux programs.
 fn boot(platform: Platform, yaml: &str, input: &[(&str, &str)]) -> Option<Outcome> {
+    tests::linux_program(platform, "linux-hello")?;
+    let mut scenario = scenario(platform, yaml);
+    for (pattern, text) in input {
+        scenario = scenario.input(pattern, text);
+    }
+    Some(scenario.boot(platform))
+}
+
+/// What a YAML text says.
+fn scenario(platform: Platform, yaml: &str) -> Scenario {
     let arch = platform.arch();
     let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
     let programs = workspace.linux_programs(arch);
-    if !programs.join("linux-hello").exists() {
-        let missing = format!(
-            "{}: no Linux programs: scripts/setup --linux builds them",
-            programs.display()
-        );
-        assert!(std::env::var_os(REQUIRED).is_none(), "{missing}");
-        eprintln!("left out: {missing}");
-        return None;
-    }
     tests::artifacts::built(arch);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("test.yaml");
     fs::write(&file, yaml).expect("the temporary directory takes a file");
     let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch), programs]);
     let packed = packed.unwrap_or_else(|error| panic!("{error}"));
-    let mut scenario = Scenario::with_archive(packed.archive);
-    for (pattern, text) in input {
-        scenario = scenario.input(pattern, text);
-    }
-    Some(scenario.boot(platform))
+    Scenario::with_archive(packed.archive)
 }
 
 /// A program of `payloads/linux` alone; what it says.
@@ -59,13 +55,8 @@ fn alone(platform: Platform, program: &str, more: &str) -> Option<Vec<String>> {
 
 /// An example of the workspace, by its name.
 fn example(platform: Platform, name: &str) -> Option<Outcome> {
-    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-    boot(platform, "cVMs:\n- {name: probe, linux: {program: linux-hello}}\n", &[])?;
-    let (yaml, _) = workspace.example(name).unwrap_or_else(|error| panic!("{error}"));
-    let arch = platform.arch();
-    let packed = tools::pack::pack(&yaml, arch, &[workspace.programs(arch), workspace.linux_programs(arch)]);
-    let packed = packed.unwrap_or_else(|error| panic!("{error}"));
-    Some(Scenario::with_archive(packed.archive).boot(platform))
+    tests::linux_program(platform, name)?;
+    Some(Scenario::example(platform, name).boot(platform))
 }
 
 fn a_c_program_finds_its_arguments_and_its_environment(platform: Platform) {
@@ -118,7 +109,7 @@ fn files_are_as_programs_expect_them(platform: Platform) {
     let Some(said) = alone(platform, "linux-files", "") else {
         return;
     };
-    assert_eq!(said, ["58 checks, 0 failures"]);
+    assert_eq!(said, ["66 checks, 0 failures"]);
 }
 
 fn pipes_sockets_and_events_wake_who_waits(platform: Platform) {
@@ -160,7 +151,7 @@ fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
         Some(&"17920 calls, most of them refused: yes"),
         "{outcome}"
     );
-    assert_eq!(outcome.of("witness"), ["58 checks, 0 failures"], "{outcome}");
+    assert_eq!(outcome.of("witness"), ["66 checks, 0 failures"], "{outcome}");
 }
 
 fn two_programs_share_a_library_os(platform: Platform) {
@@ -172,7 +163,7 @@ fn two_programs_share_a_library_os(platform: Platform) {
     outcome.assert_status(0);
     let mut said = outcome.of("first");
     said.sort_unstable();
-    assert_eq!(said, ["2\ttrue", "58 checks, 0 failures"], "{outcome}");
+    assert_eq!(said, ["2\ttrue", "66 checks, 0 failures"], "{outcome}");
 }
 
 fn an_exit_code_is_the_cvms(platform: Platform) {
@@ -183,6 +174,42 @@ fn an_exit_code_is_the_cvms(platform: Platform) {
     outcome.assert_status(1);
     assert_eq!(outcome.row("lua.program").state, "exited 7", "{outcome}");
     assert_eq!(outcome.row("lua").state, "exited 0", "{outcome}");
+}
+
+fn a_signal_that_a_program_sends_to_itself_ends_it(platform: Platform) {
+    let yaml = "cVMs:\n- {name: it, linux: {program: linux-signals}}\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    assert_eq!(outcome.of("it"), ["0 failures"], "{outcome}");
+    // SIGABRT is 6.
+    assert_eq!(outcome.row("it.program").state, "exited 134", "{outcome}");
+}
+
+fn random_numbers_come_from_a_device_where_there_is_one(platform: Platform) {
+    let yaml = "cVMs:\n- name: it\n  linux: {program: lua}\n  devices: [entropy0]\n  args:\n  - -e\n  \
+                - print(io.open('/dev/urandom'):read(16):gsub('.', function(c) return string.format('%02x', c:byte()) end))\n";
+    if tests::linux_program(platform, "lua").is_none() {
+        return;
+    }
+    let drawn = [(); 2].map(|()| {
+        let scenario = scenario(platform, yaml).entropy();
+        let outcome = scenario.boot(platform);
+        outcome.assert_status(0);
+        outcome.of("it").first().map(|line| (*line).to_owned())
+    });
+    let [one, other] = drawn;
+    assert_eq!(
+        one.as_ref().map(String::len),
+        Some("0123456789abcdef0123456789abcdef\t16".len()),
+        "{one:?}"
+    );
+    if platform.is_machine() {
+        // Its device gives the same bytes in each run, unless it is told otherwise; so time is in none of them.
+        assert_eq!(one, other);
+    } else {
+        assert_ne!(one, other);
+    }
 }
 
 fn a_fault_is_the_programs_own(platform: Platform) {
@@ -198,7 +225,7 @@ fn a_fault_is_the_programs_own(platform: Platform) {
         };
         outcome.assert_status(1);
         let said = outcome.of("first");
-        assert!(said.contains(&"58 checks, 0 failures"), "{outcome}");
+        assert!(said.contains(&"66 checks, 0 failures"), "{outcome}");
         assert!(!said.iter().any(|line| line.starts_with("found")), "{outcome}");
         assert_eq!(
             outcome.row("first.program").state,

@@ -31,8 +31,9 @@ const MEMORY: u64 = 16 << 20;
 const STACK: u64 = 256 << 10;
 const THREADS: u32 = 32;
 const FILES: u64 = 4 << 20;
-/// Bytes that the library OS needs for itself, and those of the stack of its handler.
+/// Bytes that the library OS needs for itself, those of connections, and those of the stack of its handler.
 const OWN_HEAP: u64 = 512 << 10;
+const CONNECTIONS: u64 = 2 << 20;
 const OWN_STACK: u64 = 32 << 10;
 
 /// The value of the key.
@@ -121,7 +122,7 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             reader.error(Some(position), Some(key), None, problem);
         }
     }
-    for key in ["disk", "net"] {
+    for key in ["devices", "disk", "net"] {
         if let Some(position) = program.given(key).filter(|_| linux.with.is_some()) {
             let problem = "belongs to the library OS, which linux.with names; expected it there";
             reader.error(Some(position), Some(key), None, problem);
@@ -148,6 +149,7 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
         (outer[0].disk, outer[0].net) = (program.disk.take(), program.net.take());
     }
     let spec = &mut program.config.spec;
+    spec.devices.clear();
     spec.runtime = linux.program;
     spec.heap = linux.memory;
     spec.raw = 1;
@@ -178,6 +180,13 @@ fn library(name: &str, program: &Draft, linux: &Linux) -> Draft {
     spec.env.push(format!("FILES={}", linux.files));
     if linux.log {
         spec.env.push("LOG=debug".to_owned());
+    }
+    // They are the library OS's, which has them for the program.
+    spec.devices.clone_from(&program.config.spec.devices);
+    if !spec.devices.is_empty() {
+        spec.heap = spec.heap.saturating_add(CONNECTIONS);
+        // One waits for the devices.
+        spec.threads = 2;
     }
     outer.config.root.clone_from(&linux.root);
     outer

@@ -4,22 +4,42 @@ use core::fmt::{self, Write as _};
 use core::pin::pin;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 
 use abi::hostcall::START;
+use abi::manifest::DeviceKind;
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+use library_os::network::{Network, Settings};
 use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
+use rt::device::Device;
 use rt::sync::Mutex;
 use rt::{Answer, Call, CapBuffer, Errno, Token};
+
+use crate::card::{self, Card};
 
 rt::entry!(main);
 rt::handler!(handle);
 
 static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
+/// The network card. Whoever needs both has the system first.
+static CARD: Mutex<Option<Card>> = Mutex::new(None);
 /// Nanoseconds between 1970 and the start of the machine.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
-/// State of the generator of random numbers.
-static SEED: Mutex<u64> = Mutex::new(0);
+/// The generator of random numbers.
+static RANDOM: Mutex<Option<ChaCha20Rng>> = Mutex::new(None);
+/// How long a source of random bytes may take.
+const ENTROPY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long nobody looks at the clocks of connections, at most.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Bytes of the stack of the thread that waits for frames.
+const STACK: usize = 32 * 1024;
+/// This machine's address where nothing else is said, and who takes what is for others: as on the machine's own network.
+const ADDRESS: ([u8; 4], u8) = ([10, 0, 2, 15], 24);
+const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 fn main() -> Result<(), Errno> {
     let files = rt::var("FILES").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -30,8 +50,74 @@ fn main() -> Result<(), Errno> {
     // Where nothing tells the time of day, the machine starts in 1970.
     let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::clock()));
     EPOCH.store(epoch, Ordering::Relaxed);
-    *SYSTEM.lock() = Some(System::new(archive, files, rt::var("LOG") == Some("debug")));
+    *RANDOM.lock() = Some(generator()?);
+    let mut system = System::new(archive, files, rt::var("LOG") == Some("debug"));
+    if let Some(place) = device(DeviceKind::Net) {
+        let mut card = Card::start(place)?;
+        let settings = Settings {
+            card: card.address(),
+            host: ADDRESS,
+            gateway: GATEWAY,
+            seed: RANDOM.lock().as_mut().map_or(0, |random| random.next_u64()),
+        };
+        system.attach(Network::new(&settings, &mut card, rt::hostcall::clock()));
+        *CARD.lock() = Some(card);
+        let waits = rt::thread::Builder::new().stack_size(STACK);
+        waits.spawn(move || wait_for_frames(place as u64))?;
+    }
+    *SYSTEM.lock() = Some(system);
     rt::hostcall::serve()
+}
+
+/// The place of the first device of a kind.
+fn device(kind: DeviceKind) -> Option<usize> {
+    let kinds = (0_u64..).map_while(|place| rt::hostcall::device_info(place).ok());
+    kinds
+        .map(|(_, identity)| identity & 0xff)
+        .position(|found| found == kind as u64)
+}
+
+/// Lets programs go on that have waited for frames, as long as the card works.
+fn wait_for_frames(place: u64) {
+    let mut delay = None;
+    loop {
+        let waited =
+            rt::hostcall::device_wait(place, 1 << card::RECEIVE, Some(PATIENCE.min(delay.unwrap_or(PATIENCE))));
+        if let Err(errno) = waited
+            && errno != Errno::ETIMEDOUT
+        {
+            rt::println!("linux: the network card has failed: {errno:?}");
+            return;
+        }
+        if let Some(system) = SYSTEM.lock().as_mut() {
+            delay = exchange(system, &mut Host { call: None });
+        }
+    }
+}
+
+/// Lets frames come and go; how long there is nothing to do without one.
+fn exchange(system: &mut System, host: &mut Host<'_>) -> Option<Duration> {
+    let mut card = CARD.lock();
+    let delay = system.exchange(host, card.as_mut()?)?;
+    Some(Duration::from_nanos(delay))
+}
+
+/// The generator of random numbers: from a device where there is one; else from the time, different from run to run where time
+/// is, and no secret.
+fn generator() -> Result<ChaCha20Rng, Errno> {
+    let Some(place) = device(DeviceKind::Entropy) else {
+        let time = rt::hostcall::clock() ^ rt::hostcall::wall_clock().unwrap_or(0);
+        return Ok(ChaCha20Rng::seed_from_u64(time));
+    };
+    let mut device = Device::start(place, DeviceKind::Entropy, 0)?;
+    let mut seed = [0; 32];
+    let mut left = &mut seed[..];
+    // A device may give fewer than it is asked for.
+    while !left.is_empty() {
+        let given = device.transfer(0, &[], &mut [left], Some(ENTROPY_PATIENCE))?;
+        left = left.get_mut(given..).ok_or(Errno::EIO)?;
+    }
+    Ok(ChaCha20Rng::from_seed(seed))
 }
 
 /// The archive that a capfile holds.
@@ -52,13 +138,31 @@ fn handle(call: &Call) -> Answer {
     let Some(system) = system.as_mut() else {
         return Answer::Error(Errno::ENOSYS);
     };
-    let mut host = Host { call };
+    let mut host = Host { call: Some(call) };
+    let first = [call.argument(0), call.argument(1)];
+    if let Some(value) = system.quick(&mut host, who, call.number(), first) {
+        return Answer::Value(value);
+    }
+    serve(system, &mut host, who, call)
+}
+
+/// Serves a call that needs more than to be looked at.
+#[inline(never)]
+fn serve(system: &mut System, host: &mut Host<'_>, who: Who, call: &Call) -> Answer {
     let arguments = [0, 1, 2, 3, 4, 5].map(|index| call.argument(index));
     let outcome = if call.number() == START {
-        begin(system, &mut host, who, arguments)
+        begin(system, host, who, arguments)
     } else {
-        system.call(&mut host, who, call.number(), arguments)
+        system.call(host, who, call.number(), arguments)
     };
+    let answer = conclude(system, call, who, outcome);
+    if system.has_news() {
+        exchange(system, host);
+    }
+    answer
+}
+
+fn conclude(system: &mut System, call: &Call, who: Who, outcome: Outcome) -> Answer {
     match outcome {
         Outcome::Value(value) => Answer::Value(value),
         Outcome::Begin(pointer) => Answer::Stack(0, pointer),
@@ -91,7 +195,8 @@ fn begin(system: &mut System, host: &mut Host<'_>, who: Who, [seen, size, near, 
 
 /// The cVM around the programs.
 struct Host<'a> {
-    call: &'a Call,
+    /// The call that is served, if it is one.
+    call: Option<&'a Call>,
 }
 
 impl Platform for Host<'_> {
@@ -145,22 +250,15 @@ impl Platform for Host<'_> {
     }
 
     fn random(&mut self, bytes: &mut [u8]) {
-        // SplitMix64 from the time: different from run to run where time is, and no secret.
-        let mut state = SEED.lock();
-        *state ^= rt::hostcall::clock();
-        for part in bytes.chunks_mut(8) {
-            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = *state;
-            word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^= word >> 31;
-            part.copy_from_slice(&word.to_le_bytes()[..part.len()]);
+        if let Some(random) = RANDOM.lock().as_mut() {
+            random.fill_bytes(bytes);
         }
     }
 
     fn clone(&mut self, stack: u64, thread_pointer: Option<u64>) -> Result<u16, Error> {
         let thread_pointer = thread_pointer.ok_or(Error::EINVAL)?;
-        let cloned = self.call.clone_caller(stack, thread_pointer, 0);
+        let call = self.call.ok_or(Error::EAGAIN)?;
+        let cloned = call.clone_caller(stack, thread_pointer, 0);
         cloned.map_err(|_| Error::EAGAIN)
     }
 

@@ -15,7 +15,10 @@ mod bytes;
 mod calls;
 mod error;
 mod layout;
+#[cfg(not(target_os = "none"))]
+pub mod model;
 mod names;
+pub mod network;
 mod open;
 mod pipe;
 mod platform;

@@ -1,5 +1,6 @@
 //! Open files, and the descriptors that stand for them.
 
+use crate::network::{Host, Network, Wire};
 use crate::pipe::Pipes;
 use crate::tree::{Node, Tree};
 use crate::{Error, Result};
@@ -50,17 +51,42 @@ pub(crate) struct Interest {
 /// A name that sockets find each other by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// A port of this machine's own network, by IPv4 or IPv6.
+    /// A port of this machine, by IPv4 or IPv6.
     Port { port: u16, six: bool },
+    /// A port of another machine, by IPv4 or as IPv6 calls that.
+    Far { host: Host, port: u16, six: bool },
     /// A name in the file system or out of it, as it was given.
     Name(Vec<u8>),
 }
 
-/// A stream socket of the loopback network.
+/// A stream socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) state: SocketState,
     pub(crate) local: Address,
+    /// One of IPv6 that has nothing to do with IPv4.
+    pub(crate) six_only: bool,
+}
+
+impl Socket {
+    /// One that is in this state.
+    pub(crate) fn new(state: SocketState, local: Address) -> Socket {
+        Socket {
+            state,
+            local,
+            six_only: false,
+        }
+    }
+
+    /// Whether connections of other machines can come to it at this port; then whether it calls them by IPv6.
+    pub(crate) fn is_open_to(&self, wanted: u16) -> Option<bool> {
+        match (&self.state, &self.local) {
+            (SocketState::Listening { .. }, Address::Port { port, six }) if *port == wanted && !self.six_only => {
+                Some(*six)
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +103,24 @@ pub(crate) enum SocketState {
         sends: Option<usize>,
         remote: Address,
     },
+    /// A connection to another machine.
+    Wired {
+        wire: Wire,
+        remote: Address,
+        /// Whether these ways are open.
+        receives: bool,
+        sends: bool,
+        /// Bytes that have gone through it.
+        moved: u64,
+    },
+}
+
+/// What stands behind open files.
+#[derive(Debug)]
+pub(crate) struct Behind<'a> {
+    pub(crate) tree: &'a mut Tree,
+    pub(crate) pipes: &'a mut Pipes,
+    pub(crate) network: &'a mut Option<Network>,
 }
 
 /// An open file.
@@ -137,7 +181,7 @@ impl Opens {
     }
 
     /// Somebody less uses it; with the last one it is closed, and what it alone has used.
-    pub(crate) fn release(&mut self, id: Id, tree: &mut Tree, pipes: &mut Pipes) {
+    pub(crate) fn release(&mut self, id: Id, behind: &mut Behind<'_>) {
         let Ok(opened) = self.get_mut(id) else { return };
         opened.users = opened.users.saturating_sub(1);
         if opened.users > 0 {
@@ -145,20 +189,28 @@ impl Opens {
         }
         let Some(opened) = self.0[id].take() else { return };
         match opened.what {
-            What::File(node) | What::Folder(node) => tree.closed(node),
-            What::Source(pipe) => pipes.close(pipe, false),
-            What::Sink(pipe) => pipes.close(pipe, true),
-            What::Socket(Socket { state, .. }) => match state {
+            What::File(node) | What::Folder(node) => behind.tree.closed(node),
+            What::Source(pipe) => behind.pipes.close(pipe, false),
+            What::Sink(pipe) => behind.pipes.close(pipe, true),
+            What::Socket(Socket { state, local, .. }) => match state {
                 SocketState::Fresh => {}
                 SocketState::Listening { queue, .. } => {
+                    if let (Some(network), Address::Port { port, .. }) = (behind.network.as_mut(), local) {
+                        network.unlisten(port);
+                    }
                     for waiting in queue {
-                        self.release(waiting, tree, pipes);
+                        self.release(waiting, behind);
+                    }
+                }
+                SocketState::Wired { wire, .. } => {
+                    if let Some(network) = behind.network.as_mut() {
+                        network.close(wire);
                     }
                 }
                 SocketState::Connected { receives, sends, .. } => {
                     for (pipe, writes) in [(receives, false), (sends, true)] {
                         if let Some(pipe) = pipe {
-                            pipes.close(pipe, writes);
+                            behind.pipes.close(pipe, writes);
                         }
                     }
                 }

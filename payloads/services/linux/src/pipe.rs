@@ -115,6 +115,12 @@ impl Pipes {
         self.0.get_mut(pipe).and_then(Option::as_mut).ok_or(Error::EBADF)
     }
 
+    /// How many there are.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
     /// A reader or a writer less.
     pub(crate) fn close(&mut self, pipe: usize, writer: bool) {
         let Ok(found) = self.get_mut(pipe) else { return };

@@ -25,11 +25,16 @@ impl Who {
     }
 }
 
+/// Bytes of what is to happen by a signal: handler, flags, set, as all architectures have them.
+pub(crate) const ACTION: usize = 24;
+
 /// A thread of a program.
 #[derive(Debug, Default)]
 pub(crate) struct Thread {
     /// Where its number becomes 0 when it ends (`set_tid_address`, `clone`); 0 = nowhere.
     pub(crate) clear: u64,
+    /// The signals that it does not want now, a bit each.
+    pub(crate) blocked: u64,
 }
 
 /// A program.
@@ -44,6 +49,8 @@ pub(crate) struct Program {
     /// Where relative paths begin.
     pub(crate) directory: Node,
     pub(crate) mask: u32,
+    /// What it wants to happen by a signal, as it has said it.
+    pub(crate) actions: BTreeMap<u32, [u8; ACTION]>,
     /// When it began, by the platform's clock.
     pub(crate) began: u64,
 }

@@ -3,7 +3,8 @@
 use crate::arena::Arena;
 use crate::calls::Context;
 use crate::names::name;
-use crate::open::{Descriptor, Descriptors, Opens, What};
+use crate::network::Network;
+use crate::open::{Address, Behind, Descriptor, Descriptors, Id, Opens, Socket, SocketState, What};
 use crate::pipe::Pipes;
 use crate::program::{Program, Thread, Who};
 use crate::stack::{self, ImageError, Start};
@@ -11,7 +12,9 @@ use crate::tree::{ROOT, Tree};
 use crate::{Error, Platform, Result};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use linux_raw_sys::general as sys;
 use linux_raw_sys::general::O_RDWR;
+use smoltcp::phy::Device;
 
 /// Most numbers that are named in the log because they are not there.
 const NAMED: usize = 64;
@@ -59,6 +62,9 @@ pub(crate) struct Shared {
     pub(crate) tree: Tree,
     pub(crate) opens: Opens,
     pub(crate) pipes: Pipes,
+    pub(crate) network: Option<Network>,
+    /// What bytes cross through; empty while they do.
+    pub(crate) crossing: Vec<u8>,
     /// Something has happened to an open file: who waits may go on.
     pub(crate) stirred: bool,
 }
@@ -88,6 +94,58 @@ pub(crate) enum On {
 }
 
 impl Shared {
+    /// Somebody uses an open file no more.
+    pub(crate) fn release(&mut self, open: Id) {
+        let mut behind = Behind {
+            tree: &mut self.tree,
+            pipes: &mut self.pipes,
+            network: &mut self.network,
+        };
+        self.opens.release(open, &mut behind);
+        self.stirred = true;
+    }
+
+    /// Gives the connections that have come to those who listen.
+    fn accept_arrived(&mut self) {
+        while let Some((port, wire, (host, from))) = self.network.as_mut().and_then(Network::arrived) {
+            let listens = |(id, opened): (Id, &crate::open::Opened)| match &opened.what {
+                What::Socket(socket) => socket.is_open_to(port).map(|six| (id, six)),
+                _ => None,
+            };
+            let found = self.opens.iter().find_map(listens);
+            let local = Address::Port {
+                port,
+                six: found.is_some_and(|(_, six)| six),
+            };
+            let remote = Address::Far {
+                host,
+                port: from,
+                six: found.is_some_and(|(_, six)| six),
+            };
+            let state = SocketState::Wired {
+                wire,
+                remote,
+                receives: true,
+                sends: true,
+                moved: 0,
+            };
+            let open = self.opens.add(What::Socket(Socket::new(state, local)), O_RDWR);
+            self.opens.keep(open);
+            let listener = found.and_then(|(id, _)| self.opens.get_mut(id).ok());
+            if let Some(What::Socket(Socket {
+                state: SocketState::Listening { queue, limit },
+                ..
+            })) = listener.map(|opened| &mut opened.what)
+                && queue.len() < *limit
+            {
+                queue.push_back(open);
+                self.stirred = true;
+            } else {
+                self.release(open);
+            }
+        }
+    }
+
     /// Whether nobody has asked for this system call, which is not there.
     pub(crate) fn once(&mut self, number: u64) -> bool {
         self.missing.len() < NAMED && self.missing.insert(number)
@@ -116,6 +174,8 @@ impl System {
                 tree: Tree::new(archive, files),
                 opens: Opens::default(),
                 pipes: Pipes::default(),
+                network: None,
+                crossing: Vec::new(),
                 stirred: false,
             },
         }
@@ -167,6 +227,7 @@ impl System {
             descriptors,
             directory: ROOT,
             mask: 0o022,
+            actions: BTreeMap::new(),
             began: platform.clock(),
         };
         self.programs.insert(who.client, program);
@@ -178,6 +239,23 @@ impl System {
         if let Some(waiting) = self.shared.waiting.iter_mut().find(|waiting| waiting.is_of(who)) {
             waiting.token = Some(token);
         }
+    }
+
+    /// Answers a system call that nothing follows from, if this is one: what programs ask most often.
+    #[inline]
+    pub fn quick<P: Platform>(&self, platform: &mut P, who: Who, number: u64, [a, b]: [u64; 2]) -> Option<u64> {
+        let program = self.programs.get(&who.client).filter(|_| !self.traces)?;
+        Some(match u32::try_from(number).ok()? {
+            sys::__NR_getpid => program.id.into(),
+            sys::__NR_gettid => program.thread_number(who.thread).into(),
+            sys::__NR_clock_gettime => {
+                let told = program
+                    .now(platform, a)
+                    .and_then(|now| program.put_time(platform, b, now));
+                told.unwrap_or_else(Error::to_result)
+            }
+            _ => return None,
+        })
     }
 
     /// Answers a system call.
@@ -208,13 +286,47 @@ impl System {
         if let Outcome::EndProgram(_) = outcome {
             self.end(who.client);
         }
-        while core::mem::take(&mut self.shared.stirred) {
-            self.stir(platform);
-        }
+        self.settle(platform);
         outcome
     }
 
+    #[inline]
+    fn settle<P: Platform>(&mut self, platform: &mut P) {
+        while core::mem::take(&mut self.shared.stirred) {
+            self.stir(platform);
+        }
+    }
+
+    /// Connects the programs to the outside.
+    pub fn attach(&mut self, network: Network) {
+        self.shared.network = Some(network);
+    }
+
+    /// Whether frames may follow from what programs have done.
+    pub fn has_news(&self) -> bool {
+        self.shared.network.as_ref().is_some_and(|network| network.touched)
+    }
+
+    /// Lets frames come and go through a card, and programs go on that have waited for them. Nanoseconds until there is
+    /// something to do without a frame; none when there is nothing.
+    pub fn exchange<P: Platform>(&mut self, platform: &mut P, card: &mut impl Device) -> Option<u64> {
+        loop {
+            let now = platform.clock();
+            let network = self.shared.network.as_mut()?;
+            if network.poll(card, now) {
+                self.shared.stirred = true;
+                self.shared.accept_arrived();
+            }
+            self.settle(platform);
+            let network = self.shared.network.as_mut()?;
+            if !network.touched {
+                return network.delay(now);
+            }
+        }
+    }
+
     /// Makes the calls again that wait for something to happen.
+    #[inline(never)]
     fn stir<P: Platform>(&mut self, platform: &mut P) {
         let mut index = 0;
         while let Some(waiting) = self.shared.waiting.get(index) {
@@ -262,6 +374,34 @@ impl System {
         }
     }
 
+    /// Whether the files are in order, of which programs may write so many bytes.
+    ///
+    /// # Errors
+    /// What is not.
+    #[cfg(not(target_os = "none"))]
+    pub fn check(&self, files: u64) -> core::result::Result<(), alloc::string::String> {
+        self.shared.tree.check(files)
+    }
+
+    /// Whether nothing is open and nobody waits, as it is when there are no programs.
+    ///
+    /// # Errors
+    /// What is left.
+    #[cfg(not(target_os = "none"))]
+    pub fn is_at_rest(&self) -> core::result::Result<(), alloc::string::String> {
+        let shared = &self.shared;
+        let (opens, waiting): (Vec<_>, _) = (shared.opens.iter().collect(), &shared.waiting);
+        let (pipes, used) = (shared.pipes.count(), shared.tree.used());
+        let wires = shared.network.as_ref().map_or(0, Network::count);
+        if wires == 0 && self.programs.is_empty() && waiting.is_empty() && opens.is_empty() && pipes == 0 && used == 0 {
+            return Ok(());
+        }
+        let programs = self.programs.len();
+        Err(alloc::format!(
+            "{programs} programs, {pipes} pipes, {wires} connections, {used} nodes in use, open {opens:?}, waiting {waiting:?}"
+        ))
+    }
+
     /// A program is over.
     fn end(&mut self, client: u32) {
         let Some(mut program) = self.programs.remove(&client) else {
@@ -270,7 +410,7 @@ impl System {
         let shared = &mut self.shared;
         shared.waiting.retain(|waiting| waiting.who.client != client);
         for open in program.descriptors.take_all() {
-            shared.opens.release(open, &mut shared.tree, &mut shared.pipes);
+            shared.release(open);
         }
         shared.tree.closed(program.directory);
         shared.stirred = true;

@@ -79,6 +79,8 @@ struct Inode {
     links: u32,
     /// Open files that it is.
     users: u32,
+    /// Whether it has taken room.
+    charged: bool,
     /// A folder: where `..` leads.
     parent: Node,
     modified: u64,
@@ -395,14 +397,25 @@ impl Tree {
         }
     }
 
-    fn new_in(&mut self, place: &Place, kind: Kind, permissions: u32, now: u64) -> Result<Node> {
+    /// Whether something can get this name: there is nothing, in a folder that is still there.
+    fn is_free(&self, place: &Place) -> Result<()> {
         if place.node.is_some() {
             return Err(Error::EEXIST);
         }
         self.entries(place.folder)?;
+        if self.inode(place.folder)?.links == 0 && place.folder != ROOT {
+            return Err(Error::ENOENT);
+        }
+        Ok(())
+    }
+
+    fn new_in(&mut self, place: &Place, kind: Kind, permissions: u32, now: u64) -> Result<Node> {
+        self.is_free(place)?;
         self.charge()?;
         self.inode_mut(place.folder)?.modified = now;
-        Ok(self.insert(place.folder, &place.name, kind, permissions, now))
+        let node = self.insert(place.folder, &place.name, kind, permissions, now);
+        self.inode_mut(node)?.charged = true;
+        Ok(node)
     }
 
     /// Makes an empty file.
@@ -425,9 +438,7 @@ impl Tree {
 
     /// Gives a file another name.
     pub(crate) fn link(&mut self, node: Node, place: &Place) -> Result<()> {
-        if place.node.is_some() {
-            return Err(Error::EEXIST);
-        }
+        self.is_free(place)?;
         if self.is_folder(node) {
             return Err(Error::EPERM);
         }
@@ -476,6 +487,9 @@ impl Tree {
             }
             above = self.inode(above)?.parent;
         }
+        if to.node.is_none() {
+            self.is_free(to)?;
+        }
         if let Some(old) = to.node {
             if old == node {
                 return Ok(());
@@ -498,6 +512,10 @@ impl Tree {
     fn unlinked(&mut self, node: Node) {
         if let Ok(inode) = self.inode_mut(node) {
             inode.links = inode.links.saturating_sub(1);
+            if inode.links == 0 {
+                // Who is still in a folder that is gone finds the way out.
+                inode.parent = ROOT;
+            }
         }
         self.dispose(node);
     }
@@ -525,8 +543,45 @@ impl Tree {
                 Kind::File(Content::Memory(bytes)) => bytes.held(),
                 _ => 0,
             };
-            self.left = self.left.saturating_add(held);
+            let own = if inode.charged { NODE } else { 0 };
+            self.left = self.left.saturating_add(held + own);
             self.nodes[node] = None;
+        }
+    }
+
+    /// Nodes that are open.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn used(&self) -> usize {
+        self.nodes.iter().flatten().filter(|inode| inode.users > 0).count()
+    }
+
+    /// Whether names, links and the room that programs have altogether fit together; else what does not.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn check(&self, room: u64) -> core::result::Result<(), alloc::string::String> {
+        let mut names = alloc::vec![0; self.nodes.len()];
+        let mut taken = self.left;
+        for (node, inode) in self.nodes.iter().enumerate() {
+            let Some(inode) = inode else { continue };
+            taken += if inode.charged { NODE } else { 0 };
+            match &inode.kind {
+                Kind::Folder(entries) => entries.values().for_each(|child| names[*child] += 1),
+                Kind::File(Content::Memory(bytes)) => taken += bytes.held(),
+                _ => {}
+            }
+            if self.is_folder(node) && !self.is_folder(inode.parent) {
+                return Err(alloc::format!("node {node}: its parent {} is no folder", inode.parent));
+            }
+        }
+        if taken != room {
+            return Err(alloc::format!("{taken} bytes taken and left, expected {room}"));
+        }
+        let links = self
+            .nodes
+            .iter()
+            .map(|inode| inode.as_ref().map_or(0, |inode| inode.links));
+        match links.zip(names).skip(1).position(|(links, names)| links != names) {
+            Some(node) => Err(alloc::format!("node {}: not as many links as names", node + 1)),
+            None => Ok(()),
         }
     }
 
@@ -584,6 +639,7 @@ impl Inode {
             permissions,
             links: 1,
             users: 0,
+            charged: false,
             parent,
             modified,
         }
@@ -594,8 +650,10 @@ impl Inode {
 mod tests {
     use super::*;
 
+    const ROOM: u64 = 16 * 1024;
+
     fn tree() -> Tree {
-        Tree::new(Vec::new(), 16 * 1024)
+        Tree::new(Vec::new(), ROOM)
     }
 
     fn file(tree: &mut Tree, path: &[u8]) -> Node {
@@ -632,8 +690,27 @@ mod tests {
         tree.remove(&place, false, 0).unwrap();
         assert_eq!(tree.read(node, 0, &mut [0; 4]), Ok(4), "as long as it is open");
         tree.closed(node);
-        assert_eq!(tree.left, before - NODE);
+        assert_eq!(tree.left, before);
         assert_eq!(tree.facts(node), Err(Error::ENOENT));
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_takes_nothing_and_leads_out() {
+        let mut tree = tree();
+        let place = tree.find(ROOT, b"/tmp/deep", false).unwrap();
+        let deep = tree.make_folder(&place, 0o755, 0).unwrap();
+        tree.opened(deep);
+        let place = tree.find(ROOT, b"/tmp/deep", false).unwrap();
+        tree.remove(&place, true, 0).unwrap();
+        let inside = tree.find(deep, b"file", false).unwrap();
+        assert_eq!(tree.make_file(&inside, 0o644, 0), Err(Error::ENOENT));
+        let other = file(&mut tree, b"/tmp/other");
+        assert_eq!(tree.link(other, &inside), Err(Error::ENOENT));
+        let from = tree.find(ROOT, b"/tmp/other", false).unwrap();
+        assert_eq!(tree.rename(&from, &inside, false, 0), Err(Error::ENOENT));
+        assert_eq!(tree.find(deep, b"..", true).unwrap().node, Some(ROOT));
+        tree.closed(deep);
+        assert_eq!(tree.check(ROOM), Ok(()));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use linux_raw_sys::general as sys;
 use linux_raw_sys::general::{iovec, winsize};
 use linux_raw_sys::ioctl;
 
-/// Bytes that cross at a time, through a buffer on the stack.
-const CHUNK: usize = 2048;
+/// Bytes that cross at a time.
+const CHUNK: usize = 8192;
 /// Most parts of a vector (`IOV_MAX`).
 const PARTS: u64 = 1024;
 /// Most bytes that one call moves, as Linux has it.
@@ -28,7 +28,7 @@ pub(super) enum At {
 
 impl<P: Platform> Context<'_, P> {
     /// Whether an open file can be used this way.
-    fn allows(flags: u32, writes: bool) -> Result<()> {
+    pub(super) fn allows(flags: u32, writes: bool) -> Result<()> {
         let access = flags & sys::O_ACCMODE;
         let fits = access == sys::O_RDWR || access == if writes { sys::O_WRONLY } else { sys::O_RDONLY };
         if fits { Ok(()) } else { Err(Error::EBADF) }
@@ -63,11 +63,18 @@ impl<P: Platform> Context<'_, P> {
                 return Ok(8);
             }
             What::Source(pipe) => *pipe,
-            What::Socket(socket) => match &socket.state {
+            What::Socket(socket) => match &mut socket.state {
                 SocketState::Connected { receives: None, .. } => return Ok(0),
                 SocketState::Connected {
                     receives: Some(pipe), ..
                 } => *pipe,
+                SocketState::Wired { receives: false, .. } => return Ok(0),
+                SocketState::Wired { wire, moved, .. } => {
+                    let network = self.shared.network.as_mut().ok_or(Error::ENOTCONN)?;
+                    let count = network.receive(*wire, to, peek)?;
+                    *moved += if peek { 0 } else { count as u64 };
+                    return Ok(count);
+                }
                 _ => return Err(Error::ENOTCONN),
             },
             What::Sink(_) => return Err(Error::EBADF),
@@ -80,7 +87,6 @@ impl<P: Platform> Context<'_, P> {
 
     /// Gives some bytes to an open file.
     fn give_bytes(&mut self, id: Id, offset: Option<u64>, from: &[u8]) -> Result<usize> {
-        let now = self.real_time();
         let pipe = match &mut self.shared.opens.get_mut(id)?.what {
             What::Console => {
                 self.platform.write(from);
@@ -89,6 +95,7 @@ impl<P: Platform> Context<'_, P> {
             What::Null | What::Zero | What::Random => return Ok(from.len()),
             What::File(node) => {
                 let node = *node;
+                let now = self.real_time();
                 self.shared.tree.write(node, offset.unwrap_or_default(), from, now)?;
                 return Ok(from.len());
             }
@@ -106,9 +113,16 @@ impl<P: Platform> Context<'_, P> {
                 return Ok(8);
             }
             What::Sink(pipe) => *pipe,
-            What::Socket(socket) => match &socket.state {
+            What::Socket(socket) => match &mut socket.state {
                 SocketState::Connected { sends: None, .. } => return Err(Error::EPIPE),
                 SocketState::Connected { sends: Some(pipe), .. } => *pipe,
+                SocketState::Wired { sends: false, .. } => return Err(Error::EPIPE),
+                SocketState::Wired { wire, moved, .. } => {
+                    let network = self.shared.network.as_mut().ok_or(Error::ENOTCONN)?;
+                    let count = network.send(*wire, from)?;
+                    *moved += count as u64;
+                    return Ok(count);
+                }
                 _ => return Err(Error::ENOTCONN),
             },
             What::Source(_) | What::Folder(_) => return Err(Error::EBADF),
@@ -142,16 +156,41 @@ impl<P: Platform> Context<'_, P> {
         let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
         self.program.window.check(address, length)?;
-        let mut buffer = [0; CHUNK];
+        // Zeroed once.
+        let mut buffer = core::mem::take(&mut self.shared.crossing);
+        buffer.resize(CHUNK, 0);
+        let moved = self.move_through(
+            &mut buffer,
+            (id, &mut offset),
+            [address, length],
+            writes,
+            (console, peek),
+        );
+        self.shared.crossing = buffer;
+        if seekable && at == At::Offset {
+            self.shared.opens.get_mut(id)?.offset = offset;
+        }
+        moved
+    }
+
+    /// Moves bytes through a buffer, as long as there are some.
+    fn move_through(
+        &mut self,
+        buffer: &mut [u8],
+        (id, offset): (Id, &mut u64),
+        [address, length]: [u64; 2],
+        writes: bool,
+        (once, peek): (bool, bool),
+    ) -> Result {
         let mut done = 0;
         while done < length {
             let part = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
             let asked = part.len();
             let moved = if writes {
                 self.program.window.read(self.platform, address + done, part)?;
-                self.give_bytes(id, Some(offset), part)
+                self.give_bytes(id, Some(*offset), part)
             } else {
-                self.take_bytes(id, Some(offset), part, peek)
+                self.take_bytes(id, Some(*offset), part, peek)
             };
             let count = match moved {
                 Ok(count) => count,
@@ -164,13 +203,10 @@ impl<P: Platform> Context<'_, P> {
                     .write(self.platform, address + done, &buffer[..count])?;
             }
             done += count as u64;
-            offset = offset.saturating_add(count as u64);
-            if count < asked || console || peek {
+            *offset = offset.saturating_add(count as u64);
+            if count < asked || once || peek {
                 break;
             }
-        }
-        if seekable && at == At::Offset {
-            self.shared.opens.get_mut(id)?.offset = offset;
         }
         Ok(done)
     }
@@ -263,7 +299,7 @@ impl<P: Platform> Context<'_, P> {
         let What::File(node) = self.shared.opens.get(from)?.what else {
             return Err(Error::EINVAL);
         };
-        let mut buffer = [0; CHUNK];
+        let mut buffer = alloc::vec![0; CHUNK];
         let mut done = 0;
         while done < length {
             let room = (length - done).min(CHUNK as u64) as usize;
@@ -333,9 +369,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// Somebody uses an open file no more.
     pub(super) fn release(&mut self, open: Id) {
-        let shared = &mut *self.shared;
-        shared.opens.release(open, &mut shared.tree, &mut shared.pipes);
-        shared.stirred = true;
+        self.shared.release(open);
     }
 
     /// `close`.

@@ -1,8 +1,10 @@
-//! The program's memory map: anonymous memory between two addresses of its cVM.
+//! The program's memory map: memory between two addresses of its cVM, zero or with a copy of a file.
 
 use super::Context;
 use crate::arena::pages;
+use crate::tree::Node;
 use crate::{Error, Platform, Result};
+use alloc::vec;
 use core::ops::Range;
 use linux_raw_sys::general as sys;
 
@@ -35,22 +37,54 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `mmap`.
-    pub(super) fn map(&mut self, [address, length, protection, flags, _descriptor, _offset]: [u64; 6]) -> Result {
-        let length = pages(length).filter(|length| *length > 0).ok_or(Error::EINVAL)?;
+    pub(super) fn map(&mut self, [address, asked, protection, flags, descriptor, offset]: [u64; 6]) -> Result {
+        let length = pages(asked).filter(|length| *length > 0).ok_or(Error::EINVAL)?;
         let (protection, flags) = (protection as u32, flags as u32);
         if protection & sys::PROT_EXEC != 0 {
             return Err(Error::EACCES);
         }
-        if flags & sys::MAP_ANONYMOUS == 0 {
-            return Err(Error::ENODEV);
-        }
+        let file = if flags & sys::MAP_ANONYMOUS == 0 {
+            // What is written to a file would have to be seen by who reads it, and the other way round.
+            if flags & sys::MAP_TYPE != sys::MAP_PRIVATE && protection & sys::PROT_WRITE != 0 {
+                return Err(Error::ENODEV);
+            }
+            let id = self.program.descriptors.get(descriptor)?;
+            Self::allows(self.shared.opens.get(id)?.flags, false).map_err(|_| Error::EACCES)?;
+            if !offset.is_multiple_of(crate::arena::PAGE) {
+                return Err(Error::EINVAL);
+            }
+            let file = self.file(descriptor, false).map_err(|_| Error::ENODEV)?;
+            Some(file)
+        } else {
+            None
+        };
         let fixed = flags & (sys::MAP_FIXED | sys::MAP_FIXED_NOREPLACE) != 0;
         let wanted = if fixed {
             Some(self.named(address, length)?)
         } else {
             None
         };
-        self.take(wanted, length)
+        let start = self.take(wanted, length)?;
+        if let Some(file) = file {
+            self.fill(file, offset, start, length)?;
+        }
+        Ok(start)
+    }
+
+    /// Copies a file to memory that is zero, as far as both go.
+    fn fill(&mut self, file: Node, offset: u64, start: u64, length: u64) -> Result<()> {
+        let mut buffer = vec![0; crate::arena::PAGE as usize];
+        let mut done = 0;
+        while done < length {
+            let place = offset.checked_add(done).ok_or(Error::EINVAL)?;
+            let count = self.shared.tree.read(file, place, &mut buffer)?;
+            self.put(start + done, &buffer[..count])?;
+            if count < buffer.len() {
+                break;
+            }
+            done += count as u64;
+        }
+        Ok(())
     }
 
     /// `munmap`.

@@ -5,6 +5,7 @@ mod memory;
 mod path;
 mod poll;
 mod process;
+mod signal;
 mod socket;
 mod thread;
 mod time;
@@ -17,10 +18,6 @@ use linux_raw_sys::general as sys;
 
 /// `renameat` in the table that newer architectures share, some of them without this row.
 const RENAMEAT: u32 = 38;
-
-/// Bytes of a set of signals, and of what is done with one: handler, flags, set, as all architectures have them.
-const SET: usize = 8;
-const ACTION: usize = 24;
 
 /// A call in its surroundings.
 pub(crate) struct Context<'a, P> {
@@ -86,7 +83,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_socketpair => self.socket_pair(a, b, d),
             sys::__NR_bind => self.bind(a, b, c),
             sys::__NR_listen => self.listen(a, b),
-            sys::__NR_connect => self.connect(a, b, c),
+            sys::__NR_connect => return Some(self.connect(a, b, c).into()),
             sys::__NR_accept => return Some(self.accept([a, b, c, 0]).into()),
             sys::__NR_accept4 => return Some(self.accept([a, b, c, d]).into()),
             sys::__NR_getsockname => self.socket_name(a, b, c, false),
@@ -96,7 +93,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_sendmsg => return Some(self.message(a, b, c, true).into()),
             sys::__NR_recvmsg => return Some(self.message(a, b, c, false).into()),
             sys::__NR_shutdown => self.shut_down(a, b),
-            sys::__NR_setsockopt => self.set_option(a),
+            sys::__NR_setsockopt => self.set_option(a, b, c, [d, e]),
             sys::__NR_getsockopt => self.option(a, b, c, [d, e]),
 
             sys::__NR_mmap => self.map([a, b, c, d, e, f]),
@@ -126,15 +123,18 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_getppid => Ok(0),
             sys::__NR_getuid | sys::__NR_geteuid | sys::__NR_getgid | sys::__NR_getegid => Ok(0),
             sys::__NR_sysinfo => self.information(a),
-            sys::__NR_prlimit64 => self.limits(b, d),
+            sys::__NR_prlimit64 => self.limits(b, c, d),
             // The name of a thread is nobody's business.
             sys::__NR_prctl if a as u32 == linux_raw_sys::prctl::PR_SET_NAME => Ok(0),
             sys::__NR_umask => self.set_mask(a),
             sys::__NR_uname => self.system_name(a),
             sys::__NR_getrandom => self.get_random(a, b, c),
-            // No signal is ever delivered: what a program says about them is noted by nobody.
-            sys::__NR_rt_sigaction => self.no_signals(c, d, ACTION),
-            sys::__NR_rt_sigprocmask => self.no_signals(c, d, SET),
+            sys::__NR_rt_sigaction => self.act(a, [b, c], d),
+            sys::__NR_rt_sigprocmask => self.block_signals(a, [b, c], d),
+            sys::__NR_kill => return Some(self.kill(a, b, false).into()),
+            sys::__NR_tkill => return Some(self.kill(a, b, true).into()),
+            sys::__NR_tgkill => return Some(self.kill(b, c, true).into()),
+            sys::__NR_getrusage => self.usage(a, b),
             sys::__NR_sigaltstack => Ok(0),
             _ => return None,
         };

@@ -10,8 +10,9 @@ use linux_raw_sys::general as sys;
 
 /// Events that are told whether they are asked for or not.
 const ALWAYS: u32 = sys::EPOLLERR | sys::EPOLLHUP;
-/// Most files in one `ppoll`, and events of one `epoll_pwait`.
+/// Most files in one `ppoll`, and events that one `epoll_pwait` asks for.
 const MOST: u64 = 1024;
+const MOST_EVENTS: u64 = i32::MAX as u64 / EVENT;
 /// Bytes of an event of `epoll`.
 const EVENT: u64 = size_of::<sys::epoll_event>() as u64;
 /// Nanoseconds of a millisecond.
@@ -52,6 +53,24 @@ impl<P: Platform> Context<'_, P> {
             What::Epoll(_) => (0, 0),
             What::Socket(socket) => match &socket.state {
                 SocketState::Fresh => (output | sys::EPOLLHUP, 0),
+                SocketState::Wired { wire, sends, moved, .. } => {
+                    let Some(network) = &self.shared.network else {
+                        return (sys::EPOLLHUP, 0);
+                    };
+                    let ready = network.readiness(*wire);
+                    let events = [
+                        (ready.reads, input),
+                        (ready.writes, output),
+                        (ready.ended, sys::EPOLLRDHUP),
+                        (ready.over || ready.ended && !sends, sys::EPOLLHUP),
+                        (ready.over && *moved == 0, sys::EPOLLERR),
+                    ];
+                    let events = events
+                        .into_iter()
+                        .filter(|(is, _)| *is)
+                        .fold(0, |all, (_, one)| all | one);
+                    (events, moved.wrapping_add(ready.changes))
+                }
                 SocketState::Listening { queue, .. } => (if queue.is_empty() { 0 } else { input }, queue.len() as u64),
                 SocketState::Connected { receives, sends, .. } => {
                     let closed = input | sys::EPOLLRDHUP;
@@ -162,7 +181,7 @@ impl<P: Platform> Context<'_, P> {
     pub(super) fn epoll_wait(&mut self, epoll: u64, address: u64, count: u64, milliseconds: u64) -> Result<Outcome> {
         let epoll = self.program.descriptors.get(epoll)?;
         let count = count as u32 as u64;
-        if !(1..=MOST).contains(&count) {
+        if !(1..=MOST_EVENTS).contains(&count) {
             return Err(Error::EINVAL);
         }
         self.program.window.check(address, count * EVENT)?;

@@ -1,9 +1,11 @@
 //! The program itself.
 
 use super::Context;
+use super::time::SECOND;
 use crate::layout::encode;
 use crate::{Error, Platform, Result};
 use linux_raw_sys::general as sys;
+use linux_raw_sys::general::{__kernel_old_timeval, rusage};
 use linux_raw_sys::system::new_utsname;
 
 impl<P: Platform> Context<'_, P> {
@@ -42,19 +44,40 @@ impl<P: Platform> Context<'_, P> {
         Ok(length)
     }
 
-    /// `rt_sigaction` and `rt_sigprocmask`: what was set before is nothing, so many bytes of it at `old`.
-    pub(super) fn no_signals(&mut self, old: u64, size: u64, bytes: usize) -> Result {
-        if size != super::SET as u64 {
+    /// `getrusage`: the time since the program has begun is its own.
+    pub(super) fn usage(&mut self, who: u64, address: u64) -> Result {
+        const SELF: i32 = 0;
+        const THREAD: i32 = 1;
+        if !matches!(who as i32, SELF | THREAD | -1) {
             return Err(Error::EINVAL);
         }
-        if old != 0 {
-            self.put(old, &[0; super::ACTION][..bytes])?;
+        let mut bytes = [0; size_of::<rusage>()];
+        if who as i32 >= SELF {
+            let spent = self.now(sys::CLOCK_PROCESS_CPUTIME_ID.into())?;
+            let time = encode!(__kernel_old_timeval {
+                tv_sec: (spent / SECOND) as i64,
+                tv_usec: (spent % SECOND / 1000) as i64,
+            });
+            bytes[..time.len()].copy_from_slice(&time);
         }
+        self.put(address, &bytes)?;
         Ok(0)
     }
 
-    /// `prlimit64`: no limit but that of descriptors.
-    pub(super) fn limits(&mut self, resource: u64, address: u64) -> Result {
+    /// `prlimit64`: no limit but that of descriptors, which cannot be raised.
+    pub(super) fn limits(&mut self, resource: u64, new: u64, address: u64) -> Result {
+        if new != 0 && resource as u32 == sys::RLIMIT_NOFILE {
+            let (soft, hard) = (
+                self.program.window.word(self.platform, new)?,
+                self.program.window.word(self.platform, new.wrapping_add(8))?,
+            );
+            if soft > hard {
+                return Err(Error::EINVAL);
+            }
+            if hard > crate::open::LIMIT as u64 {
+                return Err(Error::EPERM);
+            }
+        }
         if address != 0 {
             let limit = match resource as u32 {
                 sys::RLIMIT_NOFILE => crate::open::LIMIT as u64,

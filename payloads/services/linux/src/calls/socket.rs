@@ -1,7 +1,8 @@
-//! Stream sockets between the programs of one library OS: a loopback network without packets.
+//! Stream sockets: between the programs of one library OS, a loopback network without packets, and to other machines.
 
 use super::Context;
 use crate::layout::encode;
+use crate::network::{Host, Network, Wire};
 use crate::open::{Address, Id, Socket, SocketState, What};
 use crate::{Error, Outcome, Platform, Result};
 use alloc::collections::VecDeque;
@@ -19,6 +20,47 @@ const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
 const ADDRESS: u64 = 128;
 /// Bytes before the path in the address of a local socket.
 const FAMILY: usize = 2;
+
+/// The host that an address names, by IPv4 or as IPv6 calls that; none for this machine.
+fn host_of(bytes: &[u8], six: bool) -> Result<Option<Host>> {
+    let address = if six {
+        let address = bytes.get(8..24).ok_or(Error::EINVAL)?;
+        match address {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, last @ ..] => last,
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1] => return Ok(None),
+            _ => return Err(Error::EADDRNOTAVAIL),
+        }
+    } else {
+        &bytes[4..8]
+    };
+    let host = address.first_chunk().copied().ok_or(Error::EINVAL)?;
+    Ok(Some(host).filter(|host| *host != [0; 4]))
+}
+
+/// An IPv4 address as IPv6 calls it.
+fn mapped(host: Host) -> [u8; 16] {
+    let [a, b, c, d] = host;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// `sockaddr_in`.
+fn four(host: Host, port: u16) -> Vec<u8> {
+    let mut bytes = Vec::from((net::AF_INET as u16).to_ne_bytes());
+    bytes.extend(port.to_be_bytes());
+    bytes.extend(host);
+    bytes.extend([0; 8]);
+    bytes
+}
+
+/// `sockaddr_in6`.
+fn six(host: [u8; 16], port: u16) -> Vec<u8> {
+    let mut bytes = Vec::from((net::AF_INET6 as u16).to_ne_bytes());
+    bytes.extend(port.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(host);
+    bytes.extend([0; 4]);
+    bytes
+}
 
 impl<P: Platform> Context<'_, P> {
     /// The open file that is a socket.
@@ -60,10 +102,7 @@ impl<P: Platform> Context<'_, P> {
             _ => return Err(Error::EAFNOSUPPORT),
         };
         let flags = Self::stream_flags(kind)?;
-        let socket = Socket {
-            state: SocketState::Fresh,
-            local,
-        };
+        let socket = Socket::new(SocketState::Fresh, local);
         let open = self
             .shared
             .opens
@@ -114,7 +153,7 @@ impl<P: Platform> Context<'_, P> {
             let local = local.clone();
             self.shared
                 .opens
-                .add(What::Socket(Socket { state, local }), sys::O_RDWR | flags)
+                .add(What::Socket(Socket::new(state, local)), sys::O_RDWR | flags)
         };
         Ok([make(&first, &second, back, there), make(&second, &first, there, back)])
     }
@@ -130,13 +169,15 @@ impl<P: Platform> Context<'_, P> {
         self.get(address, bytes)?;
         let family = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
         match (family, like) {
-            (net::AF_INET | net::AF_INET6, Address::Port { six, .. }) if bytes.len() >= 4 => {
+            (net::AF_INET | net::AF_INET6, Address::Port { six, .. }) if bytes.len() >= 16 => {
                 if *six != (family == net::AF_INET6) {
                     return Err(Error::EAFNOSUPPORT);
                 }
-                Ok(Address::Port {
-                    port: u16::from_be_bytes([bytes[2], bytes[3]]),
-                    six: *six,
+                let (port, six) = (u16::from_be_bytes([bytes[2], bytes[3]]), *six);
+                let own = self.shared.network.as_ref().map(Network::host);
+                Ok(match host_of(bytes, six)? {
+                    Some(host) if host[0] != LOCALHOST[0] && own != Some(host) => Address::Far { host, port, six },
+                    _ => Address::Port { port, six },
                 })
             }
             (net::AF_UNIX, Address::Name(_)) => {
@@ -157,21 +198,14 @@ impl<P: Platform> Context<'_, P> {
             return Ok(());
         }
         let bytes = match told {
-            Address::Port { port, six: false } => {
-                let mut bytes = Vec::from((net::AF_INET as u16).to_ne_bytes());
-                bytes.extend(port.to_be_bytes());
-                bytes.extend(LOCALHOST);
-                bytes.extend([0; 8]);
-                bytes
-            }
+            Address::Port { port, six: false } => four(LOCALHOST, *port),
+            Address::Far { host, port, six: false } => four(*host, *port),
             Address::Port { port, six: true } => {
-                let mut bytes = Vec::from((net::AF_INET6 as u16).to_ne_bytes());
-                bytes.extend(port.to_be_bytes());
-                bytes.extend([0; 4 + 15]);
-                bytes.push(1);
-                bytes.extend([0; 4]);
-                bytes
+                let mut one = [0; 16];
+                one[15] = 1;
+                six(one, *port)
             }
+            Address::Far { host, port, six: true } => six(mapped(*host), *port),
             Address::Name(name) => {
                 let mut bytes = Vec::from((net::AF_UNIX as u16).to_ne_bytes());
                 bytes.extend(name);
@@ -184,16 +218,23 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// Who listens at an address.
-    fn listener(&self, at: &Address) -> Option<Id> {
-        let meant = |local: &Address| match (local, at) {
-            (Address::Port { port, .. }, Address::Port { port: wanted, .. }) => port == wanted,
+    fn listener(&self, at: &Address, only: bool) -> Option<Id> {
+        let meant = |socket: &Socket| match (&socket.local, at) {
+            // One that is for IPv6 only has the port to itself there, and leaves it to others elsewhere.
+            (
+                Address::Port { port, six },
+                Address::Port {
+                    port: wanted,
+                    six: by_six,
+                },
+            ) => port == wanted && (six == by_six || !socket.six_only && !only),
             (local, at) => local == at,
         };
         let mut listeners = self.shared.opens.iter().filter_map(|(id, opened)| match &opened.what {
             What::Socket(socket) if matches!(socket.state, SocketState::Listening { .. }) => Some((id, socket)),
             _ => None,
         });
-        listeners.find(|(_, socket)| meant(&socket.local)).map(|(id, _)| id)
+        listeners.find(|(_, socket)| meant(socket)).map(|(id, _)| id)
     }
 
     /// A port that nobody has.
@@ -223,7 +264,10 @@ impl<P: Platform> Context<'_, P> {
         {
             *port = self.free_port()?;
         }
-        if self.listener(&wanted).is_some() {
+        if matches!(wanted, Address::Far { .. }) {
+            return Err(Error::EADDRNOTAVAIL);
+        }
+        if self.listener(&wanted, self.socket_in(id)?.six_only).is_some() {
             return Err(Error::EADDRINUSE);
         }
         self.socket_mut(id)?.local = wanted;
@@ -237,7 +281,10 @@ impl<P: Platform> Context<'_, P> {
         if let Address::Port { port: 0, six } = local {
             let port = self.free_port()?;
             self.socket_mut(id)?.local = Address::Port { port, six };
-        } else if self.listener(&local).is_some_and(|other| other != id) {
+        } else if self
+            .listener(&local, self.socket_in(id)?.six_only)
+            .is_some_and(|other| other != id)
+        {
             return Err(Error::EADDRINUSE);
         }
         let wanted = (backlog as u32 as u64).clamp(1, BACKLOG) as usize;
@@ -250,23 +297,60 @@ impl<P: Platform> Context<'_, P> {
                     limit: wanted,
                 };
             }
-            SocketState::Connected { .. } => return Err(Error::EINVAL),
+            SocketState::Connected { .. } | SocketState::Wired { .. } => return Err(Error::EINVAL),
+        }
+        let shared = &mut *self.shared;
+        if let (Some(network), What::Socket(socket)) = (&mut shared.network, &shared.opens.get(id)?.what)
+            && let Address::Port { port, .. } = socket.local
+            && socket.is_open_to(port).is_some()
+        {
+            network.listen(port);
         }
         Ok(0)
     }
 
+    /// A connection to another machine that the program makes: whether it is there.
+    fn connected(&mut self, id: Id, wire: Wire) -> Result<Outcome> {
+        let network = self.shared.network.as_ref().ok_or(Error::ENETUNREACH)?;
+        match network.is_connected(wire) {
+            // In the end it is made again, like any call that waits; otherwise it has been made before.
+            Ok(()) if self.again.is_some() => Err(Error::EISCONN),
+            Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK != 0 => Err(Error::EALREADY),
+            Err(Error::EAGAIN) => Ok(self.wait_again(None, 0)),
+            other => other.map(|()| Outcome::Value(0)),
+        }
+    }
+
     /// `connect`.
-    pub(super) fn connect(&mut self, descriptor: u64, address: u64, length: u64) -> Result {
+    pub(super) fn connect(&mut self, descriptor: u64, address: u64, length: u64) -> Result<Outcome> {
         let id = self.socket_id(descriptor)?;
         let socket = self.socket_in(id)?;
         match socket.state {
             SocketState::Fresh => {}
+            SocketState::Wired { wire, .. } => return self.connected(id, wire),
             SocketState::Connected { .. } => return Err(Error::EISCONN),
             SocketState::Listening { .. } => return Err(Error::EINVAL),
         }
         let mut local = socket.local.clone();
         let wanted = self.address_of(address, length, &local)?;
-        let listener = self.listener(&wanted).ok_or(Error::ECONNREFUSED)?;
+        if let Address::Far { host, port, .. } = wanted {
+            let network = self.shared.network.as_mut().ok_or(Error::ENETUNREACH)?;
+            let wire = network.connect(host, port)?;
+            self.socket_mut(id)?.state = SocketState::Wired {
+                wire,
+                remote: wanted,
+                receives: true,
+                sends: true,
+                moved: 0,
+            };
+            let waits = self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0;
+            return if waits {
+                self.connected(id, wire)
+            } else {
+                Err(Error::EINPROGRESS)
+            };
+        }
+        let listener = self.listener(&wanted, false).ok_or(Error::ECONNREFUSED)?;
         if let SocketState::Listening { queue, limit } = &self.socket_in(listener)?.state
             && queue.len() >= *limit
         {
@@ -291,7 +375,7 @@ impl<P: Platform> Context<'_, P> {
             queue.push_back(far);
         }
         self.shared.stirred = true;
-        Ok(0)
+        Ok(Outcome::Value(0))
     }
 
     /// `accept4`.
@@ -307,7 +391,7 @@ impl<P: Platform> Context<'_, P> {
         let flags = flags as u32;
         self.shared.opens.get_mut(open)?.flags |= flags & sys::O_NONBLOCK;
         let told = match &self.socket_in(open)?.state {
-            SocketState::Connected { remote, .. } => Some(remote.clone()),
+            SocketState::Connected { remote, .. } | SocketState::Wired { remote, .. } => Some(remote.clone()),
             _ => None,
         };
         let accepted = self.descriptor_for(open, flags);
@@ -325,8 +409,17 @@ impl<P: Platform> Context<'_, P> {
         let id = self.socket_id(descriptor)?;
         let socket = self.socket_in(id)?;
         let told = match &socket.state {
-            SocketState::Connected { remote, .. } if peer => remote.clone(),
+            SocketState::Connected { remote, .. } | SocketState::Wired { remote, .. } if peer => remote.clone(),
             _ if peer => return Err(Error::ENOTCONN),
+            SocketState::Wired { wire, .. } => {
+                let network = self.shared.network.as_ref().ok_or(Error::ENOTCONN)?;
+                let (host, port) = network.local(*wire);
+                let six = matches!(
+                    socket.local,
+                    Address::Port { six: true, .. } | Address::Far { six: true, .. }
+                );
+                Address::Far { host, port, six }
+            }
             _ => socket.local.clone(),
         };
         self.tell(address, room, &told)?;
@@ -336,14 +429,31 @@ impl<P: Platform> Context<'_, P> {
     /// `shutdown`.
     pub(super) fn shut_down(&mut self, descriptor: u64, how: u64) -> Result {
         let id = self.socket_id(descriptor)?;
-        let SocketState::Connected { receives, sends, .. } = &mut self.socket_mut(id)?.state else {
+        if how > 2 {
+            return Err(Error::EINVAL);
+        }
+        let state = &mut self.socket_mut(id)?.state;
+        if let SocketState::Wired {
+            wire, receives, sends, ..
+        } = state
+        {
+            let wire = *wire;
+            *receives &= how == 1;
+            *sends &= how == 0;
+            let ends = !*sends;
+            if let Some(network) = self.shared.network.as_mut().filter(|_| ends) {
+                network.finish(wire);
+            }
+            self.shared.stirred = true;
+            return Ok(0);
+        }
+        let SocketState::Connected { receives, sends, .. } = state else {
             return Err(Error::ENOTCONN);
         };
         let (reads, writes) = match how {
             0 => (receives.take(), None),
             1 => (None, sends.take()),
-            2 => (receives.take(), sends.take()),
-            _ => return Err(Error::EINVAL),
+            _ => (receives.take(), sends.take()),
         };
         for (pipe, writer) in [(reads, false), (writes, true)] {
             if let Some(pipe) = pipe {
@@ -354,17 +464,27 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// `setsockopt`: nothing that can be set makes a difference between programs in one memory.
-    pub(super) fn set_option(&self, descriptor: u64) -> Result {
-        self.socket_id(descriptor)?;
+    /// `setsockopt`: nothing else that can be set makes a difference between programs in one memory.
+    pub(super) fn set_option(&mut self, descriptor: u64, level: u64, name: u64, [value, length]: [u64; 2]) -> Result {
+        let id = self.socket_id(descriptor)?;
+        if (level as u32, name as u32) == (net::IPPROTO_IPV6 as u32, net::IPV6_V6ONLY) && length >= 4 {
+            let only = self.program.window.half(self.platform, value)? != 0;
+            self.socket_mut(id)?.six_only = only;
+        }
         Ok(0)
     }
 
     /// `getsockopt`.
     pub(super) fn option(&mut self, descriptor: u64, level: u64, name: u64, [value, room]: [u64; 2]) -> Result {
-        self.socket_id(descriptor)?;
+        let id = self.socket_id(descriptor)?;
         let number = match (level as u32, name as u32) {
-            (net::SOL_SOCKET, net::SO_ERROR) => 0_u32,
+            (net::SOL_SOCKET, net::SO_ERROR) => match (&self.socket_in(id)?.state, &self.shared.network) {
+                (SocketState::Wired { wire, moved: 0, .. }, Some(network)) => match network.is_connected(*wire) {
+                    Err(Error::ECONNREFUSED) => linux_raw_sys::errno::ECONNREFUSED,
+                    _ => 0,
+                },
+                _ => 0,
+            },
             (net::SOL_SOCKET, net::SO_TYPE) => net::SOCK_STREAM,
             (net::SOL_SOCKET, net::SO_SNDBUF | net::SO_RCVBUF) => 16 * 1024,
             _ => 0,

@@ -36,6 +36,11 @@ impl<P: Platform> Context<'_, P> {
         } else {
             None
         };
+        let blocked = self
+            .program
+            .threads
+            .get(&self.who.thread)
+            .map_or(0, |thread| thread.blocked);
         let place = self.platform.clone(stack, pointer)?;
         let number = self.program.thread_number(place);
         let clear = if flags & sys::CLONE_CHILD_CLEARTID != 0 {
@@ -43,7 +48,7 @@ impl<P: Platform> Context<'_, P> {
         } else {
             0
         };
-        self.program.threads.insert(place, Thread { clear });
+        self.program.threads.insert(place, Thread { clear, blocked });
         for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {
             if flags & flag != 0 {
                 self.put(address, &number.to_ne_bytes())?;
@@ -55,7 +60,7 @@ impl<P: Platform> Context<'_, P> {
     /// `exit`: the calling thread ends, and with the last one the program.
     pub(super) fn exit_thread(&mut self, status: u64) -> Outcome {
         let place = self.who.thread;
-        if let Some(Thread { clear }) = self.program.threads.remove(&place)
+        if let Some(Thread { clear, .. }) = self.program.threads.remove(&place)
             && clear != 0
             && self.put(clear, &[0; 4]).is_ok()
         {
