@@ -110,13 +110,18 @@ pub(crate) fn digest(file: File) -> Digest {
     hasher.finish()
 }
 
-/// Looks whether the command line asks for it, and measures the monitor then: now, as long as the monitor can read its text.
+/// Looks whether the command line asks for it: as long as nothing has been written over the device tree, where that may stand.
+pub(crate) fn ask(arguments: &str) {
+    let wanted = arguments.split_ascii_whitespace().any(|argument| argument == "measure");
+    WANTED.store(wanted, Ordering::Relaxed);
+}
+
+/// Measures the monitor, when that is asked for: now, as long as the monitor can read its text.
 #[inline(never)]
-pub(crate) fn begin(arguments: &str, boot: &BootInfo, header: &ImageHeader) {
-    if !arguments.split_ascii_whitespace().any(|argument| argument == "measure") {
+pub(crate) fn begin(boot: &BootInfo, header: &ImageHeader) {
+    if !WANTED.load(Ordering::Relaxed) {
         return;
     }
-    WANTED.store(true, Ordering::Relaxed);
     let image = |range: Range<u64>| {
         // SAFETY: the monitor's own data capability still covers all memory; nobody writes to the constant part of the image.
         unsafe {

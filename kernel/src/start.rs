@@ -53,7 +53,9 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         // The last of the letters by which the reset code tells its steps.
         b"t\r\n".iter().copied().for_each(arch::console::put);
     }
-    console::set_level(boot.arguments.unwrap_or(board.arguments));
+    let arguments = boot.arguments.unwrap_or(board.arguments);
+    console::set_level(arguments);
+    measure::ask(arguments);
     let Memory {
         own: memory,
         regions,
@@ -91,7 +93,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         );
     }
 
-    measure::begin(boot.arguments.unwrap_or(board.arguments), &boot, &header);
+    measure::begin(&boot, &header);
     let mut free = Pool::default();
     regions.iter().for_each(|region| free.push(region.clone()));
     free.reserve(&(memory.start..heap_end));

@@ -852,15 +852,26 @@ fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
             shared("b.disk", 65536, ["b", "storage"]),
         ]
     );
-    // With a Linux program it is the library OS that has it.
-    let config = parse(
-        "cVMs:\n- {name: storage, runtime: disk, devices: block0}\n\
-         - {name: a, linux: {program: x}, disk: {of: storage}}\n",
-    );
-    assert_eq!(config.diagnostics, []);
-    let names: Vec<&str> = config.cvms.iter().map(|cvm| cvm.spec.name.as_str()).collect();
-    assert_eq!(names, ["storage", "a", "a.program"]);
-    assert_eq!((config.cvms[1].spec.local, config.cvms[2].spec.local), (1, 0));
+}
+
+#[test]
+fn a_library_os_that_would_ignore_a_part_of_a_device_gets_none() {
+    for (key, expected) in [
+        (
+            "disk: {of: storage}",
+            "disk: has no place beside linux: the library OS mounts no disk",
+        ),
+        (
+            "net: {of: lan}",
+            "net: has no place beside linux: the library OS has no port of a switch",
+        ),
+    ] {
+        let found = message(&format!(
+            "cVMs:\n- {{name: storage, runtime: disk, devices: block0}}\n- {{name: lan, runtime: switch}}\n\
+             - {{name: a, linux: {{program: x}}, {key}}}\n"
+        ));
+        assert!(found.contains(expected), "{found}");
+    }
 }
 
 #[test]

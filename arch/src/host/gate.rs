@@ -210,39 +210,6 @@ pub fn settle(_board: &Slot, _switcher: &Slot, _record: &Slot, _frame: &Frame, _
     Settled::Elsewhere
 }
 
-/// A thread calls a gate, as the switcher would do it: the seat that it takes, and its registers become the function's. False when
-/// the switcher would fault.
-pub fn call(board: &Slot, record: &Slot, frame: &Frame, gate: u64) -> bool {
-    let (seat, level) = (free(board, gate), level(board, record) + 1);
-    if seat == 0 || level > DEPTH {
-        return false;
-    }
-    let at = activation(record, level);
-    for (offset, slot) in [SAVED_PC, SAVED_STACK, SAVED_THREAD, SAVED_DATA]
-        .into_iter()
-        .zip(frame.saved())
-    {
-        store(board, at + offset, slot);
-    }
-    let next = word(board, seat + NEXT);
-    point(board, at + SEAT, seat, SEAT_SIZE);
-    erase(board, at + SEEN, 16);
-    set_free(board, gate, (next != 0).then_some(next));
-    set_level(board, record, level);
-    true
-}
-
-/// A thread returns from a gate's function, as the switcher would do it.
-pub fn back(board: &Slot, record: &Slot) {
-    let level = level(board, record);
-    let seat = seat(board, record, level);
-    let gate = word(board, seat + GATE_OF_SEAT);
-    let next = free(board, gate);
-    set_next(board, seat, (next != 0).then_some(next));
-    set_free(board, gate, Some(seat));
-    set_level(board, record, level - 1);
-}
-
 impl Frame {
     /// The gate that the thread wants to call: argument 0, here.
     pub fn gate_wanted(&self) -> u64 {

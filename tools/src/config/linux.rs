@@ -11,7 +11,7 @@ use crate::yaml::{Content, Node};
 
 const KEYS: [&str; 6] = ["program", "memory", "files", "root", "log", "with"];
 /// Keys of the entry that the pair leaves no room for, and why.
-const TAKEN: [(&str, &str); 9] = [
+const TAKEN: [(&str, &str); 11] = [
     ("runtime", "the library OS runs it; expected linux.program"),
     ("heap", "a Linux program maps its memory itself; expected linux.memory"),
     ("callback_out", "the library OS serves its hostcalls"),
@@ -21,6 +21,14 @@ const TAKEN: [(&str, &str); 9] = [
     ("hostcalls", "a Linux program makes system calls"),
     ("raw", "a Linux program is raw"),
     ("handlers", "the library OS handles one call at a time"),
+    (
+        "disk",
+        "the library OS mounts no disk; expected linux.root, or devices with a card",
+    ),
+    (
+        "net",
+        "the library OS has no port of a switch; expected devices with a card of its own",
+    ),
 ];
 
 /// What is behind the name of the library OS in its program's.
@@ -122,11 +130,9 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             reader.error(Some(position), Some(key), None, problem);
         }
     }
-    for key in ["devices", "disk", "net"] {
-        if let Some(position) = program.given(key).filter(|_| linux.with.is_some()) {
-            let problem = "belongs to the library OS, which linux.with names; expected it there";
-            reader.error(Some(position), Some(key), None, problem);
-        }
+    if let Some(position) = program.given("devices").filter(|_| linux.with.is_some()) {
+        let problem = "belongs to the library OS, which linux.with names; expected it there";
+        reader.error(Some(position), Some("devices"), None, problem);
     }
     let name = program.name().to_owned();
     let server = linux.with.clone().unwrap_or(Reference {
@@ -145,8 +151,6 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
         }
         spec.name = format!("{name}{SUFFIX}");
         outer.push(library(&name, &program, &linux));
-        // They are the library OS's, which has them for the program.
-        (outer[0].disk, outer[0].net) = (program.disk.take(), program.net.take());
     }
     let spec = &mut program.config.spec;
     spec.devices.clear();
