@@ -67,7 +67,7 @@ pub struct Options {
     #[arg(long, value_name = "PORT")]
     pub gdb: Option<u16>,
     /// With --gdb: a program whose symbols the debugger loads, as linked; or, with NAME+0xOFFSET= in front, the program of a
-    /// cVM whose text lies this far into its memory; may be given several times
+    /// cVM whose text lies this far behind the start of its data in the boot log; may be given several times
     #[arg(long, value_name = "FILE", requires = "gdb")]
     pub symbols: Vec<crate::gdb::Symbols>,
     /// Print every instruction, with the capabilities it changed, on standard error

@@ -12,8 +12,8 @@ const PAGE: u64 = 4096;
 /// What the ledger in the boot log calls the capability over all memory of a cVM: of a hybrid one, of a purecap one.
 const WHOLE: [&str; 2] = [" data: ", " memory: "];
 
-/// A program with symbols: `FILE` as linked, or `NAME+OFFSET=FILE`, the program of a cVM with its text this far into its
-/// memory.
+/// A program with symbols: `FILE` as linked, or `NAME+OFFSET=FILE`, the program of a cVM with its text this far behind the
+/// start of its data, or of its memory when it is purecap, in the boot log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symbols {
     /// Name of the cVM, and where in its memory the program's first executable page lies.
@@ -31,7 +31,7 @@ impl Symbols {
         }
     }
 
-    /// The program of a cVM; `text`: its first executable page, from the start of the cVM's memory.
+    /// The program of a cVM; `text`: its first executable page, counted likewise.
     pub fn of_cvm(name: &str, text: u64, file: impl Into<PathBuf>) -> Symbols {
         Symbols {
             cvm: Some((name.to_owned(), text)),

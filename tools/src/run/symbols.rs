@@ -24,7 +24,11 @@ pub fn symbols(
     let programs = cvms.iter().filter_map(|cvm| {
         let text = cvm.memory.parts.iter().find(|part| part.name == "text")?;
         let file = pack::find(yaml, directories, &cvm.runtime).ok()?;
-        Some(Symbols::of_cvm(&cvm.name, text.start, file))
+        // The boot log tells where this one begins: behind the first page, where that is nobody's.
+        let whole = format!("{} data", cvm.name);
+        let whole = cvm.capabilities.iter().find(|capability| capability.name == whole);
+        let begin = whole.map_or(0, |capability| capability.start);
+        Some(Symbols::of_cvm(&cvm.name, text.start - begin, file))
     });
     Ok([Symbols::as_linked(monitor)].into_iter().chain(programs).collect())
 }
