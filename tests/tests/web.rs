@@ -304,6 +304,15 @@ impl Random {
     }
 }
 
+/// Is raised at the latest when this is dropped, so that nobody goes on for a test that has failed.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Where the text of a cVM lies, by the ledger.
 fn text_of(console: &str, cvm: &str) -> std::ops::Range<u64> {
     let entry = console.split_once(&format!(" {cvm} code: ")).map(|(_, rest)| rest);
@@ -329,6 +338,7 @@ fn kill(platform: Platform, victims: &[&str], kills: u64) -> (u64, u64, u64) {
     running.until("listening on");
     let (answers, failures) = (AtomicU64::new(0), AtomicU64::new(0));
     let (over, visitors) = (AtomicBool::new(false), AtomicU64::new(4));
+    let stopped = AtomicBool::new(false);
     let visit = || {
         while !over.load(Ordering::Relaxed) {
             let Ok(mut stream) = connect(port) else { continue };
@@ -345,10 +355,11 @@ fn kill(platform: Platform, victims: &[&str], kills: u64) -> (u64, u64, u64) {
         visitors.fetch_sub(1, Ordering::Relaxed);
     };
     thread::scope(|scope| {
+        let _raised = [&over, &stopped].map(Raised);
         (0..4).for_each(|_| drop(scope.spawn(visit)));
-        // A machine without visitors waits for one: it must not when the others have gone.
+        // A machine without visitors waits for one: it must not when the others have gone, until it is not run any more.
         scope.spawn(|| {
-            while visitors.load(Ordering::Relaxed) > 0 {
+            while !stopped.load(Ordering::Relaxed) {
                 let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
                 thread::sleep(Duration::from_millis(20));
             }
