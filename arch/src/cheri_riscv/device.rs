@@ -62,6 +62,7 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
     let [first, second] = what.regions.map(|region| region.map(|(base, _)| base));
     // The first cell is the number (bindings riscv,plic0 and riscv,aplic).
     let interrupt = what.interrupts.first_chunk().copied().map(u32::from_be_bytes);
+    let interrupt = interrupt.filter(|number| (1..interrupts::SOURCES).contains(number));
     match (kind, first, second) {
         (Kind::Console, Some(base), _) => {
             let shift = what.register_shift.min(console::SHIFT_LIMIT);
@@ -82,10 +83,7 @@ pub fn note_device(platform: &mut Platform, kind: Kind, what: &Description<'_>) 
         (Kind::Power, Some(base), _) => platform.window(Device::Power, base, 0x1000),
         (Kind::WallClock, Some(base), _) => platform.wall_clock = Some(base),
         (Kind::Virtio, Some(base), _) => {
-            platform.virtio_slot(
-                base,
-                interrupt.filter(|number| (1..interrupts::SOURCES).contains(number)),
-            );
+            platform.virtio_slot(base, interrupt);
         }
         _ => {}
     }

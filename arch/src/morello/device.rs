@@ -103,7 +103,8 @@ fn interrupt(interrupts: &[u8], index: usize) -> Option<u32> {
     let (cells, _) = interrupts.as_chunks::<4>();
     let &[kind, number] = cells.get(index * 3..)?.first_chunk()?;
     let first = if u32::from_be_bytes(kind) == PRIVATE { 16 } else { 32 };
-    u32::from_be_bytes(number).checked_add(first)
+    let number = u32::from_be_bytes(number).checked_add(first);
+    number.filter(|number| *number < interrupts::SPECIAL)
 }
 
 /// Reads a device register; `offset` counts bytes from the start of the window.

@@ -9,6 +9,7 @@ use crate::reserved::{Tree, tree};
 on_machine!(
     a_device_that_is_missing_is_named_with_what_was_looked_for,
     without_a_power_device_the_machine_stays_on_and_the_end_says_so,
+    a_console_with_an_interrupt_that_cannot_be_has_none,
 );
 
 fn hello() -> Scenario {
@@ -84,6 +85,27 @@ fn without_a_power_device_the_machine_stays_on_and_the_end_says_so(platform: Pla
     assert!(console.contains("[hello] hello from hello"), "{console}");
     let end = "[monitor] no device ends the run: the machine stays on and waits\r\n";
     assert!(console.ends_with(end), "{console}");
+}
+
+fn a_console_with_an_interrupt_that_cannot_be_has_none(platform: Platform) {
+    // What the console's `interrupts` are, and the place of the number in them.
+    let (usual, number): (&[u8], usize) = match platform.arch() {
+        Architecture::CheriRiscv => (&[0, 0, 0, 10], 0),
+        Architecture::Morello => (&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4], 4),
+    };
+    let (stop, console) = boot(platform, |tree| {
+        let head = [0, 0, 0, 3, 0, 0, 0, usual.len() as u8];
+        let length = head.len() + 4 + usual.len();
+        let places: Vec<usize> = (0..=tree.nodes.len() - length)
+            .filter(|place| tree.nodes[*place..].starts_with(&head) && tree.nodes[place + 12..].starts_with(usual))
+            .collect();
+        assert!(!places.is_empty());
+        for place in places {
+            tree.nodes[place + 12 + number..][..4].copy_from_slice(&0x7000_0000_u32.to_be_bytes());
+        }
+    });
+    assert_eq!(stop, Stop::Exit(0), "{console}");
+    assert!(console.contains("[hello] hello from hello"), "{console}");
 }
 
 /// QEMU's board with the timer and software interrupts of ACLINT.
