@@ -422,6 +422,7 @@ pub(crate) fn is_for_own_threads(hostcall: Hostcall) -> bool {
             | Hostcall::Delegate
             | Hostcall::Defer
             | Hostcall::Clone
+            | Hostcall::Registers
             | Hostcall::ThreadExit
     )
 }
