@@ -3,6 +3,7 @@
 use super::slot::Slot;
 use super::user;
 use crate::types::{Derivation, DeriveError, Register, Start, Trap};
+use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
 use core::ops::Range;
@@ -117,6 +118,33 @@ impl Frame {
     /// Program counter, stack pointer, thread pointer and data: what a gate saves.
     pub(super) fn saved(&self) -> [&Slot; 4] {
         [&self.code, &self.stack, &self.thread_pointer, &self.data]
+    }
+
+    /// The integers in its registers: program counter, stack pointer, thread pointer, arguments.
+    pub fn integers(&self) -> [u64; REGISTERS] {
+        let mut words = self.saved_integers().map(Slot::integer);
+        core::array::from_fn(|_| words.next().unwrap_or_default())
+    }
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// When it could not go on there: nothing has changed then.
+    pub fn set_integers(&self, words: &[u64; REGISTERS]) -> Result<(), DeriveError> {
+        if !self.code.decoded().in_bounds(words[0], 2) {
+            return Err(DeriveError::OutOfBounds);
+        }
+        self.code.set_address(words[0]);
+        for (register, word) in self.saved_integers().zip(words).skip(1) {
+            register.set_integer(*word);
+        }
+        Ok(())
+    }
+
+    fn saved_integers(&self) -> impl Iterator<Item = &Slot> {
+        [&self.code, &self.stack, &self.thread_pointer]
+            .into_iter()
+            .chain(&self.arguments)
     }
 
     /// Sets the stack pointer.

@@ -19,8 +19,9 @@ pub(crate) static ARCHIVE: Slot = Slot::null();
 
 /// Which pool holds an address that is in one.
 pub(crate) fn pool_index(address: u64) -> usize {
+    // Behind the last one that is there, bases are 0.
     let others = POOLS[1..].iter().map(Slot::integer);
-    others.filter(|base| (1..=address).contains(base)).count()
+    others.take_while(|base| (1..=address).contains(base)).count()
 }
 
 /// The pool that holds an address.

@@ -21,7 +21,7 @@ use arch::{Frame, Register, Settled, Slot, gate, user};
 use core::ops::Range;
 
 /// Levels of a thread: of calls that it can be in the middle of.
-const LEVELS: usize = gate::DEPTH as usize;
+pub(crate) const LEVELS: usize = gate::DEPTH as usize;
 /// How many cVMs can wait apart from each other until gates open: pseudo addresses, which no memory has.
 const WAITERS: u64 = u64::MAX << 32;
 
@@ -404,15 +404,14 @@ impl Monitor {
         self.family(self.acts_for(id, level)) == family
     }
 
-    /// The callers' registers in a thread's record that belong to a family.
+    /// The callers' registers in a thread's record that belong to a family, and those that nothing reads any more.
     pub(crate) fn saved_of(&self, id: ThreadId, family: CvmId) -> impl Iterator<Item = Range<u64>> {
         let calls = self.scheduler[id].calls.as_ref();
-        let levels = calls.map_or(0, |calls| calls.level);
+        let levels = calls.map_or(0, |_| LEVELS);
         (1..=levels).filter_map(move |level| {
             let calls = calls?;
             let (start, length) = gate::saved(calls.record, level as u64);
-            self.is_acting_for(id, family, level - 1)
-                .then_some(start..start + length)
+            (level > calls.level || self.is_acting_for(id, family, level - 1)).then_some(start..start + length)
         })
     }
 }
@@ -431,6 +430,7 @@ pub(crate) fn is_for_own_threads(hostcall: Hostcall) -> bool {
             | Hostcall::Delegate
             | Hostcall::Defer
             | Hostcall::Clone
+            | Hostcall::Registers
             | Hostcall::ThreadExit
     )
 }
