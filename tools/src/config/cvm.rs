@@ -68,6 +68,7 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
             callback_position: node.position,
             within_position: node.position,
             root: None,
+            programs: Vec::new(),
         },
         position: node.position,
         callback_out: None,

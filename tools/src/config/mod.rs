@@ -40,6 +40,8 @@ pub struct CvmConfig {
     pub within_position: Position,
     /// What the Linux programs within it see as `/`.
     pub root: Option<Root>,
+    /// Programs that a library OS has in `/bin`, and where they are named.
+    pub programs: Vec<(String, Position)>,
 }
 
 /// A folder or a tar file that becomes a capfile of the cVM's.
@@ -80,6 +82,7 @@ impl Draft {
                 callback_position: self.position,
                 within_position: self.position,
                 root: None,
+                programs: Vec::new(),
             },
             position: self.position,
             callback_out: None,
