@@ -180,6 +180,7 @@ impl Packer<'_> {
             spec.env.push(format!("ROOT={}", spec.name));
         }
         self.check_memory(cvm, &spec, index);
+        self.check_float(cvm, index);
         Some(Packable { spec, program: index })
     }
 
@@ -285,6 +286,25 @@ impl Packer<'_> {
         self.programs.len() - 1
     }
 
+    /// Whether the manifest says of floating point what the program's header says, where headers say something.
+    fn check_float(&mut self, cvm: &CvmConfig, index: usize) {
+        let facts = &self.programs[index].facts;
+        let flags = facts.flags;
+        let (value, problem) = match (cvm.spec.float, facts.uses_vectors()) {
+            (names::FLOAT_NO, true) => (
+                "no",
+                "asks for floating-point registers, which it does not get: its first use of one faults",
+            ),
+            (names::FLOAT_YES, false) if self.arch == Architecture::CheriRiscv => (
+                "yes",
+                "asks for no floating-point registers, which it gets all the same",
+            ),
+            _ => return,
+        };
+        let problem = format!("the header of {} (e_flags {flags:#x}) {problem}", cvm.spec.runtime);
+        self.complain(Severity::Warning, cvm, cvm.float_position, "float", value, problem);
+    }
+
     /// What cVMs expect of each other's programs. Both lists are in the same order.
     fn check_relations(&mut self, configs: &[CvmConfig], cvms: &[Packable]) {
         for (config, cvm) in configs.iter().zip(cvms) {
@@ -319,7 +339,11 @@ impl Packer<'_> {
         let gates = cvm.spec.gates.iter().filter_map(|gate| names::Gate::parse(gate));
         let gates: Vec<names::Gate<'_>> = gates.collect();
         let program = &self.programs[cvm.program];
-        let uses_vectors = program.facts.uses_vectors();
+        let uses_vectors = match cvm.spec.float {
+            names::FLOAT_YES => true,
+            names::FLOAT_NO => false,
+            _ => program.facts.uses_vectors(),
+        };
         let missing: Vec<&str> = gates
             .iter()
             .filter(|gate| !matches!(function(&program.bytes, gate.function), Ok(Some(_))))
@@ -328,6 +352,12 @@ impl Packer<'_> {
         for name in missing {
             let problem = format!("its program {} exports no such function", cvm.spec.runtime);
             self.error(config, position, "gates", name, problem);
+        }
+        if cvm.spec.float == names::FLOAT_NO && cvm.spec.gate_vectors(cvms.iter().map(|cvm| &cvm.spec)).contains(&true)
+        {
+            let problem =
+                "its gates are with vector: yes, which clear registers that it has not; expected gates without";
+            self.error(config, config.float_position, "float", "no", problem.to_owned());
         }
         if !uses_vectors {
             return;
@@ -356,10 +386,22 @@ impl Packer<'_> {
         value: &str,
         problem: String,
     ) {
+        self.complain(Severity::Error, cvm, position, key, value, problem);
+    }
+
+    fn complain(
+        &mut self,
+        severity: Severity,
+        cvm: &CvmConfig,
+        position: crate::diagnostic::Position,
+        key: &str,
+        value: &str,
+        problem: String,
+    ) {
         self.diagnostics.push(Diagnostic {
             file: self.yaml.to_owned(),
             position: Some(position),
-            severity: Severity::Error,
+            severity,
             cvm: Some(cvm.spec.name.clone()),
             key: Some(key.to_owned()),
             value: Some(value.to_owned()),

@@ -614,8 +614,14 @@ impl Cvm {
     }
 
     /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
-    pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
-        let cleared = user::clear_tags(pool(start), start, length);
+    pub(crate) fn clear_tags(&self, area: (u64, u64)) {
+        self.clear_tags_by(pool(area.0), area);
+    }
+
+    /// The same, when it is known which pool that is.
+    #[inline]
+    pub(crate) fn clear_tags_by(&self, pool: &Slot, (start, length): (u64, u64)) {
+        let cleared = user::clear_tags(pool, start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 

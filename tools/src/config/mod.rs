@@ -38,6 +38,8 @@ pub struct CvmConfig {
     pub callback_position: Position,
     /// Where it says in whose memory it lies, or else the cVM.
     pub within_position: Position,
+    /// Where `float` stands.
+    pub float_position: Position,
     /// What the Linux programs within it see as `/`.
     pub root: Option<Root>,
     /// Programs that a library OS has in `/bin`, and where they are named.
@@ -81,6 +83,7 @@ impl Draft {
                 isolation_position: self.position,
                 callback_position: self.position,
                 within_position: self.position,
+                float_position: self.position,
                 root: None,
                 programs: Vec::new(),
             },

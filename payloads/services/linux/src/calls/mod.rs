@@ -132,6 +132,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_prlimit64 => self.limits(b, c, d),
             // The name of a thread is nobody's business.
             sys::__NR_prctl if a as u32 == linux_raw_sys::prctl::PR_SET_NAME => Ok(0),
+            sys::__NR_prctl => Err(crate::Error::EINVAL),
             sys::__NR_umask => self.set_mask(a),
             sys::__NR_uname => self.system_name(a),
             sys::__NR_getrandom => self.get_random(a, b, c),
