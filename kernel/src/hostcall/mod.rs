@@ -166,6 +166,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::DeviceReset => device::reset(monitor, id, frame),
         Hostcall::Clone => monitor.clone_caller(thread, frame),
         Hostcall::Gate => monitor.give_gate(id, frame, &name(frame)?),
+        Hostcall::Holding => process::holding(monitor, id, frame),
     }
 }
 

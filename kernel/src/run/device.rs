@@ -337,6 +337,11 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// What its driver waits for.
+    pub(super) fn requests_in_flight(&self) -> u64 {
+        self.queues.iter().map(|queue| u64::from(queue.in_flight)).sum()
+    }
+
     fn read(&self, register: u64) -> u32 {
         virtio::read(self.found.slot, register)
     }
