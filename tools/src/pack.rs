@@ -21,6 +21,9 @@ const PROGRAM_ENDING: &str = "elf";
 /// What names of the Intravisor's programs have before and behind the name that a program has here.
 const LIBRARY: (&str, &str) = ("lib", ".so");
 
+/// Bytes of a place for programs, at least: what is written and executed later has to fit, too.
+const LEAST_PLACE: u64 = 0x10_0000;
+
 /// What `pack` made.
 #[derive(Clone, Debug)]
 pub struct Packed {
@@ -94,6 +97,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         directories,
         programs: Vec::new(),
         capfiles: config.capfiles,
+        places: Vec::new(),
         diagnostics: config.diagnostics,
     };
     let cvms: Vec<Option<Packable>> = config.cvms.iter().map(|cvm| packer.add(cvm)).collect();
@@ -145,13 +149,19 @@ struct Packer<'a> {
     directories: &'a [PathBuf],
     programs: Vec<Program>,
     capfiles: Vec<CapfileSpec>,
+    /// Library OSs with processes, and the bytes that the largest program takes there.
+    places: Vec<(String, u64)>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Packer<'_> {
     /// The cVM with its program in the archive; `None` when something is wrong with it.
     fn add(&mut self, cvm: &CvmConfig) -> Option<Packable> {
-        let index = match self.program(&cvm.spec.runtime) {
+        let found = match cvm.spec.runtime.as_str() {
+            root::PROCESS => Ok(self.place(cvm)),
+            runtime => self.program(runtime),
+        };
+        let index = match found {
             Ok(index) => index,
             Err(problems) => {
                 for problem in problems {
@@ -176,10 +186,36 @@ impl Packer<'_> {
 
     /// Adds the capfile with what the Linux programs of a library OS see as `/`; its size in bytes.
     fn root(&mut self, cvm: &CvmConfig) -> Option<u64> {
-        let root = cvm.root.as_ref()?;
+        let inner = self.inner_programs(cvm);
+        let root = match &cvm.root {
+            Some(root) => root.clone(),
+            None if inner.is_empty() => return None,
+            None => config::Root {
+                path: PathBuf::new(),
+                position: cvm.runtime_position,
+            },
+        };
         let path = self.yaml.parent().unwrap_or(Path::new("")).join(&root.path);
-        match root::read(&path) {
-            Ok(data) => {
+        let read = match &cvm.root {
+            Some(_) => root::read(&path),
+            None => Ok(Vec::new()),
+        };
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let read = read.and_then(|data| match inner.as_slice() {
+            [] => Ok(data),
+            programs => root::with_programs(data, programs).map_err(named),
+        });
+        let read = read.and_then(|data| {
+            let largest = if inner.is_empty() {
+                0
+            } else {
+                root::largest(&data).map_err(named)?
+            };
+            Ok((data, largest))
+        });
+        match read {
+            Ok((data, largest)) => {
+                self.places.push((cvm.spec.name.clone(), largest));
                 let (name, size) = (cvm.spec.name.clone(), data.len() as u64);
                 if self.capfiles.iter().any(|capfile| capfile.name == name) {
                     let problem = format!("becomes the capfile {name}, expected no other one of this name");
@@ -200,6 +236,54 @@ impl Packer<'_> {
                 None
             }
         }
+    }
+
+    /// The programs that a library OS has in `/bin`.
+    fn inner_programs(&mut self, cvm: &CvmConfig) -> Vec<(String, Vec<u8>)> {
+        let mut found = Vec::new();
+        for (name, position) in &cvm.programs {
+            let path = find(self.yaml, self.directories, name);
+            let read = path.and_then(|path| {
+                let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let named = |error: ElfError| format!("{}: {error}", path.display());
+                let problems = Facts::read(&bytes).map_err(named)?.check(self.arch);
+                match problems.into_iter().next() {
+                    Some(problem) => Err(named(problem)),
+                    None => Ok((path, bytes)),
+                }
+            });
+            match read {
+                Ok((path, bytes)) => {
+                    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    found.push((file, bytes));
+                }
+                Err(problem) => self.error(cvm, *position, "linux.program", name, problem),
+            }
+        }
+        found
+    }
+
+    /// Number of the program of a cVM for processes, with a place for the largest file that its library OS has.
+    fn place(&mut self, cvm: &CvmConfig) -> usize {
+        let outer = cvm.spec.within.as_deref().unwrap_or_default();
+        let largest = self.places.iter().find(|(name, _)| name == outer);
+        let size = largest
+            .map_or(0, |(_, size)| *size)
+            .max(LEAST_PLACE)
+            .next_multiple_of(0x1_0000);
+        let member = format!("{}-{size:x}", root::PROCESS);
+        if let Some(index) = self.programs.iter().position(|program| program.member == member) {
+            return index;
+        }
+        let bytes = root::place(self.arch, size);
+        let facts = Facts::read(&bytes).expect("the file that was made here is in order");
+        self.programs.push(Program {
+            path: PathBuf::from(&member),
+            member,
+            facts,
+            bytes,
+        });
+        self.programs.len() - 1
     }
 
     /// Whether the manifest says of floating point what the program's header says, where headers say something.

@@ -380,7 +380,7 @@ impl Frame {
     }
 
     /// Moves the program counter within the bounds of its capability.
-    pub(super) fn set_pc(&self, address: u64) {
+    pub(crate) fn set_pc(&self, address: u64) {
         let slot = self.registers[0].pointer();
         // SAFETY: the slot is alive; the capability is unsealed (it was PCC) and the register is cleared.
         unsafe {

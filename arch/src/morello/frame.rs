@@ -386,7 +386,7 @@ impl Frame {
     }
 
     /// Moves the program counter within the bounds of its capability.
-    pub(super) fn set_pc(&self, address: u64) {
+    pub(crate) fn set_pc(&self, address: u64) {
         self.pcc.set_address(address);
     }
 

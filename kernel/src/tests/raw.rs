@@ -207,10 +207,13 @@ fn a_deferred_call_waits_without_a_budget_and_as_long_as_its_server_says() {
 
 #[test]
 fn it_ends_with_its_server_and_starts_again_when_it_may() {
-    for restarts in [0, 1] {
+    for (restarts, server_restarts) in [(0, 1), (0, 0), (1, 1)] {
         let mut monitor = pair(&[]);
+        monitor.cvms[0].spec.restart = abi::manifest::RestartPolicy::OnFault;
+        monitor.cvms[0].spec.restart_limit = server_restarts;
         monitor.cvms[1].spec.restart = abi::manifest::RestartPolicy::OnFault;
-        monitor.cvms[1].spec.restart_limit = restarts;
+        // For nothing, where its server does not come back.
+        monitor.cvms[1].spec.restart_limit = restarts.max(1 - server_restarts);
         ask(&mut monitor, 64, [0; 6]);
         monitor.next();
         let server = monitor.scheduler[monitor.scheduler.current().unwrap()].cvm;

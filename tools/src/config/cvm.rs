@@ -69,6 +69,7 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
             within_position: node.position,
             float_position: node.position,
             root: None,
+            programs: Vec::new(),
         },
         position: node.position,
         callback_out: None,

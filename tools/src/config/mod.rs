@@ -42,6 +42,8 @@ pub struct CvmConfig {
     pub float_position: Position,
     /// What the Linux programs within it see as `/`.
     pub root: Option<Root>,
+    /// Programs that a library OS has in `/bin`, and where they are named.
+    pub programs: Vec<(String, Position)>,
 }
 
 /// A folder or a tar file that becomes a capfile of the cVM's.
@@ -83,6 +85,7 @@ impl Draft {
                 within_position: self.position,
                 float_position: self.position,
                 root: None,
+                programs: Vec::new(),
             },
             position: self.position,
             callback_out: None,
