@@ -21,6 +21,7 @@ on_every_platform!(
     a_fault_is_the_programs_own,
     processes_are_made_waited_for_and_ended,
     a_shell_makes_pipelines_of_programs_in_cvms_of_their_own,
+    a_hostile_child_hurts_neither_its_parent_nor_its_library_os,
 );
 
 /// Boots a YAML text; none where there are no Linux programs.
@@ -150,7 +151,7 @@ fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
     let said = outcome.of("hostile");
     assert_eq!(
         said.last(),
-        Some(&"17920 calls, most of them refused: yes"),
+        Some(&"17760 calls, most of them refused: yes"),
         "{outcome}"
     );
     assert_eq!(outcome.of("witness"), ["66 checks, 0 failures"], "{outcome}");
@@ -270,4 +271,33 @@ fn a_shell_makes_pipelines_of_programs_in_cvms_of_their_own(platform: Platform) 
         "dash has ended with 5",
     ];
     assert_eq!(outcome.of("shell"), expected, "{outcome}");
+}
+
+fn a_hostile_child_hurts_neither_its_parent_nor_its_library_os(platform: Platform) {
+    if tests::linux_program(platform, "busybox").is_none() {
+        return;
+    }
+    // The memory of the monitor, of the library OS, and of the cVMs around: its parent's among them.
+    let (monitor, pool) = (platform.monitor(), platform.monitor() + 0x50_0000);
+    let others: Vec<String> = (0..16).map(|place| format!("{:#x}", pool + place * 0x4_0000)).collect();
+    let script = format!(
+        "linux-hostile {monitor:#x} {} 0x10000000 0x9000000; echo after $?; linux-fault {monitor:#x} w; echo then $?; \
+         linux-spawn | busybox tail -n 1",
+        others.join(" ")
+    );
+    let yaml = format!(
+        "cVMs:\n- name: it\n  linux: {{program: busybox, programs: [linux-hostile, linux-fault, linux-spawn], processes: 6, \
+         memory: 2MiB}}\n  args: [hush, -c, {script:?}]\n  env: {{PATH: /bin}}\n"
+    );
+    let Some(outcome) = boot(platform, &yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    let said = outcome.of("it");
+    let told: Vec<&&str> = said.iter().filter(|line| !line.starts_with("linux: ")).collect();
+    assert!(told.contains(&&"17760 calls, most of them refused: yes"), "{outcome}");
+    assert!(told.contains(&&"after 0"), "{outcome}");
+    // SIGSEGV is 11.
+    assert!(told.contains(&&"then 139"), "{outcome}");
+    assert_eq!(said.last(), Some(&"76 checks, 0 failures"), "{outcome}");
 }
