@@ -1,5 +1,7 @@
 //! What a test boots: cVMs and their programs, or whatever else stands in the archive, and the board around them.
 
+use std::path::Path;
+
 use abi::manifest::MEMBER;
 use machine::Stop;
 use machine::cli::Isa as MachineIsa;
@@ -47,6 +49,8 @@ pub struct Scenario {
     pub input: Vec<(String, Vec<u8>)>,
     /// Whether there is a source of random bytes.
     entropy: bool,
+    /// Most instructions of a run on the embedded machine.
+    instructions: u64,
 }
 
 impl Scenario {
@@ -64,7 +68,14 @@ impl Scenario {
             device_tree: None,
             input: Vec::new(),
             entropy: false,
+            instructions: INSTRUCTIONS,
         }
+    }
+
+    /// With another limit than that of most tests: so many instructions of a run on the embedded machine.
+    pub fn instructions(mut self, instructions: u64) -> Scenario {
+        self.instructions = instructions;
+        self
     }
 
     /// With a source of random bytes, `entropy0`.
@@ -110,13 +121,23 @@ impl Scenario {
     /// # Panics
     /// It is not accepted.
     pub fn yaml(platform: Platform, text: &str) -> Scenario {
+        Scenario::yaml_with(platform, text, None)
+    }
+
+    /// As [`yaml`](Scenario::yaml), with one more folder of programs.
+    ///
+    /// # Panics
+    /// It is not accepted.
+    pub fn yaml_with(platform: Platform, text: &str, more: Option<&Path>) -> Scenario {
         let arch = platform.arch();
         artifacts::built(arch);
         let workspace = tools::workspace::Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
         let file = directory.path().join("test.yaml");
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch)]);
+        let mut programs = vec![workspace.programs(arch), workspace.linux_programs(arch)];
+        programs.extend(more.map(Path::to_owned));
+        let packed = tools::pack::pack(&file, arch, &programs);
         Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
     }
 
@@ -247,6 +268,7 @@ impl Scenario {
             board,
             input: self.input.clone(),
             heap_is_closed: false,
+            instructions: self.instructions,
         }
     }
 
@@ -301,6 +323,8 @@ pub struct Running {
     pub board: Board,
     input: Vec<(String, Vec<u8>)>,
     heap_is_closed: bool,
+    /// Most of a run.
+    instructions: u64,
 }
 
 impl Running {
@@ -310,7 +334,7 @@ impl Running {
         if std::mem::replace(&mut self.heap_is_closed, true) {
             return None;
         }
-        match self.board.run_into_user_mode(INSTRUCTIONS, |_| true) {
+        match self.board.run_into_user_mode(self.instructions, |_| true) {
             Stop::Condition => {
                 // No instruction of either architecture.
                 self.board.write_memory(artifacts::allocate(self.platform), &[0; 4]);
@@ -325,7 +349,7 @@ impl Running {
     /// # Panics
     /// The run ends before that.
     pub fn until(&mut self, pattern: &str) {
-        let stop = self.board.run_to_pattern(INSTRUCTIONS, pattern);
+        let stop = self.board.run_to_pattern(self.instructions, pattern);
         assert_eq!(
             stop,
             Stop::Pattern,
@@ -348,7 +372,7 @@ impl Running {
         let mut times = vec![self.board.time(); before];
         let stop = ended.unwrap_or_else(|| {
             loop {
-                match self.board.run_to_pattern(INSTRUCTIONS, pattern) {
+                match self.board.run_to_pattern(self.instructions, pattern) {
                     Stop::Pattern => times.push(self.board.time()),
                     stop => break stop,
                 }

@@ -35,6 +35,8 @@ pub(crate) struct Thread {
     pub(crate) clear: u64,
     /// The signals that it does not want now, a bit each.
     pub(crate) blocked: u64,
+    /// Its list of locks that somebody may wait for when it ends (`set_robust_list`); 0 = none.
+    pub(crate) robust: u64,
 }
 
 /// A program.
