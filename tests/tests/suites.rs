@@ -157,7 +157,7 @@ fn the_tests_of_lua_pass(platform: Platform) {
         return;
     }
     let yaml = format!(
-        "cVMs:\n- name: lua\n  linux: {{program: lua, memory: 48MiB, root: {}}}\n  stack: 2MiB\n  args:\n  - -e\n  - {LUA}\n  - all.lua\n",
+        "cVMs:\n- name: lua\n  linux: {{program: lua, memory: 88MiB, root: {}}}\n  stack: 2MiB\n  env: {{PATH: /bin}}\n  args:\n  - -e\n  - {LUA}\n  - all.lua\n",
         folder.display()
     );
     let outcome = Scenario::yaml(platform, &yaml).instructions(LONG).boot(platform);
