@@ -18,6 +18,8 @@ on_machine!(
     what_a_server_keeps_of_a_call_is_found,
     what_a_handler_keeps_of_a_call_is_found,
     what_an_accomplice_keeps_of_a_call_is_found,
+    a_buffer_that_is_kept_although_it_was_taken_back_is_found,
+    what_a_function_has_of_its_caller_is_found,
     a_case_does_the_same_every_time,
 );
 
@@ -232,6 +234,31 @@ fn what_an_accomplice_keeps_of_a_call_is_found(platform: Platform) {
         board.plant(accomplice.frames[0].start + 16 * 20, &lent);
     });
     expect(&finding, "saved register of accomplice at ", 12);
+}
+
+fn a_buffer_that_is_kept_although_it_was_taken_back_is_found(platform: Platform) {
+    let finding = find(Setup::boot(platform, Kind::Calling), |board, layout| {
+        let buffer = &layout.buffers[0];
+        let shared = Decoded {
+            base: buffer.start,
+            top: (buffer.start + 256).into(),
+            address: buffer.start,
+            permissions: Permissions::LOAD | Permissions::STORE,
+            ..victim(layout)
+        };
+        // Behind the switcher's code, where no revocation looks.
+        board.plant(layout.gates.start + 4096 - 64, &shared);
+    });
+    // The moment has to be met: hardly anything can be taken out.
+    expect(&finding, "callee at ", 80);
+}
+
+fn what_a_function_has_of_its_caller_is_found(platform: Platform) {
+    let finding = find(Setup::boot(platform, Kind::Called), |board, layout| {
+        let caller = layout.neighbours.iter().find(|owner| owner.name == "caller").unwrap();
+        board.plant_in_register(0, REGISTER, &caller.authority[0]);
+    });
+    expect(&finding, "register c19 of fuzz holds", 1);
 }
 
 fn a_case_does_the_same_every_time(platform: Platform) {

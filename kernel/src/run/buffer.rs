@@ -121,7 +121,7 @@ impl Monitor {
             let areas: u64 = cvm.local_areas().map(|area| area.end - area.start).sum();
             let family = self.family(CvmId::new(index)).index();
             // The registers of a thread, and those that it has left behind in calls by gates.
-            let frames = u32::from(cvm.threads) * if cvm.spec.calls.is_empty() { 1 } else { 4 };
+            let frames = u32::from(cvm.threads) * if cvm.spec.calls.is_empty() { 1 } else { 8 };
             self.weights[family] += recall::weight(frames, areas);
         }
         let alone = self.weights.clone();

@@ -6,6 +6,7 @@ use crate::authority::sweep;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::service::{ARGUMENTS, Lent};
 use crate::cvm::thread::{Role, Stage, State};
+use crate::run::gate::LEVELS;
 use crate::run::monitor::Monitor;
 use abi::Errno;
 use arch::{Frame, Slot};
@@ -100,14 +101,18 @@ impl Monitor {
         self.taken_from(id, taken);
     }
 
-    /// Takes what was lent out of the registers that a thread has left behind in calls by gates, unless it belongs to who called.
+    /// Takes what was lent out of the registers that a thread has left behind in calls by gates, unless it belongs to who called. What
+    /// it has come back to is still there, though nothing reads it.
     fn recall_from_saved(&self, id: ThreadId, lent: &[Lent]) {
         let Some(calls) = &self.scheduler[id].calls else { return };
         let rightful = self.lent_to(id);
-        for level in 1..=calls.level {
-            let caller = &self.cvms[self.acts_for(id, level - 1).index()];
+        for level in 1..=LEVELS {
+            let caller = (level <= calls.level).then(|| &self.cvms[self.acts_for(id, level - 1).index()]);
             let (start, length) = arch::gate::saved(calls.record, level as u64);
-            for lent in lent.iter().filter(|lent| !caller.covers(&lent.range)) {
+            for lent in lent.iter() {
+                if caller.is_some_and(|caller| caller.covers(&lent.range)) {
+                    continue;
+                }
                 sweep::area(
                     start..start + length,
                     &lent.range,

@@ -35,6 +35,9 @@ pub(super) enum Register {
 }
 
 impl Register {
+    /// The switcher's, which works in the Executive state: no cVM reaches it.
+    pub(super) const TRUSTED_STACK: Register = Register::Morello("CSP_EL0");
+
     /// Whether only the monitor can reach it.
     pub(super) fn is_privileged(self) -> bool {
         match self {
@@ -194,9 +197,19 @@ impl Board {
     /// Every capability in a register that the running cVM can use.
     pub(super) fn holdings(&self) -> Vec<Raw> {
         let all = self.tagged().into_iter();
-        all.filter(|(register, _)| !register.is_privileged())
+        all.filter(|(register, _)| !register.is_privileged() && *register != Register::TRUSTED_STACK)
             .map(|(_, what)| what)
             .collect()
+    }
+
+    /// The address of the program counter in saved registers, see [`Board::saved_registers`].
+    pub(super) fn saved_program_counter(&self, frame: &Range<u64>) -> u64 {
+        let place = match self {
+            Board::CheriRiscv(_) => 0,
+            Board::Morello(_) => 31 * 16,
+        };
+        let word = self.memory().offset(frame.start + place, 8);
+        word.map_or(0, |offset| u64::from_le_bytes(self.memory().read(offset)))
     }
 
     /// The integer registers that the running cVM can read, and vector registers in halves.

@@ -173,6 +173,7 @@ impl Campaign {
         let (mut own, mut progress, mut last_life, mut step) = (0, 0, None, STEP);
         let ending = loop {
             // What is left to do for a program that has faulted is done when nobody has anything to do.
+            let board = &mut self.setup.board;
             let faulted = self.setup.fault.get().is_some();
             if faulted && !case.handled {
                 break Ending::Done;
@@ -207,6 +208,10 @@ impl Campaign {
                 }
                 continue;
             }
+            // Between a revocation and the next grant is a moment that hardly any run ends at.
+            if self.setup.is_kept() {
+                break Ending::Done;
+            }
             // The next life spins, and needs no more than a moment to show that it is there.
             if faulted && last_life.is_none() {
                 last_life = Some(own);
@@ -217,6 +222,7 @@ impl Campaign {
                 break Ending::Done;
             }
         };
+        let board = &self.setup.board;
         let whole = board.total_instructions() - start;
         let fault = self.setup.fault.get();
         self.tally.runs += 1;

@@ -5,14 +5,16 @@ use tools::Architecture;
 use super::board::{Raw, integer};
 use super::random::Random;
 use super::seeds::Sources;
-use super::{morello, riscv};
+use super::{morello, riscv, shared};
 
 /// Longest program in instructions.
 const LONGEST: u64 = 72;
 /// Granules of data that a program finds.
 const GRANULES: u64 = 24;
 /// Number of hostcalls, and some more that do not exist.
-const CALLS: u64 = 18;
+pub(super) const CALLS: u64 = 18;
+/// Percentage of a program that shares something with others that is about that.
+const SNIPPETS: u64 = 8;
 /// The watcher wakes after this many nanoseconds; an interrupt comes somewhere in the program when time passes by up to that.
 const PERIOD: u64 = 33_000;
 
@@ -58,8 +60,10 @@ impl Case {
             words.push(morello::SWITCH);
         }
         while (words.len() as u64) < length {
-            if random.chance(4) {
-                words.extend(hostcall(sources.arch, random.below(CALLS) as u32));
+            if sources.shares && random.chance(SNIPPETS) {
+                words.extend(shared::snippet(sources.arch, random));
+            } else if random.chance(4) {
+                words.extend(hostcall(sources.arch, random.below(sources.calls) as u32));
             } else {
                 words.push(instruction(sources.arch, random));
             }
@@ -70,9 +74,16 @@ impl Case {
             Architecture::CheriRiscv => (1..32u8, riscv::NUMBER),
             Architecture::Morello => (0..31u8, morello::NUMBER),
         };
-        let registers = numbers.map(|number| {
+        let kept = if sources.shares {
+            shared::kept(sources.arch)
+        } else {
+            Vec::new()
+        };
+        let numbers = numbers.filter(|number| !kept.contains(number) || random.chance(20));
+        let numbers: Vec<u8> = numbers.collect();
+        let registers = numbers.into_iter().map(|number| {
             let value = if number == call && random.chance(90) {
-                integer(sources.arch, random.below(CALLS))
+                integer(sources.arch, random.below(sources.calls))
             } else {
                 sources.value(random)
             };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use capability::{Decoded, Permissions, Seal};
 use machine::Stop;
 
-use super::board::decode;
+use super::board::{Register, decode};
 use super::setup::{Layout, Owner, Setup};
 
 /// How a run came to its end.
@@ -32,6 +32,7 @@ impl Setup {
         self.check_frames(&mut found);
         self.check_registers(&mut found);
         self.check_lent(&mut found);
+        self.check_taken(&mut found);
         let changed = self.board.changed_since(&self.snapshot).into_iter();
         found.extend(changed.map(|what| format!("changed: {what}")));
         self.check_console(&mut found);
@@ -47,8 +48,13 @@ impl Setup {
             let (low, high, tag) = change.after;
             let what = tag.then(|| decode(arch, change.after));
             if layout.subject.memory.contains(&address) {
-                let kept = layout.subject.service_stack.contains(&address);
-                let allowed = |what: &Decoded| belongs(&layout.subject, what) || kept && self.is_lent_to_subject(what);
+                let subject = &layout.subject;
+                let kept = subject.service_stack.contains(&address);
+                let allowed = |what: &Decoded| {
+                    belongs(subject, what)
+                        || kept && self.is_lent_to_subject(what)
+                        || subject.keeps(address) && self.is_passed(subject, what)
+                };
                 if let Some(what) = what.filter(|what| !allowed(what)) {
                     found.push(format!(
                         "memory of {} at {address:#x} holds {what}",
@@ -62,8 +68,8 @@ impl Setup {
                     ));
                 }
             } else if let Some(owner) = layout.neighbours.iter().find(|owner| owner.memory.contains(&address)) {
-                let written = owner.lends.contains(&address) || owner.service_stack.contains(&address);
-                if !written {
+                let places = [&owner.lends, &owner.gives, &owner.service_stack];
+                if !owner.keeps(address) && !places.iter().any(|place| place.contains(&address)) {
                     found.push(format!("memory of {} at {address:#x} was written", owner.name));
                 } else if let Some(what) = what.filter(|what| !self.server_may_hold(owner, what)) {
                     found.push(format!("service stack of {} at {address:#x} holds {what}", owner.name));
@@ -74,7 +80,11 @@ impl Setup {
                 ));
             } else if layout.constants.iter().any(|range| range.contains(&address)) {
                 found.push(format!("text or constants of the monitor at {address:#x} were written"));
-            } else if !layout.monitor.contains(&address) {
+            } else if layout.buffers.iter().any(|buffer| buffer.contains(&address)) {
+                if let Some(what) = what {
+                    found.push(format!("a buffer at {address:#x} holds {what}"));
+                }
+            } else if !layout.monitor.contains(&address) && !layout.gates.contains(&address) {
                 found.push(format!("memory of nobody at {address:#x} was written"));
             }
         }
@@ -93,6 +103,11 @@ impl Setup {
             let is_of = |owner: &&Owner| owner.frames.iter().any(|frame| holds(frame, change.address));
             let mut owners = layout.neighbours.iter().chain([&layout.subject]);
             let Some(owner) = owners.find(is_of) else { continue };
+            let mut frames = owner.frames.iter();
+            let frame = frames.find(|frame| holds(frame, change.address));
+            let Some(owner) = frame.and_then(|frame| self.saved_for(owner, frame)) else {
+                continue;
+            };
             let place = format!("saved register of {} at {:#x}", owner.name, change.address);
             let what = change.after.2.then(|| decode(self.platform.arch(), change.after));
             if let Some(what) = what.filter(|what| !self.server_may_hold(owner, what)) {
@@ -122,7 +137,40 @@ impl Setup {
             && self.layout.subject.authority.iter().any(|own| own.contains(what));
         // While the caller runs there is no call.
         let is_subject = owner.within || owner.name == self.layout.subject.name;
-        belongs(owner, what) || lends && !self.subject_runs() || is_subject && self.is_lent_to_subject(what)
+        belongs(owner, what)
+            || lends && !self.subject_runs()
+            || is_subject && self.is_lent_to_subject(what)
+            || self.is_passed(owner, what)
+    }
+
+    /// Whether others have passed it to a cVM by gates, or as a buffer, and it has not been taken back since: local, and for data
+    /// only. What it is given of gates themselves is sealed.
+    fn is_passed(&self, owner: &Owner, what: &Decoded) -> bool {
+        if what.permissions.contains(Permissions::GLOBAL) {
+            return false;
+        }
+        if within(&self.layout.gates, what) {
+            return what.seal != Seal::Unsealed && !owner.passed.is_empty();
+        }
+        (Permissions::LOAD | Permissions::STORE).contains(what.permissions)
+            && !matches!(what.seal, Seal::Otype(_))
+            && owner.passed.iter().any(|range| within(range, what))
+    }
+
+    /// For whom a thread acts, by the code that it executes: another one than its own cVM when it has gone through a gate.
+    /// `None`: it is between two.
+    fn acting_at(&self, pc: u64) -> Option<&Owner> {
+        let mut owners = self.layout.neighbours.iter().chain([&self.layout.subject]);
+        owners.find(|owner| owner.memory.contains(&pc))
+    }
+
+    /// Whose registers a frame holds, which is this one's own. While the monitor works it may hold some of either.
+    fn saved_for<'a>(&'a self, owner: &'a Owner, frame: &Range<u64>) -> Option<&'a Owner> {
+        if self.layout.gates.is_empty() {
+            return Some(owner);
+        }
+        let pc = self.board.saved_program_counter(frame);
+        self.acting_at(pc).filter(|_| self.board.in_user_mode(0))
     }
 
     /// Whether a client lends it to the fuzzed cVM: not while the client runs, which has no call under way then.
@@ -144,6 +192,46 @@ impl Setup {
 
     fn runs(&self, owner: &Owner) -> bool {
         self.board.in_user_mode(0) && owner.frames.contains(&self.board.saved_registers(0))
+    }
+
+    /// The owner of a buffer, while it runs and has taken that back.
+    fn taker(&self) -> Option<&Owner> {
+        let mut owners = self.layout.neighbours.iter().filter(|owner| !owner.taken.is_empty());
+        owners.find(|owner| owner.taken.contains(&self.board.pc(0)) && self.runs(owner))
+    }
+
+    /// Whether somebody holds something of a buffer that was taken back.
+    pub(super) fn is_kept(&self) -> bool {
+        let mut found = Vec::new();
+        self.check_taken(&mut found);
+        !found.is_empty()
+    }
+
+    /// While the owner of a buffer runs that has taken it back, nobody else holds anything of it.
+    fn check_taken(&self, found: &mut Vec<String>) {
+        let layout = &self.layout;
+        let Some(owner) = self.taker() else { return };
+        let memory = self.board.memory();
+        let buffer = &layout.buffers[0];
+        for other in layout.neighbours.iter().chain([&layout.subject]) {
+            // What its owner is given back itself is its own.
+            if other.name == owner.name {
+                continue;
+            }
+            let places = other.frames.iter().chain(&other.areas);
+            let records = [layout.gates.clone()];
+            for address in places.chain(&records).flat_map(|place| place.clone().step_by(16)) {
+                let Some(offset) = memory.offset(address, 16) else {
+                    continue;
+                };
+                let held = memory.read_granule(offset);
+                let what = decode(self.platform.arch(), held);
+                let reaches = what.base < buffer.end && u128::from(buffer.start) < what.top;
+                if held.2 && reaches {
+                    found.push(format!("{} at {address:#x} still holds {what}", other.name));
+                }
+            }
+        }
     }
 
     /// What was lent before the start, and has not been written since, is gone when its lender runs.
@@ -188,6 +276,11 @@ impl Setup {
         if board.in_user_mode(0) && running.is_none() {
             found.push("somebody unknown runs".to_owned());
         }
+        // On the way from one cVM into another registers are those of either.
+        let running = running.and_then(|owner| match layout.gates.is_empty() {
+            true => Some(owner),
+            false => self.acting_at(board.pc(0)),
+        });
         for (register, what) in board.tagged() {
             let what = decode(self.platform.arch(), what);
             if !layout.is_entered(&what) {
@@ -195,9 +288,9 @@ impl Setup {
                     "register {register} holds {what}, which no entry of the ledger covers"
                 ));
             }
-            if let Some(owner) =
-                running.filter(|owner| !register.is_privileged() && !self.server_may_hold(owner, &what))
-            {
+            let is_trusted = register == Register::TRUSTED_STACK && within(&layout.gates, &what);
+            let is_own = register.is_privileged() || is_trusted;
+            if let Some(owner) = running.filter(|owner| !is_own && !self.server_may_hold(owner, &what)) {
                 found.push(format!("register {register} of {} holds {what}", owner.name));
             }
         }
@@ -246,6 +339,10 @@ impl Layout {
     fn is_entered(&self, what: &Decoded) -> bool {
         self.ledger.iter().any(|entry| what.is_subset_of(entry))
     }
+}
+
+fn within(range: &Range<u64>, what: &Decoded) -> bool {
+    range.start <= what.base && what.top <= u128::from(range.end)
 }
 
 /// Whether a cVM may hold this capability: within its own, and not sealed in a way that takes sealing authority.

@@ -19,6 +19,7 @@ mod reduce;
 mod riscv;
 mod seeds;
 mod setup;
+mod shared;
 
 pub use campaign::{Campaign, Finding, Tally, known};
 pub use case::{Case, Mode};

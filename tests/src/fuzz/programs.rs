@@ -14,7 +14,7 @@ use super::random::Random;
 /// Words that a neighbour keeps secret: in its memory, in its registers, and on Morello in vector registers.
 const SECRETS: usize = 10;
 /// What the watcher says when a secret is not what it was.
-const ALARM: &[u8] = b"alarm\n";
+pub(super) const ALARM: &[u8] = b"alarm\n";
 /// Offsets in a neighbour's data.
 const CAPABILITY: u32 = 512;
 const MESSAGE: u32 = 1024;
@@ -49,6 +49,12 @@ pub(super) enum Neighbour {
     Client,
     /// Lies within the fuzzed cVM and keeps what that hands to it.
     Accomplice,
+    /// Grants a buffer to the fuzzed cVM and takes it back, again and again.
+    Owner,
+    /// Has a gate that the fuzzed cVM calls.
+    Callee,
+    /// Calls a gate of the fuzzed cVM again and again.
+    Caller,
     /// Wakes every 33 microseconds, looks whether its registers and its memory still agree, and cries out when they do not.
     Watcher,
 }
@@ -60,13 +66,15 @@ impl Neighbour {
     /// The hostcall that it makes again and again.
     fn call(self) -> Hostcall {
         match self {
-            Neighbour::Victim | Neighbour::Watcher | Neighbour::Accomplice => Hostcall::Nanosleep,
+            Neighbour::Victim | Neighbour::Watcher => Hostcall::Nanosleep,
             Neighbour::Server => Hostcall::Serve,
             Neighbour::Client => Hostcall::Read,
+            // Their programs are made elsewhere.
+            Neighbour::Accomplice | Neighbour::Owner | Neighbour::Callee | Neighbour::Caller => Hostcall::Null,
         }
     }
 
-    fn secrets(self) -> [u64; SECRETS] {
+    pub(super) fn secrets(self) -> [u64; SECRETS] {
         let mut random = Random::new(&[0x5ec2_e700, self as u64]);
         std::array::from_fn(|_| random.next())
     }
@@ -79,6 +87,9 @@ pub(super) fn secrets() -> HashSet<u64> {
         Neighbour::Watcher,
         Neighbour::Server,
         Neighbour::Client,
+        Neighbour::Owner,
+        Neighbour::Callee,
+        Neighbour::Caller,
     ]
     .into_iter()
     .flat_map(Neighbour::secrets)
@@ -166,7 +177,6 @@ fn riscv(which: Neighbour) -> Vec<u32> {
     code.push((CAPABILITY >> 5) << 25 | 28 << 20 | DATA << 15 | 4 << 12 | 0x23); // SC
     let start = code.len();
     match which {
-        Neighbour::Server | Neighbour::Accomplice => {}
         Neighbour::Client => code.extend([
             addi(10, 0, 0),
             addi(11, DATA, BUFFER),
@@ -175,6 +185,7 @@ fn riscv(which: Neighbour) -> Vec<u32> {
         ]),
         Neighbour::Victim => code.extend([addi(10, 0, 0xfff), immediate(5, 0x13, 10, 10, 1)]), // SRLI
         Neighbour::Watcher => code.push(8 << 12 | 10 << 7 | 0x37),                             // LUI
+        _ => {}
     }
     code.extend(call(which.call()));
     if which == Neighbour::Watcher {
@@ -220,7 +231,6 @@ fn morello(which: Neighbour) -> Vec<u32> {
     code.push(0xc200_0000 | (CAPABILITY / 16) << 10 | DATA << 5 | 11); // STR
     let start = code.len();
     match which {
-        Neighbour::Server | Neighbour::Accomplice => {}
         Neighbour::Client => code.extend([
             set(0, 0),
             0x9100_0000 | BUFFER << 10 | DATA << 5 | 1,
@@ -229,6 +239,7 @@ fn morello(which: Neighbour) -> Vec<u32> {
         ]),
         Neighbour::Victim => code.push(0x92e0_0000 | 0x8000 << 5), // MOVN x0, #0x8000, LSL #48
         Neighbour::Watcher => code.push(set(0, 0x8000)),
+        _ => {}
     }
     code.extend(call(which.call()));
     if which == Neighbour::Watcher {

@@ -22,6 +22,10 @@ pub(super) struct Sources {
     pub(super) own: Vec<u64>,
     /// Addresses that it has no business with: of the monitor, of its neighbours, of devices.
     pub(super) foreign: Vec<u64>,
+    /// Numbers of hostcalls that it tries: those below this.
+    pub(super) calls: u64,
+    /// Whether it has gates or buffers.
+    pub(super) shares: bool,
     /// Addresses of its program.
     pub(super) text: (u64, u64),
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use abi::Hostcall;
 use abi::manifest::RestartPolicy;
 use capability::Decoded;
 use machine::Stop;
@@ -11,10 +12,11 @@ use object::{Object as _, ObjectSegment as _};
 use tools::manifest::{CvmSpec, Restart};
 
 use super::board::{LastFault, Raw, Snapshot, decode};
-use super::case::{Case, Mode};
+use super::case::{CALLS, Case, Mode};
 use super::family;
 use super::programs::{self, Neighbour};
 use super::seeds::Sources;
+use super::shared;
 use crate::artifacts;
 use crate::board::Board;
 use crate::platform::Platform;
@@ -25,6 +27,8 @@ use crate::scenario::{Scenario, cvm};
 pub(super) const SUBJECT: &str = "fuzz";
 /// Bytes of a page, and most bytes of a program.
 const PAGE: u64 = 4096;
+/// Bytes at the end of a gate's stack by which a hybrid function can store local capabilities.
+const LOCAL_STACK: u64 = 1024;
 /// Bytes of RAM: as few as the image takes, for the sake of the snapshot.
 const MEMORY: u64 = 32 << 20;
 /// Most instructions until the fuzzed cVM starts.
@@ -45,17 +49,26 @@ pub enum Kind {
     Serving,
     /// The same with an accomplice, a cVM within it, that has taken what the client lends into a register.
     Family,
+    /// A hybrid cVM with a local area, a buffer of its own, and one that its owner takes back again and again.
+    Sharing,
+    /// The same, which calls a gate.
+    Calling,
+    /// The same, whose gate is called: its programs are functions that have just been entered, and can call a gate, too.
+    Called,
 }
 
 impl Kind {
     /// All of them, with the share of a campaign's instructions in thousandths. Reports cost a lot.
-    pub const ALL: [(Kind, u64); 6] = [
-        (Kind::Hybrid, 549),
+    pub const ALL: [(Kind, u64); 9] = [
+        (Kind::Hybrid, 399),
         (Kind::Purecap, 300),
         (Kind::Served, 50),
         (Kind::Talkative, 1),
         (Kind::Serving, 50),
         (Kind::Family, 50),
+        (Kind::Sharing, 30),
+        (Kind::Calling, 60),
+        (Kind::Called, 60),
     ];
 }
 
@@ -68,6 +81,9 @@ impl fmt::Display for Kind {
             Kind::Talkative => "talkative",
             Kind::Serving => "serving",
             Kind::Family => "family",
+            Kind::Sharing => "sharing",
+            Kind::Calling => "calling",
+            Kind::Called => "called",
         })
     }
 }
@@ -86,6 +102,14 @@ pub struct Owner {
     /// The stack of its handler: empty if it serves nobody. It writes nowhere else, and may keep there what it is lent while
     /// a call lasts.
     pub service_stack: Range<u64>,
+    /// Its local area and the stacks of its gates: where it may keep what is not its own.
+    pub areas: Vec<Range<u64>>,
+    /// What it passes by gates for others to write.
+    pub gives: Range<u64>,
+    /// Of what others may have passed it a local capability over data.
+    pub passed: Vec<Range<u64>>,
+    /// Code of the owner of a buffer where nobody else holds anything of that.
+    pub(super) taken: Range<u64>,
     /// Whether it lies within the fuzzed cVM, which can give it whatever it holds.
     pub within: bool,
     /// What it lends to the fuzzed cVM while it waits for the answer; empty if it has nothing served by it.
@@ -96,6 +120,11 @@ impl Owner {
     /// Whether it may hold this capability.
     pub fn may_hold(&self, what: &Decoded) -> bool {
         self.authority.iter().any(|held| what.is_subset_of(held))
+    }
+
+    /// Whether it may keep there what is not its own.
+    pub(super) fn keeps(&self, address: u64) -> bool {
+        self.areas.iter().any(|area| area.contains(&address))
     }
 }
 
@@ -116,6 +145,10 @@ pub struct Layout {
     pub(super) secrets: HashSet<u64>,
     /// Where a program goes.
     pub(super) text: Range<u64>,
+    /// Buffers, the first of which is the owner's: whoever has them writes them, and no capabilities.
+    pub buffers: Vec<Range<u64>>,
+    /// What the switcher of gates works on: it writes there, and what it gives others of it is sealed.
+    pub gates: Range<u64>,
 }
 
 impl Layout {
@@ -158,7 +191,7 @@ impl Setup {
         let entries = ledger_of(&loud.board);
         let mut board = match kind {
             Kind::Talkative => loud.board,
-            Kind::Hybrid | Kind::Purecap | Kind::Served | Kind::Serving | Kind::Family => {
+            _ => {
                 let mut quiet = scenario(platform, kind).append("log=warn").on_board(platform).board;
                 let quiet_frames = start(&mut quiet, platform, kind, &|_| entries.clone());
                 assert_eq!(frames, quiet_frames, "the layout depends on the log level");
@@ -229,7 +262,7 @@ impl Setup {
         for (place, value) in &case.memory {
             // What is lent is held in registers, and not for keeps.
             let what = decode(self.platform.arch(), *value);
-            if value.2 && !self.layout.subject.may_hold(&what) {
+            if value.2 && !self.layout.subject.keeps(*place) && !self.layout.subject.may_hold(&what) {
                 continue;
             }
             self.write_granule(*place, *value);
@@ -275,6 +308,7 @@ fn neighbours(kind: Kind) -> &'static [(&'static str, Neighbour)] {
             ("accomplice", Neighbour::Accomplice),
             ("client", Neighbour::Client),
         ],
+        Kind::Sharing | Kind::Calling | Kind::Called => shared::neighbours(kind),
         _ => &[("victim", Neighbour::Victim), ("watcher", Neighbour::Watcher)],
     }
 }
@@ -303,7 +337,7 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
                 isolation_size: Some(family::INNER_SIZE),
                 ..spec
             },
-            _ => spec,
+            _ => shared::spec(kind, Some(*which), spec),
         }
     };
     let subject = CvmSpec {
@@ -327,18 +361,22 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
             isolation_size: Some(family::OUTER_SIZE),
             ..subject
         },
-        _ => subject,
+        _ => shared::spec(kind, None, subject),
     };
     let cvms = neighbours(kind).iter().map(neighbour).chain([subject]);
     let scenario = Scenario::new(cvms.collect::<Vec<_>>()).memory(MEMORY);
     let program = match kind {
         Kind::Family => family::outer(platform),
+        Kind::Sharing | Kind::Calling | Kind::Called => shared::subject(platform, kind),
         _ => programs::subject(arch, kind == Kind::Purecap, kind == Kind::Serving),
     };
     let scenario = scenario.member(SUBJECT, program);
     neighbours(kind).iter().fold(scenario, |scenario, (name, which)| {
         let program = match which {
             Neighbour::Accomplice => family::accomplice(platform),
+            Neighbour::Owner | Neighbour::Callee | Neighbour::Caller => {
+                shared::neighbour(platform, *which, neighbours(kind).len())
+            }
             _ => programs::neighbour(arch, *which),
         };
         scenario.member(name, program)
@@ -362,16 +400,41 @@ fn memory_of(entries: &[LedgerEntry], name: &str) -> Option<Range<u64>> {
 }
 
 fn authority_of(entries: &[LedgerEntry], name: &str) -> Vec<Decoded> {
+    // What it makes buffers of it does not hold, and of the stacks of its gates only some.
     let own = entries
         .iter()
-        .filter(|entry| entry.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-    own.map(|entry| entry.what).collect()
+        .filter(|entry| entry.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))
+        .filter(|entry| !entry.name.ends_with(" buffers") && !entry.name.ends_with(" gate stacks"));
+    let stacks = entries.iter().find(|entry| entry.name == format!("{name} gate stacks"));
+    let kept = stacks.into_iter().flat_map(|stacks| {
+        let areas = areas_of(entries, name).into_iter();
+        let areas = areas.filter(|area| stacks.what.in_bounds(area.start, 1));
+        areas.map(|area| Decoded {
+            address: area.start,
+            base: area.start,
+            top: area.end.into(),
+            ..stacks.what
+        })
+    });
+    own.map(|entry| entry.what).chain(kept).collect()
+}
+
+/// Its local area, and of the stacks of its gates, a page each, the end: where a cVM may keep what is not its own.
+fn areas_of(entries: &[LedgerEntry], name: &str) -> Vec<Range<u64>> {
+    let named = |what: &str| {
+        let wanted = format!("{name} {what}");
+        let found = entries.iter().filter(move |entry| entry.name == wanted);
+        found.map(|entry| entry.what.base..entry.what.top as u64)
+    };
+    let stacks = named("gate stacks").flat_map(|stacks| stacks.step_by(PAGE as usize));
+    let ends = stacks.map(|stack| stack + PAGE - LOCAL_STACK..stack + PAGE);
+    named("local area").chain(ends).collect()
 }
 
 /// The buffer of the client: its data lie on the page behind its code, which its stack precedes.
-fn lent(entries: &[LedgerEntry]) -> Range<u64> {
-    let code = entries.iter().find(|entry| entry.name == "client code");
-    let end = code.expect("the client in the ledger").what.top as u64;
+fn lent(entries: &[LedgerEntry], name: &str) -> Range<u64> {
+    let code = entries.iter().find(|entry| entry.name == format!("{name} code"));
+    let end = code.expect("a cVM that lends, in the ledger").what.top as u64;
     let (offset, size) = programs::LENT;
     end + offset..end + offset + size
 }
@@ -416,6 +479,10 @@ fn start(
     if matches!(kind, Kind::Serving | Kind::Family) {
         // The others call, or lie in wait, as soon as the subject serves.
         order[2..].rotate_right(1);
+    }
+    if kind == Kind::Called {
+        // Its caller has a lesser priority than it.
+        order[4..].rotate_right(1);
     }
     let all = order.clone();
     for name in order {
@@ -465,6 +532,15 @@ fn start(
         );
         frames.push((SUBJECT, board.saved_registers(0)));
     }
+    if shared::is(kind) {
+        let entries = entries(board);
+        let code = entries.iter().rfind(|entry| entry.name == format!("{SUBJECT} code"));
+        let text = code.expect("the fuzzed cVM in the ledger").what;
+        let start = 4 * shared::start(platform, kind);
+        let stop = board.run_into_user_mode(BOOT, |pc| text.in_bounds(pc, 4) && pc & 0xfff == start);
+        assert_eq!(stop, Stop::Condition, "no program begins:\n{}", board.console().text());
+        frames.push((SUBJECT, board.saved_registers(0)));
+    }
     frames
 }
 
@@ -476,9 +552,33 @@ fn layout(
     entry: u64,
 ) -> Layout {
     let names = neighbours(kind).iter().map(|(name, _)| *name).chain([SUBJECT]);
+    let ranges = |wanted: &dyn Fn(&str) -> bool| -> Vec<Range<u64>> {
+        let found = entries.iter().filter(|entry| wanted(&entry.name));
+        found.map(|entry| entry.what.base..entry.what.top as u64).collect()
+    };
+    let memory = |name: &str| memory_of(entries, name).unwrap_or_else(|| panic!("no memory of {name} in the ledger"));
+    let buffers = ranges(&|entry| entry.ends_with(" buffers"));
     let owners = names.map(|name| Owner {
+        areas: areas_of(entries, name),
+        passed: match name {
+            "owner" => vec![buffers[0].clone()],
+            SUBJECT | "callee" | "caller" if shared::is(kind) => {
+                let linked = [SUBJECT, "callee", "caller"].into_iter();
+                let linked = linked.filter_map(|name| memory_of(entries, name));
+                linked.chain(buffers.iter().cloned()).collect()
+            }
+            _ => Vec::new(),
+        },
+        taken: match name {
+            "owner" => {
+                let code = ranges(&|entry| entry == "owner code")[0].end - PAGE;
+                let taken = shared::taken(platform);
+                code + taken.start..code + taken.end
+            }
+            _ => 0..0,
+        },
         name: name.to_owned(),
-        memory: memory_of(entries, name).unwrap_or_else(|| panic!("no memory of {name} in the ledger")),
+        memory: memory(name),
         frames: frames
             .iter()
             .filter(|(of, _)| *of == name)
@@ -496,7 +596,11 @@ fn layout(
             .find(|entry| entry.name == format!("{name} service stack"))
             .map_or(0..0, |entry| entry.what.base..entry.what.top as u64),
         within: name == "accomplice",
-        lends: if name == "client" { lent(entries) } else { 0..0 },
+        lends: if name == "client" { lent(entries, name) } else { 0..0 },
+        gives: match name {
+            "callee" | "caller" => lent(entries, name),
+            _ => 0..0,
+        },
     });
     let mut neighbours: Vec<Owner> = owners.collect();
     let subject = neighbours.pop().expect("the fuzzed cVM has started");
@@ -522,6 +626,8 @@ fn layout(
         constants: constants.chain([named("monitor text")]).collect(),
         secrets: programs::secrets(),
         text: entry..entry + PAGE,
+        gates: ranges(&|entry| entry == "gates").pop().unwrap_or(0..0),
+        buffers,
     }
 }
 
@@ -536,7 +642,13 @@ fn sources(platform: Platform, kind: Kind, board: &Board, layout: &Layout, entri
         .iter()
         .map(|entry| entry.what.base)
         .filter(|base| !memory.contains(base));
+    let shares = shared::is(kind);
+    // What gets a program ready stays as it is; half of its local area is found full.
+    let pages = pages.filter(|page| !shares || !(page..&(page + PAGE)).contains(&&layout.text.start));
+    let areas = layout.subject.areas.iter().map(|area| area.start);
     Sources {
+        calls: if shares { Hostcall::ALL.len() as u64 + 1 } else { CALLS },
+        shares,
         arch: platform.arch(),
         bias: if platform.relocates() && kind != Kind::Purecap {
             memory.start
@@ -544,7 +656,7 @@ fn sources(platform: Platform, kind: Kind, board: &Board, layout: &Layout, entri
             0
         },
         holdings: board.holdings(),
-        own: pages.filter(|page| !layout.text.contains(page)).collect(),
+        own: pages.filter(|page| !layout.text.contains(page)).chain(areas).collect(),
         foreign: neighbours.chain(others).collect(),
         text: (layout.text.start, PAGE),
     }

@@ -234,7 +234,7 @@ pub(crate) struct Descriptor {
 }
 
 /// The descriptors of a program.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
     slots: Vec<Option<Descriptor>>,
     /// From this number on there are no new ones, and how far the program may raise that.
@@ -286,6 +286,20 @@ impl Descriptors {
             self.slots.resize(place + 1, None);
         }
         Ok(core::mem::replace(&mut self.slots[place], value).map(|old| old.open))
+    }
+
+    /// All that they stand for.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Id> + '_ {
+        self.slots.iter().flatten().map(|descriptor| descriptor.open)
+    }
+
+    /// All that those stand for which a program that is executed does not get; they are free afterwards.
+    pub(crate) fn take_closing(&mut self) -> Vec<Id> {
+        let closing = self
+            .slots
+            .iter_mut()
+            .filter_map(|slot| slot.take_if(|descriptor| descriptor.close_on_exec));
+        closing.map(|descriptor| descriptor.open).collect()
     }
 
     /// All that they stand for; afterwards they stand for nothing.
