@@ -1,13 +1,13 @@
 //! Raw clients and their servers, as a Linux program and its library OS are: what neither can do to the other, and both to nobody.
 
-use abi::Errno::{EAGAIN, ENOENT, ENOSYS, EPERM};
+use abi::Errno::{EAGAIN, EFAULT, ENOENT, ENOSYS, EPERM, ESRCH};
 use abi::FaultKind::{Bounds, Illegal};
 use abi::Hostcall::{self, Clone, Null, Reply, Serve, Yield};
-use abi::hostcall::{END_CVM, END_THREAD, START, WAIT_ON, WITH_STACK};
+use abi::hostcall::{END_CVM, END_THREAD, REGISTERS, START, WAIT_ON, WITH_STACK};
 use tests::Platform;
 use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{self, Argument, Number, Scratch, Stack};
-use tests::code::attack::{Attacker, UNPUNISHED};
+use tests::code::attack::{Attacker, UNPUNISHED, victim_base};
 
 use crate::cast::{Role, play, role};
 use crate::catalogue::Fate::Nothing;
@@ -281,6 +281,77 @@ const ATTACKS: &[Attack] = &[
         },
     ),
     play(
+        "stranger-drives-a-raw-client",
+        "stop the threads of somebody's raw client, see and set their registers, and make text of its memory; and of everybody else's",
+        everywhere(Nothing),
+        |platform| {
+            let library = honest_library(platform);
+            let client = raw(platform, "client", |a| {
+                a.call_number(OTHER, &[0]);
+                a.exit(0);
+            });
+            let attacker = role(platform, "stranger-drives-a-raw-client", |a| {
+                refused_everywhere(a);
+                a.exit(0);
+            });
+            vec![library, client.served_by("library").within("library"), attacker]
+        },
+    ),
+    play(
+        "library-drives-a-plain-client",
+        "the same of a client that is not raw, as its server",
+        everywhere(Nothing),
+        |platform| {
+            let attacker = role(platform, "library-drives-a-plain-client", |a| {
+                a.hostcall(Serve).exit(0);
+                a.handler();
+                crate::cast::attacked(a);
+                refused_everywhere(a);
+                a.reply(1);
+            });
+            let client = crate::cast::client(platform, "library-drives-a-plain-client", |a| crate::cast::writes(a, 1));
+            vec![attacker, client]
+        },
+    ),
+    play(
+        "library-leads-a-raw-client-out",
+        "let a raw client go on at an address of the victim's, and make the victim's memory its text",
+        everywhere(Nothing),
+        |platform| {
+            let library = library(platform, "library", |a| {
+                unless(a, 1, |a| {
+                    // The calling cVM's number is beside the arguments.
+                    a.add(Argument(0), Argument(6), 0)
+                        .constant(A, victim_base(platform) & !0xfff);
+                    a.add(Argument(1), A, 0);
+                    a.constant(Argument(2), 4096)
+                        .set(Argument(3), 1)
+                        .hostcall(Hostcall::Text);
+                    a.add(Argument(0), Argument(0), EFAULT as i64)
+                        .must_be_zero(Argument(0), UNPUNISHED);
+                    // Its registers, with that for the program counter: it stands in all words.
+                    a.add(Stack, Stack, -512);
+                    for word in 0..REGISTERS as i64 {
+                        a.store(A, Stack, 8 * word);
+                    }
+                    a.set(Argument(0), 0).add(Argument(1), Stack, 0).set(Argument(2), 1);
+                    a.hostcall(Hostcall::Registers);
+                    a.add(Argument(0), Argument(0), EFAULT as i64)
+                        .must_be_zero(Argument(0), UNPUNISHED);
+                    a.reply(7);
+                });
+                end_by_result(a);
+            });
+            let attacker = raw(platform, "library-leads-a-raw-client-out", |a| {
+                a.call_number(OTHER, &[0]);
+                a.add(Argument(0), Argument(0), -7)
+                    .must_be_zero(Argument(0), UNPUNISHED)
+                    .exit(0);
+            });
+            vec![library, attacker.served_by("library").within("library")]
+        },
+    ),
+    play(
         "library-ends-a-plain-client",
         "end a client that is not raw, its thread or its patience, and move its stack",
         everywhere(Nothing),
@@ -393,6 +464,26 @@ fn honest_library(platform: Platform) -> Role {
         });
         end_by_result(a);
     })
+}
+
+/// Nobody is its raw client.
+fn refused_everywhere(a: &mut Attacker) {
+    let refused = |a: &mut Attacker, errno: abi::Errno| {
+        a.add(Argument(0), Argument(0), errno as i64)
+            .must_be_zero(Argument(0), UNPUNISHED);
+    };
+    for client in [0, 1, 2, 3, 7, 1 << 32, u64::MAX] {
+        a.call(Hostcall::Seize, &[client, 0]);
+        refused(a, ESRCH);
+        a.call(Hostcall::Text, &[client, 0, 4096, 1]);
+        refused(a, ESRCH);
+    }
+    for token in [0, 1, 1 << 16, 1 << 16 | 1, u64::MAX] {
+        for write in [0, 1] {
+            a.call(Hostcall::Registers, &[token, 0, write]);
+            refused(a, ENOENT);
+        }
+    }
 }
 
 /// The register that holds the number of a hostcall.
