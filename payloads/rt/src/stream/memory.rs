@@ -50,16 +50,27 @@ impl Shared for Memory {
     fn wait(&self, offset: u64, expected: u32, timeout: Option<Duration>) -> Result<(), Errno> {
         let (bytes, woken) = &*self.0;
         let bytes = bytes.lock().unwrap();
-        let word = &bytes[offset as usize..offset as usize + 4];
-        if u32::from_le_bytes(word.try_into().unwrap()) != expected {
+        let changed = |bytes: &[u8]| bytes[offset as usize..offset as usize + 4] != expected.to_le_bytes();
+        if changed(&bytes) {
             return Err(Errno::EAGAIN);
         }
-        let limit = timeout.unwrap_or(Duration::from_secs(20));
-        let (_bytes, result) = woken.wait_timeout(bytes, limit).unwrap();
-        match (result.timed_out(), timeout) {
-            (true, None) => panic!("nobody wakes"),
-            (true, Some(_)) => Err(Errno::ETIMEDOUT),
-            (false, _) => Ok(()),
+        let Some(timeout) = timeout else {
+            // In many short waits: one long one would also be over when the machine has stood still meanwhile.
+            let mut bytes = bytes;
+            for _ in 0..400 {
+                let (still, result) = woken.wait_timeout(bytes, Duration::from_millis(50)).unwrap();
+                if !result.timed_out() || changed(&still) {
+                    return Ok(());
+                }
+                bytes = still;
+            }
+            panic!("nobody wakes");
+        };
+        let (_bytes, result) = woken.wait_timeout(bytes, timeout).unwrap();
+        if result.timed_out() {
+            Err(Errno::ETIMEDOUT)
+        } else {
+            Ok(())
         }
     }
 
