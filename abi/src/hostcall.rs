@@ -168,26 +168,31 @@ pub enum Hostcall {
     /// life. `ENOENT` when the caller's manifest entry names no such gate; `ECONNREFUSED` when its cVM has ended for good; `EFAULT`;
     /// `EINVAL` for a length of 0 or above [`GATE_NAME_LIMIT`](crate::manifest::GATE_NAME_LIMIT).
     Gate = 38,
+    /// `holding(pointer, length, cvm, index) -> size of the record in bytes`. What a cVM has beside its own memory and what of it its
+    /// family holds now, one thing a call: copies the first `length` bytes of the [`Holding`] with this index, from 0 on. The cVM
+    /// is the caller's own or lies within it: `EPERM` for others; `ENOENT` when it has no more; `EFAULT`; `EINVAL` when there is no such
+    /// cVM, or for a length above `isize::MAX`.
+    Holding = 39,
     /// `text(client, address, length, executable) -> 0`. The whole pages of a raw client from `address` on, as the client sees it,
     /// become text when `executable` is 1 - executed, read and never written - and with 0 what all other memory is. Its
     /// PCC has to cover them. `ESRCH` when the caller serves no raw client of this number, within its own memory, that lives;
     /// `EINVAL` for what is no multiple of 4096 bytes, a length of 0 or above [`TEXT_LIMIT`], another `executable`; `EFAULT` when
     /// the client's PCC does not cover that.
-    Text = 46,
+    Text = 40,
     /// `registers(token, pointer, write) -> 0`. The integer registers of a thread of a raw client, whose call the caller serves
     /// (`token` 0) or has deferred: [`REGISTERS`] words at `pointer`, which are stored, or with `write` 1 loaded and become the
     /// thread's. No register that is written holds a capability afterwards. `ENOENT` when no such call waits; `EINVAL` for another
     /// `write`; `EFAULT` for a bad pointer, or for a program counter beyond the client's PCC.
-    Registers = 47,
+    Registers = 41,
     /// `seize(client, place) -> token`. A thread of a raw client that computes stops where it is, as if it had made a call that
     /// was deferred. `ESRCH` as for `text`, or when there is no such thread; `EAGAIN` when the thread makes a call already, has
     /// not started, or ends.
-    Seize = 48,
+    Seize = 42,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 42] = [
+    pub const ALL: [Hostcall; 43] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -227,6 +232,7 @@ impl Hostcall {
         Hostcall::Clone,
         Hostcall::WallClock,
         Hostcall::Gate,
+        Hostcall::Holding,
         Hostcall::Text,
         Hostcall::Registers,
         Hostcall::Seize,
@@ -236,7 +242,12 @@ impl Hostcall {
     #[inline]
     pub const fn family(self) -> Family {
         match self {
-            Hostcall::Null | Hostcall::Exit | Hostcall::Yield | Hostcall::Arguments | Hostcall::Info => Family::Process,
+            Hostcall::Null
+            | Hostcall::Exit
+            | Hostcall::Yield
+            | Hostcall::Arguments
+            | Hostcall::Info
+            | Hostcall::Holding => Family::Process,
             Hostcall::Write | Hostcall::Read => Family::Console,
             Hostcall::Nanosleep | Hostcall::Clock | Hostcall::WallClock => Family::Time,
             Hostcall::Heap => Family::Memory,
@@ -278,7 +289,7 @@ impl Hostcall {
         let (pointer, written) = match self {
             Hostcall::Write => (1, false),
             Hostcall::Read => (1, true),
-            Hostcall::Arguments | Hostcall::Info => (0, true),
+            Hostcall::Arguments | Hostcall::Info | Hostcall::Holding => (0, true),
             Hostcall::Capfile | Hostcall::BufferFind | Hostcall::Gate => (0, false),
             _ => return None,
         };
@@ -288,12 +299,7 @@ impl Hostcall {
     /// The hostcall with this number, if there is one.
     #[inline]
     pub fn from_number(number: u64) -> Option<Hostcall> {
-        let place = usize::try_from(number).ok()?;
-        let there = Hostcall::ALL.get(place).filter(|hostcall| **hostcall as u64 == number);
-        // Numbers may leave gaps.
-        there
-            .or_else(|| Hostcall::ALL.iter().find(|hostcall| **hostcall as u64 == number))
-            .copied()
+        Hostcall::ALL.get(usize::try_from(number).ok()?).copied()
     }
 }
 
@@ -301,7 +307,7 @@ impl Hostcall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Family {
-    /// The cVM itself: `null`, `exit`, `yield`, `arguments`, `info`. Always allowed.
+    /// The cVM itself: `null`, `exit`, `yield`, `arguments`, `info`, `holding`. Always allowed.
     Process = 0,
     /// `write`, `read`.
     Console = 1,
@@ -523,21 +529,98 @@ impl CvmInfo {
     }
 }
 
+/// What `holding` tells. Fields are only ever added at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Holding {
+    /// A [`HoldingKind`].
+    pub kind: u32,
+    /// The cVM that it is of: who owns the buffer, offers the gate, has lent it, may have passed something; [`Holding::NOBODY`] = none.
+    pub cvm: u32,
+    /// The buffer's number, the gate's place among those of its cVM, the device's among its driver's.
+    pub number: u64,
+    /// Its bytes, where it is memory.
+    pub size: u64,
+    /// [`BUFFER_READ`] and [`BUFFER_WRITE`], as far as the cVM may.
+    pub rights: u64,
+    /// How many capabilities that reach it lie in registers and local areas of the cVM's family now; of an offered gate: how many
+    /// calls of it are under way; of a device: how many requests are in flight.
+    pub held: u64,
+}
+
+/// What a [`Holding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum HoldingKind {
+    /// A buffer that it may map, or owns.
+    Buffer = 1,
+    /// Memory of a cVM that is linked with it by gates, which can have passed it any part of that.
+    Passed = 2,
+    /// What was lent to one of its handlers, for a call that it serves.
+    Lent = 3,
+    /// A gate that it offers.
+    Offered = 4,
+    /// A gate that it calls.
+    Called = 5,
+    /// A device that it drives.
+    Device = 6,
+}
+
+impl Holding {
+    /// Size of the record in bytes.
+    pub const SIZE: usize = 40;
+    /// No cVM.
+    pub const NOBODY: u32 = u32::MAX;
+
+    /// The record as it is copied to the cVM.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let first = u64::from(self.kind) | u64::from(self.cvm) << 32;
+        let words = [first, self.number, self.size, self.rights, self.held];
+        for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The record from what `holding` copied.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Holding {
+        let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|index| bytes[8 * at + index]));
+        Holding {
+            kind: word(0) as u32,
+            cvm: (word(0) >> 32) as u32,
+            number: word(1),
+            size: word(2),
+            rights: word(3),
+            held: word(4),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_holding_survives_its_encoding() {
+        let holding = Holding {
+            kind: HoldingKind::Device as u32,
+            cvm: Holding::NOBODY,
+            number: u64::MAX,
+            size: 1 << 40,
+            rights: 3,
+            held: 7,
+        };
+        assert_eq!(Holding::from_bytes(&holding.to_bytes()), holding);
+    }
+
+    #[test]
     fn every_hostcall_is_found_by_its_number_and_no_other_number_is() {
-        let mut before = None;
-        for hostcall in Hostcall::ALL {
-            assert!(before < Some(hostcall as u64), "in the order of their numbers");
-            before = Some(hostcall as u64);
-            assert_eq!(Hostcall::from_number(hostcall as u64), Some(hostcall));
+        for (number, hostcall) in Hostcall::ALL.into_iter().enumerate() {
+            assert_eq!(hostcall as u64, number as u64);
+            assert_eq!(Hostcall::from_number(number as u64), Some(hostcall));
         }
-        let taken = Hostcall::ALL.map(|hostcall| hostcall as u64);
-        let free = (0..64).filter(|number| !taken.contains(number));
-        for number in free.chain([u64::from(u32::MAX) + 1, 1 << 32, u64::MAX]) {
+        for number in [Hostcall::ALL.len() as u64, u64::from(u32::MAX) + 1, 1 << 32, u64::MAX] {
             assert_eq!(Hostcall::from_number(number), None);
         }
     }

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -118,6 +120,27 @@ int main(void) {
     CHECK(read(zero, buffer, 100) == 100 && buffer[0] == 0 && buffer[99] == 0 && buffer[100] == 1);
     CHECK(read(random, buffer, 16) == 16 && memcmp(buffer, buffer + 8, 8));
     CHECK(isatty(1) && !isatty(first));
+
+    /* What there is of all, and how many descriptors there may be. */
+    struct statvfs whole;
+    CHECK(statvfs("/tmp", &whole) == 0 && whole.f_bsize == 4096 && whole.f_blocks == 1024 && whole.f_namemax == 255);
+    CHECK(whole.f_bfree > 0 && whole.f_bfree <= whole.f_blocks);
+    FAILS(statvfs("/nowhere", &whole), ENOENT);
+    struct rlimit few = {45, 45}, now;
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0 && getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 45);
+    CHECK(fcntl(first, F_DUPFD, 44) == 44);
+    FAILS(fcntl(first, F_DUPFD, 44), EMFILE);
+    few.rlim_max = 46;
+    FAILS(setrlimit(RLIMIT_NOFILE, &few), EPERM);
+
+    /* Times. */
+    int timed = open("/tmp/timed", O_RDWR | O_CREAT, 0600);
+    struct timespec times[2] = {{5, 6}, {7, 8}};
+    CHECK(futimens(timed, times) == 0 && fstat(timed, &facts) == 0);
+    CHECK(facts.st_atim.tv_sec == 5 && facts.st_atim.tv_nsec == 6 && facts.st_mtim.tv_sec == 7 && facts.st_mtim.tv_nsec == 8);
+    times[0].tv_nsec = UTIME_OMIT, times[1].tv_sec = 9;
+    CHECK(utimensat(AT_FDCWD, "/tmp/timed", times, 0) == 0 && stat("/tmp/timed", &facts) == 0);
+    CHECK(facts.st_atim.tv_sec == 5 && facts.st_mtim.tv_sec == 9 && unlink("/tmp/timed") == 0 && close(timed) == 0);
 
     /* More than there is room for. */
     int large = open("/tmp/large", O_WRONLY | O_CREAT, 0600);

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,6 +69,31 @@ static int connect_to(struct sockaddr_in *address) {
     if (connect(connection, (struct sockaddr *)address, sizeof *address))
         return -1;
     return connection;
+}
+
+/* A lock that its owner takes along, who does not go by way of the C library. As linux/futex.h has it. */
+#define FUTEX_WAIT 0
+#define FUTEX_WAITERS 0x80000000
+#define FUTEX_OWNER_DIED 0x40000000
+struct robust_list {
+    struct robust_list *next;
+};
+static struct {
+    struct robust_list list;
+    volatile uint32_t lock;
+} owned;
+static struct {
+    struct robust_list list;
+    long offset;
+    struct robust_list *pending;
+} locks = {{&owned.list}, sizeof owned.list, NULL};
+
+static void *die_with_lock(void *unused) {
+    owned.list.next = &locks.list;
+    syscall(SYS_set_robust_list, &locks, sizeof locks);
+    owned.lock = FUTEX_WAITERS | gettid();
+    syscall(SYS_exit, 0);
+    return unused;
 }
 
 int main(void) {
@@ -159,6 +185,14 @@ int main(void) {
     int pair[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[1], "ab", 2) == 2);
     CHECK(read(pair[0], buffer, 9) == 2 && close(pair[1]) == 0 && read(pair[0], buffer, 9) == 0);
+
+    /* The owner of a lock dies, and who waits for it hears of that. */
+    CHECK(pthread_create(&thread, NULL, die_with_lock, NULL) == 0);
+    struct timespec limit = {2, 0};
+    long woken = 0;
+    while (!(owned.lock & FUTEX_OWNER_DIED) && (woken == 0 || errno == EAGAIN))
+        woken = syscall(SYS_futex, &owned.lock, FUTEX_WAIT, owned.lock, &limit);
+    CHECK(owned.lock == (FUTEX_WAITERS | FUTEX_OWNER_DIED));
 
     printf("%d checks, %d failures\n", checks, failures);
     return failures != 0;

@@ -1,7 +1,7 @@
 //! Hostcalls with arguments that lie.
 
 use abi::Errno::{EBADF, EFAULT, EINVAL, ENOENT, ENOMEM, ENOSYS, EPERM};
-use abi::Hostcall::{self, Arguments, Capfile, Delegate, Heap, Info, Nanosleep, Read, Reply, Serve, Write};
+use abi::Hostcall::{self, Arguments, Capfile, Delegate, Heap, Holding, Info, Nanosleep, Read, Reply, Serve, Write};
 use abi::hostcall::{READ_NONBLOCKING, SLEEP_LIMIT};
 use tests::code::assembler::Register::{self, Argument, Scratch};
 use tests::code::attack::Attacker;
@@ -285,6 +285,16 @@ const ATTACKS: &[Attack] = &[
             a.load_capability(Scratch(1), A, 16)
                 .must_be_untagged(Scratch(1), 1)
                 .exit(0);
+        },
+    ),
+    program(
+        "holding-of-another",
+        "ask what each of both cVMs holds: of its own it has nothing besides its memory, of the other it may not know",
+        everywhere(Nothing),
+        |a| {
+            a.call(Holding, &[0, 0, 0, 0]).add(A, Argument(0), 0);
+            a.call(Holding, &[0, 0, 1, 0]).add_register(A, Argument(0));
+            a.add(A, A, ENOENT as i64 + EPERM as i64).must_be_zero(A, 1).exit(0);
         },
     ),
     program(

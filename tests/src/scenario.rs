@@ -1,5 +1,7 @@
 //! What a test boots: cVMs and their programs, or whatever else stands in the archive, and the board around them.
 
+use std::path::Path;
+
 use abi::manifest::MEMBER;
 use machine::Stop;
 use machine::cli::Isa as MachineIsa;
@@ -52,6 +54,8 @@ pub struct Scenario {
     cards: Vec<[u8; 6]>,
     /// Whether there is a source of random bytes.
     entropy: bool,
+    /// Most instructions of a run on the embedded machine.
+    instructions: u64,
     /// When a run is over that does not end: who says a line then, and how that ends.
     until: Vec<(String, String)>,
 }
@@ -73,8 +77,15 @@ impl Scenario {
             disks: Vec::new(),
             cards: Vec::new(),
             entropy: false,
+            instructions: INSTRUCTIONS,
             until: Vec::new(),
         }
+    }
+
+    /// With another limit than that of most tests: so many instructions of a run on the embedded machine.
+    pub fn instructions(mut self, instructions: u64) -> Scenario {
+        self.instructions = instructions;
+        self
     }
 
     /// With a source of random bytes, `entropy0`.
@@ -140,13 +151,23 @@ impl Scenario {
     /// # Panics
     /// It is not accepted.
     pub fn yaml(platform: Platform, text: &str) -> Scenario {
+        Scenario::yaml_with(platform, text, None)
+    }
+
+    /// As [`yaml`](Scenario::yaml), with one more folder of programs.
+    ///
+    /// # Panics
+    /// It is not accepted.
+    pub fn yaml_with(platform: Platform, text: &str, more: Option<&Path>) -> Scenario {
         let arch = platform.arch();
         artifacts::built(arch);
         let workspace = tools::workspace::Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
         let file = directory.path().join("test.yaml");
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch)]);
+        let mut programs = vec![workspace.programs(arch), workspace.linux_programs(arch)];
+        programs.extend(more.map(Path::to_owned));
+        let packed = tools::pack::pack(&file, arch, &programs);
         Scenario::with_archive(packed.unwrap_or_else(|error| panic!("{error}")).archive)
     }
 
@@ -290,6 +311,7 @@ impl Scenario {
             board,
             input: self.input.clone(),
             heap_is_closed: false,
+            instructions: self.instructions,
         }
     }
 
@@ -361,6 +383,8 @@ pub struct Running {
     pub board: Board,
     input: Vec<(String, Vec<u8>)>,
     heap_is_closed: bool,
+    /// Most of a run.
+    instructions: u64,
 }
 
 impl Running {
@@ -370,7 +394,7 @@ impl Running {
         if std::mem::replace(&mut self.heap_is_closed, true) {
             return None;
         }
-        match self.board.run_into_user_mode(INSTRUCTIONS, |_| true) {
+        match self.board.run_into_user_mode(self.instructions, |_| true) {
             Stop::Condition => {
                 // No instruction of either architecture.
                 self.board.write_memory(artifacts::allocate(self.platform), &[0; 4]);
@@ -385,7 +409,7 @@ impl Running {
     /// # Panics
     /// The run ends before that.
     pub fn until(&mut self, pattern: &str) {
-        let stop = self.board.run_to_pattern(INSTRUCTIONS, pattern);
+        let stop = self.board.run_to_pattern(self.instructions, pattern);
         assert_eq!(
             stop,
             Stop::Pattern,
@@ -408,7 +432,7 @@ impl Running {
         let mut times = vec![self.board.time(); before];
         let stop = ended.unwrap_or_else(|| {
             loop {
-                match self.board.run_to_pattern(INSTRUCTIONS, pattern) {
+                match self.board.run_to_pattern(self.instructions, pattern) {
                     Stop::Pattern => times.push(self.board.time()),
                     stop => break stop,
                 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use tools::run::{DeviceArguments, machine_command};
 use tools::workspace::Workspace;
 
-use crate::Platform;
+use crate::{Platform, qemu};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,24 +23,24 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts the embedded machine with an image, and waits until it says `ready`; `port` is the guest's, `more` what else the
-    /// machine is told.
+    /// Starts a machine with an image and these devices, and a network card behind them that forwards one of the host's ports to `port`, with
+    /// what `net` says more of it. Waits until the console says `ready`.
     ///
     /// # Panics
     /// It cannot be started, or ends before.
-    pub fn start(platform: Platform, image: &Path, port: u16, ready: &str, more: &[&str]) -> Served {
+    pub fn start(
+        platform: Platform,
+        image: &Path,
+        mut devices: DeviceArguments,
+        port: u16,
+        net: &str,
+        ready: &str,
+    ) -> Served {
         // Somebody else might take it in between, and the machine would say so.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let free = free.expect("a free port").port();
-        let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-        let machine = workspace.build_machine(None).unwrap_or_else(|error| panic!("{error}"));
-        let mut command = Command::new(machine);
-        command.args(["--arch", &platform.arch().to_string()]).args(more);
-        if platform == Platform::MachineV8 {
-            command.args(["--isa", "v8"]);
-        }
-        command.args(["--net", &format!("forward={free}:{port}")]);
-        command.arg("--kernel").arg(image);
+        devices.nets.push(format!("forward={free}:{port}{net}"));
+        let mut command = command(platform, image, &devices);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut machine = command.spawn().expect("the machine starts");
         let mut console = BufReader::new(machine.stdout.take().expect("a console"));
@@ -66,6 +67,15 @@ impl Served {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         BufReader::new(stream)
     }
+}
+
+fn command(platform: Platform, image: &Path, devices: &DeviceArguments) -> Command {
+    if !platform.is_machine() {
+        return qemu::command(platform, image, &devices.for_qemu().expect("QEMU has words for them"));
+    }
+    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+    let machine = workspace.build_machine(None).unwrap_or_else(|error| panic!("{error}"));
+    machine_command(&machine, image, platform.arch(), platform.isa(), &devices.for_machine())
 }
 
 impl Drop for Served {

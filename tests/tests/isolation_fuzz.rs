@@ -1,7 +1,7 @@
 //! The isolation fuzzer in short, and that it finds what it looks for.
 
 use capability::{Decoded, Permissions};
-use tests::fuzz::{Campaign, Finding, Kind, Layout, Setup};
+use tests::fuzz::{Campaign, Finding, Kind, Layout, Scanned, Setup};
 use tests::{Board, Platform, on_machine};
 
 on_machine!(
@@ -20,6 +20,9 @@ on_machine!(
     what_an_accomplice_keeps_of_a_call_is_found,
     a_buffer_that_is_kept_although_it_was_taken_back_is_found,
     what_a_function_has_of_its_caller_is_found,
+    outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant,
+    a_foreign_tag_outside_of_a_local_area_is_found,
+    a_tag_that_the_ledger_does_not_count_is_found,
     a_case_does_the_same_every_time,
 );
 
@@ -27,6 +30,8 @@ on_machine!(
 const SHORT: u64 = 3_400_000;
 /// Instructions of each kind of image at least.
 const LEAST: u64 = 50_000;
+/// Instructions with a scan for tags every few hundred.
+const SCANNED: u64 = 60_000;
 /// A register that no hostcall and no convention changes, and that programs like to use.
 const REGISTER: u8 = 19;
 
@@ -238,16 +243,8 @@ fn what_an_accomplice_keeps_of_a_call_is_found(platform: Platform) {
 
 fn a_buffer_that_is_kept_although_it_was_taken_back_is_found(platform: Platform) {
     let finding = find(Setup::boot(platform, Kind::Calling), |board, layout| {
-        let buffer = &layout.buffers[0];
-        let shared = Decoded {
-            base: buffer.start,
-            top: (buffer.start + 256).into(),
-            address: buffer.start,
-            permissions: Permissions::LOAD | Permissions::STORE,
-            ..victim(layout)
-        };
         // Behind the switcher's code, where no revocation looks.
-        board.plant(layout.gates.start + 4096 - 64, &shared);
+        board.plant(layout.gates.start + 4096 - 64, &shared(layout));
     });
     // The moment has to be met: hardly anything can be taken out.
     expect(&finding, "callee at ", 80);
@@ -259,6 +256,59 @@ fn what_a_function_has_of_its_caller_is_found(platform: Platform) {
         board.plant_in_register(0, REGISTER, &caller.authority[0]);
     });
     expect(&finding, "register c19 of fuzz holds", 1);
+}
+
+fn outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant(platform: Platform) {
+    // Those in which something is lent, mapped or passed.
+    let mut seen = Scanned::default();
+    for kind in [Kind::Served, Kind::Family, Kind::Sharing, Kind::Calling, Kind::Called] {
+        let mut campaign = Campaign::new(Setup::boot(platform, kind), 31, 0).scanning();
+        if let Err(finding) = campaign.run(SCANNED) {
+            panic!("{finding}");
+        }
+        let scanned = campaign.scanned.as_ref().unwrap();
+        assert!(scanned.scans > 100, "{kind}: {scanned:?}");
+        seen.foreign += scanned.foreign;
+        seen.buffers += scanned.buffers;
+        seen.passed += scanned.passed;
+    }
+    assert!(seen.foreign > 100 && seen.buffers > 10 && seen.passed > 0, "{seen:?}");
+}
+
+/// A capability over what `fuzz` shares with a neighbour.
+fn shared(layout: &Layout) -> Decoded {
+    let buffer = &layout.buffers[0];
+    Decoded {
+        base: buffer.start,
+        top: (buffer.start + 256).into(),
+        address: buffer.start,
+        permissions: Permissions::LOAD | Permissions::STORE,
+        ..victim(layout)
+    }
+}
+
+/// What scans find on a board with this bug.
+fn scan(mut setup: Setup, bug: impl Fn(&mut Board, &Layout) + 'static) -> Finding {
+    setup.plant(bug);
+    let found = Campaign::new(setup, 7, 0).scanning().run(SCANNED);
+    *found.expect_err("the bug is not found")
+}
+
+fn a_foreign_tag_outside_of_a_local_area_is_found(platform: Platform) {
+    let finding = scan(Setup::boot(platform, Kind::Sharing), |board, layout| {
+        board.plant(layout.neighbours[1].memory.end - 64, &shared(layout));
+    });
+    expect(&finding, "scan: watcher holds", 80);
+}
+
+fn a_tag_that_the_ledger_does_not_count_is_found(platform: Platform) {
+    // As if the scan saw something that the monitor does not: a place more that it takes for a local area.
+    let mut setup = Setup::boot(platform, Kind::Sharing);
+    let place = setup.layout.subject.memory.end - 256;
+    setup.layout.subject.areas.push(place..place + 16);
+    let finding = scan(setup, move |board, layout| board.plant(place, &shared(layout)));
+    let uncounted = |found: &String| found.starts_with("scan: ") && found.contains("the monitor says");
+    assert!(finding.violations.iter().any(uncounted), "{finding}");
 }
 
 fn a_case_does_the_same_every_time(platform: Platform) {

@@ -2,9 +2,9 @@
 //! machine.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,9 +13,8 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use machine::Stop;
 use machine::net::UserNetwork;
 use machine::virtio::{Block, Network, Version};
-use tests::{Platform, Scenario, on_every_platform, on_machine, qemu};
-use tools::run::{DeviceArguments, machine_command};
-use tools::workspace::Workspace;
+use tests::{Platform, Scenario, Served, on_every_platform, on_machine};
+use tools::run::DeviceArguments;
 
 on_every_platform!(pages_are_served, pages_are_served_by_modern_devices);
 on_machine!(
@@ -76,57 +75,15 @@ fn visits_on(disk: &(PathBuf, usize)) -> u64 {
     text.trim().parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
-/// A machine that runs the example, until it is killed.
-struct Server {
-    machine: Child,
-    port: u16,
-    _console: BufReader<ChildStdout>,
-}
-
-impl Server {
-    fn start(platform: Platform, virtio: Version, disk: &Path, image: &Path, capture: Option<&Path>) -> Server {
-        // Somebody else might take it in between, and the machine would say so.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = port.expect("a free port").port();
-        let capture = capture.map_or(String::new(), |file| format!(",capture={}", file.display()));
-        let devices = DeviceArguments {
-            disks: vec![disk.display().to_string()],
-            nets: vec![format!("forward={port}:80{capture}")],
-            virtio,
-            ..DeviceArguments::default()
-        };
-        let mut command = Server::command(platform, image, &devices);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut machine = command.spawn().expect("the machine starts");
-        let mut console = BufReader::new(machine.stdout.take().expect("a console"));
-        let (mut seen, mut line) = (String::new(), String::new());
-        while !line.contains("listening on") {
-            line.clear();
-            let count = console.read_line(&mut line).expect("the console");
-            assert!(count > 0, "the machine ended: {seen}");
-            seen += &line;
-        }
-        Server {
-            machine,
-            port,
-            _console: console,
-        }
-    }
-
-    fn command(platform: Platform, image: &Path, devices: &DeviceArguments) -> Command {
-        if !platform.is_machine() {
-            return qemu::command(platform, image, &devices.for_qemu().expect("QEMU has words for them"));
-        }
-        let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-        let machine = workspace.build_machine(None).unwrap_or_else(|error| panic!("{error}"));
-        machine_command(&machine, image, platform.arch(), platform.isa(), &devices.for_machine())
-    }
-
-    /// Pulls the plug.
-    fn kill(mut self) {
-        self.machine.kill().expect("it was there");
-        self.machine.wait().expect("its end");
-    }
+/// A machine that runs the example, until it is dropped.
+fn serve(platform: Platform, virtio: Version, disk: &Path, image: &Path, capture: Option<&Path>) -> Served {
+    let capture = capture.map_or(String::new(), |file| format!(",capture={}", file.display()));
+    let devices = DeviceArguments {
+        disks: vec![disk.display().to_string()],
+        virtio,
+        ..DeviceArguments::default()
+    };
+    Served::start(platform, image, devices, 80, &capture, "listening on")
 }
 
 fn connect(port: u16) -> io::Result<BufReader<TcpStream>> {
@@ -194,7 +151,7 @@ fn pages_are_served_and_visitors_counted(platform: Platform, virtio: Version) {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let disk = disk(directory.path());
     let image = image(platform, directory.path());
-    let server = Server::start(platform, virtio, &disk.0, &image, None);
+    let server = serve(platform, virtio, &disk.0, &image, None);
     let mut stream = connect(server.port).expect("a connection");
     for visitor in 1..=3 {
         let (status, body) = get(&mut stream, "/");
@@ -207,12 +164,12 @@ fn pages_are_served_and_visitors_counted(platform: Platform, virtio: Version) {
     }
     assert_eq!(get(&mut stream, "/nothing").0, "HTTP/1.1 404 Not Found");
     assert_eq!(get(&mut stream, "/long.txt?x").1.len(), 60_000);
-    server.kill();
+    drop(server);
     // The next machine goes on where that one stood.
-    let server = Server::start(platform, virtio, &disk.0, &image, None);
+    let server = serve(platform, virtio, &disk.0, &image, None);
     visit(server.port, 2);
     assert_eq!(visits_on(&disk), 5);
-    server.kill();
+    drop(server);
 }
 
 fn many_visitors_are_served_without_an_error(platform: Platform) {
@@ -224,7 +181,7 @@ fn many_visitors_are_served_without_an_error(platform: Platform) {
     let disk = disk(directory.path());
     let capture = directory.path().join("capture.pcap");
     let image = image(platform, directory.path());
-    let server = Server::start(platform, Version::Modern, &disk.0, &image, Some(&capture));
+    let server = serve(platform, Version::Modern, &disk.0, &image, Some(&capture));
     let each = requests.div_ceil(CONNECTIONS);
     thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
@@ -236,7 +193,7 @@ fn many_visitors_are_served_without_an_error(platform: Platform) {
         (CONNECTIONS * each) as u64,
         "every one was counted once"
     );
-    server.kill();
+    drop(server);
     let frames = check_capture(&capture);
     assert!(frames > 2 * requests, "only {frames} frames");
 }

@@ -182,7 +182,6 @@ fn add(builder: &mut Builder<Vec<u8>>, folder: &Path, inside: &Path) -> Result<(
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::io::Read as _;
 
     #[test]
     fn a_folder_is_packed_whole_and_always_the_same() {

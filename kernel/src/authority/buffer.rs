@@ -81,7 +81,7 @@ pub(crate) struct Buffers {
 }
 
 impl Buffer {
-    fn may(&self, cvm: usize) -> u64 {
+    pub(crate) fn may(&self, cvm: usize) -> u64 {
         let [read, write] = [&self.readers, &self.writers].map(|set| u64::from(set.contains(cvm)));
         (read * BUFFER_READ) | (write * BUFFER_WRITE)
     }
@@ -194,7 +194,7 @@ impl Buffers {
         Ok(self.regions.len() - 1)
     }
 
-    fn number(&self, index: usize) -> u64 {
+    pub(crate) fn number(&self, index: usize) -> u64 {
         u64::from(self.list[index].life) << 16 | index as u64
     }
 
@@ -219,6 +219,15 @@ impl Buffers {
         let within = |buffer: &&Buffer| buffer.memory.start <= range.start && range.end <= buffer.memory.end;
         let buffer = self.list.iter().filter(|buffer| buffer.size != 0).find(within);
         buffer.is_some_and(|buffer| buffer.may(cvm) & right != 0)
+    }
+
+    /// The buffers that a cVM may do something with, or owns.
+    pub(crate) fn concerning(&self, cvm: usize) -> impl Iterator<Item = usize> {
+        let mut all = self.list.iter().enumerate();
+        core::iter::from_fn(move || {
+            let found = all.find(|(_, buffer)| buffer.size != 0 && (buffer.may(cvm) != 0 || buffer.owner == Some(cvm)));
+            Some(found?.0)
+        })
     }
 
     pub(crate) fn get(&self, index: usize) -> &Buffer {

@@ -166,6 +166,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         | Hostcall::DeviceReset => device::serve(monitor, id, hostcall, frame),
         Hostcall::Clone => monitor.clone_caller(thread, frame),
         Hostcall::Gate => monitor.give_gate(id, frame, &name(frame)?),
+        Hostcall::Holding => process::holding(monitor, id, frame),
         Hostcall::Text => monitor.change_text(id, frame),
         Hostcall::Registers => monitor.registers(thread, frame),
         Hostcall::Seize => monitor.seize(id, frame),

@@ -42,3 +42,12 @@ pub(super) fn info(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcom
     };
     copy_record(frame, &info.to_bytes())
 }
+
+/// `holding(pointer, length, cvm, index)`.
+#[inline(never)]
+pub(super) fn holding(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    let about = monitor.may_know(id, frame.argument(2))?;
+    let index = usize::try_from(frame.argument(3)).unwrap_or(usize::MAX);
+    let holding = monitor.holding(about, index).ok_or(Errno::ENOENT)?;
+    copy_record(frame, &holding.to_bytes())
+}

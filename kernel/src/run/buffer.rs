@@ -16,7 +16,7 @@ impl Monitor {
     }
 
     /// The cVM of this number.
-    fn numbered(&self, number: u64) -> Result<CvmId, Errno> {
+    pub(super) fn numbered(&self, number: u64) -> Result<CvmId, Errno> {
         let number = usize::try_from(number).ok().filter(|number| *number < self.cvms.len());
         number.map(CvmId::new).ok_or(Errno::EINVAL)
     }

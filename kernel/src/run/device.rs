@@ -280,6 +280,12 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// What its driver waits for.
+    pub(super) fn requests_in_flight(&self) -> u64 {
+        let descriptors = self.queues.iter().flat_map(|queue| queue.descriptors.iter());
+        descriptors.filter(|descriptor| descriptor.count > 0).count() as u64
+    }
+
     fn read(&self, register: u64) -> u32 {
         virtio::read(self.found.slot, register)
     }

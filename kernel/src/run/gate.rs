@@ -149,6 +149,13 @@ impl Monitor {
         (gate.seats.start + place, gate.server, before + place)
     }
 
+    /// The gate of a call, by its server and its place there.
+    pub(crate) fn gate_of(&self, record: &Slot, level: usize) -> (CvmId, usize) {
+        let seat = gate::seat(self.gates.memory(), record, level as u64);
+        let (gate, _) = self.gates.of_seat(seat);
+        (gate.server, gate.place)
+    }
+
     /// For whom a thread acts at a level.
     pub(crate) fn acts_for(&self, id: ThreadId, level: usize) -> CvmId {
         match (&self.scheduler[id].calls, level) {

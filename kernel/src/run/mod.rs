@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod device;
 pub(crate) mod gate;
 pub(crate) mod hart;
+mod holding;
 mod input;
 pub(crate) mod life;
 pub(crate) mod monitor;

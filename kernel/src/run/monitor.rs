@@ -172,6 +172,7 @@ impl Monitor {
     /// A cVM's life is over: its threads stop, their registers are forgotten, calls that it made or served are undone, its
     /// restart policy decides what follows. `now` is when the monitor began to deal with it.
     pub(crate) fn end(&mut self, id: CvmId, end: End, now: u64) {
+        self.tell_holdings();
         for thread in self.cvms[id.index()].all_threads() {
             self.cease(thread, now);
         }

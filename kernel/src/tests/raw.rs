@@ -257,7 +257,7 @@ fn a_thread_that_computes_is_seized_looked_at_changed_and_goes_on() {
     assert_eq!(Errno::from_result(refused), Some(Errno::EAGAIN), "once");
     // Its registers, and those of the caller that is served.
     let heap = super::service::heap(&monitor, 0);
-    let mut words = |monitor: &mut Monitor, token| {
+    let words = |monitor: &mut Monitor, token| {
         assert_eq!(call(monitor, Hostcall::Registers, [token, heap, 0, 0, 0, 0]).1, 0);
         let mut bytes = [0; 8 * REGISTERS];
         arch::user::copy_in(&mut bytes, monitor.scheduler[thread(monitor, 0)].frame.data(), heap).unwrap();

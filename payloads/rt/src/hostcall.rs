@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
-use abi::hostcall::{CvmInfo, Hostcall, READ_NONBLOCKING, REGISTERS, SLEEP_LIMIT, Segment, WAIT_FOREVER};
+use abi::hostcall::{CvmInfo, Holding, Hostcall, READ_NONBLOCKING, REGISTERS, SLEEP_LIMIT, Segment, WAIT_FOREVER};
 
 use crate::{CapBuffer, Errno, arch};
 
@@ -158,6 +158,21 @@ pub fn info() -> Result<CvmInfo, Errno> {
         return Err(Errno::EIO);
     }
     Ok(CvmInfo::from_bytes(&bytes))
+}
+
+/// The thing with this index of what a cVM, this one or one within it, has beside its own memory, and how much of it is held now.
+///
+/// # Errors
+/// `ENOENT` when it has no more; `EPERM` for another cVM; `EINVAL` when there is none of this number; `EIO` when the monitor's record is
+/// shorter than the one this program was built with.
+pub fn holding(cvm: u32, index: u64) -> Result<Holding, Errno> {
+    let mut bytes = [0; Holding::SIZE];
+    let place = [bytes.as_mut_ptr().addr() as u64, bytes.len() as u64];
+    let size = call(Hostcall::Holding, [place[0], place[1], cvm.into(), index])?;
+    if size < Holding::SIZE as u64 {
+        return Err(Errno::EIO);
+    }
+    Ok(Holding::from_bytes(&bytes))
 }
 
 /// Puts the capability over this cVM's heap into `place` and returns the heap's size in bytes. The heap is also what `alloc`

@@ -11,6 +11,7 @@ use super::case::{Case, Mode, instruction, nop};
 use super::check::Ending;
 use super::random::Random;
 use super::reduce::reduce;
+use super::scan::Scanned;
 use super::setup::{Kind, Setup};
 use crate::platform::Platform;
 
@@ -73,6 +74,8 @@ pub struct Campaign {
     next: u64,
     /// What was done so far.
     pub tally: Tally,
+    /// What scans for tags have seen, at every look, if that is wanted.
+    pub scanned: Option<Scanned>,
 }
 
 /// What the machine calls the instructions that it knows on a platform.
@@ -97,6 +100,15 @@ impl Campaign {
             seed,
             next,
             tally: Tally::default(),
+            scanned: None,
+        }
+    }
+
+    /// The same, with a scan for tags at every look and a comparison with the monitor's ledger after every program.
+    pub fn scanning(self) -> Campaign {
+        Campaign {
+            scanned: Some(Scanned::default()),
+            ..self
         }
     }
 
@@ -160,19 +172,30 @@ impl Campaign {
 
     fn try_case(&mut self, case: &Case) -> (Run, Vec<String>) {
         self.setup.load(case);
-        let run = self.execute(case);
-        let violations = self.setup.violations(&run.ending);
+        let mut scans = Vec::new();
+        let run = self.execute(case, &mut scans);
+        let mut violations = self.setup.violations(&run.ending);
+        violations.append(&mut scans);
+        if let Some(scanned) = self.scanned.as_mut().filter(|_| run.ending == Ending::Done) {
+            violations.extend(self.setup.compare(scanned));
+        }
         (run, violations)
     }
 
     /// Executes what is loaded.
-    fn execute(&mut self, case: &Case) -> Run {
+    fn execute(&mut self, case: &Case, scans: &mut Vec<String>) -> Run {
         let board = &mut self.setup.board;
         let before = board.covered();
         let start = board.total_instructions();
         let (mut own, mut progress, mut last_life, mut step) = (0, 0, None, STEP);
         let ending = loop {
             // What is left to do for a program that has faulted is done when nobody has anything to do.
+            if let Some(scanned) = &mut self.scanned {
+                scans.extend(self.setup.scan(scanned));
+                if !scans.is_empty() {
+                    break Ending::Done;
+                }
+            }
             let board = &mut self.setup.board;
             let faulted = self.setup.fault.get().is_some();
             if faulted && !case.handled {

@@ -17,10 +17,12 @@ mod programs;
 mod random;
 mod reduce;
 mod riscv;
+mod scan;
 mod seeds;
 mod setup;
 mod shared;
 
 pub use campaign::{Campaign, Finding, Tally, known};
 pub use case::{Case, Mode};
+pub use scan::Scanned;
 pub use setup::{Kind, Layout, Setup};

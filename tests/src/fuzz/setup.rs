@@ -485,6 +485,7 @@ fn start(
         order[4..].rotate_right(1);
     }
     let all = order.clone();
+    let mut known = (usize::MAX, Vec::new());
     for name in order {
         // The ledger may have grown since the last one has started.
         loop {
@@ -495,8 +496,12 @@ fn start(
                 board.console().text()
             );
             // The memory of one that is within another is a part of that one's.
-            let entries = entries(board);
-            let runs = |name: &&str| memory_of(&entries, name).filter(|memory| memory.contains(&board.pc(0)));
+            let printed = board.console().output().len();
+            if printed != known.0 {
+                known = (printed, entries(board));
+            }
+            let entries = &known.1;
+            let runs = |name: &&str| memory_of(entries, name).filter(|memory| memory.contains(&board.pc(0)));
             let size = |name: &&str| runs(name).map(|memory| memory.end - memory.start);
             let running = all
                 .iter()
@@ -505,8 +510,15 @@ fn start(
             if running == Some(&name) {
                 break;
             }
-            // On to the next entry to user mode: a thousand instructions leave any of the neighbours.
-            assert_eq!(board.run(1000), Stop::Limit);
+            // On to whoever runs next, at once: nobody's first turn may be missed.
+            let left = running.and_then(runs).unwrap_or(0..0);
+            let stop = board.run_into_user_mode(BOOT, |pc| !left.contains(&pc));
+            assert_eq!(
+                stop,
+                Stop::Condition,
+                "{name} does not start:\n{}",
+                board.console().text()
+            );
         }
         frames.push((name, board.saved_registers(0)));
     }

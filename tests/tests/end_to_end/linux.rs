@@ -1,9 +1,6 @@
 //! Unmodified Linux programs in cVMs, where `scripts/setup --linux` has built them.
 
-use std::fs;
-
 use tests::{Outcome, Platform, Scenario, on_every_platform};
-use tools::workspace::Workspace;
 
 on_every_platform!(
     a_c_program_finds_its_arguments_and_its_environment,
@@ -21,30 +18,17 @@ on_every_platform!(
     a_fault_is_the_programs_own,
     processes_are_made_waited_for_and_ended,
     a_shell_makes_pipelines_of_programs_in_cvms_of_their_own,
+    a_hostile_child_hurts_neither_its_parent_nor_its_library_os,
 );
 
 /// Boots a YAML text; none where there are no Linux programs.
 fn boot(platform: Platform, yaml: &str, input: &[(&str, &str)]) -> Option<Outcome> {
     tests::linux_program(platform, "linux-hello")?;
-    let mut scenario = scenario(platform, yaml);
+    let mut scenario = Scenario::yaml(platform, yaml);
     for (pattern, text) in input {
         scenario = scenario.input(pattern, text);
     }
     Some(scenario.boot(platform))
-}
-
-/// What a YAML text says.
-fn scenario(platform: Platform, yaml: &str) -> Scenario {
-    let arch = platform.arch();
-    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-    let programs = workspace.linux_programs(arch);
-    tests::artifacts::built(arch);
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let file = directory.path().join("test.yaml");
-    fs::write(&file, yaml).expect("the temporary directory takes a file");
-    let packed = tools::pack::pack(&file, arch, &[workspace.programs(arch), programs]);
-    let packed = packed.unwrap_or_else(|error| panic!("{error}"));
-    Scenario::with_archive(packed.archive)
 }
 
 /// A program of `payloads/linux` alone; what it says.
@@ -111,14 +95,14 @@ fn files_are_as_programs_expect_them(platform: Platform) {
     let Some(said) = alone(platform, "linux-files", "") else {
         return;
     };
-    assert_eq!(said, ["66 checks, 0 failures"]);
+    assert_eq!(said, ["77 checks, 0 failures"]);
 }
 
 fn pipes_sockets_and_events_wake_who_waits(platform: Platform) {
     let Some(said) = alone(platform, "linux-streams", "") else {
         return;
     };
-    assert_eq!(said, ["194 checks, 0 failures"]);
+    assert_eq!(said, ["196 checks, 0 failures"]);
 }
 
 fn threads_share_memory_and_wait_for_each_other(platform: Platform) {
@@ -150,10 +134,10 @@ fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
     let said = outcome.of("hostile");
     assert_eq!(
         said.last(),
-        Some(&"17920 calls, most of them refused: yes"),
+        Some(&"17760 calls, most of them refused: yes"),
         "{outcome}"
     );
-    assert_eq!(outcome.of("witness"), ["66 checks, 0 failures"], "{outcome}");
+    assert_eq!(outcome.of("witness"), ["77 checks, 0 failures"], "{outcome}");
 }
 
 fn two_programs_share_a_library_os(platform: Platform) {
@@ -165,7 +149,7 @@ fn two_programs_share_a_library_os(platform: Platform) {
     outcome.assert_status(0);
     let mut said = outcome.of("first");
     said.sort_unstable();
-    assert_eq!(said, ["2\ttrue", "66 checks, 0 failures"], "{outcome}");
+    assert_eq!(said, ["2\ttrue", "77 checks, 0 failures"], "{outcome}");
 }
 
 fn an_exit_code_is_the_cvms(platform: Platform) {
@@ -195,7 +179,7 @@ fn random_numbers_come_from_a_device_where_there_is_one(platform: Platform) {
         return;
     }
     let drawn = [(); 2].map(|()| {
-        let scenario = scenario(platform, yaml).entropy();
+        let scenario = Scenario::yaml(platform, yaml).entropy();
         let outcome = scenario.boot(platform);
         outcome.assert_status(0);
         outcome.of("it").first().map(|line| (*line).to_owned())
@@ -227,7 +211,7 @@ fn a_fault_is_the_programs_own(platform: Platform) {
         };
         outcome.assert_status(1);
         let said = outcome.of("first");
-        assert!(said.contains(&"66 checks, 0 failures"), "{outcome}");
+        assert!(said.contains(&"77 checks, 0 failures"), "{outcome}");
         assert!(!said.iter().any(|line| line.starts_with("found")), "{outcome}");
         assert_eq!(
             outcome.row("first.program").state,
@@ -270,4 +254,33 @@ fn a_shell_makes_pipelines_of_programs_in_cvms_of_their_own(platform: Platform) 
         "dash has ended with 5",
     ];
     assert_eq!(outcome.of("shell"), expected, "{outcome}");
+}
+
+fn a_hostile_child_hurts_neither_its_parent_nor_its_library_os(platform: Platform) {
+    if tests::linux_program(platform, "busybox").is_none() {
+        return;
+    }
+    // The memory of the monitor, of the library OS, and of the cVMs around: its parent's among them.
+    let (monitor, pool) = (platform.monitor(), platform.monitor() + 0x50_0000);
+    let others: Vec<String> = (0..16).map(|place| format!("{:#x}", pool + place * 0x4_0000)).collect();
+    let script = format!(
+        "linux-hostile {monitor:#x} {} 0x10000000 0x9000000; echo after $?; linux-fault {monitor:#x} w; echo then $?; \
+         linux-spawn | busybox tail -n 1",
+        others.join(" ")
+    );
+    let yaml = format!(
+        "cVMs:\n- name: it\n  linux: {{program: busybox, programs: [linux-hostile, linux-fault, linux-spawn], processes: 6, \
+         memory: 2MiB}}\n  args: [hush, -c, {script:?}]\n  env: {{PATH: /bin}}\n"
+    );
+    let Some(outcome) = boot(platform, &yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    let said = outcome.of("it");
+    let told: Vec<&&str> = said.iter().filter(|line| !line.starts_with("linux: ")).collect();
+    assert!(told.contains(&&"17760 calls, most of them refused: yes"), "{outcome}");
+    assert!(told.contains(&&"after 0"), "{outcome}");
+    // SIGSEGV is 11.
+    assert!(told.contains(&&"then 139"), "{outcome}");
+    assert_eq!(said.last(), Some(&"76 checks, 0 failures"), "{outcome}");
 }

@@ -420,6 +420,21 @@ pub fn encode(cvms: &[CvmSpec]) -> Result<Vec<u8>, vm_fdt::Error> {
 mod tests {
     use super::*;
 
+    /// The monitor looks at no numbers of cells in a manifest.
+    #[test]
+    fn what_the_monitor_does_not_read_may_be_anything() {
+        let mut writer = FdtWriter::new().unwrap();
+        let root = writer.begin_node("").unwrap();
+        writer.property_string("compatible", names::COMPATIBLE).unwrap();
+        writer.property("#address-cells", &[1; 5]).unwrap();
+        let list = writer.begin_node(names::CVMS).unwrap();
+        writer.property("#size-cells", &[]).unwrap();
+        writer.end_node(list).unwrap();
+        writer.end_node(root).unwrap();
+        let plan = decode(&writer.finish().unwrap()).unwrap();
+        assert_eq!(plan.cvms, []);
+    }
+
     fn full() -> CvmSpec {
         CvmSpec {
             args: vec!["one".into(), String::new(), "zwei ü".into()],

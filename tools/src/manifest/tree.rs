@@ -117,10 +117,6 @@ fn property<'a>(blocks: &Blocks<'a>, offset: &mut usize) -> Option<(&'a str, &'a
     let length = word(blocks.structure, *offset)? as usize;
     let name = word(blocks.structure, *offset + 4)? as usize;
     let name = text(blocks.strings.get(name..)?)?;
-    // Numbers of cells are numbers.
-    if matches!(name, "#address-cells" | "#size-cells") && length != 4 {
-        return None;
-    }
     let value = blocks.structure.get(*offset + 8..)?.get(..length)?;
     *offset += 8 + length.next_multiple_of(4);
     Some((name, value))

@@ -46,6 +46,7 @@ names! {
     fdatasync __NR_fdatasync
     flock __NR_flock
     fstat __NR_fstat
+    fstatfs __NR_fstatfs
     fsync __NR_fsync
     ftruncate __NR_ftruncate
     futex __NR_futex
@@ -57,6 +58,7 @@ names! {
     getpeername __NR_getpeername
     getpid __NR_getpid
     getppid __NR_getppid
+    get_robust_list __NR_get_robust_list
     getrandom __NR_getrandom
     getrusage __NR_getrusage
     getsockname __NR_getsockname

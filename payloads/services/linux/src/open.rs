@@ -234,8 +234,21 @@ pub(crate) struct Descriptor {
 }
 
 /// The descriptors of a program.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Descriptors(Vec<Option<Descriptor>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Descriptors {
+    slots: Vec<Option<Descriptor>>,
+    /// From this number on there are no new ones, and how far the program may raise that.
+    pub(crate) limit: (u64, u64),
+}
+
+impl Default for Descriptors {
+    fn default() -> Descriptors {
+        Descriptors {
+            slots: Vec::new(),
+            limit: (LIMIT as u64, LIMIT as u64),
+        }
+    }
+}
 
 impl Descriptors {
     /// What a descriptor stands for.
@@ -244,21 +257,21 @@ impl Descriptors {
     }
 
     pub(crate) fn find(&self, descriptor: u64) -> Result<&Descriptor> {
-        let found = self.0.get(descriptor as u32 as usize).and_then(Option::as_ref);
+        let found = self.slots.get(descriptor as u32 as usize).and_then(Option::as_ref);
         found.ok_or(Error::EBADF)
     }
 
     pub(crate) fn find_mut(&mut self, descriptor: u64) -> Result<&mut Descriptor> {
-        let found = self.0.get_mut(descriptor as u32 as usize).and_then(Option::as_mut);
+        let found = self.slots.get_mut(descriptor as u32 as usize).and_then(Option::as_mut);
         found.ok_or(Error::EBADF)
     }
 
     /// The lowest free descriptor, from `least` on.
     pub(crate) fn free(&self, least: u64) -> Result<u64> {
         let least = usize::try_from(least).map_err(|_| Error::EINVAL)?;
-        let taken = self.0.iter().skip(least).take_while(|slot| slot.is_some()).count();
+        let taken = self.slots.iter().skip(least).take_while(|slot| slot.is_some()).count();
         let place = least.saturating_add(taken);
-        if place < LIMIT {
+        if (place as u64) < self.limit.0 {
             Ok(place as u64)
         } else {
             Err(Error::EMFILE)
@@ -269,21 +282,21 @@ impl Descriptors {
     pub(crate) fn set(&mut self, descriptor: u64, value: Option<Descriptor>) -> Result<Option<Id>> {
         let place = usize::try_from(descriptor).ok().filter(|place| *place < LIMIT);
         let place = place.ok_or(Error::EBADF)?;
-        if place >= self.0.len() {
-            self.0.resize(place + 1, None);
+        if place >= self.slots.len() {
+            self.slots.resize(place + 1, None);
         }
-        Ok(core::mem::replace(&mut self.0[place], value).map(|old| old.open))
+        Ok(core::mem::replace(&mut self.slots[place], value).map(|old| old.open))
     }
 
     /// All that they stand for.
     pub(crate) fn all(&self) -> impl Iterator<Item = Id> + '_ {
-        self.0.iter().flatten().map(|descriptor| descriptor.open)
+        self.slots.iter().flatten().map(|descriptor| descriptor.open)
     }
 
     /// All that those stand for which a program that is executed does not get; they are free afterwards.
     pub(crate) fn take_closing(&mut self) -> Vec<Id> {
         let closing = self
-            .0
+            .slots
             .iter_mut()
             .filter_map(|slot| slot.take_if(|descriptor| descriptor.close_on_exec));
         closing.map(|descriptor| descriptor.open).collect()
@@ -291,7 +304,7 @@ impl Descriptors {
 
     /// All that they stand for; afterwards they stand for nothing.
     pub(crate) fn take_all(&mut self) -> Vec<Id> {
-        core::mem::take(&mut self.0)
+        core::mem::take(&mut self.slots)
             .into_iter()
             .flatten()
             .map(|descriptor| descriptor.open)

@@ -68,6 +68,8 @@ pub(crate) struct Thread {
     pub(crate) clear: u64,
     /// The signals that it does not want now, a bit each.
     pub(crate) blocked: u64,
+    /// Its list of locks that somebody may wait for when it ends (`set_robust_list`); 0 = none.
+    pub(crate) robust: u64,
     /// Those that it does not want when the handler that comes next is over, where that is something else.
     pub(crate) restored: Option<u64>,
 }

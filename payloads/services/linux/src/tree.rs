@@ -16,7 +16,7 @@ pub(crate) const ROOT: Node = 0;
 /// Most symbolic links on the way along a path.
 const LINKS: u32 = 40;
 /// Longest name in a folder.
-const NAME: usize = 255;
+pub(crate) const NAME: usize = 255;
 /// What a node takes beside its contents, about.
 const NODE: u64 = 256;
 /// Longest file.
@@ -67,7 +67,8 @@ pub(crate) struct Facts {
     pub(crate) mode: u32,
     pub(crate) links: u32,
     pub(crate) size: u64,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970: of the last access that was told, and of the last change.
+    pub(crate) accessed: u64,
     pub(crate) modified: u64,
 }
 
@@ -83,6 +84,7 @@ struct Inode {
     charged: bool,
     /// A folder: where `..` leads.
     parent: Node,
+    accessed: u64,
     modified: u64,
 }
 
@@ -104,7 +106,8 @@ pub(crate) struct Place {
 pub(crate) struct Tree {
     nodes: Vec<Option<Inode>>,
     archive: Vec<u8>,
-    /// Bytes that programs may still write.
+    /// Bytes that programs may write, and those that they may still write.
+    whole: u64,
     left: u64,
 }
 
@@ -114,6 +117,7 @@ impl Tree {
         let mut tree = Tree {
             nodes: Vec::new(),
             archive: Vec::new(),
+            whole: left,
             left: u64::MAX,
         };
         tree.nodes
@@ -323,6 +327,7 @@ impl Tree {
             mode: kind | inode.permissions,
             links: inode.links,
             size,
+            accessed: inode.accessed,
             modified: inode.modified,
         })
     }
@@ -591,10 +596,17 @@ impl Tree {
         Ok(())
     }
 
-    /// Sets the time of the last change.
-    pub(crate) fn touch(&mut self, node: Node, modified: u64) -> Result<()> {
-        self.inode_mut(node)?.modified = modified;
+    /// Sets the times of the last access and of the last change, those that are given.
+    pub(crate) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>) -> Result<()> {
+        let inode = self.inode_mut(node)?;
+        inode.accessed = accessed.unwrap_or(inode.accessed);
+        inode.modified = modified.unwrap_or(inode.modified);
         Ok(())
+    }
+
+    /// Bytes that programs may write at all, and still.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        (self.whole, self.left)
     }
 
     /// Entry `index` of a folder, the first two are `.` and `..`: its name and what it is.
@@ -641,6 +653,7 @@ impl Inode {
             users: 0,
             charged: false,
             parent,
+            accessed: modified,
             modified,
         }
     }

@@ -10,6 +10,7 @@ mod gates;
 mod image;
 mod lines;
 mod linux;
+mod linux_whole;
 mod loading;
 mod measurement;
 mod morello;
@@ -40,7 +41,7 @@ struct Options {
     /// Leave out what depends on the host's clock.
     #[arg(long)]
     counts: bool,
-    /// Only the system calls of a Linux program.
+    /// Only Linux programs: their system calls, and whole ones, which nothing else measures.
     #[arg(long)]
     linux: bool,
     /// Only the ways through the monitor.
@@ -79,7 +80,9 @@ fn measure(options: &Options) -> Result<Report> {
 
 fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<measurement::Measurement>> {
     if options.linux {
-        return linux::measure(platform);
+        let mut measured = linux::measure(platform)?;
+        measured.extend(linux_whole::measure(platform)?);
+        return Ok(measured);
     }
     if options.ways {
         let mut measured = counts::measure(platform)?;

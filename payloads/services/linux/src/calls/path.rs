@@ -91,7 +91,8 @@ impl<P: Platform> Context<'_, P> {
     }
 
     fn put_facts(&mut self, address: u64, facts: &Facts) -> Result {
-        let (seconds, rest) = (facts.modified / SECOND, facts.modified % SECOND);
+        let parts = |time: u64| (time / SECOND, time % SECOND);
+        let ((accessed, accessed_rest), (seconds, rest)) = (parts(facts.accessed), parts(facts.modified));
         let bytes = encode!(sys::stat {
             st_dev: 1,
             st_ino: facts.node as u64 + 1,
@@ -100,8 +101,8 @@ impl<P: Platform> Context<'_, P> {
             st_size: facts.size as _,
             st_blksize: 4096,
             st_blocks: facts.size.div_ceil(512) as _,
-            st_atime: seconds as _,
-            st_atime_nsec: rest,
+            st_atime: accessed as _,
+            st_atime_nsec: accessed_rest,
             st_mtime: seconds as _,
             st_mtime_nsec: rest,
             st_ctime: seconds as _,
@@ -124,6 +125,7 @@ impl<P: Platform> Context<'_, P> {
             mode: mode | 0o600,
             links: 1,
             size: 0,
+            accessed: 0,
             modified: 0,
         })
     }
@@ -297,7 +299,7 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// `utimensat`, to now or to a time.
+    /// `utimensat`, to now or to times.
     pub(super) fn touch(&mut self, [folder, path, times, flags]: [u64; 4]) -> Result {
         let node = if path == 0 {
             self.file(folder, false)?
@@ -305,18 +307,56 @@ impl<P: Platform> Context<'_, P> {
             let place = self.place(folder, path, flags as u32 & sys::AT_SYMLINK_NOFOLLOW == 0)?;
             place.node.ok_or(Error::ENOENT)?
         };
-        let mut modified = self.real_time();
+        let [mut accessed, mut modified] = [Some(self.real_time()); 2];
         if times != 0 {
-            // The first one is that of the last access, which nobody keeps.
-            let at = times.wrapping_add(size_of::<sys::__kernel_timespec>() as u64);
-            let rest = self.program.window.word(self.platform, at.wrapping_add(8))?;
-            match rest as u32 {
-                sys::UTIME_OMIT => return Ok(0),
-                sys::UTIME_NOW => {}
-                _ => modified = self.span(at)?,
-            }
+            let second = times.wrapping_add(size_of::<sys::__kernel_timespec>() as u64);
+            accessed = self.time_to_set(times)?;
+            modified = self.time_to_set(second)?;
         }
-        self.shared.tree.touch(node, modified)?;
+        self.shared.tree.touch(node, accessed, modified)?;
+        Ok(0)
+    }
+
+    /// A time that a file is to get; none when it keeps its own.
+    fn time_to_set(&self, at: u64) -> Result<Option<u64>> {
+        let rest = self.program.window.word(self.platform, at.wrapping_add(8))?;
+        match rest as u32 {
+            sys::UTIME_OMIT => Ok(None),
+            sys::UTIME_NOW => Ok(Some(self.real_time())),
+            _ => Ok(Some(self.span(at)?)),
+        }
+    }
+
+    /// `statfs`, of any path that is there: all is one file system in memory.
+    pub(super) fn file_system_at(&mut self, path: u64, address: u64) -> Result {
+        let place = self.place(HERE as u64, path, true)?;
+        place.node.ok_or(Error::ENOENT)?;
+        self.put_file_system(address)
+    }
+
+    /// `fstatfs`.
+    pub(super) fn file_system(&mut self, descriptor: u64, address: u64) -> Result {
+        self.program.descriptors.get(descriptor)?;
+        self.put_file_system(address)
+    }
+
+    fn put_file_system(&mut self, address: u64) -> Result {
+        const BLOCK: u64 = crate::bytes::PAGE as u64;
+        let (whole, left) = self.shared.tree.room();
+        let (whole, left) = (whole.div_ceil(BLOCK).max(1), left / BLOCK);
+        let bytes = encode!(sys::statfs64 {
+            f_type: sys::TMPFS_MAGIC.into(),
+            f_bsize: BLOCK as _,
+            f_frsize: BLOCK as _,
+            f_blocks: whole,
+            f_bfree: left,
+            f_bavail: left,
+            // A file takes room, and has no number of its own.
+            f_files: whole,
+            f_ffree: left,
+            f_namelen: crate::tree::NAME as _,
+        });
+        self.put(address, &bytes)?;
         Ok(0)
     }
 }

@@ -78,9 +78,15 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// `prlimit64`: no limit but that of descriptors, which cannot be raised.
+    /// `prlimit64`: no limit but that of descriptors, which can be lowered.
     pub(super) fn limits(&mut self, resource: u64, new: u64, address: u64) -> Result {
-        if new != 0 && resource as u32 == sys::RLIMIT_NOFILE {
+        let files = resource as u32 == sys::RLIMIT_NOFILE;
+        let before = if files {
+            self.program.descriptors.limit
+        } else {
+            (u64::MAX, u64::MAX)
+        };
+        if new != 0 {
             let (soft, hard) = (
                 self.program.window.word(self.platform, new)?,
                 self.program.window.word(self.platform, new.wrapping_add(8))?,
@@ -88,18 +94,17 @@ impl<P: Platform> Context<'_, P> {
             if soft > hard {
                 return Err(Error::EINVAL);
             }
-            if hard > crate::open::LIMIT as u64 {
+            if hard > before.1 {
                 return Err(Error::EPERM);
+            }
+            if files {
+                self.program.descriptors.limit = (soft, hard);
             }
         }
         if address != 0 {
-            let limit = match resource as u32 {
-                sys::RLIMIT_NOFILE => crate::open::LIMIT as u64,
-                _ => u64::MAX,
-            };
             let bytes = encode!(sys::rlimit64 {
-                rlim_cur: limit,
-                rlim_max: limit,
+                rlim_cur: before.0,
+                rlim_max: before.1,
             });
             self.put(address, &bytes)?;
         }

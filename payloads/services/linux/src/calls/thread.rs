@@ -53,6 +53,7 @@ impl<P: Platform> Context<'_, P> {
         let thread = Thread {
             clear,
             blocked,
+            robust: 0,
             restored: None,
         };
         self.program.threads.insert(place, thread);
@@ -67,6 +68,7 @@ impl<P: Platform> Context<'_, P> {
     /// `exit`: the calling thread ends, and with the last one the program.
     pub(super) fn exit_thread(&mut self, status: u64) -> Outcome {
         let place = self.who.thread;
+        self.leave_locks();
         if let Some(Thread { clear, .. }) = self.program.threads.remove(&place)
             && clear != 0
             && self.put(clear, &[0; 4]).is_ok()
@@ -91,6 +93,81 @@ impl<P: Platform> Context<'_, P> {
         let number = self.program.thread_number(self.who.thread);
         self.program.threads.entry(self.who.thread).or_default().clear = address;
         Ok(number.into())
+    }
+
+    /// `set_robust_list`.
+    pub(super) fn set_robust(&mut self, head: u64, length: u64) -> Result {
+        if length != size_of::<sys::robust_list_head>() as u64 {
+            return Err(Error::EINVAL);
+        }
+        self.program.threads.entry(self.who.thread).or_default().robust = head;
+        Ok(0)
+    }
+
+    /// `get_robust_list`, of a thread of this program; 0 is the calling one.
+    pub(super) fn robust(&mut self, number: u64, [head, length]: [u64; 2]) -> Result {
+        let places = self.program.threads.keys().copied();
+        let place = match number as u32 {
+            0 => Some(self.who.thread),
+            number => places
+                .into_iter()
+                .find(|place| self.program.thread_number(*place) == number),
+        };
+        let thread = place.and_then(|place| self.program.threads.get(&place));
+        let robust = thread.ok_or(Error::ESRCH)?.robust;
+        self.put(head, &robust.to_ne_bytes())?;
+        self.put(length, &(size_of::<sys::robust_list_head>() as u64).to_ne_bytes())?;
+        Ok(0)
+    }
+
+    /// Marks the locks that the calling thread has and never gives back, and wakes who waits for them. The list is the
+    /// program's: it ends where it cannot be read, or is too long.
+    fn leave_locks(&mut self) {
+        let number = self.program.thread_number(self.who.thread);
+        let robust = self
+            .program
+            .threads
+            .get(&self.who.thread)
+            .map_or(0, |thread| thread.robust);
+        if robust == 0 {
+            return;
+        }
+        let word = |context: &Self, at: u64| context.program.window.word(context.platform, at).ok();
+        let field = |offset: usize| robust.wrapping_add(offset as u64);
+        let Some(distance) = word(self, field(core::mem::offset_of!(sys::robust_list_head, futex_offset))) else {
+            return;
+        };
+        let pending = word(
+            self,
+            field(core::mem::offset_of!(sys::robust_list_head, list_op_pending)),
+        );
+        let mut next = word(self, robust);
+        let mut left = sys::ROBUST_LIST_LIMIT;
+        while let Some(entry) = next.filter(|entry| *entry != robust && left > 0) {
+            left -= 1;
+            next = word(self, entry);
+            if Some(entry) != pending {
+                self.leave_lock(entry.wrapping_add(distance), number);
+            }
+        }
+        if let Some(pending) = pending.filter(|pending| *pending != 0) {
+            self.leave_lock(pending.wrapping_add(distance), number);
+        }
+    }
+
+    /// Marks a lock, if this thread has it.
+    fn leave_lock(&mut self, at: u64, number: u32) {
+        let window = self.program.window;
+        let Ok(value) = window.half(self.platform, at) else {
+            return;
+        };
+        if !at.is_multiple_of(4) || value & sys::FUTEX_TID_MASK != number {
+            return;
+        }
+        let left = value & sys::FUTEX_WAITERS | sys::FUTEX_OWNER_DIED;
+        if self.put(at, &left.to_ne_bytes()).is_ok() && value & sys::FUTEX_WAITERS != 0 {
+            self.wake(at, 1);
+        }
     }
 
     /// A time span that stands in the program's memory, in nanoseconds.
