@@ -1,4 +1,4 @@
-# memcpy and memset of the monitor's own memory, which rustc calls when values move and are cleared: words, where the compiler's
+# memcpy, memmove and memset of the monitor's own memory, which rustc calls when values move and are cleared: words, where the compiler's
 # library goes byte by byte or one word at a time. No tag is copied. FROM Rust, hybrid mode.
 #
 # LIVE: a0 = the destination, and the result; a1 = the source, or the byte; a2 = bytes left; a3 = where it goes on.
@@ -50,6 +50,33 @@ memcpy:
     addi a3, a3, 1
     bne  a3, a2, 7b
 8:  ret
+
+# From the end, where the destination begins within the source; memcpy loads a block before it stores it.
+.globl memmove
+memmove:
+    sub  a3, a0, a1
+    bgeu a3, a2, memcpy
+    add  a1, a1, a2
+    add  a3, a0, a2
+    or   a4, a1, a3
+    andi a4, a4, 7
+    bnez a4, 2f
+    li   a7, 8
+1:  bltu a2, a7, 2f
+    ld   a4, -8(a1)
+    sd   a4, -8(a3)
+    addi a1, a1, -8
+    addi a3, a3, -8
+    addi a2, a2, -8
+    j    1b
+2:  beqz a2, 3f
+    lbu  a4, -1(a1)
+    sb   a4, -1(a3)
+    addi a1, a1, -1
+    addi a3, a3, -1
+    addi a2, a2, -1
+    j    2b
+3:  ret
 
 .globl memset
 memset:

@@ -1,4 +1,4 @@
-// memcpy and memset of the monitor's own memory, which rustc calls when values move and are cleared: pairs of words, where the
+// memcpy, memmove and memset of the monitor's own memory, which rustc calls when values move and are cleared: pairs of words, where the
 // compiler's library goes byte by byte or one word at a time. No tag is copied. FROM Rust.
 //
 // LIVE: x0 = the destination, and the result; x1 = the source, or the byte; x2 = bytes left; x3 = where it goes on. Nothing
@@ -44,6 +44,30 @@ memcpy:
     cmp  x3, x2
     b.ne 7b
 8:  ret
+
+// From the end, where the destination begins within the source; memcpy loads a block before it stores it.
+.globl memmove
+memmove:
+    sub  x4, x0, x1
+    cmp  x4, x2
+    b.hs memcpy
+    add  x1, x1, x2
+    add  x3, x0, x2
+    orr  x4, x1, x3
+    tst  x4, #7
+    b.ne 2f
+1:  cmp  x2, #8
+    b.lo 2f
+    ldr  x4, [x1, #-8]!
+    str  x4, [x3, #-8]!
+    sub  x2, x2, #8
+    b    1b
+2:  cbz  x2, 3f
+    ldrb w4, [x1, #-1]!
+    strb w4, [x3, #-1]!
+    sub  x2, x2, #1
+    b    2b
+3:  ret
 
 .globl memset
 memset:
