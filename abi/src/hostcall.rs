@@ -154,10 +154,10 @@ pub enum Hostcall {
     /// `device_reset(device) -> 0`. Resets the device, as the end of its driver does: nothing is in flight any more, and who waits
     /// for it wakes. `ENOENT`; `EIO` when it does not confirm that.
     DeviceReset = 35,
-    /// `clone(stack, thread_pointer, result) -> place`. In a handler that serves a raw client: starts another thread of the
-    /// client, with the registers that the calling thread had at its call, but for these three. `place` is the new thread's
-    /// among those of its cVM, from 1 on. `EPERM` when the caller serves no call of a raw client; `EAGAIN` when the client has
-    /// as many threads as its manifest allows.
+    /// `clone(stack, thread_pointer, result, keep) -> place`. In a handler that serves a raw client: starts another thread of the
+    /// client, with the registers that the calling thread had at its call, but for these three; with [`KEEP_STACK`] and
+    /// [`KEEP_THREAD_POINTER`] in `keep` those stay, too. `place` is the new thread's among those of its cVM, from 1 on. `EPERM`
+    /// when the caller serves no call of a raw client; `EAGAIN` when the client has as many threads as its manifest allows.
     Clone = 36,
     /// `wall_clock() -> nanoseconds` since 1970 (UTC), by the machine's real-time clock, which is read once at boot. It goes on as
     /// `clock` does. `ENOENT` when the machine has none.
@@ -173,11 +173,26 @@ pub enum Hostcall {
     /// is the caller's own or lies within it: `EPERM` for others; `ENOENT` when it has no more; `EFAULT`; `EINVAL` when there is no such
     /// cVM, or for a length above `isize::MAX`.
     Holding = 39,
+    /// `text(client, address, length, executable) -> 0`. The whole pages of a raw client from `address` on, as the client sees it,
+    /// become text when `executable` is 1 - executed, read and never written - and with 0 what all other memory is. Its
+    /// PCC has to cover them. `ESRCH` when the caller serves no raw client of this number, within its own memory, that lives;
+    /// `EINVAL` for what is no multiple of 4096 bytes, a length of 0 or above [`TEXT_LIMIT`], another `executable`; `EFAULT` when
+    /// the client's PCC does not cover that.
+    Text = 46,
+    /// `registers(token, pointer, write) -> 0`. The integer registers of a thread of a raw client, whose call the caller serves
+    /// (`token` 0) or has deferred: [`REGISTERS`] words at `pointer`, which are stored, or with `write` 1 loaded and become the
+    /// thread's. No register that is written holds a capability afterwards. `ENOENT` when no such call waits; `EINVAL` for another
+    /// `write`; `EFAULT` for a bad pointer, or for a program counter beyond the client's PCC.
+    Registers = 47,
+    /// `seize(client, place) -> token`. A thread of a raw client that computes stops where it is, as if it had made a call that
+    /// was deferred. `ESRCH` as for `text`, or when there is no such thread; `EAGAIN` when the thread makes a call already, has
+    /// not started, or ends.
+    Seize = 48,
 }
 
 impl Hostcall {
     /// All hostcalls, in the order of their numbers.
-    pub const ALL: [Hostcall; 40] = [
+    pub const ALL: [Hostcall; 43] = [
         Hostcall::Null,
         Hostcall::Exit,
         Hostcall::Yield,
@@ -218,6 +233,9 @@ impl Hostcall {
         Hostcall::WallClock,
         Hostcall::Gate,
         Hostcall::Holding,
+        Hostcall::Text,
+        Hostcall::Registers,
+        Hostcall::Seize,
     ];
 
     /// The family that a manifest allows or denies it by.
@@ -239,7 +257,10 @@ impl Hostcall {
             | Hostcall::Delegate
             | Hostcall::Defer
             | Hostcall::Answer
-            | Hostcall::Clone => Family::Service,
+            | Hostcall::Clone
+            | Hostcall::Text
+            | Hostcall::Registers
+            | Hostcall::Seize => Family::Service,
             Hostcall::ThreadCreate
             | Hostcall::ThreadExit
             | Hostcall::ThreadSelf
@@ -278,7 +299,12 @@ impl Hostcall {
     /// The hostcall with this number, if there is one.
     #[inline]
     pub fn from_number(number: u64) -> Option<Hostcall> {
-        Hostcall::ALL.get(usize::try_from(number).ok()?).copied()
+        let place = usize::try_from(number).ok()?;
+        let there = Hostcall::ALL.get(place).filter(|hostcall| **hostcall as u64 == number);
+        // Numbers may leave gaps.
+        there
+            .or_else(|| Hostcall::ALL.iter().find(|hostcall| **hostcall as u64 == number))
+            .copied()
     }
 }
 
@@ -296,7 +322,7 @@ pub enum Family {
     Memory = 3,
     /// `capfile`.
     Capfile = 4,
-    /// `serve`, `reply`, `delegate`, `defer`, `answer`, `clone`.
+    /// `serve`, `reply`, `delegate`, `defer`, `answer`, `clone`, `text`, `registers`, `seize`.
     Service = 5,
     /// `thread_create`, `thread_exit`, `thread_self`, `thread_priority`, `thread_end`.
     Thread = 6,
@@ -376,6 +402,15 @@ pub const END_CVM: u64 = 4;
 /// How `answer` does not end a deferred call of a raw client: it waits on, for `second` nanoseconds from now (0 = for ever),
 /// and then gets `value`.
 pub const WAIT_ON: u64 = 5;
+/// `clone`: the new thread keeps the stack pointer of the calling one.
+pub const KEEP_STACK: u64 = 1;
+/// `clone`: the new thread keeps the thread pointer of the calling one.
+pub const KEEP_THREAD_POINTER: u64 = 2;
+/// Most bytes whose pages one `text` changes.
+pub const TEXT_LIMIT: u64 = 65536;
+/// Words that `registers` moves. CHERI-RISC-V: `pc`, `x1` to `x31`, two of no meaning. Morello: `x0` to `x30`, `sp`, `pc`, and the
+/// condition flags as in PSTATE.
+pub const REGISTERS: usize = 34;
 /// Number of the call that the monitor makes for a raw client before its first instruction. Arguments: the lowest address of
 /// the client's memory as the client sees it, its bytes, the same address as the server sees it (0 = the memory does not lie
 /// within the server's), the address of the start block as the client sees it, what is added to linked addresses.
@@ -586,11 +621,15 @@ mod tests {
 
     #[test]
     fn every_hostcall_is_found_by_its_number_and_no_other_number_is() {
-        for (number, hostcall) in Hostcall::ALL.into_iter().enumerate() {
-            assert_eq!(hostcall as u64, number as u64);
-            assert_eq!(Hostcall::from_number(number as u64), Some(hostcall));
+        let mut before = None;
+        for hostcall in Hostcall::ALL {
+            assert!(before < Some(hostcall as u64), "in the order of their numbers");
+            before = Some(hostcall as u64);
+            assert_eq!(Hostcall::from_number(hostcall as u64), Some(hostcall));
         }
-        for number in [Hostcall::ALL.len() as u64, u64::from(u32::MAX) + 1, 1 << 32, u64::MAX] {
+        let taken = Hostcall::ALL.map(|hostcall| hostcall as u64);
+        let free = (0..64).filter(|number| !taken.contains(number));
+        for number in free.chain([u64::from(u32::MAX) + 1, 1 << 32, u64::MAX]) {
             assert_eq!(Hostcall::from_number(number), None);
         }
     }

@@ -28,6 +28,7 @@
 //!             local = <0>;                     // u32, see the table of numbers
 //!             buffer-quota = <0x0 0x0>;        // u64, see the table of numbers
 //!             raw = <0>;                       // u32, see the table of numbers
+//!             float = <0>;                     // u32, see the table of numbers, and [`FLOAT_YES`]
 //!             hostcalls = "console", "time";   // families of hostcalls allowed; absent = all
 //!             devices = "block0", "net0";      // devices that it drives; absent = none
 //!             gates = "add 4096 2", "mean 4096 1 vector"; // functions that others may call, see [`Gate`]; absent = none
@@ -148,6 +149,8 @@ pub enum Unit {
     Nanoseconds,
     /// Things.
     Count,
+    /// Nothing: 1 is yes, 2 is no, and 0 is that somebody else decides.
+    Decision,
 }
 
 /// In which cVMs a number has an effect.
@@ -207,6 +210,8 @@ macro_rules! cvm_numbers {
             buffer_quota: u64 = 0, BUFFER_QUOTA = "buffer-quota", Bytes, 0, 1 << 30, Always;
             /// 1: only its server knows what its hostcalls mean
             raw: u32 = 0, RAW = "raw", Count, 0, 1, Client;
+            /// floating-point registers for its threads
+            float: u32 = 0, FLOAT = "float", Decision, 0, 2, Always;
         }
     };
 }
@@ -276,6 +281,12 @@ macro_rules! cvm_numbers_define {
     };
 }
 
+/// Value of [`FLOAT`]: they have them, whatever the program's header says.
+pub const FLOAT_YES: u32 = 1;
+/// Value of [`FLOAT`]: they have none. Without it and [`FLOAT_YES`] those of a program have them whose header asks for them, on
+/// an architecture whose headers say so, or else of any program.
+pub const FLOAT_NO: u32 = 2;
+
 /// Node that holds one child `capfile@N` a capfile, N = 0, 1, … in decimal.
 pub const CAPFILES: &str = "capfiles";
 /// Name of a child of [`CAPFILES`] before its `@`.
@@ -333,11 +344,11 @@ pub const MONITOR_NAME: &str = "monitor";
 
 /// Whether `name` can name a cVM: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 . _ -`, and not the monitor's name.
 pub fn valid_name(name: &str) -> bool {
-    (1..=NAME_LIMIT).contains(&name.len())
-        && name != MONITOR_NAME
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    (1..=NAME_LIMIT).contains(&name.len()) && name != MONITOR_NAME && name.bytes().all(is_name_byte)
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
 }
 
 /// Most gates that a cVM offers, and most that it calls.
@@ -444,15 +455,46 @@ impl DeviceKind {
     }
 }
 
-/// The device that a name means: a kind and a number behind it, without leading zeros, that counts the devices of this kind
-/// from 0: the highest slot comes first, which is the one that emulators fill first.
-pub fn device(name: &str) -> Option<(DeviceKind, usize)> {
-    let (kind, number) = DeviceKind::ALL
-        .iter()
-        .find_map(|kind| Some((*kind, name.strip_prefix(kind.name())?)))?;
-    let canonical = number == "0" || !number.starts_with('0');
-    let digits = (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
-    (canonical && digits).then(|| Some((kind, number.parse().ok()?)))?
+/// Bytes by which a device is identified.
+pub const IDENTITY_LENGTH: usize = 20;
+
+/// Which device of its kind a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one at this place, counted from 0: the highest slot comes first, which is the one that emulators fill first.
+    Place(usize),
+    /// The one that calls itself so: a card by the 6 bytes of its address, a disk by its serial number; zeros behind it.
+    Identity([u8; IDENTITY_LENGTH]),
+}
+
+/// The device that a name means: a kind, and behind it a number without leading zeros; or `@` and the address of a card, as six
+/// pairs of hexadecimal digits in lower case with colons between them, or the serial number of a disk, 1 to
+/// [`IDENTITY_LENGTH`] characters of `A-Z a-z 0-9 . _ -`. Two names of one manner are never one device.
+pub fn device(name: &str) -> Option<(DeviceKind, Which)> {
+    let mut kinds = DeviceKind::ALL.into_iter();
+    let (kind, rest) = kinds.find_map(|kind| Some((kind, name.strip_prefix(kind.name())?)))?;
+    let Some(called) = rest.strip_prefix('@') else {
+        let canonical = rest == "0" || !rest.starts_with('0');
+        let digits = (1..=2).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit());
+        return (canonical && digits).then(|| Some((kind, Which::Place(rest.parse().ok()?))))?;
+    };
+    let mut identity = [0; IDENTITY_LENGTH];
+    match kind {
+        DeviceKind::Net => {
+            let mut pairs = called.split(':');
+            for byte in &mut identity[..6] {
+                let pair = pairs.next().filter(|pair| pair.len() == 2)?;
+                let digits = pair.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                *byte = u8::from_str_radix(pair, 16).ok().filter(|_| digits)?;
+            }
+            pairs.next().is_none().then_some(())?;
+        }
+        DeviceKind::Block if called.bytes().all(is_name_byte) => {
+            identity.get_mut(..called.len())?.copy_from_slice(called.as_bytes())
+        }
+        _ => return None,
+    }
+    (identity != [0; IDENTITY_LENGTH]).then_some((kind, Which::Identity(identity)))
 }
 
 /// What the cVMs may do with a capfile.

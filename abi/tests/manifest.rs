@@ -8,6 +8,7 @@ const SOURCE: &str = include_str!("../src/manifest.rs");
 /// A value as the page writes it.
 fn text(unit: Unit, value: u64) -> String {
     match unit {
+        Unit::Decision => ["as its program's header says", "`yes`", "`no`"][value as usize].into(),
         _ if value == 0 && unit != Unit::Count => "none".into(),
         Unit::Bytes if value.is_multiple_of(1 << 30) => format!("{} GiB", value >> 30),
         Unit::Bytes => format!("{} KiB", value / 1024),
@@ -32,6 +33,7 @@ fn every_number_is_described_with_meaning_limits_and_default() {
         let row = row.unwrap_or_else(|| panic!("no row for {key}"));
         let limits = match (number.least, number.most) {
             (_, u64::MAX) => String::new(),
+            _ if number.unit == Unit::Decision => ", `yes` or `no`".into(),
             (least, most) if number.unit == Unit::Count => format!(", {least} to {most}"),
             (_, most) => format!(", {} at most", text(number.unit, most)),
         };

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod gate;
 mod types;
 
 pub use types::{
@@ -18,17 +19,19 @@ pub use types::{
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]
 mod cheri_riscv;
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]
-pub use cheri_riscv::*;
+use cheri_riscv as isa;
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod morello;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub use morello::*;
+use morello as isa;
 
 #[cfg(not(target_os = "none"))]
 mod host;
 #[cfg(not(target_os = "none"))]
-pub use host::*;
+use host as isa;
+
+pub use isa::*;
 
 #[cfg(all(target_os = "none", not(any(target_arch = "riscv64", target_arch = "aarch64"))))]
 compile_error!("the monitor has no module for this architecture");

@@ -1,7 +1,7 @@
-//! Two Linux programs with two threads and more, which do anything to their library OS.
+//! Two Linux programs with two threads and more, and processes, which do anything to their library OS.
 
 use library_os::Who;
-use library_os::model::{CARD, DATA, HEAP, HOST, Model, SEEN, SIZE};
+use library_os::model::{CARD, DATA, FILE, HEAP, HOST, Model, SEEN, SIZE};
 
 use crate::source::Source;
 
@@ -13,7 +13,9 @@ const PIECE: u64 = 32;
 /// Another machine.
 const PEER: [u8; 4] = [10, 0, 2, 2];
 /// What can be found there.
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 14] = [
+    FILE,
+    "/proc/self/exe",
     "/",
     "/tmp",
     "/tmp/a",
@@ -120,7 +122,7 @@ pub fn linux(bytes: &[u8]) {
             break;
         }
         let who = source.byte();
-        let client = usize::from(who & 1);
+        let client = usize::from(who & 1 | who >> 4 & 2);
         match who >> 1 & 0xf {
             0 => model.pass(u64::from(source.byte()) << (source.byte() % 32)),
             1 if source.byte() >= 250 => model.begin(client),

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use abi::manifest::RestartPolicy;
-use kernel::fuzz::devices::{Move, drive};
+use kernel::fuzz::devices::{Move, Way, drive};
 use tools::Architecture;
 use tools::archive::{self, Member};
 use tools::elf::synthesis::Elf;
@@ -57,6 +57,7 @@ fn segment(source: &mut Source<'_>) -> [u64; 3] {
 
 fn next(source: &mut Source<'_>) -> Move {
     let queue = |byte: u8| u64::from(if byte > 240 { byte } else { byte % 2 });
+    let way = |byte: u8| if byte & 2 == 0 { Way::Short } else { Way::Long };
     match source.byte() {
         0..=15 => Move::Start(number(source, 8)),
         16..=95 => {
@@ -66,9 +67,13 @@ fn next(source: &mut Source<'_>) -> Move {
             if source.byte() < 200 {
                 segments.sort_by_key(|segment| segment[2]);
             }
-            Move::Submit(queue(source.byte()), segments)
+            let byte = source.byte();
+            Move::Submit(queue(byte), segments, way(byte))
         }
-        96..=159 => Move::Take(queue(source.byte())),
+        96..=159 => {
+            let byte = source.byte();
+            Move::Take(queue(byte), way(byte))
+        }
         160..=169 => Move::Look(source.byte().into()),
         170..=173 => Move::Reset,
         174..=175 => Move::End,

@@ -6,7 +6,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use arch::stand_in;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// Descriptors of its queues at most.
 const QUEUE_SIZE: u32 = 256;
@@ -27,6 +27,8 @@ pub(crate) struct Registers {
     pub(crate) endless: bool,
     pub(crate) resets: usize,
     pub(crate) notified: Vec<u32>,
+    /// What it answers at once to who asks for its serial number.
+    pub(crate) serial: Option<[u8; 20]>,
     select: [u32; 2],
     queue: usize,
     page_size: u64,
@@ -85,7 +87,10 @@ impl Registers {
                 self.rings[self.queue] = Some([descriptors, available, used]);
             }
             0x044 => self.rings[self.queue] = Some(self.addresses),
-            0x050 => self.notified.push(value),
+            0x050 => {
+                self.notified.push(value);
+                self.tell_serial();
+            }
             0x064 => self.interrupt &= !value,
             0x070 if value == 0 => {
                 self.resets += 1;
@@ -102,6 +107,24 @@ impl Registers {
             _ => {}
         }
         0
+    }
+}
+
+impl Registers {
+    /// Answers the first request of the first queue, as a disk that is asked for its serial number.
+    fn tell_serial(&mut self) {
+        let (Some(serial), Some([descriptors, _, used])) = (self.serial, self.rings[0]) else {
+            return;
+        };
+        let [header, text, status] = [0, 16, 32].map(|place| at::<AtomicU64>(descriptors + place).load(SeqCst));
+        assert_eq!(at::<AtomicU32>(header).load(SeqCst), 8, "VIRTIO_BLK_T_GET_ID");
+        for (address, byte) in (text..).zip(serial) {
+            at::<AtomicU8>(address).store(byte, SeqCst);
+        }
+        at::<AtomicU8>(status).store(0, SeqCst);
+        at::<AtomicU32>(used + 4).store(0, SeqCst);
+        at::<AtomicU32>(used + 8).store(21, SeqCst);
+        at::<AtomicU16>(used + 2).store(1, SeqCst);
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) enum Means {
     Cast(fn(Platform) -> Vec<Role>),
     /// As [`Means::Cast`], with a victim that looks at the clock.
     Siege(Siege),
+    /// A client of a driver, in one image with the others of its group: the ways that its program tries, and what it may do with its
+    /// part of the device.
+    Client(&'static str, &'static str),
     /// As [`Means::Cast`], out of an initrd that leaves secrets in memory.
     Relics(fn(Platform) -> Vec<Role>),
     /// The least program with other segments and other wishes, in an image of its own.

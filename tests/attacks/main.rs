@@ -18,6 +18,7 @@ mod layers;
 mod leftovers;
 mod modes;
 mod outside;
+mod parts;
 mod privileged;
 mod purecap;
 mod raw;
@@ -59,6 +60,8 @@ const GROUPS: &[&Group] = &[
     &purecap::GROUP,
     &crafted::GROUP,
     &devices::GROUP,
+    &parts::DISK,
+    &parts::SWITCH,
 ];
 
 on_every_platform!(
@@ -86,6 +89,8 @@ on_every_platform!(
     purecap_programs_have_no_more,
     crafted_files_are_refused,
     devices_reach_what_their_drivers_reach,
+    disks_have_what_is_whose,
+    switches_tell_nobody_of_others,
 );
 
 fn outside_is_closed(platform: Platform) {
@@ -174,6 +179,14 @@ fn buffers_are_taken_back(platform: Platform) {
 
 fn devices_reach_what_their_drivers_reach(platform: Platform) {
     run::alone(&devices::GROUP, platform);
+}
+
+fn disks_have_what_is_whose(platform: Platform) {
+    parts::on_a_disk(platform);
+}
+
+fn switches_tell_nobody_of_others(platform: Platform) {
+    parts::on_a_switch(platform);
 }
 
 fn capfiles_carry_data_only(platform: Platform) {

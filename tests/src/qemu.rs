@@ -43,14 +43,22 @@ pub fn command(platform: Platform, image: &Path, extra: &[OsString]) -> Command 
     command.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Boots `image`, types the input, and returns how the run ended and what was on the console.
+/// Boots `image`, types the input, and returns how the run ended and what was on the console. With `until`, it is over when
+/// each of these has said a line that ends so.
 ///
 /// # Panics
 /// QEMU cannot be started.
-pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(String, Vec<u8>)]) -> (Ending, String) {
+pub fn run(
+    platform: Platform,
+    image: &Path,
+    extra: &[OsString],
+    input: &[(String, Vec<u8>)],
+    until: &[(String, String)],
+) -> (Ending, String) {
     let mut extra = extra.to_vec();
     // With time that counts instructions, an idle guest can miss what is typed: the emulator spins instead of looking.
-    if input.is_empty() {
+    // And it passes by while the host answers for a disk.
+    if input.is_empty() && until.is_empty() {
         extra.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
     }
     let mut command = command(platform, image, &extra);
@@ -60,7 +68,7 @@ pub fn run(platform: Platform, image: &Path, extra: &[OsString], input: &[(Strin
         .stderr(Stdio::null())
         .spawn();
     let name = command.get_program().display().to_string();
-    watch(child.unwrap_or_else(|error| panic!("{name}: {error}")), input)
+    watch(child.unwrap_or_else(|error| panic!("{name}: {error}")), input, until)
 }
 
 /// Starts EFI firmware on the virt board of `qemu-system-morello`, with a device tree and these arguments besides; returns
@@ -92,7 +100,7 @@ pub fn run_firmware(machine: &str, extra: &[OsString], input: &[(String, Vec<u8>
     let child = command
         .spawn()
         .unwrap_or_else(|error| panic!("qemu-system-morello: {error}"));
-    let (ending, console) = watch(child, input);
+    let (ending, console) = watch(child, input, &[]);
     let at = console
         .find("intravisor: ")
         .unwrap_or_else(|| panic!("no image has started: {ending:?}\n{console}"));
@@ -119,7 +127,7 @@ pub fn device_tree(platform: Platform, machine: &str, memory: u64) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
+fn watch(mut child: Child, input: &[(String, Vec<u8>)], until: &[(String, String)]) -> (Ending, String) {
     let output = reader(&mut child);
     let mut stdin = child.stdin.take();
     let mut input = input.iter();
@@ -136,6 +144,15 @@ fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
                 let _ = child.wait();
                 return (Ending::Broken(format!("no end within {PATIENCE:?}")), text(&received));
             }
+        }
+        if !until.is_empty() && is_over(&text(&received), until) {
+            // It may have ended by itself just now.
+            let _ = child.kill();
+            let _ = child.wait();
+            return (
+                Ending::Broken("stopped, as everybody waits".to_owned()),
+                text(&received),
+            );
         }
         while let Some((pattern, bytes)) = awaited {
             let found = received[searched..]
@@ -158,6 +175,17 @@ fn watch(mut child: Child, input: &[(String, Vec<u8>)]) -> (Ending, String) {
         code.map_or_else(|| Ending::Broken(status.to_string()), Ending::Exit),
         text(&received),
     )
+}
+
+/// Whether each of these has said a whole line that ends so.
+fn is_over(console: &str, until: &[(String, String)]) -> bool {
+    let whole = console.rfind('\n').map_or("", |end| &console[..end]);
+    until.iter().all(|(name, end)| {
+        let label = format!("[{name}] ");
+        whole
+            .lines()
+            .any(|line| line.starts_with(&label) && line.trim_end().ends_with(end))
+    })
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -3,7 +3,8 @@
 use abi::manifest::MEMBER;
 use machine::Stop;
 use machine::cli::Isa as MachineIsa;
-use machine::virtio::Entropy;
+use machine::net::UserNetwork;
+use machine::virtio::{Block, Device, Entropy, Network};
 use machine::{morello, riscv};
 use tools::Architecture;
 use tools::archive::{self, Member};
@@ -45,8 +46,14 @@ pub struct Scenario {
     device_tree: Option<Vec<u8>>,
     /// Console input: what to wait for on the console, and what to type then.
     pub input: Vec<(String, Vec<u8>)>,
+    /// Disks: serial number and contents.
+    disks: Vec<(String, Vec<u8>)>,
+    /// The addresses of network cards, each in a network of its own.
+    cards: Vec<[u8; 6]>,
     /// Whether there is a source of random bytes.
     entropy: bool,
+    /// When a run is over that does not end: who says a line then, and how that ends.
+    until: Vec<(String, String)>,
 }
 
 impl Scenario {
@@ -63,13 +70,36 @@ impl Scenario {
             qemu_board: None,
             device_tree: None,
             input: Vec::new(),
+            disks: Vec::new(),
+            cards: Vec::new(),
             entropy: false,
+            until: Vec::new(),
         }
     }
 
     /// With a source of random bytes, `entropy0`.
     pub fn entropy(mut self) -> Scenario {
         self.entropy = true;
+        self
+    }
+
+    /// With one more disk.
+    pub fn disk(mut self, serial: &str, contents: Vec<u8>) -> Scenario {
+        self.disks.push((serial.to_owned(), contents));
+        self
+    }
+
+    /// With one more network card, whose far end answers as QEMU's user network.
+    pub fn card(mut self, address: [u8; 6]) -> Scenario {
+        self.cards.push(address);
+        self
+    }
+
+    /// The run is over when each of these has said a line that ends so: a driver waits for ever. The embedded machine sees by itself
+    /// that everybody waits.
+    pub fn until<'a>(mut self, lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> Scenario {
+        let lines = lines.into_iter().map(|(name, end)| (name.to_owned(), end.to_owned()));
+        self.until = lines.collect();
         self
     }
 
@@ -237,10 +267,23 @@ impl Scenario {
             .map_err(|error| error.to_string()),
         };
         let mut board = built.unwrap_or_else(|error| panic!("{error}"));
-        if self.entropy {
-            board
-                .attach(Entropy::seeded(7))
-                .unwrap_or_else(|error| panic!("{error}"));
+        let disks = self.disks.iter().map(|(serial, contents)| {
+            let disk = Block::new(contents.clone());
+            (if serial.is_empty() {
+                disk
+            } else {
+                disk.with_serial(serial)
+            })
+            .into()
+        });
+        let cards = self
+            .cards
+            .iter()
+            .map(|address| Network::new(*address, UserNetwork::new()).into());
+        let entropy = self.entropy.then(|| Entropy::seeded(7).into());
+        for device in disks.chain(cards).chain(entropy) {
+            let device: Device = device;
+            board.attach(device).unwrap_or_else(|error| panic!("{error}"));
         }
         Running {
             platform,
@@ -285,12 +328,29 @@ impl Scenario {
         if let Some(tree) = &self.device_tree {
             extra.extend(["-dtb".into(), write("tree", tree).into()]);
         }
+        for (number, (serial, contents)) in self.disks.iter().enumerate() {
+            let file = write(&format!("disk{number}"), contents);
+            let drive = format!("if=none,format=raw,id=disk{number},file={}", file.display());
+            let serial = if serial.is_empty() {
+                String::new()
+            } else {
+                format!(",serial={serial}")
+            };
+            let device = format!("virtio-blk-device,drive=disk{number}{serial}");
+            extra.extend(["-drive".into(), drive.into(), "-device".into(), device.into()]);
+        }
+        for (number, address) in self.cards.iter().enumerate() {
+            let address = address.map(|byte| format!("{byte:02x}")).join(":");
+            let device = format!("virtio-net-device,netdev=net{number},mac={address}");
+            let backend = format!("user,id=net{number},restrict=on");
+            extra.extend(["-netdev".into(), backend.into(), "-device".into(), device.into()]);
+        }
         if self.entropy {
             extra.extend(["-object", "rng-builtin,id=entropy0"].map(Into::into));
             extra.extend(["-device", "virtio-rng-device,rng=entropy0"].map(Into::into));
         }
         let image = write("image", &self.image(platform));
-        qemu::run(platform, &image, &extra, &self.input)
+        qemu::run(platform, &image, &extra, &self.input, &self.until)
     }
 }
 

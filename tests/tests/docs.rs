@@ -5,7 +5,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `sh` | commands. They must succeed, in the clone or `in=` a folder beside it, which is `../intravisor` from there |
+//! | `sh` | commands. They must succeed, without a compiler's warning, in the clone or `in=` a folder beside it, which is `../intravisor` from there |
 //! | `sh needs=PROGRAM` | only where this program is: in a test of its own, which is otherwise ignored and says so |
 //! | `sh skip=WHY` | not run here, for this reason |
 //! | `text output` | what the block of commands before it prints; `…` is anything |
@@ -199,6 +199,8 @@ fn run(page: &str, program: Option<&str>) {
         let ran = ran.unwrap_or_else(|error| panic!("bash: {error}"));
         let text = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(ran.status.success(), "{place}: {}\n{}{text}", ran.status, block.text);
+        let warning = text.lines().find(|line| line.starts_with("warning"));
+        assert!(warning.is_none(), "{place}: {warning:?}\n{text}");
         output = Some(text);
         done += 1;
     }

@@ -8,6 +8,7 @@ on_machine!(
     frames_come_to_whom_they_are_for,
     a_port_that_floods_and_lies_hurts_itself,
     a_switch_needs_no_card,
+    floods_take_no_room_of_others,
 );
 
 /// The switch, with these cVMs on its ports: their names and arguments.
@@ -75,4 +76,39 @@ fn a_port_that_floods_and_lies_hurts_itself(platform: Platform) {
         .flat_map(|station| outcome.of(station).into_iter().nth(1));
     let frames = floods.filter_map(|line| line.strip_suffix(" frames of a flood")?.parse::<u32>().ok());
     assert!(frames.sum::<u32>() > 100, "no flood: {outcome}");
+}
+
+/// A station gets all of its echoes, whoever floods it and whoever floods everybody; what that costs it is the time of the processor.
+fn floods_take_no_room_of_others(platform: Platform) {
+    let time = |floods: &[&str]| {
+        let rogues = floods.iter().enumerate().map(|(number, way)| {
+            format!("- {{name: rogue{number}, runtime: net-rogue, args: [{way}, 0, 1], heap: 64KiB, local: 2, stack: 32KiB, net: {{of: lan}}}}\n")
+        });
+        let stations = ["a", "b"].map(|name| {
+            format!("- {{name: {name}, runtime: net-check, args: [1, 400], heap: 64KiB, local: 1, stack: 32KiB, net: {{of: lan}}}}\n")
+        });
+        let yaml = format!(
+            "cVMs:\n- {{name: lan, runtime: switch}}\n{}{}",
+            stations.concat(),
+            rogues.collect::<String>()
+        );
+        let outcome = Scenario::yaml(platform, &yaml).on_board(platform).finish();
+        for station in ["a", "b"] {
+            assert_eq!(outcome.of(station)[0], "400 echoes, 0 lost", "{outcome}");
+        }
+        let line = outcome.lines.iter().find(|line| line.writer == "a");
+        line.and_then(|line| line.time).expect("a time")
+    };
+    let alone = time(&[]);
+    for floods in [
+        &["flood"] as &[&str],
+        &["flood", "flood"],
+        &["flood", "broadcast", "spoof", "flood"],
+    ] {
+        let among = time(floods);
+        // Each rogue is a cVM more that has something to do, and so is the switch's thread for it.
+        let limit = 2 + 3 * floods.len() as u64;
+        println!("{platform}: {floods:?}: {among} ns, alone {alone} ns");
+        assert!(among <= limit * alone, "{among} ns among {floods:?}, {alone} ns alone");
+    }
 }

@@ -326,6 +326,7 @@ fn write_cvm(f: &mut fmt::Formatter<'_>, index: usize, cvm: &CvmSpec) -> fmt::Re
             Unit::Bytes => format_size(value),
             Unit::Nanoseconds => format_duration(value),
             Unit::Count => value.to_string(),
+            Unit::Decision => ["as the program's header says", "yes", "no"][value.min(2) as usize].to_owned(),
         };
         if number.effect != Effect::Client || cvm.is_served() {
             line(number.name, value)?;

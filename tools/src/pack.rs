@@ -21,6 +21,9 @@ const PROGRAM_ENDING: &str = "elf";
 /// What names of the Intravisor's programs have before and behind the name that a program has here.
 const LIBRARY: (&str, &str) = ("lib", ".so");
 
+/// Bytes of a place for programs, at least: what is written and executed later has to fit, too.
+const LEAST_PLACE: u64 = 0x10_0000;
+
 /// What `pack` made.
 #[derive(Clone, Debug)]
 pub struct Packed {
@@ -94,6 +97,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         directories,
         programs: Vec::new(),
         capfiles: config.capfiles,
+        places: Vec::new(),
         diagnostics: config.diagnostics,
     };
     let cvms: Vec<Option<Packable>> = config.cvms.iter().map(|cvm| packer.add(cvm)).collect();
@@ -145,13 +149,19 @@ struct Packer<'a> {
     directories: &'a [PathBuf],
     programs: Vec<Program>,
     capfiles: Vec<CapfileSpec>,
+    /// Library OSs with processes, and the bytes that the largest program takes there.
+    places: Vec<(String, u64)>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Packer<'_> {
     /// The cVM with its program in the archive; `None` when something is wrong with it.
     fn add(&mut self, cvm: &CvmConfig) -> Option<Packable> {
-        let index = match self.program(&cvm.spec.runtime) {
+        let found = match cvm.spec.runtime.as_str() {
+            root::PROCESS => Ok(self.place(cvm)),
+            runtime => self.program(runtime),
+        };
+        let index = match found {
             Ok(index) => index,
             Err(problems) => {
                 for problem in problems {
@@ -170,15 +180,42 @@ impl Packer<'_> {
             spec.env.push(format!("ROOT={}", spec.name));
         }
         self.check_memory(cvm, &spec, index);
+        self.check_float(cvm, index);
         Some(Packable { spec, program: index })
     }
 
     /// Adds the capfile with what the Linux programs of a library OS see as `/`; its size in bytes.
     fn root(&mut self, cvm: &CvmConfig) -> Option<u64> {
-        let root = cvm.root.as_ref()?;
+        let inner = self.inner_programs(cvm);
+        let root = match &cvm.root {
+            Some(root) => root.clone(),
+            None if inner.is_empty() => return None,
+            None => config::Root {
+                path: PathBuf::new(),
+                position: cvm.runtime_position,
+            },
+        };
         let path = self.yaml.parent().unwrap_or(Path::new("")).join(&root.path);
-        match root::read(&path) {
-            Ok(data) => {
+        let read = match &cvm.root {
+            Some(_) => root::read(&path),
+            None => Ok(Vec::new()),
+        };
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let read = read.and_then(|data| match inner.as_slice() {
+            [] => Ok(data),
+            programs => root::with_programs(data, programs).map_err(named),
+        });
+        let read = read.and_then(|data| {
+            let largest = if inner.is_empty() {
+                0
+            } else {
+                root::largest(&data).map_err(named)?
+            };
+            Ok((data, largest))
+        });
+        match read {
+            Ok((data, largest)) => {
+                self.places.push((cvm.spec.name.clone(), largest));
                 let (name, size) = (cvm.spec.name.clone(), data.len() as u64);
                 if self.capfiles.iter().any(|capfile| capfile.name == name) {
                     let problem = format!("becomes the capfile {name}, expected no other one of this name");
@@ -199,6 +236,73 @@ impl Packer<'_> {
                 None
             }
         }
+    }
+
+    /// The programs that a library OS has in `/bin`.
+    fn inner_programs(&mut self, cvm: &CvmConfig) -> Vec<(String, Vec<u8>)> {
+        let mut found = Vec::new();
+        for (name, position) in &cvm.programs {
+            let path = find(self.yaml, self.directories, name);
+            let read = path.and_then(|path| {
+                let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let named = |error: ElfError| format!("{}: {error}", path.display());
+                let problems = Facts::read(&bytes).map_err(named)?.check(self.arch);
+                match problems.into_iter().next() {
+                    Some(problem) => Err(named(problem)),
+                    None => Ok((path, bytes)),
+                }
+            });
+            match read {
+                Ok((path, bytes)) => {
+                    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    found.push((file, bytes));
+                }
+                Err(problem) => self.error(cvm, *position, "linux.program", name, problem),
+            }
+        }
+        found
+    }
+
+    /// Number of the program of a cVM for processes, with a place for the largest file that its library OS has.
+    fn place(&mut self, cvm: &CvmConfig) -> usize {
+        let outer = cvm.spec.within.as_deref().unwrap_or_default();
+        let largest = self.places.iter().find(|(name, _)| name == outer);
+        let size = largest
+            .map_or(0, |(_, size)| *size)
+            .max(LEAST_PLACE)
+            .next_multiple_of(0x1_0000);
+        let member = format!("{}-{size:x}", root::PROCESS);
+        if let Some(index) = self.programs.iter().position(|program| program.member == member) {
+            return index;
+        }
+        let bytes = root::place(self.arch, size);
+        let facts = Facts::read(&bytes).expect("the file that was made here is in order");
+        self.programs.push(Program {
+            path: PathBuf::from(&member),
+            member,
+            facts,
+            bytes,
+        });
+        self.programs.len() - 1
+    }
+
+    /// Whether the manifest says of floating point what the program's header says, where headers say something.
+    fn check_float(&mut self, cvm: &CvmConfig, index: usize) {
+        let facts = &self.programs[index].facts;
+        let flags = facts.flags;
+        let (value, problem) = match (cvm.spec.float, facts.uses_vectors()) {
+            (names::FLOAT_NO, true) => (
+                "no",
+                "asks for floating-point registers, which it does not get: its first use of one faults",
+            ),
+            (names::FLOAT_YES, false) if self.arch == Architecture::CheriRiscv => (
+                "yes",
+                "asks for no floating-point registers, which it gets all the same",
+            ),
+            _ => return,
+        };
+        let problem = format!("the header of {} (e_flags {flags:#x}) {problem}", cvm.spec.runtime);
+        self.complain(Severity::Warning, cvm, cvm.float_position, "float", value, problem);
     }
 
     /// What cVMs expect of each other's programs. Both lists are in the same order.
@@ -235,7 +339,11 @@ impl Packer<'_> {
         let gates = cvm.spec.gates.iter().filter_map(|gate| names::Gate::parse(gate));
         let gates: Vec<names::Gate<'_>> = gates.collect();
         let program = &self.programs[cvm.program];
-        let uses_vectors = program.facts.uses_vectors();
+        let uses_vectors = match cvm.spec.float {
+            names::FLOAT_YES => true,
+            names::FLOAT_NO => false,
+            _ => program.facts.uses_vectors(),
+        };
         let missing: Vec<&str> = gates
             .iter()
             .filter(|gate| !matches!(function(&program.bytes, gate.function), Ok(Some(_))))
@@ -244,6 +352,12 @@ impl Packer<'_> {
         for name in missing {
             let problem = format!("its program {} exports no such function", cvm.spec.runtime);
             self.error(config, position, "gates", name, problem);
+        }
+        if cvm.spec.float == names::FLOAT_NO && cvm.spec.gate_vectors(cvms.iter().map(|cvm| &cvm.spec)).contains(&true)
+        {
+            let problem =
+                "its gates are with vector: yes, which clear registers that it has not; expected gates without";
+            self.error(config, config.float_position, "float", "no", problem.to_owned());
         }
         if !uses_vectors {
             return;
@@ -272,10 +386,22 @@ impl Packer<'_> {
         value: &str,
         problem: String,
     ) {
+        self.complain(Severity::Error, cvm, position, key, value, problem);
+    }
+
+    fn complain(
+        &mut self,
+        severity: Severity,
+        cvm: &CvmConfig,
+        position: crate::diagnostic::Position,
+        key: &str,
+        value: &str,
+        problem: String,
+    ) {
         self.diagnostics.push(Diagnostic {
             file: self.yaml.to_owned(),
             position: Some(position),
-            severity: Severity::Error,
+            severity,
             cvm: Some(cvm.spec.name.clone()),
             key: Some(key.to_owned()),
             value: Some(value.to_owned()),

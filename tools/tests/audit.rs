@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use abi::hostcall::HANDLER;
+use abi::manifest::{FLOAT_NO, FLOAT_YES};
 use tools::Architecture::{self, CheriRiscv, Morello};
 use tools::archive::{self, Member};
 use tools::audit::{Audit, AuditError, Cvm, audit, policy};
@@ -286,6 +287,67 @@ fn a_rule_about_a_device_names_its_driver_and_who_reaches_that_ones_memory() {
         rule("around", "net0"),
         ["line 2: rule 1 (nobody but around may reach net0): driver drives net0"]
     );
+}
+
+/// Before boot nobody knows whether two names of different manners are one device.
+#[test]
+fn a_rule_about_a_device_holds_for_what_may_be_it_by_another_name() {
+    let drives = |name: &str, device: &str| CvmSpec {
+        devices: vec![device.into()],
+        ..CvmSpec::new(name, "hybrid")
+    };
+    let check = |devices: [&str; 2], rule: &str| {
+        let cvms = [drives("a", devices[0]), drives("b", devices[1])];
+        let audit = audited(CheriRiscv, &cvms, &[]);
+        violations(&audit, &format!("nobody_but: {{cvms: a, device: {rule}}}"))
+    };
+    let broken = |rule: &str, name: &str, perhaps: &str| {
+        vec![format!(
+            "line 2: rule 1 (nobody but a may reach {rule}): b drives {name}{perhaps}"
+        )]
+    };
+    // What a drives by this very name, b does not drive by another: the monitor would not boot.
+    assert_eq!(check(["block0", "block@data"], "block0"), [""; 0]);
+    assert_eq!(check(["block@data", "block0"], "block@data"), [""; 0]);
+    // Names of one manner are different devices, and a disk is no card.
+    assert_eq!(check(["net0", "block1"], "block0"), [""; 0]);
+    assert_eq!(check(["net0", "block@data"], "block@pages"), [""; 0]);
+    assert_eq!(check(["net0", "net@52:54:00:12:34:56"], "block0"), [""; 0]);
+    assert_eq!(
+        check(["net0", "block@data"], "block0"),
+        broken("block0", "block@data", ", which may be block0")
+    );
+    assert_eq!(
+        check(["block1", "block0"], "block@data"),
+        broken("block@data", "block0", ", which may be block@data")
+    );
+    let card = "net@52:54:00:12:34:56";
+    assert_eq!(check(["block0", card], card), broken(card, card, ""));
+}
+
+#[test]
+fn who_has_floating_point_registers_is_said_with_the_reason() {
+    let said = |arch, float| {
+        let cvm = CvmSpec {
+            float,
+            ..CvmSpec::new("a", "hybrid")
+        };
+        let audit = audited(arch, &[cvm], &[]);
+        let float = audit.cvm("a").unwrap().float;
+        let line = format!(
+            "  float          {}: {}\n",
+            if float.open { "yes" } else { "no" },
+            float.why
+        );
+        assert!(audit.to_string().contains(&line), "{audit}");
+        (float.open, float.why)
+    };
+    let manifest = "the manifest says so";
+    assert_eq!(said(CheriRiscv, 0), (false, "its program's header asks for none"));
+    assert_eq!(said(CheriRiscv, FLOAT_YES), (true, manifest));
+    assert_eq!(said(CheriRiscv, FLOAT_NO), (false, manifest));
+    assert_eq!(said(Morello, 0), (true, "every program has them"));
+    assert_eq!(said(Morello, FLOAT_NO), (false, manifest));
 }
 
 #[test]

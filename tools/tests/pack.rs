@@ -493,6 +493,57 @@ fn programs_for_another_machine_are_refused() {
 }
 
 #[test]
+fn a_manifest_that_disagrees_with_a_header_about_floating_point_gets_a_warning() {
+    // EF_RISCV_FLOAT_ABI_SOFT, _SINGLE and _DOUBLE, with EF_RISCV_RVC.
+    for (flags, float, expected) in [
+        (0x1, "no", None),
+        (0x5, "yes", None),
+        (0x3, "yes", None),
+        (
+            0x5,
+            "no",
+            Some("(e_flags 0x5) asks for floating-point registers, which it does not get: its first use of one faults"),
+        ),
+        (
+            0x3,
+            "no",
+            Some("(e_flags 0x3) asks for floating-point registers, which it does not get: its first use of one faults"),
+        ),
+        (
+            0x1,
+            "yes",
+            Some("(e_flags 0x1) asks for no floating-point registers, which it gets all the same"),
+        ),
+    ] {
+        let directory = directory(&format!("cVMs:\n- name: a\n  runtime: hello\n  float: {float}\n"));
+        let mut hello = Elf::program(Architecture::CheriRiscv, &[0x13; 64]);
+        hello.flags = flags;
+        fs::write(directory.path().join("hello"), hello.to_bytes()).unwrap();
+        let packed = pack_in(directory.path()).unwrap();
+        let warnings: Vec<String> = packed.warnings.iter().map(ToString::to_string).collect();
+        let file = directory.path().join("demo.yaml");
+        let expected = expected.map(|text| {
+            let file = file.display();
+            format!("{file}:4:10: warning: cVM a: float: \"{float}\": the header of hello {text}")
+        });
+        assert_eq!(warnings, Vec::from_iter(expected), "{flags:#x}, {float}");
+        let members = archive::read(&packed.archive).unwrap();
+        let plan = manifest::decode(&members[0].data).unwrap();
+        assert_eq!(plan.cvms[0].float, if float == "yes" { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn no_header_of_morello_says_anything_about_floating_point() {
+    let directory =
+        directory("cVMs:\n- {name: a, runtime: hello, float: no}\n- {name: b, runtime: hello, float: yes}\n");
+    let hello = Elf::program(Architecture::Morello, &[0x1f; 64]);
+    fs::write(directory.path().join("hello"), hello.to_bytes()).unwrap();
+    let packed = pack(&directory.path().join("demo.yaml"), Architecture::Morello, &[]).unwrap();
+    assert_eq!(packed.warnings, []);
+}
+
+#[test]
 fn programs_linked_at_fixed_addresses_need_memory_around_them() {
     let try_with = |isolation: &str| {
         let directory = directory(&format!("cVMs:\n- name: a\n  runtime: fixed\n{isolation}"));

@@ -416,6 +416,25 @@ fn keys_about_service_are_checked_against_the_service() {
             "devices: \"block00\": expected one of net, block, entropy and a number from 0 on, such as block0",
         ),
         (
+            "devices: net@52:54:00:AB:34:56",
+            "devices: \"net@52:54:00:AB:34:56\": expected net@ and the address of a card: six pairs of digits in 0-9 a-f with \
+             colons between them, not all 0, such as net@52:54:00:12:34:56",
+        ),
+        (
+            "devices: block@a/b",
+            "devices: \"block@a/b\": expected block@ and the serial number of a disk: 1 to 20 characters of A-Z a-z 0-9 . _ -",
+        ),
+        (
+            "devices: entropy@1",
+            "devices: \"entropy@1\": expected one of net, block, entropy and a number from 0 on, such as block0, block@ and a \
+             serial number, or net@ and an address",
+        ),
+        (
+            "devices: [block@data, net0, block@data]",
+            "devices: \"block@data\": given twice, expected each device once",
+        ),
+        ("float: 1", "float: \"1\": expected yes or no"),
+        (
             "devices: [net0, net0]",
             "devices: \"net0\": given twice, expected each device once",
         ),

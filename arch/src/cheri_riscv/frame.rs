@@ -5,6 +5,7 @@ use super::float::{self, FloatState};
 use super::slot::{Kind, Slot};
 use super::{user, variant};
 use crate::types::{Derivation, DeriveError, Register, Start};
+use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
 use core::arch::asm;
@@ -167,8 +168,7 @@ impl Frame {
             pcc.copy_from(entry);
         } else {
             pcc.copy_from(creator.code());
-            let origin = if variant::relocates() { creator.code().base() } else { 0 };
-            self.set_pc(origin.wrapping_add(entry.integer()));
+            self.set_pc(creator.origin().wrapping_add(entry.integer()));
         }
         // A sentry is one with its address in bounds; what else is sealed cannot be jumped to.
         let what = pcc.decoded();
@@ -199,6 +199,37 @@ impl Frame {
     /// Lets the thread use floating point registers from now on.
     pub fn allow_float(&self) {
         float::allow(self);
+    }
+
+    /// The integers in its registers, as `abi::hostcall::REGISTERS` has them.
+    pub fn integers(&self) -> [u64; REGISTERS] {
+        let mut words = [0; REGISTERS];
+        for (word, register) in words.iter_mut().zip(&self.registers) {
+            *word = register.integer();
+        }
+        words[0] = words[0].wrapping_sub(self.origin());
+        words
+    }
+
+    /// Sets its registers, as `abi::hostcall::REGISTERS` has them, to integers.
+    ///
+    /// # Errors
+    /// When it could not go on there: nothing has changed then.
+    pub fn set_integers(&self, words: &[u64; REGISTERS]) -> Result<(), DeriveError> {
+        let pc = words[0].wrapping_add(self.origin());
+        if !self.code().decoded().in_bounds(pc, 2) {
+            return Err(DeriveError::OutOfBounds);
+        }
+        self.set_pc(pc);
+        for (register, word) in self.registers.iter().zip(words).skip(1) {
+            register.set_integer(*word);
+        }
+        Ok(())
+    }
+
+    /// What its program counts instructions from.
+    fn origin(&self) -> u64 {
+        if variant::relocates() { self.code().base() } else { 0 }
     }
 
     /// Sets the stack pointer.
@@ -349,7 +380,7 @@ impl Frame {
     }
 
     /// Moves the program counter within the bounds of its capability.
-    pub(super) fn set_pc(&self, address: u64) {
+    pub(crate) fn set_pc(&self, address: u64) {
         let slot = self.registers[0].pointer();
         // SAFETY: the slot is alive; the capability is unsealed (it was PCC) and the register is cleared.
         unsafe {

@@ -37,7 +37,6 @@
 # The way there. x\offset: its distance from the start of the page.
 .macro CALL version, kind, offset
 .balign 512
-.globl intravisor_switcher_v\version\()_\kind\()_entry
 intravisor_switcher_v\version\()_\kind\()_entry:
     # FROM a cVM, by CInvoke. LIVE: c31 = the gate, unsealed by the processor; c1 = where to return to; c10 to c15 = arguments;
     # everything else is the caller's.
@@ -67,7 +66,6 @@ intravisor_switcher_v\version\()_\kind\()_entry:
     SC  x5, {a_ddc}, x29
     SC  x28, {a_seat}, x29
     sd  x0, {a_seen}(x29)
-.globl intravisor_switcher_v\version\()_\kind\()_call
 intravisor_switcher_v\version\()_\kind\()_call:
     SC  x7, {free}, x31                   # the seat is taken
     SC  x29, {top}, x30                   # the thread acts for the gate's cVM
@@ -94,7 +92,6 @@ intravisor_switcher_v\version\()_\kind\()_call:
 # The way back.
 .macro RETURN version, kind, offset
 .balign 512
-.globl intravisor_switcher_v\version\()_\kind\()_return
 intravisor_switcher_v\version\()_\kind\()_return:
     # FROM a gate's function, by CInvoke with the pair in its c1 and c7; or from anybody who has kept it. LIVE: c10, c11 = results.
     auipc x31, 1
@@ -126,7 +123,6 @@ intravisor_switcher_v\version\()_\kind\()_return:
     LC  x27, ({a_saved} + 16 * 11), x30
     LC  x5, {a_ddc}, x30
     CSpecialRW x0, DDC, x5
-.globl intravisor_switcher_v\version\()_\kind\()_back
 intravisor_switcher_v\version\()_\kind\()_back:
     SC  x29, {free}, x28                  # the seat is free
     SC  x6, {top}, x31                    # the thread acts for the caller again
@@ -136,9 +132,15 @@ intravisor_switcher_v\version\()_\kind\()_back:
 .endr
     CLEAR_FLOAT \kind
 # FROM the monitor, too, when it has undone a call.
-.globl intravisor_switcher_v\version\()_\kind\()_leave
 intravisor_switcher_v\version\()_\kind\()_leave:
     CJALR x0, x1
+.endm
+
+# What the monitor knows of a way, as offsets.
+.macro PLACES version, kind
+.irp place, entry, call, return, back, leave
+    .word intravisor_switcher_v\version\()_\kind\()_\place - intravisor_switcher_v\version
+.endr
 .endm
 
 # What is loaded relative to the program counter lies a page behind the start: all entries are within the reach of an offset.
@@ -150,6 +152,11 @@ intravisor_switcher_v\version:
     RETURN \version, plain, 512
     RETURN \version, vector, 1024
     CALL \version, vector, 1536
-.globl intravisor_switcher_v\version\()_end
 intravisor_switcher_v\version\()_end:
+.balign 4
+.globl intravisor_switcher_v\version\()_places
+intravisor_switcher_v\version\()_places:
+    .word intravisor_switcher_v\version\()_end - intravisor_switcher_v\version
+    PLACES \version, plain
+    PLACES \version, vector
 .endr

@@ -18,6 +18,7 @@ global_asm!(
     include_str!("instructions.S"),
     include_str!("trap.S"),
     include_str!("copy.S"),
+    include_str!("memory.S"),
     ".option pop",
     ".popsection",
     pcc = const Frame::PCC,

@@ -3,6 +3,7 @@
 use super::slot::Slot;
 use super::user;
 use crate::types::{Derivation, DeriveError, Register, Start, Trap};
+use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
 use core::ops::Range;
@@ -50,8 +51,8 @@ impl Frame {
     pub fn start(&self, start: &Start<'_>) -> Result<(), DeriveError> {
         self.clear();
         begin(start, &self.code, &self.data)?;
-        self.stack.assign(start.stack);
-        self.thread_pointer.assign(start.thread);
+        self.stack.set(start.stack);
+        self.thread_pointer.set(start.thread);
         Ok(())
     }
 
@@ -63,8 +64,8 @@ impl Frame {
         self.clear();
         let [code, data, stack, thread, prepared_spare] = &self.prepared;
         begin(start, code, data)?;
-        stack.assign(start.stack);
-        thread.assign(start.thread);
+        stack.set(start.stack);
+        thread.set(start.thread);
         if let Some(spare) = spare {
             prepared_spare.copy_from(spare);
         }
@@ -117,6 +118,33 @@ impl Frame {
     /// Program counter, stack pointer, thread pointer and data: what a gate saves.
     pub(super) fn saved(&self) -> [&Slot; 4] {
         [&self.code, &self.stack, &self.thread_pointer, &self.data]
+    }
+
+    /// The integers in its registers: program counter, stack pointer, thread pointer, arguments.
+    pub fn integers(&self) -> [u64; REGISTERS] {
+        let mut words = self.saved_integers().map(Slot::integer);
+        core::array::from_fn(|_| words.next().unwrap_or_default())
+    }
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// When it could not go on there: nothing has changed then.
+    pub fn set_integers(&self, words: &[u64; REGISTERS]) -> Result<(), DeriveError> {
+        if !self.code.decoded().in_bounds(words[0], 2) {
+            return Err(DeriveError::OutOfBounds);
+        }
+        self.code.set_address(words[0]);
+        for (register, word) in self.saved_integers().zip(words).skip(1) {
+            register.set_integer(*word);
+        }
+        Ok(())
+    }
+
+    fn saved_integers(&self) -> impl Iterator<Item = &Slot> {
+        [&self.code, &self.stack, &self.thread_pointer]
+            .into_iter()
+            .chain(&self.arguments)
     }
 
     /// Sets the stack pointer.
@@ -196,7 +224,7 @@ impl Frame {
 
     /// Sets argument register 0 to 7.
     pub fn set_argument(&self, index: usize, value: Register<'_>) {
-        self.arguments[index].assign(value);
+        self.arguments[index].set(value);
     }
 
     /// Sets the register with the hostcall number.
@@ -233,6 +261,9 @@ impl Frame {
     pub fn pc(&self) -> u64 {
         self.code.decoded().address
     }
+
+    /// Moves the program counter within the bounds of its capability: nobody is in the switcher here.
+    pub(crate) fn set_pc(&self, _address: u64) {}
 
     /// The stand-in has no frame pointer.
     pub fn frame_pointer(&self) -> u64 {

@@ -23,7 +23,7 @@ impl Slot {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn set(&self, value: Capability) {
+    fn put(&self, value: Capability) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = value;
     }
 
@@ -39,11 +39,11 @@ impl Slot {
 
     /// Makes the slot hold NULL.
     pub fn clear(&self) {
-        self.set(Capability::NULL);
+        self.put(Capability::NULL);
     }
 
     pub(super) fn set_integer(&self, value: u64) {
-        self.set(Capability::from_integer(value));
+        self.put(Capability::from_integer(value));
     }
 
     /// The address of a capability, or the integer.
@@ -52,7 +52,7 @@ impl Slot {
     }
 
     /// Makes the slot hold an integer or what another slot holds.
-    pub(super) fn assign(&self, contents: Register<'_>) {
+    pub(crate) fn set(&self, contents: Register<'_>) {
         match contents {
             Register::Integer(value) => self.set_integer(value),
             Register::Capability(slot) => self.copy_from(slot),
@@ -60,11 +60,11 @@ impl Slot {
     }
 
     pub(super) fn hold(&self, value: Option<Capability>) {
-        self.set(value.unwrap_or(Capability::NULL));
+        self.put(value.unwrap_or(Capability::NULL));
     }
 
     pub(super) fn set_address(&self, address: u64) {
-        self.set(self.get().set_address(address));
+        self.put(self.get().set_address(address));
     }
 
     pub(super) fn reaches(&self, range: &Range<u64>) -> bool {
@@ -80,7 +80,7 @@ impl Slot {
         if !what.tag() || decoded.seal.is_sealed() {
             return None;
         }
-        self.set(what.and_permissions(permission_bits(Permissions::LOAD | Permissions::STORE)));
+        self.put(what.and_permissions(permission_bits(Permissions::LOAD | Permissions::STORE)));
         let length = u64::try_from(decoded.top - u128::from(decoded.base));
         let held = [Permissions::LOAD, Permissions::STORE].map(|permission| decoded.permissions.contains(permission));
         Some((decoded.base, length.unwrap_or(u64::MAX), held))
@@ -110,7 +110,7 @@ impl Slot {
 
     /// Makes the slot hold what `other` holds.
     pub fn copy_from(&self, other: &Slot) {
-        self.set(other.get());
+        self.put(other.get());
     }
 
     /// Makes the slot hold a capability derived from `parent`.
@@ -118,7 +118,7 @@ impl Slot {
     /// # Errors
     /// [`DeriveError`]; the slot keeps what it held.
     pub fn derive(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
-        self.set(derived(parent, request)?);
+        self.put(derived(parent, request)?);
         Ok(())
     }
 
@@ -130,13 +130,13 @@ impl Slot {
         if !request.permissions.contains(Permissions::EXECUTE) {
             return Err(DeriveError::Permissions);
         }
-        self.set(derived(parent, request)?.set_flags(CAPABILITY_MODE).seal_entry());
+        self.put(derived(parent, request)?.set_flags(CAPABILITY_MODE).seal_entry());
         Ok(())
     }
 
     /// As [`Slot::derive`], in capability mode.
     pub(super) fn derive_purecap(&self, parent: &Slot, request: &Derivation) -> Result<(), DeriveError> {
-        self.set(derived(parent, request)?.set_flags(CAPABILITY_MODE));
+        self.put(derived(parent, request)?.set_flags(CAPABILITY_MODE));
         Ok(())
     }
 }

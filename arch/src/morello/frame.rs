@@ -4,6 +4,7 @@
 use super::float::{self, FloatState};
 use super::slot::Slot;
 use crate::types::{Derivation, DeriveError, Register, Start};
+use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
 use core::arch::asm;
@@ -13,6 +14,8 @@ use core::ops::Range;
 
 /// SPSR_EL1: the program was in C64 state.
 const STATUS_C64: u64 = 1 << 26;
+/// SPSR_EL1: the condition flags.
+const STATUS_FLAGS: u64 = 0xf000_0000;
 /// What of SPSR_EL1 a cVM keeps: condition flags and C64, and bit 27, which means nothing. The rest is 0: EL0, AArch64, no
 /// interrupt masked.
 pub(super) const STATUS_MASK: u64 = 0xfc00_0000;
@@ -223,6 +226,33 @@ impl Frame {
         float::close(self);
     }
 
+    /// The integers in its registers, as `abi::hostcall::REGISTERS` has them.
+    pub fn integers(&self) -> [u64; REGISTERS] {
+        let flags = self.status.get() & STATUS_FLAGS;
+        let slots = self.registers.iter().chain([&self.rcsp, &self.pcc]);
+        let mut words = slots.map(Slot::integer).chain([flags]);
+        core::array::from_fn(|_| words.next().unwrap_or_default())
+    }
+
+    /// Sets its registers, as `abi::hostcall::REGISTERS` has them, to integers.
+    ///
+    /// # Errors
+    /// When it could not go on there: nothing has changed then.
+    pub fn set_integers(&self, words: &[u64; REGISTERS]) -> Result<(), DeriveError> {
+        let [.., stack, pc, flags] = *words;
+        if !self.code().decoded().in_bounds(pc, 4) {
+            return Err(DeriveError::OutOfBounds);
+        }
+        self.set_pc(pc);
+        for (register, word) in self.registers.iter().zip(words) {
+            register.set_integer(*word);
+        }
+        self.rcsp.set_integer(stack);
+        self.status
+            .set(self.status.get() & !STATUS_FLAGS | flags & STATUS_FLAGS);
+        Ok(())
+    }
+
     /// Sets the stack pointer.
     pub fn set_stack(&self, value: u64) {
         self.rcsp.set_integer(value);
@@ -356,7 +386,7 @@ impl Frame {
     }
 
     /// Moves the program counter within the bounds of its capability.
-    pub(super) fn set_pc(&self, address: u64) {
+    pub(crate) fn set_pc(&self, address: u64) {
         self.pcc.set_address(address);
     }
 

@@ -41,7 +41,6 @@
 
 .macro SWITCHER kind
 .balign 16
-.globl intravisor_switcher_\kind\()_entry
 intravisor_switcher_\kind\()_entry:
     // FROM a cVM, by a branch to its token. LIVE: c29 = the gate; c30 = where to return to, a sentry; c0 to c5 = arguments;
     // everything else is the caller's.
@@ -58,7 +57,6 @@ intravisor_switcher_\kind\()_entry:
     GSTP 30, 12, {a_pc}, 31
     GSTP 13, 14, {a_ddc}, 31
     GSTP 9, 31, {a_seat}, 31            // and no mark of the monitor
-.globl intravisor_switcher_\kind\()_call
 intravisor_switcher_\kind\()_call:
     STR_C 10, {free}, 29                // the seat is taken
     ADD_C_IMMEDIATE 31, 31, {activation} // the thread acts for the gate's cVM
@@ -91,7 +89,6 @@ intravisor_switcher_\kind\()_call:
     msr nzcv, xzr
     CLEAR_FLOAT \kind
     BLRR 8
-.globl intravisor_switcher_\kind\()_return
 intravisor_switcher_\kind\()_return:
     // FROM a gate's function, by the link; or from anybody who has kept it. LIVE: c0, c1 = results.
     mov x2, #{all_but_data}
@@ -112,7 +109,6 @@ intravisor_switcher_\kind\()_return:
     MSR_C RDDC_EL0, 15
     MSR_C RCTPIDR_EL0, 16
     MSR_C CID_EL0, 31
-.globl intravisor_switcher_\kind\()_back
 intravisor_switcher_\kind\()_back:
     STR_C 9, {free}, 11                 // the seat is free
     .inst 0x02800000 | {activation} << 10 | 31 << 5 | 31 // SUB csp, csp, #: the thread acts for the caller again
@@ -129,9 +125,15 @@ intravisor_switcher_\kind\()_back:
     msr nzcv, xzr
     CLEAR_FLOAT \kind
 // FROM the monitor, too, when it has undone a call.
-.globl intravisor_switcher_\kind\()_leave
 intravisor_switcher_\kind\()_leave:
     RETR 30
+.endm
+
+// What the monitor knows of a way, as offsets.
+.macro PLACES kind
+.irp place, entry, call, return, back, leave
+    .word intravisor_switcher_\kind\()_\place - intravisor_switcher
+.endr
 .endm
 
 .balign 16
@@ -139,5 +141,9 @@ intravisor_switcher_\kind\()_leave:
 intravisor_switcher:
     SWITCHER plain
     SWITCHER vector
-.globl intravisor_switcher_end
 intravisor_switcher_end:
+.globl intravisor_switcher_places
+intravisor_switcher_places:
+    .word intravisor_switcher_end - intravisor_switcher
+    PLACES plain
+    PLACES vector

@@ -4,11 +4,11 @@ mod device;
 mod fault;
 mod float;
 mod frame;
-pub mod gate;
 mod gic;
 mod power;
 pub mod protection;
 mod slot;
+pub(crate) mod switcher;
 mod trap;
 pub mod user;
 

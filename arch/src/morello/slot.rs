@@ -77,7 +77,7 @@ impl Slot {
     }
 
     /// Makes the slot hold an integer or what another slot holds.
-    pub(super) fn set(&self, contents: Register<'_>) {
+    pub(crate) fn set(&self, contents: Register<'_>) {
         match contents {
             Register::Integer(value) => self.set_integer(value),
             Register::Capability(slot) => self.copy_from(slot),

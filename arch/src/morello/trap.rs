@@ -15,6 +15,7 @@ global_asm!(
     include_str!("instructions.S"),
     include_str!("trap.S"),
     include_str!("copy.S"),
+    include_str!("memory.S"),
     include_str!("slot.S"),
     ".popsection",
     interrupt = const INTERRUPT,

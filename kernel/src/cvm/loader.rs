@@ -133,7 +133,7 @@ const COPY_UNIT: usize = 64;
 const RELOCATION_WORTH: u64 = 512;
 const PAGE_WORTH: u64 = 128;
 /// Memory whose protection one step changes at most; steps end at multiples of it.
-const STEP_PROTECTION: u64 = 2 * 1024 * 1024;
+pub(crate) const STEP_PROTECTION: u64 = 2 * 1024 * 1024;
 
 /// How far a load has come: what to do next, and from which address, offset or index on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -282,6 +282,14 @@ impl Cvm {
         }
     }
 
+    /// So many bytes at an offset in its memory, if its PCC covers them and it is hybrid.
+    pub(crate) fn code_pages(&self, offset: u64, length: u64) -> Option<Range<u64>> {
+        let start = self.memory().start.checked_add(offset)?;
+        let pages = start..start.checked_add(length)?;
+        let code = self.code_range();
+        (!self.program.purecap && code.start <= pages.start && pages.end <= code.end).then_some(pages)
+    }
+
     /// Where its data capability begins. Where a null pointer would be an address in its memory, that is behind the first page, if
     /// nothing lies there and bounds can say so.
     fn data_start(&self) -> u64 {
@@ -399,6 +407,13 @@ impl Cvm {
         for segment in self.program.segments.iter().filter(|segment| segment.executable) {
             let Range { start, end } = segment.pages();
             edges(origin.wrapping_add(start)..origin.wrapping_add(end));
+        }
+        // Any page of a raw client's code may become text.
+        if self.spec.raw != 0 {
+            let Range { start, end } = self.code_range();
+            let step = loader::STEP_PROTECTION;
+            let inside = (start / step..end.div_ceil(step)).map(|region| region * step + PAGE);
+            inside.for_each(|edge| edges(edge..edge));
         }
         Ok(())
     }
@@ -599,8 +614,14 @@ impl Cvm {
     }
 
     /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
-    pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
-        let cleared = user::clear_tags(pool(start), start, length);
+    pub(crate) fn clear_tags(&self, area: (u64, u64)) {
+        self.clear_tags_by(pool(area.0), area);
+    }
+
+    /// The same, when it is known which pool that is.
+    #[inline]
+    pub(crate) fn clear_tags_by(&self, pool: &Slot, (start, length): (u64, u64)) {
+        let cleared = user::clear_tags(pool, start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 

@@ -1,10 +1,11 @@
 //! A cVM's part in the shortest way through the monitor: what a hostcall looks at before anything is locked.
 
+use crate::authority::ledger::pool;
 use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
 use abi::Hostcall;
 use abi::hostcall::{Family, START};
-use arch::Frame;
+use arch::{Frame, Slot};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
@@ -155,6 +156,8 @@ pub(crate) struct Line {
     pub(crate) handler: &'static Frame,
     /// What takes local capabilities of the handler's stack: its start, and bytes.
     pub(crate) area: (u64, u64),
+    /// The pool that it lies in.
+    pub(crate) pool: &'static Slot,
     /// No other stack of the family takes local capabilities.
     pub(crate) alone: bool,
     /// The server's own part.
@@ -180,6 +183,7 @@ impl Line {
             last: server.server.is_none(),
             handler,
             area: (area.start, area.end - area.start),
+            pool: pool(area.start),
             alone,
             short: AtomicPtr::new(nobody),
             caller: AtomicPtr::new(ptr::from_ref(handler).cast_mut()),

@@ -5,9 +5,7 @@ use crate::cvm::short::Short;
 use crate::elf::PAGE;
 use crate::run::device::{Device, Transfer};
 use crate::run::monitor::{Monitor, Outcome};
-use abi::hostcall::{
-    DEVICE_CONFIG_LIMIT, SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, SLEEP_LIMIT, Segment, WAIT_FOREVER,
-};
+use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, SLEEP_LIMIT, Segment, WAIT_FOREVER};
 use abi::{Errno, Hostcall};
 use arch::{Frame, Slot, user};
 
@@ -18,44 +16,45 @@ const RECORD: usize = size_of::<Segment>();
 #[repr(align(8))]
 struct Record([u8; RECORD]);
 
-/// Both results of a hostcall.
-#[inline(never)]
-fn results(frame: &Frame, (first, second): (u64, u64)) -> Outcome {
+/// What the hostcalls of the family do but those that submit and wait: both results.
+fn plain(device: &mut Device, hostcall: Hostcall, frame: &Frame) -> Result<(u64, u64), Errno> {
+    let [first, second] = [1, 2].map(|index| frame.argument(index));
+    match hostcall {
+        Hostcall::DeviceInfo => Ok(device.info()),
+        Hostcall::DeviceConfig => device.configuration(first, second),
+        Hostcall::DeviceStart => device.start(first),
+        Hostcall::DeviceTake => device.take(first),
+        _ => device.reset(),
+    }
+}
+
+fn set(frame: &Frame, (first, second): (u64, u64)) -> Outcome {
     frame.set_result(first);
     frame.set_second(second);
     Outcome::Set
 }
 
-/// `device_info(device)`.
+/// A hostcall of the family. Whoever waits for a device that does not run any more learns so.
 #[inline(never)]
-pub(super) fn info(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+pub(super) fn serve(monitor: &mut Monitor, id: CvmId, hostcall: Hostcall, frame: &Frame) -> Result<Outcome, Errno> {
     let device = monitor.device(id, frame.argument(0))?;
-    Ok(results(frame, device.info()))
-}
-
-/// `device_config(device, offset, width)`.
-#[inline(never)]
-pub(super) fn config(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let device = monitor.device(id, frame.argument(0))?;
-    let (offset, width) = (frame.argument(1), frame.argument(2));
-    if !matches!(width, 1 | 4) || offset % width != 0 || offset >= DEVICE_CONFIG_LIMIT {
-        return Err(Errno::EINVAL);
+    match hostcall {
+        Hostcall::DeviceSubmit => return submit(monitor, id, frame),
+        Hostcall::DeviceWait => return wait(monitor, id, frame),
+        _ => {}
     }
-    Ok(results(frame, device.configuration(offset, width == 4)))
-}
-
-/// `device_start(device, features)`.
-#[inline(never)]
-pub(super) fn start(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let started = with(monitor, id, frame, |device| device.start(frame.argument(1)))?;
-    Ok(results(frame, started))
+    let results = plain(device, hostcall, frame);
+    if !device.runs() {
+        let waiters = device.waiters();
+        monitor.wake_driver(waiters);
+    }
+    results.map(|results| set(frame, results))
 }
 
 /// `device_submit(device, queue, segments, count)`.
 #[inline(never)]
-pub(super) fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
     let count = frame.argument(3);
-    let device = monitor.device_index(id, frame.argument(0))?;
     let mut transfers = heapless::Vec::<Transfer, SEGMENT_LIMIT>::new();
     let (authority, address) = frame.pointer(2);
     if !(1..=SEGMENT_LIMIT as u64).contains(&count) || !address.is_multiple_of(align_of::<Segment>() as u64) {
@@ -81,8 +80,8 @@ pub(super) fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<
         // There is room: the count was looked at.
         let _ = transfers.push(transfer);
     }
-    let id = monitor.devices[device].submit(frame.argument(1), &transfers)?;
-    Ok(Outcome::Value(id))
+    let device = monitor.device(id, frame.argument(0))?;
+    Ok(Outcome::Value(device.submit(frame.argument(1), &transfers)?))
 }
 
 /// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do; whether its authority
@@ -125,41 +124,30 @@ fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, b
 
 /// A request of a driver whose hostcalls are short, or what has become of one; false when it has to be done at length.
 pub(crate) fn usual(monitor: &mut Monitor, frame: &Frame, short: &Short) -> bool {
+    const SUBMIT: u64 = Hostcall::DeviceSubmit as u64;
+    const TAKE: u64 = Hostcall::DeviceTake as u64;
     let (number, id) = (frame.number(), CvmId::new(short.id as usize));
-    if !short.is_direct(number) {
-        return false;
-    }
-    let outcome = if number == Hostcall::DeviceSubmit as u64 {
-        submit(monitor, id, frame)
-    } else if number == Hostcall::DeviceTake as u64 {
-        let device = monitor.device(id, frame.argument(0));
-        match device.and_then(|device| device.take(frame.argument(1))) {
-            Ok(taken) => Ok(results(frame, taken)),
-            // It was reset: others have to learn so.
-            Err(Errno::EIO) => return false,
-            Err(errno) => Err(errno),
+    let outcome = match number {
+        SUBMIT if short.is_direct(number) => submit(monitor, id, frame),
+        TAKE if short.is_direct(number) => {
+            let device = monitor.device(id, frame.argument(0));
+            let taken = device.and_then(|device| device.take(frame.argument(1)));
+            taken.map(|taken| set(frame, taken))
         }
-    } else {
-        return false;
+        _ => return false,
     };
     match outcome {
         Ok(Outcome::Value(value)) => frame.set_result(value),
-        Err(errno) => frame.set_result(errno.to_result()),
+        Err(Errno::EAGAIN) => frame.set_result(Errno::EAGAIN.to_result()),
+        // What is wrong is found again; and of a device that does not run any more others have to learn.
+        Err(_) => return false,
         Ok(_) => {}
     }
     true
 }
 
-/// `device_take(device, queue)`.
-#[inline(never)]
-pub(super) fn take(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let taken = with(monitor, id, frame, |device| device.take(frame.argument(1)))?;
-    Ok(results(frame, taken))
-}
-
 /// `device_wait(device, queues, timeout)`.
-#[inline(never)]
-pub(super) fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
     let timeout = frame.argument(2);
     let forever = timeout == WAIT_FOREVER;
     if timeout > SLEEP_LIMIT && !forever {
@@ -168,45 +156,20 @@ pub(super) fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Ou
     let device = monitor.device(id, frame.argument(0))?;
     let waiters = device.waiters();
     // What others wait for may be among what is taken away here.
-    if device.acknowledge() || !device.runs() {
+    let wakes = device.acknowledge() || !device.runs();
+    let (runs, waits) = (device.runs(), device.runs() && device.expects(frame.argument(1)));
+    if wakes {
         monitor.wake_driver(waiters);
     }
-    let device = monitor.device(id, frame.argument(0))?;
-    if !device.runs() {
-        return Err(Errno::EIO);
-    }
-    if !device.expects(frame.argument(1)) {
-        return Ok(Outcome::Value(0));
-    }
-    if timeout == 0 {
-        return Err(Errno::ETIMEDOUT);
+    match (runs, waits) {
+        (false, _) => return Err(Errno::EIO),
+        (_, false) => return Ok(Outcome::Value(0)),
+        _ if timeout == 0 => return Err(Errno::ETIMEDOUT),
+        _ => {}
     }
     let now = arch::timer::now();
     // As `nanosleep`: at least the time asked for.
     let until = now.saturating_add(monitor.ticks(timeout)).saturating_add(1);
     monitor.scheduler.wait(waiters, (!forever).then_some(until), now);
     Ok(Outcome::Switch)
-}
-
-/// `device_reset(device)`.
-#[inline(never)]
-pub(super) fn reset(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    with(monitor, id, frame, Device::reset)?;
-    Ok(Outcome::Value(0))
-}
-
-/// Does something with the device that argument 0 names. When it does not run any more, who waits for it learns so.
-fn with<T>(
-    monitor: &mut Monitor,
-    id: CvmId,
-    frame: &Frame,
-    act: impl FnOnce(&mut Device) -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    let device = monitor.device(id, frame.argument(0))?;
-    let result = act(device);
-    if !device.runs() {
-        let waiters = device.waiters();
-        monitor.wake_driver(waiters);
-    }
-    result
 }

@@ -157,16 +157,19 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::BufferGrant => monitor.grant_buffer(id, frame),
         Hostcall::BufferRevoke => monitor.revoke_buffer(id, frame),
         Hostcall::BufferDestroy => monitor.destroy_buffer(id, frame),
-        Hostcall::DeviceInfo => device::info(monitor, id, frame),
-        Hostcall::DeviceConfig => device::config(monitor, id, frame),
-        Hostcall::DeviceStart => device::start(monitor, id, frame),
-        Hostcall::DeviceSubmit => device::submit(monitor, id, frame),
-        Hostcall::DeviceTake => device::take(monitor, id, frame),
-        Hostcall::DeviceWait => device::wait(monitor, id, frame),
-        Hostcall::DeviceReset => device::reset(monitor, id, frame),
+        Hostcall::DeviceInfo
+        | Hostcall::DeviceConfig
+        | Hostcall::DeviceStart
+        | Hostcall::DeviceSubmit
+        | Hostcall::DeviceTake
+        | Hostcall::DeviceWait
+        | Hostcall::DeviceReset => device::serve(monitor, id, hostcall, frame),
         Hostcall::Clone => monitor.clone_caller(thread, frame),
         Hostcall::Gate => monitor.give_gate(id, frame, &name(frame)?),
         Hostcall::Holding => process::holding(monitor, id, frame),
+        Hostcall::Text => monitor.change_text(id, frame),
+        Hostcall::Registers => monitor.registers(thread, frame),
+        Hostcall::Seize => monitor.seize(id, frame),
     }
 }
 

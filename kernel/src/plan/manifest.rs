@@ -594,7 +594,7 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
     let devices = texts(names::DEVICES)?;
     if let Some(device) = devices.iter().find(|device| names::device(device).is_none()) {
         return Err(format!(
-            "cVM {name}: {} = \"{device}\": expected block, net or entropy and a number",
+            "cVM {name}: {} = \"{device}\": expected block, net or entropy and a number, block@SERIAL or net@ADDRESS",
             names::DEVICES
         ));
     }

@@ -168,7 +168,7 @@ impl<'a> Tokens<'a> {
     fn begin(&mut self, at: usize) -> Result<Token<'a>, TreeError> {
         let from = self.bytes.get(self.offset..).unwrap_or(&[]);
         let expected = ["a node name that ends with NUL", "a node name in UTF-8"];
-        let name = name(from, self.offset, expected)?;
+        let name = name(from).or_else(|wrong| fail(self.offset, expected[wrong]))?;
         if self.depth == DEPTH_LIMIT {
             return fail(at, "at most 16 levels of nodes");
         }
@@ -190,7 +190,7 @@ impl<'a> Tokens<'a> {
         let length = word(self.bytes, offset, "the length of a property")? as usize;
         let place = word(self.bytes, offset + 4, "the name of a property")? as usize;
         let from = self.strings.get(place..).unwrap_or(&[]);
-        let name = name(from, offset + 4, ["a name in the strings block"; 2])?;
+        let name = name(from).or_else(|_| fail(offset + 4, "a name in the strings block"))?;
         let start = offset + 8;
         let Some(value) = self.bytes.get(start..start + length) else {
             return fail(offset, "a property that ends within the tree");
@@ -212,22 +212,22 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// The name at the start of some bytes, whose end is a NUL.
-fn name<'a>(bytes: &'a [u8], offset: usize, expected: [&'static str; 2]) -> Result<&'a [u8], TreeError> {
-    let mut all = 0;
-    let end = bytes.iter().position(|byte| {
-        all |= *byte;
-        *byte == 0
-    });
-    let name = &bytes[..end.ok_or(TreeError {
-        offset,
-        expected: expected[0],
-    })?];
-    if all.is_ascii() || core::str::from_utf8(name).is_ok() {
-        Ok(name)
-    } else {
-        fail(offset, expected[1])
+/// The name at the start of some bytes, whose end is a NUL. What is wrong otherwise: no end, or no UTF-8.
+#[inline(never)]
+fn name(bytes: &[u8]) -> Result<&[u8], usize> {
+    // As a rule, nothing in it is not ASCII.
+    match bytes.iter().position(|byte| *byte as i8 <= 0) {
+        Some(end) if bytes[end] == 0 => Ok(&bytes[..end]),
+        _ => utf8(bytes),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn utf8(bytes: &[u8]) -> Result<&[u8], usize> {
+    let end = bytes.iter().position(|byte| *byte == 0).ok_or(0_usize)?;
+    let name = &bytes[..end];
+    core::str::from_utf8(name).map(|_| name).map_err(|_| 1)
 }
 
 fn reservation_entries(bytes: &[u8], start: usize) -> impl Iterator<Item = [u8; 16]> {

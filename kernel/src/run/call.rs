@@ -296,14 +296,12 @@ impl Monitor {
             service.deferred.push(&mut self.scheduler.threads, caller, priority);
         }
         self.recall(thread, index, false);
-        let call = &mut self.scheduler[caller].call;
-        call.stage = Stage::Deferred;
-        Ok(Outcome::Value(u64::from(call.number) << 16 | caller.index() as u64))
+        self.scheduler[caller].call.stage = Stage::Deferred;
+        Ok(Outcome::Value(self.token(caller)))
     }
 
-    /// `answer(token, value, second, how)`.
-    pub(crate) fn answer_deferred(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
-        let (server, token) = (self.scheduler[thread].cvm, frame.argument(0));
+    /// Who waits for an answer of a server by this token.
+    pub(super) fn deferred(&self, server: CvmId, token: u64) -> Result<ThreadId, Errno> {
         let caller = ThreadId::new((token & 0xffff) as usize);
         let waiting = self.scheduler.threads.get(caller.index()).is_some_and(|caller| {
             caller.state == State::Calling
@@ -311,9 +309,18 @@ impl Monitor {
                 && caller.call.stage == Stage::Deferred
                 && u64::from(caller.call.number) == token >> 16
         });
-        if !waiting {
-            return Err(Errno::ENOENT);
-        }
+        if waiting { Ok(caller) } else { Err(Errno::ENOENT) }
+    }
+
+    /// What stands for a deferred call.
+    pub(super) fn token(&self, caller: ThreadId) -> u64 {
+        u64::from(self.scheduler[caller].call.number) << 16 | caller.index() as u64
+    }
+
+    /// `answer(token, value, second, how)`.
+    pub(crate) fn answer_deferred(&mut self, thread: ThreadId, frame: &Frame) -> Result<Outcome, Errno> {
+        let server = self.scheduler[thread].cvm;
+        let caller = self.deferred(server, frame.argument(0))?;
         if frame.argument(3) == WAIT_ON && self.is_raw(caller) {
             self.wait_on(caller, [1, 2].map(|index| frame.argument(index)));
             return Ok(Outcome::Value(0));

@@ -10,53 +10,47 @@ use crate::cvm::id::CvmId;
 use crate::plan::ordered;
 use crate::run::monitor::Monitor;
 use abi::Errno;
-use abi::hostcall::DEVICE_QUEUE_SIZE as SIZE;
-use abi::manifest::DeviceKind;
+use abi::hostcall::{DEVICE_CONFIG_LIMIT, DEVICE_QUEUE_SIZE as SIZE};
+use abi::manifest::{DeviceKind, IDENTITY_LENGTH, Which};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use arch::{Platform, VIRTIO_WINDOW, virtio};
+use core::mem::{offset_of, replace, take};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
-/// Registers of a slot (virtio 1.2, tables 4.1 and 4.2).
-mod register {
-    pub(super) const MAGIC: u64 = 0x000;
-    pub(super) const VERSION: u64 = 0x004;
-    pub(super) const DEVICE: u64 = 0x008;
-    pub(super) const DEVICE_FEATURES: u64 = 0x010;
-    pub(super) const DEVICE_FEATURES_SELECT: u64 = 0x014;
-    pub(super) const DRIVER_FEATURES: u64 = 0x020;
-    pub(super) const DRIVER_FEATURES_SELECT: u64 = 0x024;
-    pub(super) const PAGE_SIZE: u64 = 0x028;
-    pub(super) const QUEUE_SELECT: u64 = 0x030;
-    pub(super) const QUEUE_SIZE_LIMIT: u64 = 0x034;
-    pub(super) const QUEUE_SIZE: u64 = 0x038;
-    pub(super) const QUEUE_ALIGNMENT: u64 = 0x03c;
-    pub(super) const QUEUE_PAGE: u64 = 0x040;
-    pub(super) const QUEUE_READY: u64 = 0x044;
-    pub(super) const QUEUE_NOTIFY: u64 = 0x050;
-    pub(super) const INTERRUPT_STATUS: u64 = 0x060;
-    pub(super) const INTERRUPT_ACKNOWLEDGE: u64 = 0x064;
-    pub(super) const STATUS: u64 = 0x070;
-    pub(super) const QUEUE_DESCRIPTORS: u64 = 0x080;
-    pub(super) const QUEUE_AVAILABLE: u64 = 0x090;
-    pub(super) const QUEUE_USED: u64 = 0x0a0;
-    pub(super) const GENERATION: u64 = 0x0fc;
-    pub(super) const CONFIGURATION: u64 = 0x100;
-}
+// Registers of a slot (virtio 1.2, tables 4.1 and 4.2).
+const MAGIC_VERSION_KIND: [u64; 3] = [0x000, 0x004, 0x008];
+/// Features: the half that [`SELECT`] behind them says.
+const OFFERED: u64 = 0x010;
+const AGREED: u64 = 0x020;
+const SELECT: u64 = 4;
+const PAGE_SIZE: u64 = 0x028;
+const QUEUE: u64 = 0x030;
+const QUEUE_SIZE_LIMIT: u64 = 0x034;
+const QUEUE_SIZE: u64 = 0x038;
+const QUEUE_ALIGNMENT: u64 = 0x03c;
+const QUEUE_PAGE: u64 = 0x040;
+const QUEUE_READY: u64 = 0x044;
+const NOTIFY: u64 = 0x050;
+const CAUSE: u64 = 0x060;
+const ACKNOWLEDGE: u64 = 0x064;
+const STATUS: u64 = 0x070;
+/// Where a modern device learns of descriptors, available and used ring: two halves each.
+const QUEUE_PLACES: [u64; 3] = [0x080, 0x090, 0x0a0];
+const GENERATION: u64 = 0x0fc;
+const CONFIGURATION: u64 = 0x100;
 
 /// "virt", little endian.
 const MAGIC: u32 = 0x7472_6976;
-const LEGACY: u32 = 1;
+/// The version of the registers; those of before virtio 1.0 have 1.
 const MODERN: u32 = 2;
 
 /// Bits of the status.
-const ACKNOWLEDGED: u32 = 1;
-const DRIVER: u32 = 2;
+const ACKNOWLEDGED_BY_DRIVER: u32 = 1 | 2;
 const DRIVER_READY: u32 = 4;
 const FEATURES_READY: u32 = 8;
 const NEEDS_RESET: u32 = 64;
@@ -66,6 +60,8 @@ const NEEDS_RESET: u32 = 64;
 const ALLOWED_FEATURES: u64 = 0xff_ffff | 1 << 27;
 /// The device is none of before virtio 1.0.
 const VERSION_1: u64 = 1 << 32;
+/// A card has an address.
+const HAS_ADDRESS: u64 = 1 << 5;
 
 /// Flags of a descriptor.
 const NEXT: u64 = 1;
@@ -75,51 +71,37 @@ const NO_NOTIFY: u16 = 1;
 
 /// Most queues of a device; one behind them is not used.
 const QUEUE_LIMIT: usize = 4;
-/// How often a device is asked whether its reset is done.
+/// How often a device is asked whether its reset is done, and a disk whether it has said who it is.
 const RESET_PATIENCE: usize = 1000;
-/// No descriptor.
-const NONE: u8 = u8::MAX;
+const IDENTITY_PATIENCE: usize = 1_000_000;
 
 /// Bytes of a page, as a legacy device counts them, and how its used ring is aligned.
 const PAGE: usize = 4096;
 const USED_ALIGNMENT: usize = 64;
+/// Half-words of the available ring - flags, index, entries - and of what lies between it and the used ring.
+const AVAILABLE: usize = 2 + SIZE + 30;
 
-/// The used ring: flags, index, entries of id and length.
-#[repr(C, align(64))]
-struct Used {
-    flags: AtomicU16,
-    index: AtomicU16,
-    entries: [[AtomicU32; 2]; SIZE],
-}
-
-/// What a device reads and writes of a queue, in one page, as a legacy device wants it.
+/// What a device reads and writes of a queue, in one page, as a legacy device wants it: descriptors, the available ring, and the
+/// used one, whose entries are ids and lengths.
 #[repr(C, align(4096))]
 struct Rings {
     descriptors: [[AtomicU64; 2]; SIZE],
-    flags: AtomicU16,
-    index: AtomicU16,
-    available: [AtomicU16; SIZE],
-    /// Where a device that had agreed on it would look: part of the ring's size.
-    _event: AtomicU16,
-    used: Used,
+    available: [AtomicU16; AVAILABLE],
+    used_flags: AtomicU16,
+    used_index: AtomicU16,
+    used: [[AtomicU32; 2]; SIZE],
 }
 
-const _: () = assert!(align_of::<Used>() == USED_ALIGNMENT && size_of::<Rings>() == PAGE);
+const _: () = assert!(offset_of!(Rings, used_flags).is_multiple_of(USED_ALIGNMENT) && size_of::<Rings>() == PAGE);
 
-impl Rings {
-    const fn empty() -> Rings {
-        Rings {
-            descriptors: [const { [AtomicU64::new(0), AtomicU64::new(0)] }; SIZE],
-            flags: AtomicU16::new(0),
-            index: AtomicU16::new(0),
-            available: [const { AtomicU16::new(0) }; SIZE],
-            _event: AtomicU16::new(0),
-            used: Used {
-                flags: AtomicU16::new(0),
-                index: AtomicU16::new(0),
-                entries: [const { [AtomicU32::new(0), AtomicU32::new(0)] }; SIZE],
-            },
-        }
+/// Rings of which nothing was used.
+const fn rings() -> Rings {
+    Rings {
+        descriptors: [const { [const { AtomicU64::new(0) }; 2] }; SIZE],
+        available: [const { AtomicU16::new(0) }; AVAILABLE],
+        used_flags: AtomicU16::new(0),
+        used_index: AtomicU16::new(0),
+        used: [const { [const { AtomicU32::new(0) }; 2] }; SIZE],
     }
 }
 
@@ -131,44 +113,36 @@ pub(crate) struct Transfer {
     pub(crate) written: bool,
 }
 
-/// What the monitor knows of a request, by its first descriptor.
+/// What the monitor knows of a descriptor.
 #[derive(Clone, Copy, Default)]
-struct Request {
-    /// Its descriptors; 0 = it is not in flight.
+struct Descriptor {
+    address: u64,
+    /// Bytes; 0 = it is not in flight.
+    length: u32,
+    written: bool,
+    /// The one behind it, in its request or in the list of the free ones.
+    next: u8,
+    /// Of a request's first one: its descriptors, 0 = it is not in flight.
     count: u8,
-    /// Bytes that the device may write.
-    writable: u32,
 }
 
 /// A queue. What it has in flight stands here: nothing is read back from memory that the device writes.
 struct Queue {
     rings: &'static Rings,
-    requests: [Request; SIZE],
-    /// The memory of each descriptor, address and bytes.
-    memory: Box<[(u64, u32)]>,
-    /// The descriptor behind each one, in its request or in the list of the free ones.
-    next: [u8; SIZE],
+    descriptors: Box<[Descriptor; SIZE]>,
     free: u8,
     free_count: u8,
-    in_flight: u16,
     made: u16,
     taken: u16,
 }
 
-/// The device has said what cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Broken;
-
 impl Queue {
     fn new() -> Queue {
         let mut queue = Queue {
-            rings: Box::leak(Box::new(Rings::empty())),
-            requests: [Request::default(); SIZE],
-            memory: vec![(0, 0); SIZE].into(),
-            next: [NONE; SIZE],
+            rings: Box::leak(Box::new(rings())),
+            descriptors: Box::new([Descriptor::default(); SIZE]),
             free: 0,
             free_count: 0,
-            in_flight: 0,
             made: 0,
             taken: 0,
         };
@@ -178,14 +152,15 @@ impl Queue {
 
     /// Nothing is in flight; the device does not use the rings.
     fn clear(&mut self) {
-        for index in [&self.rings.index, &self.rings.used.index, &self.rings.used.flags] {
+        for index in [&self.rings.available[1], &self.rings.used_index, &self.rings.used_flags] {
             index.store(0, Relaxed);
         }
-        self.requests.fill(Request::default());
-        (0..).zip(&mut self.next).for_each(|(number, next)| *next = number + 1);
-        self.next[SIZE - 1] = NONE;
+        for (next, descriptor) in (1..).zip(self.descriptors.iter_mut()) {
+            let cleared = Descriptor::default();
+            *descriptor = Descriptor { next, ..cleared };
+        }
         (self.free, self.free_count) = (0, SIZE as u8);
-        (self.in_flight, self.made, self.taken) = (0, 0, 0);
+        (self.made, self.taken) = (0, 0);
     }
 
     /// Makes a request available to the device: what it reads first. Its id; none when there are not enough descriptors.
@@ -193,81 +168,59 @@ impl Queue {
         if transfers.is_empty() || transfers.len() > self.free_count as usize {
             return None;
         }
-        let (head, mut writable) = (self.free, 0);
+        let head = self.free;
         for (index, transfer) in transfers.iter().enumerate() {
+            let Transfer {
+                address,
+                length,
+                written,
+            } = *transfer;
             let number = self.free as usize;
-            self.free = self.next[number];
-            let mut flags = 0;
-            if transfer.written {
-                flags |= WRITTEN;
-                writable += transfer.length;
-            }
+            let descriptor = &mut self.descriptors[number];
+            self.free = descriptor.next;
+            (descriptor.address, descriptor.length, descriptor.written) = (address, length, written);
+            let mut flags = if written { WRITTEN } else { 0 };
             if index + 1 < transfers.len() {
                 flags |= NEXT | u64::from(self.free) << 16;
             }
-            self.memory[number] = (transfer.address, transfer.length);
-            let [address, rest] = &self.rings.descriptors[number];
-            address.store(transfer.address, Relaxed);
-            rest.store(u64::from(transfer.length) | flags << 32, Relaxed);
+            let [first, second] = &self.rings.descriptors[number];
+            first.store(address, Relaxed);
+            second.store(u64::from(length) | flags << 32, Relaxed);
         }
-        let count = transfers.len() as u8;
-        self.free_count -= count;
-        self.requests[head as usize] = Request { count, writable };
-        self.in_flight += 1;
-        self.rings.available[self.made as usize % SIZE].store(head.into(), Relaxed);
+        self.descriptors[head as usize].count = transfers.len() as u8;
+        self.free_count -= transfers.len() as u8;
+        self.rings.available[2 + self.made as usize % SIZE].store(head.into(), Relaxed);
         self.made = self.made.wrapping_add(1);
-        self.rings.index.store(self.made, Release);
+        self.rings.available[1].store(self.made, Release);
         Some(head.into())
     }
 
-    /// Whether the device may still use something of a range.
-    fn uses(&self, range: &Range<u64>) -> bool {
-        let mut heads = (0..SIZE).filter(|head| self.requests[*head].count > 0);
-        heads.any(|head| {
-            let descriptors = core::iter::successors(Some(head), |number| Some(self.next[*number] as usize));
-            let mut memory = descriptors
-                .take(self.requests[head].count.into())
-                .map(|number| self.memory[number]);
-            memory.any(|(start, length)| start < range.end && start + u64::from(length) > range.start)
-        })
-    }
-
-    /// Whether the device has to be told of what was made available.
-    fn notifies(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.rings.used.flags.load(Relaxed) & NO_NOTIFY == 0
-    }
-
-    /// Whether there is something to take, or to complain about.
-    fn has_finished(&self) -> bool {
-        self.rings.used.index.load(Acquire) != self.taken
-    }
-
     /// Takes a request that the device has finished: its id, and how many bytes were written. Devices of before virtio 1.0 say
-    /// more than they can have written.
-    fn take(&mut self) -> Result<Option<(u16, u32)>, Broken> {
-        let finished = self.rings.used.index.load(Acquire).wrapping_sub(self.taken);
+    /// more than they can have written. `EAGAIN` when there is none; `EIO` when the device says what cannot be.
+    fn take(&mut self) -> Result<(u64, u64), Errno> {
+        let finished = self.rings.used_index.load(Acquire).wrapping_sub(self.taken);
         if finished == 0 {
-            return Ok(None);
+            return Err(Errno::EAGAIN);
         }
-        if finished > self.in_flight {
-            return Err(Broken);
+        let [id, written] = &self.rings.used[self.taken as usize % SIZE];
+        let (id, written) = (id.load(Relaxed), written.load(Relaxed));
+        let first = self.descriptors.get_mut(id as usize).ok_or(Errno::EIO)?;
+        let count = take(&mut first.count);
+        if count == 0 || finished > self.made.wrapping_sub(self.taken) {
+            return Err(Errno::EIO);
         }
-        let [id, written] = &self.rings.used.entries[self.taken as usize % SIZE];
-        let (id, written) = (id.load(Relaxed) as usize, written.load(Relaxed));
-        let request = self.requests.get_mut(id).map(core::mem::take);
-        let Some(request) = request.filter(|request| request.count > 0) else {
-            return Err(Broken);
-        };
-        let mut last = id;
-        for _ in 1..request.count {
-            last = self.next[last] as usize;
+        let (mut last, mut next, mut writable) = (0, id as usize, 0);
+        for _ in 0..count {
+            last = next;
+            let descriptor = &mut self.descriptors[last];
+            let length = take(&mut descriptor.length);
+            writable += if descriptor.written { length } else { 0 };
+            next = descriptor.next.into();
         }
-        self.next[last] = core::mem::replace(&mut self.free, id as u8);
-        self.free_count += request.count;
-        self.in_flight -= 1;
+        self.descriptors[last].next = replace(&mut self.free, id as u8);
+        self.free_count += count;
         self.taken = self.taken.wrapping_add(1);
-        Ok(Some((id as u16, written.min(request.writable))))
+        Ok((id.into(), written.min(writable).into()))
     }
 }
 
@@ -298,10 +251,9 @@ pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
         if window.derive(arch::root(), &request).is_err() {
             continue;
         }
-        let [magic, version, device] =
-            [register::MAGIC, register::VERSION, register::DEVICE].map(|register| virtio::read(number, register));
+        let [magic, version, device] = MAGIC_VERSION_KIND.map(|register| virtio::read(number, register));
         let kind = DeviceKind::ALL.into_iter().find(|kind| *kind as u32 == device);
-        let usable = magic == MAGIC && matches!(version, LEGACY | MODERN);
+        let usable = magic == MAGIC && matches!(version, 1..=MODERN);
         let Some(kind) = kind.filter(|_| usable) else {
             window.clear();
             continue;
@@ -319,27 +271,19 @@ pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
     found
 }
 
-/// What a device does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing: it was reset.
-    Reset,
-    Running,
-    /// It may do anything: it has not confirmed its reset.
-    Lost,
-}
-
 /// A device of a cVM.
 pub(crate) struct Device {
     found: Found,
-    state: State,
+    /// It was started, and not reset since. One that does not run may have things in flight: it has not confirmed its reset.
+    running: bool,
     queues: Vec<Queue>,
 }
 
 impl Device {
     /// What its driver waits for.
     pub(super) fn requests_in_flight(&self) -> u64 {
-        self.queues.iter().map(|queue| u64::from(queue.in_flight)).sum()
+        let of_each = self.queues.iter().map(|queue| queue.made.wrapping_sub(queue.taken));
+        of_each.map(u64::from).sum()
     }
 
     fn read(&self, register: u64) -> u32 {
@@ -350,10 +294,21 @@ impl Device {
         virtio::write(self.found.slot, register, value);
     }
 
-    fn write_address<T>(&self, register: u64, thing: &T) {
-        let address = arch::physical(thing);
-        self.write(register, address as u32);
-        self.write(register + 4, (address >> 32) as u32);
+    /// A device that does nothing, with queues.
+    fn new(found: Found, limit: usize) -> Result<Device, &'static str> {
+        let (running, queues) = (false, Vec::new());
+        let mut device = Device { found, running, queues };
+        let confirmed = device.reset();
+        confirmed.map_err(|_| "the device does not confirm its reset")?;
+        while device.queues.len() < limit {
+            device.write(QUEUE, device.queues.len() as u32);
+            match device.read(QUEUE_SIZE_LIMIT) as usize {
+                0 => break,
+                SIZE.. => device.queues.push(Queue::new()),
+                _ => return Err("the device has a queue that is too short"),
+            }
+        }
+        Ok(device)
     }
 
     /// What waits for the device waits for this address: no cVM's.
@@ -362,103 +317,101 @@ impl Device {
     }
 
     /// Resets the device; when this returns well, it uses no memory any more.
-    pub(crate) fn reset(&mut self) -> Result<(), Errno> {
-        self.write(register::STATUS, 0);
-        let done = (0..RESET_PATIENCE).any(|_| self.read(register::STATUS) == 0);
-        self.state = if done { State::Reset } else { State::Lost };
-        self.queues.iter_mut().filter(|_| done).for_each(Queue::clear);
-        if done { Ok(()) } else { Err(Errno::EIO) }
-    }
-
-    /// The features that it offers.
-    fn features(&self) -> u64 {
-        let half = |select| {
-            self.write(register::DEVICE_FEATURES_SELECT, select);
-            u64::from(self.read(register::DEVICE_FEATURES))
-        };
-        half(0) | half(1) << 32
+    pub(crate) fn reset(&mut self) -> Result<(u64, u64), Errno> {
+        self.running = false;
+        self.write(STATUS, 0);
+        (0..RESET_PATIENCE).find(|_| self.read(STATUS) == 0).ok_or(Errno::EIO)?;
+        self.queues.iter_mut().for_each(Queue::clear);
+        Ok((0, 0))
     }
 
     /// `device_info`.
     pub(crate) fn info(&self) -> (u64, u64) {
+        let [low, high] = [0, 1].map(|half| {
+            self.write(OFFERED + SELECT, half);
+            u64::from(self.read(OFFERED))
+        });
         let Found { kind, version, .. } = self.found;
-        (self.features(), kind as u64 | u64::from(version) << 8)
+        (low | high << 32, kind as u64 | u64::from(version) << 8)
     }
 
-    /// `device_config`, of what lies within.
-    pub(crate) fn configuration(&self, offset: u64, word: bool) -> (u64, u64) {
-        let (slot, register) = (self.found.slot, register::CONFIGURATION + offset);
-        let value = if word {
-            self.read(register)
-        } else {
-            virtio::read_byte(slot, register).into()
+    /// `device_config`.
+    pub(crate) fn configuration(&self, offset: u64, width: u64) -> Result<(u64, u64), Errno> {
+        let register = CONFIGURATION.saturating_add(offset);
+        let value = match width {
+            _ if offset >= DEVICE_CONFIG_LIMIT => return Err(Errno::EINVAL),
+            1 => virtio::read_byte(self.found.slot, register).into(),
+            4 if offset.is_multiple_of(4) => self.read(register),
+            _ => return Err(Errno::EINVAL),
         };
         let modern = self.found.version == MODERN;
-        let generation = if modern { self.read(register::GENERATION) } else { 0 };
-        (value.into(), generation.into())
+        let generation = if modern { self.read(GENERATION) } else { 0 };
+        Ok((value.into(), generation.into()))
     }
 
     /// `device_start`: the features that are agreed on, and the number of queues.
     pub(crate) fn start(&mut self, wanted: u64) -> Result<(u64, u64), Errno> {
         self.reset()?;
         let modern = self.found.version == MODERN;
-        let mut status = ACKNOWLEDGED | DRIVER;
-        self.write(register::STATUS, status);
+        self.write(STATUS, ACKNOWLEDGED_BY_DRIVER);
         let allowed = ALLOWED_FEATURES & wanted | if modern { VERSION_1 } else { 0 };
-        let features = self.features() & allowed;
-        for (select, half) in [(0, features), (1, features >> 32)] {
-            self.write(register::DRIVER_FEATURES_SELECT, select);
-            self.write(register::DRIVER_FEATURES, half as u32);
+        let features = self.info().0 & allowed;
+        for (half, value) in [(0, features), (1, features >> 32)] {
+            self.write(AGREED + SELECT, half);
+            self.write(AGREED, value as u32);
         }
+        let mut status = ACKNOWLEDGED_BY_DRIVER;
         if modern {
             status |= FEATURES_READY;
-            self.write(register::STATUS, status);
-            if self.read(register::STATUS) & FEATURES_READY == 0 {
+            self.write(STATUS, status);
+            if self.read(STATUS) & FEATURES_READY == 0 {
                 return self.reset().and(Err(Errno::EIO));
             }
         } else {
-            self.write(register::PAGE_SIZE, PAGE as u32);
+            self.write(PAGE_SIZE, PAGE as u32);
         }
         for (number, queue) in (0..).zip(&self.queues) {
-            self.write(register::QUEUE_SELECT, number);
-            self.write(register::QUEUE_SIZE, SIZE as u32);
+            let rings = queue.rings;
+            let (ours, used) = (arch::physical(&rings.available), arch::physical(&rings.used_flags));
+            let places = [arch::physical(rings), ours, used];
+            self.write(QUEUE, number);
+            self.write(QUEUE_SIZE, SIZE as u32);
             if modern {
-                self.write_address(register::QUEUE_DESCRIPTORS, &queue.rings.descriptors);
-                self.write_address(register::QUEUE_AVAILABLE, &queue.rings.flags);
-                self.write_address(register::QUEUE_USED, &queue.rings.used);
-                self.write(register::QUEUE_READY, 1);
+                for (register, place) in QUEUE_PLACES.into_iter().zip(places) {
+                    self.write(register, place as u32);
+                    self.write(register + 4, (place >> 32) as u32);
+                }
+                self.write(QUEUE_READY, 1);
             } else {
-                self.write(register::QUEUE_ALIGNMENT, USED_ALIGNMENT as u32);
-                let page = arch::physical(queue.rings) / PAGE as u64;
-                self.write(register::QUEUE_PAGE, page as u32);
+                self.write(QUEUE_ALIGNMENT, USED_ALIGNMENT as u32);
+                self.write(QUEUE_PAGE, (places[0] / PAGE as u64) as u32);
             }
         }
-        self.write(register::STATUS, status | DRIVER_READY);
-        self.state = State::Running;
+        self.write(STATUS, status | DRIVER_READY);
+        self.running = true;
         Ok((features, self.queues.len() as u64))
     }
 
     /// A queue, of a device that runs.
     fn queue(&mut self, queue: u64) -> Result<&mut Queue, Errno> {
-        let running = self.runs();
-        let queue = usize::try_from(queue).ok().and_then(|queue| self.queues.get_mut(queue));
-        let queue = queue.ok_or(Errno::ENOENT)?;
-        if running { Ok(queue) } else { Err(Errno::EIO) }
+        let queue = self.queues.get_mut(queue as usize).ok_or(Errno::ENOENT)?;
+        self.running.then_some(queue).ok_or(Errno::EIO)
     }
 
     /// `device_submit`, of what was checked.
     pub(crate) fn submit(&mut self, number: u64, transfers: &[Transfer]) -> Result<u64, Errno> {
         let queue = self.queue(number)?;
         let id = queue.submit(transfers).ok_or(Errno::EAGAIN)?;
-        if queue.notifies() {
-            self.write(register::QUEUE_NOTIFY, number as u32);
+        fence(Ordering::SeqCst);
+        if queue.rings.used_flags.load(Relaxed) & NO_NOTIFY == 0 {
+            self.write(NOTIFY, number as u32);
         }
         Ok(id.into())
     }
 
     /// Whether it is of any use.
     pub(crate) fn runs(&self) -> bool {
-        self.state == State::Running
+        self.running
     }
 
     /// The number of its interrupt.
@@ -468,18 +421,19 @@ impl Device {
 
     /// `device_take`. A device that is broken is reset.
     pub(crate) fn take(&mut self, number: u64) -> Result<(u64, u64), Errno> {
-        match self.queue(number)?.take() {
-            Ok(Some((id, length))) => Ok((id.into(), length.into())),
-            Ok(None) => Err(Errno::EAGAIN),
-            Err(Broken) => self.reset().and(Err(Errno::EIO)),
+        let taken = self.queue(number)?.take();
+        if taken == Err(Errno::EIO) {
+            // It uses nothing any more, or what is in flight stays so.
+            let _ = self.reset();
         }
+        taken
     }
 
     /// Takes away what the device interrupts for; whether there was something. One that needs a reset gets it.
     pub(crate) fn acknowledge(&mut self) -> bool {
-        let cause = self.read(register::INTERRUPT_STATUS);
-        self.write(register::INTERRUPT_ACKNOWLEDGE, cause);
-        if self.read(register::STATUS) & NEEDS_RESET != 0 {
+        let cause = self.read(CAUSE);
+        self.write(ACKNOWLEDGE, cause);
+        if self.read(STATUS) & NEEDS_RESET != 0 {
             // Whoever uses it learns that it does not run.
             let _ = self.reset();
         }
@@ -489,18 +443,54 @@ impl Device {
     /// Whether there is nothing to take from these queues: then the device interrupts when there is.
     pub(crate) fn expects(&self, queues: u64) -> bool {
         let mut numbered = (0..).zip(&self.queues);
-        let finished = numbered.any(|(number, queue)| queues >> number & 1 == 1 && queue.has_finished());
+        let finished = |queue: &Queue| queue.rings.used_index.load(Acquire) != queue.taken;
+        let finished = numbered.any(|(number, queue)| queues >> number & 1 == 1 && finished(queue));
         if !finished {
             arch::interrupts::open(self.found.interrupt);
         }
         !finished
     }
+
+    /// What the device calls itself, as a name in the manifest would: zeros when it does not say.
+    fn identity(found: Found) -> [u8; IDENTITY_LENGTH] {
+        let (card, mut identity) = (found.kind == DeviceKind::Net, [0; IDENTITY_LENGTH]);
+        let Ok(mut device) = Device::new(found, usize::from(!card)) else {
+            return identity;
+        };
+        if card && device.info().0 & HAS_ADDRESS != 0 {
+            for (register, byte) in (CONFIGURATION..).zip(&mut identity[..6]) {
+                *byte = virtio::read_byte(found.slot, register);
+            }
+        } else if found.kind == DeviceKind::Block && device.start(0).is_ok() {
+            // The header asks for the serial number; that, and the status behind it (virtio 1.2, section 5.2.6).
+            let words: Box<[AtomicU32; 10]> = Box::new([8, 0, 0, 0, 0, 0, 0, 0, 0, u32::MAX].map(AtomicU32::new));
+            let pieces = [(0, 16, false), (16, IDENTITY_LENGTH as u32, true), (36, 1, true)];
+            let pieces = pieces.map(|(offset, length, written)| Transfer {
+                address: arch::physical(&*words) + offset,
+                length,
+                written,
+            });
+            let submitted = device.submit(0, &pieces);
+            let answered = submitted.is_ok() && (0..IDENTITY_PATIENCE).any(|_| device.take(0).is_ok());
+            if device.reset().is_err() {
+                // It may still write there.
+                Box::leak(words);
+            } else if answered && words[9].load(Relaxed) as u8 == 0 {
+                for (bytes, word) in identity.chunks_mut(4).zip(&words[4..]) {
+                    bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes());
+                }
+            }
+        }
+        identity
+    }
 }
 
 /// Whether one of these devices may still use something of a range.
 pub(crate) fn in_flight(devices: &[Device], range: &Range<u64>) -> bool {
-    let mut queues = devices.iter().flat_map(|device| &device.queues);
-    queues.any(|queue| queue.in_flight > 0 && queue.uses(range))
+    let queues = devices.iter().flat_map(|device| &device.queues);
+    let mut all = queues.flat_map(|queue| queue.descriptors.iter());
+    let end = |one: &Descriptor| one.address + u64::from(one.length);
+    all.any(|one| one.length > 0 && one.address < range.end && end(one) > range.start)
 }
 
 impl Monitor {
@@ -511,51 +501,49 @@ impl Monitor {
     // Not part of the frame that is there while programs are loaded: the stack is small.
     #[inline(never)]
     pub(crate) fn give_devices(&mut self, found: &[Found]) -> Result<(), String> {
+        let mut names = self.cvms.iter().flat_map(|cvm| &cvm.spec.devices);
+        let asked = if names.any(|name| name.contains('@')) {
+            found
+        } else {
+            &[]
+        };
+        let identities: Vec<_> = asked.iter().map(|found| Device::identity(*found)).collect();
+        let mut given: Vec<(usize, String)> = Vec::new();
         for cvm in &mut self.cvms {
             cvm.first_device = self.devices.len();
             for name in &cvm.spec.devices {
                 let refuse = |problem: &str| format!("cVM {}: devices = \"{name}\": {problem}", cvm.spec.name);
-                // The manifest was checked to name each device once.
-                let wanted = abi::manifest::device(name);
-                let found = wanted.and_then(|(kind, number)| {
-                    let mut same = found.iter().filter(|found| found.kind == kind);
-                    same.nth(number).copied()
-                });
-                let found = found.ok_or_else(|| refuse("the machine has no such device"))?;
-                let mut device = Device {
-                    found,
-                    state: State::Reset,
-                    queues: Vec::new(),
+                // The manifest was checked to have names of devices, each once.
+                let (kind, which) = abi::manifest::device(name).ok_or_else(|| refuse("no device's name"))?;
+                let same = (0..).zip(found).filter(|(_, found)| found.kind == kind);
+                let mut called: Vec<(usize, &Found)> = match which {
+                    Which::Place(place) => same.skip(place).take(1).collect(),
+                    Which::Identity(wanted) => same.filter(|(at, _)| identities[*at] == wanted).collect(),
                 };
-                device
-                    .reset()
-                    .map_err(|_| refuse("the device does not confirm its reset"))?;
-                while device.queues.len() < QUEUE_LIMIT {
-                    device.write(register::QUEUE_SELECT, device.queues.len() as u32);
-                    match device.read(register::QUEUE_SIZE_LIMIT) as usize {
-                        0 => break,
-                        SIZE.. => device.queues.push(Queue::new()),
-                        _ => return Err(refuse("the device has a queue that is too short")),
-                    }
+                let one = called.pop().ok_or_else(|| refuse("the machine has no such device"))?;
+                if !called.is_empty() {
+                    return Err(refuse("the machine has several such devices"));
                 }
-                arch::interrupts::prepare(found.interrupt);
+                if let Some((_, driver)) = given.iter().find(|(at, _)| *at == one.0) {
+                    return Err(refuse(&format!("it is also {driver}, expected one driver of a device")));
+                }
+                given.push((one.0, format!("{name} of cVM {}", cvm.spec.name)));
+                let device = Device::new(*one.1, QUEUE_LIMIT).map_err(refuse)?;
+                arch::interrupts::prepare(device.interrupt());
                 self.devices.push(device);
             }
         }
         Ok(())
     }
 
-    /// Where a device of a cVM is, by its place in the manifest entry.
-    pub(crate) fn device_index(&self, cvm: CvmId, number: u64) -> Result<usize, Errno> {
-        let cvm = &self.cvms[cvm.index()];
-        let inside = number < cvm.spec.devices.len() as u64;
-        inside.then(|| cvm.first_device + number as usize).ok_or(Errno::ENOENT)
-    }
-
     /// A device of a cVM, by its place in the manifest entry.
     pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Result<&mut Device, Errno> {
-        let index = self.device_index(cvm, number)?;
-        self.devices.get_mut(index).ok_or(Errno::ENOENT)
+        let cvm = &self.cvms[cvm.index()];
+        let inside = number < cvm.spec.devices.len() as u64;
+        let device = inside.then(|| cvm.first_device + number as usize);
+        device
+            .and_then(|device| self.devices.get_mut(device))
+            .ok_or(Errno::ENOENT)
     }
 
     /// Wakes who waits for a device.
@@ -569,7 +557,6 @@ impl Monitor {
         let first = cvm.first_device;
         let devices = self.devices.get_mut(first..first + cvm.spec.devices.len());
         let devices = devices.into_iter().flatten();
-        let stay = devices.filter(|device| device.state != State::Reset).map(Device::reset);
-        stay.fold(true, |all, reset| all & reset.is_ok())
+        devices.fold(true, |all, device| all & device.reset().is_ok())
     }
 }

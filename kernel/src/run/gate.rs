@@ -11,6 +11,7 @@ use crate::cvm::thread::State;
 use crate::cvm::{Cvm, Life};
 use crate::report::console::say;
 use crate::run::monitor::{Monitor, Outcome};
+use abi::manifest::{FLOAT, FLOAT_NO, FLOAT_YES};
 use abi::{Errno, Hostcall};
 use alloc::boxed::Box;
 use alloc::format;
@@ -52,10 +53,17 @@ impl Monitor {
             return Ok(());
         }
         for cvm in &self.cvms {
-            if cvm.program.float && arch::FLOAT_IS_SAID && cvm.closes_float() {
+            let said = cvm.program.float && arch::FLOAT_IS_SAID && cvm.spec.float != FLOAT_NO;
+            if (said || cvm.spec.float == FLOAT_YES) && cvm.closes_float() {
                 return Err(format!(
                     "cVM {}: its program {} uses floating point: expected gates with vector",
                     cvm.spec.name, cvm.spec.runtime
+                ));
+            }
+            if cvm.vector_gates && cvm.spec.float == FLOAT_NO {
+                return Err(format!(
+                    "cVM {}: {FLOAT} = {FLOAT_NO}: expected gates without vector",
+                    cvm.spec.name
                 ));
             }
         }
@@ -429,11 +437,18 @@ pub(crate) fn is_for_own_threads(hostcall: Hostcall) -> bool {
             | Hostcall::Delegate
             | Hostcall::Defer
             | Hostcall::Clone
+            | Hostcall::Registers
             | Hostcall::ThreadExit
     )
 }
 
 impl Cvm {
+    /// Whether its threads have floating point registers: by the word of its manifest entry, else of its program's header.
+    pub(crate) fn has_float(&self) -> bool {
+        let said = self.program.float || self.vector_gates || self.spec.raw != 0;
+        !self.closes_float() && self.spec.float != FLOAT_NO && (said || self.spec.float == FLOAT_YES)
+    }
+
     /// Whether floating point is closed to its threads, because others go on in them, or they in others.
     pub(crate) fn closes_float(&self) -> bool {
         // What it offers and calls is alike; what it calls has been looked at by the manifest's reader.

@@ -73,10 +73,10 @@ impl Monitor {
                 let frame = Frame::boxed(&MONITOR_DATA)
                     .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
                 let cvm = &self.cvms[index];
-                if cvm.closes_float() {
-                    frame.close_float();
-                } else if cvm.program.float || cvm.vector_gates || cvm.spec.raw != 0 {
+                if cvm.has_float() {
                     frame.allow_float();
+                } else {
+                    frame.close_float();
                 }
                 let thread = Thread::new((id, family), (role, place as u16), Box::leak(frame), priority);
                 let thread = self.scheduler.add(thread);

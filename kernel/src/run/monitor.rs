@@ -205,9 +205,14 @@ impl Monitor {
         if let End::Faulted(kind) = end {
             cvm.last_fault = Some(kind);
         }
+        let server = cvm.server;
+        let orphaned = server.is_some_and(|server| matches!(self.cvms[server.index()].life, Life::Ended(_)));
+        let cvm = &mut self.cvms[id.index()];
         let wanted = match cvm.spec.restart {
             RestartPolicy::Never => false,
-            RestartPolicy::OnFault => matches!(end, End::Faulted(_) | End::Orphaned),
+            // Without its server it would end again at once.
+            RestartPolicy::OnFault if end == End::Orphaned => !orphaned,
+            RestartPolicy::OnFault => matches!(end, End::Faulted(_)),
             RestartPolicy::Always => end != End::Failed,
         };
         if !stopped {

@@ -148,31 +148,133 @@ fn a_device_is_found_once_by_kind_and_highest_slot_and_entered_in_the_ledger() {
     }
 }
 
-#[test]
-fn a_machine_without_the_device_is_refused_by_name() {
+/// What becomes of cVMs that name devices so, on a machine with these.
+fn given(cvms: &[&[&str]], platform: &Platform) -> Result<Vec<(u64, u64)>, String> {
+    let names = ["a", "b"];
+    let nodes: Vec<Vec<(&str, Value<'_>)>> = names
+        .iter()
+        .zip(cvms)
+        .map(|(name, devices)| {
+            vec![
+                ("label", Text(name)),
+                ("runtime", Text("program")),
+                ("devices", Texts(devices)),
+            ]
+        })
+        .collect();
+    let nodes: Vec<&[_]> = nodes.iter().map(Vec::as_slice).collect();
     let bytes = archive(&[
-        (
-            "manifest.dtb",
-            &manifest(
-                "intravisor,manifest-1",
-                &[&[
-                    ("label", Text("a")),
-                    ("runtime", Text("program")),
-                    ("devices", Texts(&["net0"])),
-                ]],
-            ),
-        ),
+        ("manifest.dtb", &manifest("intravisor,manifest-1", &nodes)),
         ("program", &program()),
     ]);
-    let _device = Accomplice::attach(1, BLOCK, MODERN);
     let mut ledger = Ledger::new(arch::root());
-    let found = probe(&mut ledger, &platform());
+    let found = probe(&mut ledger, platform);
     ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).unwrap();
-    assert_eq!(
-        monitor.give_devices(&found),
-        Err("cVM a: devices = \"net0\": the machine has no such device".into())
-    );
+    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000)?;
+    monitor.give_devices(&found)?;
+    Ok(monitor
+        .devices
+        .iter()
+        .map(|device| device.configuration(0, 1).unwrap())
+        .collect())
+}
+
+/// A disk in a slot that calls itself so.
+fn named(slot: usize, version: u32, serial: &str) -> Accomplice {
+    let device = Accomplice::attach(slot, BLOCK, version);
+    let mut text = [0; 20];
+    text[..serial.len()].copy_from_slice(serial.as_bytes());
+    device.registers().serial = Some(text);
+    device
+}
+
+#[test]
+fn a_machine_without_the_device_is_refused_by_name() {
+    let _device = named(1, MODERN, "data");
+    for name in ["net0", "block1", "block@date", "block@data2", "net@00:01:02:03:04:05"] {
+        let problem = format!("cVM a: devices = \"{name}\": the machine has no such device");
+        assert_eq!(given(&[&[name]], &platform()), Err(problem));
+    }
+}
+
+#[test]
+fn a_disk_is_found_by_its_serial_number_and_a_card_by_its_address_and_neither_runs_then() {
+    let longest = "A-serial_of.20-bytes";
+    for version in [LEGACY, MODERN] {
+        let disks = [named(0, version, longest), named(1, version, "data")];
+        for (name, at) in [("block@data", 1), (&*format!("block@{longest}"), 0)] {
+            assert_eq!(given(&[&[name]], &platform()).map(|all| all.len()), Ok(1), "{name}");
+            let other = format!("block{}", 1 - at);
+            assert!(
+                given(&[&[name, &other]], &platform()).unwrap_err().contains("is also"),
+                "{name} is not {other}"
+            );
+            let other = format!("block{at}");
+            assert_eq!(
+                given(&[&[name, &other]], &platform()).map(|all| all.len()),
+                Ok(2),
+                "{name} is {other}"
+            );
+        }
+        assert!(
+            disks.iter().all(|disk| disk.registers().status == 0),
+            "one was not reset"
+        );
+        let card = Accomplice::attach(0, 1, version);
+        assert_eq!(
+            given(&[&["net@00:01:02:03:04:05"]], &platform()).map(|all| all.len()),
+            Ok(1)
+        );
+        card.registers().features &= !(1 << 5);
+        assert!(
+            given(&[&["net@00:01:02:03:04:05"]], &platform()).is_err(),
+            "it has no address"
+        );
+    }
+}
+
+#[test]
+fn a_device_has_one_driver_whatever_names_it_has() {
+    let _devices = [named(0, LEGACY, "old"), named(1, MODERN, "data")];
+    let problem = |cvm, name, other| {
+        Err(format!(
+            "cVM {cvm}: devices = \"{name}\": it is also {other}, expected one driver of a device"
+        ))
+    };
+    let rows: [(&[&[&str]], _); 3] = [
+        (
+            &[&["block0"], &["block@data"]],
+            problem("b", "block@data", "block0 of cVM a"),
+        ),
+        (
+            &[&["block@old"], &["block1"]],
+            problem("b", "block1", "block@old of cVM a"),
+        ),
+        (
+            &[&["block@data", "block0"]],
+            problem("a", "block0", "block@data of cVM a"),
+        ),
+    ];
+    for (cvms, refused) in rows {
+        assert_eq!(given(cvms, &platform()).map(|_| ()), refused);
+    }
+}
+
+#[test]
+fn a_name_that_two_devices_have_is_nobodys() {
+    let _devices = [named(0, LEGACY, "data"), named(1, MODERN, "data")];
+    let problem = "cVM a: devices = \"block@data\": the machine has several such devices";
+    assert_eq!(given(&[&["block@data"]], &platform()), Err(problem.into()));
+}
+
+#[test]
+fn a_disk_that_does_not_say_who_it_is_has_no_such_name_and_keeps_its_others() {
+    // One that never answers, and one that is not reset any more.
+    let devices = [Accomplice::attach(0, BLOCK, LEGACY), named(1, MODERN, "data")];
+    devices[1].registers().endless = true;
+    let refused = given(&[&["block1"], &["block@data"]], &platform());
+    let problem = "cVM b: devices = \"block@data\": the machine has no such device";
+    assert_eq!(refused, Err(problem.into()));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use crate::cvm::id::CvmId;
 use crate::cvm::thread::{Leaving, State};
 use crate::cvm::{End, Life};
 use crate::run::monitor::Monitor;
-use abi::hostcall::{END_CVM, END_THREAD, START, WAIT_ON, WITH_STACK};
+use abi::hostcall::{END_CVM, END_THREAD, KEEP_STACK, KEEP_THREAD_POINTER, REGISTERS, START, TEXT_LIMIT};
+use abi::hostcall::{WAIT_ON, WITH_STACK};
 use abi::{Errno, FaultKind, Hostcall};
 use arch::Frame;
 
@@ -206,10 +207,13 @@ fn a_deferred_call_waits_without_a_budget_and_as_long_as_its_server_says() {
 
 #[test]
 fn it_ends_with_its_server_and_starts_again_when_it_may() {
-    for restarts in [0, 1] {
+    for (restarts, server_restarts) in [(0, 1), (0, 0), (1, 1)] {
         let mut monitor = pair(&[]);
+        monitor.cvms[0].spec.restart = abi::manifest::RestartPolicy::OnFault;
+        monitor.cvms[0].spec.restart_limit = server_restarts;
         monitor.cvms[1].spec.restart = abi::manifest::RestartPolicy::OnFault;
-        monitor.cvms[1].spec.restart_limit = restarts;
+        // For nothing, where its server does not come back.
+        monitor.cvms[1].spec.restart_limit = restarts.max(1 - server_restarts);
         ask(&mut monitor, 64, [0; 6]);
         monitor.next();
         let server = monitor.scheduler[monitor.scheduler.current().unwrap()].cvm;
@@ -220,5 +224,108 @@ fn it_ends_with_its_server_and_starts_again_when_it_may() {
         monitor.end(CvmId::new(1), End::Orphaned, arch::timer::now());
         assert_eq!(monitor.cvms[1].restarts, restarts);
         assert_eq!(monitor.cvms[1].life == Life::Ended(End::Orphaned), restarts == 0);
+    }
+}
+
+#[test]
+fn a_thread_that_computes_is_seized_looked_at_changed_and_goes_on() {
+    let mut monitor = pair(&[]);
+    // The client computes, and the server's main thread would serve: another cVM's thread asks for nothing here.
+    let main = thread(&monitor, 1);
+    let caller = ask(&mut monitor, 220, [10, 11, 12, 13, 14, 15]);
+    let clone = [0x1000, 0x2000, 0, KEEP_STACK | KEEP_THREAD_POINTER, 0, 0];
+    let (stack, pointer) = (register(caller, "stack"), register(caller, "thread"));
+    assert_eq!(call(&mut monitor, Hostcall::Clone, clone).1, 1);
+    let worker = monitor.cvms[1].all_threads().nth(1).unwrap();
+    let frame = monitor.scheduler[worker].frame;
+    assert_eq!((register(frame, "stack"), register(frame, "thread")), (stack, pointer));
+    // Who makes a call is not seized, who is not there neither.
+    for (client, place, errno) in [
+        (1, 0, Errno::EAGAIN),
+        (1, 2, Errno::ESRCH),
+        (1, 3, Errno::ESRCH),
+        (0, 0, Errno::ESRCH),
+        (7, 0, Errno::ESRCH),
+        (u64::MAX, 0, Errno::ESRCH),
+    ] {
+        let refused = call(&mut monitor, Hostcall::Seize, [client, place, 0, 0, 0, 0]).1;
+        assert_eq!(Errno::from_result(refused), Some(errno), "{client} {place}");
+    }
+    let token = call(&mut monitor, Hostcall::Seize, [1, 1, 0, 0, 0, 0]).1;
+    assert_eq!(monitor.scheduler[worker].state, State::Calling);
+    let refused = call(&mut monitor, Hostcall::Seize, [1, 1, 0, 0, 0, 0]).1;
+    assert_eq!(Errno::from_result(refused), Some(Errno::EAGAIN), "once");
+    // Its registers, and those of the caller that is served.
+    let heap = super::service::heap(&monitor, 0);
+    let words = |monitor: &mut Monitor, token| {
+        assert_eq!(call(monitor, Hostcall::Registers, [token, heap, 0, 0, 0, 0]).1, 0);
+        let mut bytes = [0; 8 * REGISTERS];
+        arch::user::copy_in(&mut bytes, monitor.scheduler[thread(monitor, 0)].frame.data(), heap).unwrap();
+        bytes
+    };
+    let of_caller = words(&mut monitor, 0);
+    let mut of_worker = words(&mut monitor, token);
+    // Program counter, stack pointer, thread pointer and arguments: the clone differs by its result.
+    assert_eq!(of_caller[..24], of_worker[..24]);
+    assert_eq!(of_worker[24..32], 0_u64.to_le_bytes());
+    assert_eq!(of_worker[32..40], 11_u64.to_le_bytes());
+    of_worker[8..16].copy_from_slice(&0x4440_u64.to_le_bytes());
+    let data = monitor.scheduler[thread(&monitor, 0)].frame.data();
+    arch::user::copy_out(&of_worker, data, heap).unwrap();
+    for (arguments, errno) in [
+        ([token, heap, 2, 0, 0, 0], Errno::EINVAL),
+        ([token, u64::MAX - 8, 1, 0, 0, 0], Errno::EFAULT),
+        ([token + 1, heap, 1, 0, 0, 0], Errno::ENOENT),
+    ] {
+        let refused = call(&mut monitor, Hostcall::Registers, arguments).1;
+        assert_eq!(Errno::from_result(refused), Some(errno), "{arguments:x?}");
+    }
+    assert_eq!(call(&mut monitor, Hostcall::Registers, [token, heap, 1, 0, 0, 0]).1, 0);
+    assert_eq!(register(monitor.scheduler[worker].frame, "stack"), 0x4440);
+    // A program counter beyond its PCC changes nothing.
+    of_worker[..8].copy_from_slice(&0x10_u64.to_le_bytes());
+    of_worker[8..16].copy_from_slice(&0x5550_u64.to_le_bytes());
+    arch::user::copy_out(&of_worker, data, heap).unwrap();
+    let refused = call(&mut monitor, Hostcall::Registers, [token, heap, 1, 0, 0, 0]).1;
+    assert_eq!(Errno::from_result(refused), Some(Errno::EFAULT));
+    assert_eq!(register(monitor.scheduler[worker].frame, "stack"), 0x4440);
+    assert_eq!(call(&mut monitor, Hostcall::Answer, [token, 99, 0, 0, 0, 0]).1, 0);
+    assert_eq!(monitor.scheduler[worker].state, State::Ready);
+    assert_eq!(monitor.scheduler[worker].frame.argument(0), 99);
+    // One that has started no more, or ends, is left alone.
+    let token = call(&mut monitor, Hostcall::Seize, [1, 1, 0, 0, 0, 0]).1;
+    assert_eq!(call(&mut monitor, Hostcall::Answer, [token, 0, 0, END_CVM, 0, 0]).1, 0);
+    let refused = call(&mut monitor, Hostcall::Seize, [1, 1, 0, 0, 0, 0]).1;
+    assert_eq!(Errno::from_result(refused), Some(Errno::EAGAIN));
+    assert_eq!(monitor.scheduler[main].state, State::Calling);
+}
+
+#[test]
+fn only_a_server_around_its_raw_client_changes_its_text() {
+    // It does not lie within its server; nor is the server a raw client.
+    let mut monitor = pair(&[]);
+    ask(&mut monitor, 220, [0; 6]);
+    for (client, errno) in [(1, Errno::ESRCH), (0, Errno::ESRCH), (9, Errno::ESRCH)] {
+        let refused = call(&mut monitor, Hostcall::Text, [client, 0, 4096, 1, 0, 0]).1;
+        assert_eq!(Errno::from_result(refused), Some(errno), "{client}");
+    }
+    let mut monitor = pair(&[("within", 1)]);
+    ask(&mut monitor, 220, [0; 6]);
+    let cvm = &monitor.cvms[1];
+    let code = cvm.place.seen + cvm.layout.code.start / 4096 * 4096;
+    let beyond = (cvm.place.seen + cvm.layout.heap.start).next_multiple_of(4096);
+    for (arguments, errno) in [
+        ([1, code, 0, 1, 0, 0], Some(Errno::EINVAL)),
+        ([1, code, 4095, 1, 0, 0], Some(Errno::EINVAL)),
+        ([1, code + 1, 4096, 1, 0, 0], Some(Errno::EINVAL)),
+        ([1, code, TEXT_LIMIT + 4096, 1, 0, 0], Some(Errno::EINVAL)),
+        ([1, code, 4096, 2, 0, 0], Some(Errno::EINVAL)),
+        ([1, beyond, 4096, 1, 0, 0], Some(Errno::EFAULT)),
+        ([1, 0u64.wrapping_sub(4096), 4096, 1, 0, 0], Some(Errno::EFAULT)),
+        ([1, code, 4096, 1, 0, 0], None),
+        ([1, code, 4096, 0, 0, 0], None),
+    ] {
+        let result = call(&mut monitor, Hostcall::Text, arguments).1;
+        assert_eq!(Errno::from_result(result), errno, "{arguments:x?}");
     }
 }

@@ -40,6 +40,8 @@ pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) 
             ];
             node.extend(more.iter().map(|(key, value)| match *key {
                 "threads" | "handlers" | "priority" | "local" | "raw" => (*key, Cell(*value as u32)),
+                // In the one that serves it.
+                "within" => (*key, Text(server)),
                 _ => (*key, Cells(*value)),
             }));
             node

@@ -11,6 +11,9 @@ use capability::morello::Capability;
 
 const PAGE: u64 = 4096;
 const ENTRIES: usize = 512;
+const CODE_ENTRIES: usize = 64;
+/// No page of code.
+const NO_CODE: (u64, usize) = (u64::MAX, 0);
 
 /// What a translation allows and how capabilities behave there.
 pub(super) mod attribute {
@@ -49,10 +52,12 @@ const EMPTY: Entry = Entry {
     attributes: 0,
 };
 
-/// Remembered data translations: one set for unprivileged accesses, one for the others.
+/// Remembered translations: of data, and of instructions, which end at their decoded page; one set each for unprivileged
+/// accesses, one for the others.
 #[derive(Clone)]
 pub(super) struct Tlb {
     sets: [Box<[Entry; ENTRIES]>; 2],
+    code: [[(u64, usize); CODE_ENTRIES]; 2],
     used: bool,
 }
 
@@ -60,6 +65,7 @@ impl Default for Tlb {
     fn default() -> Self {
         Self {
             sets: [Box::new([EMPTY; ENTRIES]), Box::new([EMPTY; ENTRIES])],
+            code: [[NO_CODE; CODE_ENTRIES]; 2],
             used: false,
         }
     }
@@ -72,8 +78,23 @@ impl Tlb {
             for set in &mut self.sets {
                 set.fill(EMPTY);
             }
+            self.code = [[NO_CODE; CODE_ENTRIES]; 2];
             self.used = false;
         }
+    }
+
+    /// The decoded page from which an address is fetched, if it was translated before.
+    pub(super) fn code(&self, address: u64, user: bool) -> Option<usize> {
+        let page = address / PAGE;
+        let (found, place) = self.code[usize::from(user)][page as usize % CODE_ENTRIES];
+        (found == page).then_some(place)
+    }
+
+    /// Remembers where an address is fetched from.
+    pub(super) fn set_code(&mut self, address: u64, user: bool, place: usize) {
+        let page = address / PAGE;
+        self.code[usize::from(user)][page as usize % CODE_ENTRIES] = (page, place);
+        self.used = true;
     }
 }
 
@@ -97,6 +118,15 @@ pub(super) fn store_permissions(value: &Capability) -> u32 {
         (true, true) => STORE | permission::STORE_CAPABILITY,
         (true, false) => STORE | permission::STORE_CAPABILITY | permission::STORE_LOCAL,
     }
+}
+
+/// Whether `authority` allows an access of `size` bytes at `address`.
+#[inline(always)]
+fn allows(authority: &Capability, address: u64, size: u64, needed: u32) -> bool {
+    authority.tag()
+        && !authority.is_sealed()
+        && authority.has_permission_bits(needed)
+        && authority.in_bounds(address, size)
 }
 
 impl Core {
@@ -130,13 +160,15 @@ impl Core {
         if self.capability_base(base) {
             let authority = self.c_or_sp(n);
             self.check_capability(&authority, address, size, permissions)?;
-            Ok(address)
-        } else {
-            let address = address.wrapping_add(self.ddc_offset());
-            let ddc = self.ddc[self.bank];
-            self.check_capability(&ddc, address, size, permissions)?;
-            Ok(address)
+            return Ok(address);
         }
+        let address = address.wrapping_add(self.ddc_offset());
+        // It is looked at where it lies: copied when it refuses only.
+        if !allows(&self.ddc[self.bank], address, size, permissions) {
+            let ddc = self.ddc[self.bank];
+            self.refuse(&ddc, address, size, permissions)?;
+        }
+        Ok(address)
     }
 
     /// The capability that authorises accesses through base register `n`.
@@ -151,11 +183,7 @@ impl Core {
     /// Checks an access of `size` bytes at `address` against `authority`.
     #[inline(always)]
     pub(super) fn check_capability(&mut self, authority: &Capability, address: u64, size: u64, needed: u32) -> Step {
-        let fine = authority.tag()
-            && !authority.is_sealed()
-            && authority.has_permission_bits(needed)
-            && authority.in_bounds(address, size);
-        if fine {
+        if allows(authority, address, size, needed) {
             Ok(())
         } else {
             self.refuse(authority, address, size, needed)
@@ -250,6 +278,43 @@ impl Core {
             return Ok(bus.ram[usize::from(entry.ram)].read(entry.place as usize + (address % PAGE) as usize));
         }
         self.load_device(bus, address, entry.place + address % PAGE)
+    }
+
+    /// Loads two words that follow each other, authorised together: where they lie in one page of RAM, which is looked for once.
+    #[inline(always)]
+    pub(super) fn load_words(&mut self, bus: &mut Bus, address: u64, user: bool) -> Step<[u64; 2]> {
+        let within = (address % PAGE) as usize;
+        if address.is_multiple_of(8) && within <= PAGE as usize - 16 {
+            let entry = self.entry(bus, address, Access::Read, user)?;
+            if entry.attributes & attribute::RAM != 0 {
+                let ram = &bus.ram[usize::from(entry.ram)];
+                let place = entry.place as usize + within;
+                return Ok([ram.read(place), ram.read(place + 8)].map(u64::from_le_bytes));
+            }
+        }
+        let one = self.load(bus, address, user)?;
+        Ok([one, self.load(bus, address.wrapping_add(8), user)?].map(u64::from_le_bytes))
+    }
+
+    /// Stores two words, as [`Core::load_words`] loads them.
+    #[inline(always)]
+    pub(super) fn store_words(&mut self, bus: &mut Bus, address: u64, words: [u64; 2], user: bool) -> Step {
+        let (within, [one, two]) = ((address % PAGE) as usize, words.map(u64::to_le_bytes));
+        if address.is_multiple_of(8) && within <= PAGE as usize - 16 {
+            let entry = self.entry(bus, address, Access::Write, user)?;
+            if entry.attributes & attribute::RAM != 0 {
+                let ram = &mut bus.ram[usize::from(entry.ram)];
+                let place = entry.place as usize + within;
+                ram.write(place, one);
+                ram.write(place + 8, two);
+                if ram.has_changed() {
+                    self.close_window();
+                }
+                return Ok(());
+            }
+        }
+        self.store(bus, address, one, user)?;
+        self.store(bus, address.wrapping_add(8), two, user)
     }
 
     #[cold]

@@ -469,12 +469,19 @@ impl Core {
         code.forget_changed(bus);
         self.check_state()?;
         // The reference reports what translation finds before what alignment and PCC say.
-        let physical = self.translate_fetch(bus, self.pc)?;
-        if bus.fetch(physical & !3).is_none() {
-            self.external_fetch_abort()?;
-        }
+        let user = self.user();
+        let page = match self.tlb.code(self.pc, user) {
+            Some(page) => page,
+            None => {
+                let physical = self.translate_fetch(bus, self.pc)?;
+                if bus.fetch(physical & !3).is_none() {
+                    self.external_fetch_abort()?;
+                }
+                code.page(physical)
+            }
+        };
         self.check_fetch()?;
-        let page = code.page(physical);
+        self.tlb.set_code(self.pc, user, page);
         let start = self.pc & !(PAGE - 1);
         // The last address at which an instruction may start is four below both the page's end and the top.
         let first = start.max(self.pcc.base());

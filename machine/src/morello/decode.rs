@@ -85,9 +85,11 @@ pub fn name(word: u32) -> &'static str {
     find(word).map_or("unallocated", |row| short(row.name))
 }
 
-/// Without the crate and the path to the boards.
+/// Without the crate and the path to the boards, and without the form for which a function is made.
 fn short(name: &'static str) -> &'static str {
-    name.strip_prefix("machine::morello::").unwrap_or(name)
+    let name = name.strip_prefix("machine::morello::").unwrap_or(name);
+    let (name, _) = name.split_once('<').unwrap_or((name, ""));
+    name.trim_end_matches([':', ' '])
 }
 
 /// Reads a pattern; anything but 32 bits of it is a compile error.

@@ -7,7 +7,9 @@ use super::decode::{Row, bit, bits, ra, rd, rm, rn, row};
 /// Data processing (immediate).
 pub(super) const IMMEDIATE: &[Row] = &[
     row!("...1 0000 .... .... .... .... .... ....", address_relative),
-    row!("...1 0001 0... .... .... .... .... ....", add_sub_immediate),
+    row!("1001 0001 00.. .... .... .... .... ....", add_sub_immediate::<ADD>),
+    row!("1101 0001 00.. .... .... .... .... ....", add_sub_immediate::<SUBTRACT>),
+    row!("...1 0001 0... .... .... .... .... ....", add_sub_immediate::<ANY>),
     row!("1..1 0010 0... .... .... .... .... ....", logical_immediate),
     row!("0..1 0010 00.. .... .... .... .... ....", logical_immediate),
     row!("1001 0010 1... .... .... .... .... ....", move_wide),
@@ -22,8 +24,9 @@ pub(super) const IMMEDIATE: &[Row] = &[
 
 /// Data processing (register).
 pub(super) const REGISTER: &[Row] = &[
-    row!("1..0 1010 .... .... .... .... .... ....", logical_shifted),
-    row!("0..0 1010 .... .... 0... .... .... ....", logical_shifted),
+    row!("1010 1010 000. .... 0000 0011 111. ....", logical_shifted::<MOVE>),
+    row!("1..0 1010 .... .... .... .... .... ....", logical_shifted::<ANY>),
+    row!("0..0 1010 .... .... 0... .... .... ....", logical_shifted::<ANY>),
     row!("1..0 1011 0.0. .... .... .... .... ....", add_sub_shifted),
     row!("1..0 1011 100. .... .... .... .... ....", add_sub_shifted),
     row!("0..0 1011 000. .... 0... .... .... ....", add_sub_shifted),
@@ -109,8 +112,25 @@ fn add_sub(core: &mut Core, word: u32, x: u64, y: u64) -> (u64, bool) {
     }
 }
 
-fn add_sub_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+/// Forms of which the most frequent ones have functions of their own, as in `memory`: of 64 bits, without flags; a move between
+/// registers; any.
+const ADD: u32 = 0;
+const SUBTRACT: u32 = 1;
+const MOVE: u32 = 2;
+const ANY: u32 = u32::MAX;
+
+fn add_sub_immediate<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let immediate = u64::from(bits(word, 10, 12)) << (12 * bits(word, 22, 1));
+    if FORM != ANY {
+        let x = core.x_or_sp(rn(word));
+        let sum = if FORM == ADD {
+            x.wrapping_add(immediate)
+        } else {
+            x.wrapping_sub(immediate)
+        };
+        core.set_x_or_sp(rd(word), sum);
+        return Ok(());
+    }
     if bit(word, 23) {
         return core.undefined();
     }
@@ -261,7 +281,12 @@ fn logical_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     Ok(())
 }
 
-fn logical_shifted(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+fn logical_shifted<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    if FORM == MOVE {
+        let value = core.x(rm(word));
+        core.set_x(rd(word), value);
+        return Ok(());
+    }
     let y = shift(core.x(rm(word)), bits(word, 22, 2), bits(word, 10, 6), wide(word));
     let y = if bit(word, 21) { !y } else { y };
     let x = core.x(rn(word));

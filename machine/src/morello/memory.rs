@@ -12,16 +12,84 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     row!("1001 1000 .... .... .... .... .... ....", load_literal),
     row!("1101 1000 .... .... .... .... .... ....", prefetch),
     row!("..10 1000 0... .... .... .... .... ....", pair_no_allocate),
-    row!("..10 1000 1... .... .... .... .... ....", pair_post_index),
-    row!("..10 1001 0... .... .... .... .... ....", pair_offset),
-    row!("..10 1001 1... .... .... .... .... ....", pair_pre_index),
-    row!("..11 1000 ..0. .... .... 00.. .... ....", unscaled),
+    row!(
+        "1010 1000 10.. .... .... .... .... ....",
+        pair_post_index::<{ pair(2, false) }>
+    ),
+    row!(
+        "1010 1000 11.. .... .... .... .... ....",
+        pair_post_index::<{ pair(2, true) }>
+    ),
+    row!(
+        "1010 1001 00.. .... .... .... .... ....",
+        pair_offset::<{ pair(2, false) }>
+    ),
+    row!(
+        "1010 1001 01.. .... .... .... .... ....",
+        pair_offset::<{ pair(2, true) }>
+    ),
+    row!(
+        "1010 1001 10.. .... .... .... .... ....",
+        pair_pre_index::<{ pair(2, false) }>
+    ),
+    row!(
+        "1010 1001 11.. .... .... .... .... ....",
+        pair_pre_index::<{ pair(2, true) }>
+    ),
+    row!("..10 1000 1... .... .... .... .... ....", pair_post_index::<ANY>),
+    row!("..10 1001 0... .... .... .... .... ....", pair_offset::<ANY>),
+    row!("..10 1001 1... .... .... .... .... ....", pair_pre_index::<ANY>),
+    row!("1111 1000 000. .... .... 00.. .... ....", unscaled::<{ single(3, 0) }>),
+    row!("1111 1000 010. .... .... 00.. .... ....", unscaled::<{ single(3, 1) }>),
+    row!("..11 1000 ..0. .... .... 00.. .... ....", unscaled::<ANY>),
     row!("..11 1000 ..0. .... .... 01.. .... ....", post_index),
     row!("..11 1000 ..0. .... .... 10.. .... ....", unprivileged),
     row!("..11 1000 ..0. .... .... 11.. .... ....", pre_index),
     row!("..11 1000 ..1. .... .1.. 10.. .... ....", register_offset),
-    row!("..11 1001 .... .... .... .... .... ....", unsigned_offset),
+    row!(
+        "0011 1001 00.. .... .... .... .... ....",
+        unsigned_offset::<{ single(0, 0) }>
+    ),
+    row!(
+        "0011 1001 01.. .... .... .... .... ....",
+        unsigned_offset::<{ single(0, 1) }>
+    ),
+    row!(
+        "0111 1001 01.. .... .... .... .... ....",
+        unsigned_offset::<{ single(1, 1) }>
+    ),
+    row!(
+        "1011 1001 00.. .... .... .... .... ....",
+        unsigned_offset::<{ single(2, 0) }>
+    ),
+    row!(
+        "1011 1001 01.. .... .... .... .... ....",
+        unsigned_offset::<{ single(2, 1) }>
+    ),
+    row!(
+        "1111 1001 00.. .... .... .... .... ....",
+        unsigned_offset::<{ single(3, 0) }>
+    ),
+    row!(
+        "1111 1001 01.. .... .... .... .... ....",
+        unsigned_offset::<{ single(3, 1) }>
+    ),
+    row!("..11 1001 .... .... .... .... .... ....", unsigned_offset::<ANY>),
 ];
+
+/// A form of which a function is made when it is not made for one: the instruction's fields say which.
+const ANY: u32 = u32::MAX;
+
+/// The form of a load or store of one register, by its fields size and opc. The functions for the most frequent ones are made
+/// each on its own: what they do has no branches by the form, which the host's processor would have to guess.
+const fn single(size: u32, opc: u32) -> u32 {
+    size << 2 | opc
+}
+
+/// The form of a load or store of a pair, by its field opc and whether it loads.
+const fn pair(opc: u32, load: bool) -> u32 {
+    opc << 1 | load as u32
+}
 
 /// What a transfer of one register does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +200,23 @@ impl Core {
 }
 
 fn transfer_of(core: &mut Core, word: u32) -> Step<Transfer> {
-    match Transfer::from_fields(bits(word, 30, 2), bits(word, 22, 2)) {
+    transfer_of_form::<ANY>(core, word)
+}
+
+#[inline(always)]
+fn transfer_of_form<const FORM: u32>(core: &mut Core, word: u32) -> Step<Transfer> {
+    let (size, opc) = match FORM {
+        ANY => (bits(word, 30, 2), bits(word, 22, 2)),
+        form => (form >> 2, form & 3),
+    };
+    match Transfer::from_fields(size, opc) {
         Some(transfer) => Ok(transfer),
         None => core.undefined(),
     }
 }
 
-fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of(core, word)?;
+fn unsigned_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of_form::<FORM>(core, word)?;
     let address = core
         .x_or_sp(rn(word))
         .wrapping_add(u64::from(bits(word, 10, 12)) << what.size);
@@ -147,8 +224,8 @@ fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
 }
 
-fn unscaled(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of(core, word)?;
+fn unscaled<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let what = transfer_of_form::<FORM>(core, word)?;
     let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
     let user = core.user();
     core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
@@ -232,24 +309,24 @@ fn pair_no_allocate(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     if bits(word, 30, 2) == 1 {
         return core.undefined();
     }
-    pair_offset(core, bus, word)
+    pair_offset::<ANY>(core, bus, word)
 }
 
-fn pair_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+fn pair_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let address = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
-    transfer_pair(core, bus, word, address)
+    transfer_pair::<FORM>(core, bus, word, address)
 }
 
-fn pair_pre_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+fn pair_pre_index<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let address = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
-    transfer_pair(core, bus, word, address)?;
+    transfer_pair::<FORM>(core, bus, word, address)?;
     core.write_back(rn(word), address);
     Ok(())
 }
 
-fn pair_post_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+fn pair_post_index<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let address = core.x_or_sp(rn(word));
-    transfer_pair(core, bus, word, address)?;
+    transfer_pair::<FORM>(core, bus, word, address)?;
     core.write_back(rn(word), address.wrapping_add_signed(pair_immediate(word)));
     Ok(())
 }
@@ -258,8 +335,12 @@ fn pair_immediate(word: u32) -> i64 {
     signed(word, 15, 7) << if bit(word, 31) { 3 } else { 2 }
 }
 
-fn transfer_pair(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Step {
-    let (opc, load) = (bits(word, 30, 2), bit(word, 22));
+#[inline(always)]
+fn transfer_pair<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Step {
+    let (opc, load) = match FORM {
+        ANY => (bits(word, 30, 2), bit(word, 22)),
+        form => (form >> 1, form & 1 == 1),
+    };
     if opc == 3 || opc == 1 && !load {
         return core.undefined();
     }
@@ -274,7 +355,15 @@ fn transfer_pair(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Ste
     )?;
     let user = core.user();
     let second = address.wrapping_add(1 << size);
-    if load {
+    if opc == 2 && load {
+        let [one, two] = core.load_words(bus, address, user)?;
+        core.set_x(rd(word), one);
+        core.set_x(ra(word), two);
+        Ok(())
+    } else if opc == 2 {
+        let words = [core.x(rd(word)), core.x(ra(word))];
+        core.store_words(bus, address, words, user)
+    } else if load {
         let one = core.load_sized(bus, address, size, user)?;
         let two = core.load_sized(bus, second, size, user)?;
         let (one, two) = if opc == 1 {

@@ -158,3 +158,41 @@ fn a_changed_table_is_seen_after_invalidation() {
     lab.set(3, TABLES + 0x1000);
     assert_eq!(lab.faults_at(TURN_ON.len() as u64 + 4), 0x9600_0006);
 }
+
+#[test]
+fn code_is_fetched_from_where_the_tables_say_after_they_have_changed() {
+    const PRIVILEGED_NEVER: u64 = 1 << 53;
+    let other = DATA + BLOCK;
+    let call = |kept: u32| {
+        [
+            0xd63f_0020,        /* blr x1 */
+            0xaa00_03e0 | kept, /* mov x(kept), x0 */
+        ]
+    };
+    let change = |descriptor: u32| {
+        [
+            0xf900_0180 | descriptor, /* str x(descriptor), [x12] */
+            0xd503_3f9f,              /* dsb sy */
+            0xd508_871f,              /* tlbi vmalle1 */
+            0xd503_3fdf,              /* isb */
+        ]
+    };
+    let words = [&call(2)[..], &call(3), &change(10), &call(4), &change(11), &call(5)].concat();
+    let mut lab = lab(&words, &[ACCESS]);
+    for (block, value) in [(DATA, 7), (other, 9)] {
+        // mov x0, #value; ret
+        let function: [u32; 2] = [0xd280_0000 | value << 5, 0xd65f_03c0];
+        lab.write(block, &function.map(u32::to_le_bytes).concat());
+    }
+    lab.set(1, WINDOW);
+    lab.set(10, other | 1 | ACCESS);
+    lab.set(11, other | 1 | ACCESS | PRIVILEGED_NEVER);
+    lab.set(12, TABLES + 0x1000);
+    let fault = lab.fault();
+    assert_eq!([2, 3, 4].map(|register| lab.x(register)), [7, 7, 9]);
+    assert_eq!(
+        (fault.syndrome, fault.address),
+        (0x8600_000e, WINDOW),
+        "not to be executed"
+    );
+}

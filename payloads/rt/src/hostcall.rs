@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
-use abi::hostcall::{CvmInfo, Holding, Hostcall, READ_NONBLOCKING, SLEEP_LIMIT, Segment, WAIT_FOREVER};
+use abi::hostcall::{CvmInfo, Holding, Hostcall, READ_NONBLOCKING, REGISTERS, SLEEP_LIMIT, Segment, WAIT_FOREVER};
 
 use crate::{CapBuffer, Errno, arch};
 
@@ -313,8 +313,49 @@ pub(crate) fn defer(nanoseconds: u64, late: u64) -> Result<u64, Errno> {
 ///
 /// # Errors
 /// `EPERM` when it serves none; `EAGAIN` when the client has as many threads as its manifest allows.
-pub(crate) fn clone(stack: u64, thread_pointer: u64, result: u64) -> Result<u16, Errno> {
-    call(Hostcall::Clone, [stack, thread_pointer, result]).map(|place| place as u16)
+pub(crate) fn clone(stack: u64, thread_pointer: u64, result: u64, keep: u64) -> Result<u16, Errno> {
+    call(Hostcall::Clone, [stack, thread_pointer, result, keep]).map(|place| place as u16)
+}
+
+/// Makes whole pages of a raw client text, or memory like any other; `address` is as the client sees it.
+///
+/// # Errors
+/// `ESRCH`, `EINVAL`, `EFAULT`: see [`Hostcall::Text`].
+pub fn text(client: u64, address: u64, length: u64, executable: bool) -> Result<(), Errno> {
+    call(Hostcall::Text, [client, address, length, executable.into()]).map(|_| ())
+}
+
+/// The registers of a thread of a raw client: of the one whose call the calling handler serves (token 0), or of one that waits.
+///
+/// # Errors
+/// `ENOENT` when nobody waits with this token.
+pub(crate) fn registers(token: u64) -> Result<[u64; REGISTERS], Errno> {
+    let mut words = [0; REGISTERS];
+    call(
+        Hostcall::Registers,
+        [token, words.as_mut_ptr().expose_provenance() as u64, 0],
+    )?;
+    Ok(words)
+}
+
+/// Sets them.
+///
+/// # Errors
+/// `ENOENT`; `EFAULT` for a program counter beyond its PCC.
+pub(crate) fn set_registers(token: u64, words: &[u64; REGISTERS]) -> Result<(), Errno> {
+    call(
+        Hostcall::Registers,
+        [token, words.as_ptr().expose_provenance() as u64, 1],
+    )
+    .map(|_| ())
+}
+
+/// Stops a thread of a raw client where it computes; the token by which it waits from now on.
+///
+/// # Errors
+/// `ESRCH` when there is no such thread; `EAGAIN` when it makes a call.
+pub(crate) fn seize(client: u64, place: u16) -> Result<u64, Errno> {
+    call(Hostcall::Seize, [client, place.into()])
 }
 
 /// Ends a deferred call.

@@ -1,7 +1,8 @@
 //! Serving the hostcalls of other cVMs.
 
 use abi::Hostcall;
-use abi::hostcall::{END_CVM, END_THREAD, WAIT_ON, WITH_SECOND, WITH_STACK};
+use abi::hostcall::{END_CVM, END_THREAD, KEEP_STACK, KEEP_THREAD_POINTER, REGISTERS};
+use abi::hostcall::{WAIT_ON, WITH_SECOND, WITH_STACK};
 
 use crate::{Errno, arch, capability::Slot, hostcall};
 
@@ -48,6 +49,30 @@ impl Token {
     /// `ENOENT` when nobody waits for it any more.
     pub fn wait_on(&self, nanoseconds: u64, late: u64) -> Result<(), Errno> {
         hostcall::answer(self.0, [late, nanoseconds, WAIT_ON])
+    }
+
+    /// Stops a thread of a raw client where it computes: from now on it waits, as if it had made a call that was deferred.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such thread; `EAGAIN` when it makes a call.
+    pub fn seize(client: u64, place: u16) -> Result<Token, Errno> {
+        hostcall::seize(client, place).map(Token)
+    }
+
+    /// The integer registers of a raw client's thread that waits: see [`abi::hostcall::REGISTERS`].
+    ///
+    /// # Errors
+    /// `ENOENT` when it does not wait any more.
+    pub fn registers(&self) -> Result<[u64; REGISTERS], Errno> {
+        hostcall::registers(self.0)
+    }
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EFAULT` for a program counter beyond what it can execute.
+    pub fn set_registers(&self, words: &[u64; REGISTERS]) -> Result<(), Errno> {
+        hostcall::set_registers(self.0, words)
     }
 
     /// The number that stands for the call, for who keeps it in a table.
@@ -172,13 +197,36 @@ impl Call {
         hostcall::defer(nanoseconds, late).map(Token)
     }
 
-    /// Starts another thread of the calling raw client, with the caller's registers but for stack pointer, thread pointer and
-    /// result; returns its place.
+    /// The integer registers of the calling thread of a raw client: see [`abi::hostcall::REGISTERS`].
+    ///
+    /// # Errors
+    /// `ENOENT` when the client is not raw.
+    pub fn registers(&self) -> Result<[u64; REGISTERS], Errno> {
+        hostcall::registers(0)
+    }
+
+    /// Sets them; the result is set besides, when the call is answered.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EFAULT` for a program counter beyond what it can execute.
+    pub fn set_registers(&self, words: &[u64; REGISTERS]) -> Result<(), Errno> {
+        hostcall::set_registers(0, words)
+    }
+
+    /// Starts another thread of the calling raw client, with the caller's registers but for stack pointer and thread pointer, where
+    /// they are given, and result; returns its place.
     ///
     /// # Errors
     /// `EPERM` when the client is not raw; `EAGAIN` when it has as many threads as its manifest allows.
-    pub fn clone_caller(&self, stack: u64, thread_pointer: u64, result: u64) -> Result<u16, Errno> {
-        hostcall::clone(stack, thread_pointer, result)
+    pub fn clone_caller(&self, stack: Option<u64>, thread_pointer: Option<u64>, result: u64) -> Result<u16, Errno> {
+        let kept = |given: Option<u64>, bit| if given.is_none() { bit } else { 0 };
+        let keep = kept(stack, KEEP_STACK) | kept(thread_pointer, KEEP_THREAD_POINTER);
+        hostcall::clone(
+            stack.unwrap_or_default(),
+            thread_pointer.unwrap_or_default(),
+            result,
+            keep,
+        )
     }
 
     /// Distance from a capability's base to the address it points to.

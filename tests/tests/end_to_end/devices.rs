@@ -8,6 +8,9 @@ use tools::manifest::CvmSpec;
 on_every_platform!(
     a_cvm_reads_random_bytes_from_its_device,
     an_image_is_not_run_without_its_devices,
+    a_device_is_found_by_what_it_calls_itself,
+    one_device_by_two_names_is_refused,
+    a_name_that_two_devices_have_is_refused,
     a_cvm_learns_the_date,
 );
 
@@ -43,6 +46,73 @@ fn an_image_is_not_run_without_its_devices(platform: Platform) {
         last, "error: cVM hello: devices = \"block3\": the machine has no such device",
         "{outcome}"
     );
+}
+
+/// How a board is put together: disks of 8, 16 and 24 blocks, and two cards.
+fn board(scenario: Scenario) -> Scenario {
+    scenario
+        .disk("first", vec![0; 8 * 512])
+        .disk("", vec![0; 16 * 512])
+        .disk("the_20-bytes.long.no", vec![0; 24 * 512])
+        .card([0x52, 0x54, 0, 1, 2, 3])
+        .card([0x52, 0x54, 0, 0xab, 0xcd, 0xef])
+}
+
+fn driver(name: &str, devices: &[&str]) -> CvmSpec {
+    CvmSpec {
+        heap: 0x1_0000,
+        devices: devices.iter().map(|device| (*device).to_owned()).collect(),
+        ..cvm(name, "devices", &[])
+    }
+}
+
+fn a_device_is_found_by_what_it_calls_itself(platform: Platform) {
+    let cvms = [
+        driver("a", &["net@52:54:00:ab:cd:ef", "block@the_20-bytes.long.no", "block1"]),
+        driver("b", &["block@first", "net0"]),
+    ];
+    let outcome = board(Scenario::new(cvms)).boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(
+        outcome.of("a"),
+        [
+            "device 0: card 52:54:00:ab:cd:ef",
+            "device 1: disk of 24 blocks",
+            "device 2: disk of 16 blocks"
+        ],
+        "{outcome}"
+    );
+    let expected = ["device 0: disk of 8 blocks", "device 1: card 52:54:00:01:02:03"];
+    assert_eq!(outcome.of("b"), expected, "{outcome}");
+}
+
+fn refused(platform: Platform, scenario: Scenario, problem: &str) {
+    let outcome = scenario.boot(platform);
+    assert_eq!(outcome.ending, Ending::Exit(1), "{outcome}");
+    let last = outcome.monitor().last().copied().unwrap_or_default().to_owned();
+    assert_eq!(last, format!("error: {problem}"), "{outcome}");
+}
+
+fn one_device_by_two_names_is_refused(platform: Platform) {
+    for (first, second) in [
+        ("block0", "block@first"),
+        ("block@the_20-bytes.long.no", "block2"),
+        ("net1", "net@52:54:00:ab:cd:ef"),
+    ] {
+        let cvms = [driver("a", &["block1", first]), driver("thief", &[second])];
+        let problem =
+            format!("cVM thief: devices = \"{second}\": it is also {first} of cVM a, expected one driver of a device");
+        refused(platform, board(Scenario::new(cvms)), &problem);
+    }
+}
+
+fn a_name_that_two_devices_have_is_refused(platform: Platform) {
+    let scenario = board(Scenario::new([driver("a", &["block@first"])])).disk("first", vec![0; 512]);
+    let problem = "cVM a: devices = \"block@first\": the machine has several such devices";
+    refused(platform, scenario, problem);
+    let scenario = board(Scenario::new([driver("a", &["block@second"])]));
+    let problem = "cVM a: devices = \"block@second\": the machine has no such device";
+    refused(platform, scenario, problem);
 }
 
 fn a_cvm_learns_the_date(platform: Platform) {

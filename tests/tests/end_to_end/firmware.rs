@@ -440,7 +440,7 @@ fn firmware_in_machine_mode_is_refused_on_the_console() {
         std::fs::write(&path, image).unwrap();
         // OpenSBI, which comes with the emulator.
         let extra = ["-bios", "opensbi-riscv64-generic-fw_dynamic.bin"].map(Into::into);
-        let (ending, console) = qemu::run(platform, &path, &extra, &[]);
+        let (ending, console) = qemu::run(platform, &path, &extra, &[], &[]);
         assert_eq!(ending, Ending::Exit(0), "{console}");
         assert!(console.contains("OpenSBI"), "{console}");
         let message =

@@ -19,6 +19,8 @@ on_every_platform!(
     a_signal_that_a_program_sends_to_itself_ends_it,
     random_numbers_come_from_a_device_where_there_is_one,
     a_fault_is_the_programs_own,
+    processes_are_made_waited_for_and_ended,
+    a_shell_makes_pipelines_of_programs_in_cvms_of_their_own,
 );
 
 /// Boots a YAML text; none where there are no Linux programs.
@@ -234,4 +236,38 @@ fn a_fault_is_the_programs_own(platform: Platform) {
         );
         assert_eq!(outcome.row("first").state, "exited 0", "{outcome}");
     }
+}
+
+fn processes_are_made_waited_for_and_ended(platform: Platform) {
+    let yaml = "cVMs:\n- name: it\n  linux: {program: linux-spawn, processes: 5, memory: 2MiB}\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("it").last(), Some(&"76 checks, 0 failures"), "{outcome}");
+    // One of its children faults; the cVM that it was in is used again.
+    let restarts = (2..=5).map(|number| outcome.row(&format!("it.{number}")).restarts);
+    assert_eq!(restarts.sum::<u32>(), 1, "{outcome}");
+}
+
+fn a_shell_makes_pipelines_of_programs_in_cvms_of_their_own(platform: Platform) {
+    if tests::linux_program(platform, "busybox").is_none() || tests::linux_program(platform, "dash").is_none() {
+        return;
+    }
+    let Some(outcome) = example(platform, "shell") else {
+        return;
+    };
+    outcome.assert_status(0);
+    let expected = [
+        "1 10 11 12 13 14 15 16 17 18 19 ",
+        "APPLE",
+        "FIG",
+        "PEAR",
+        "3 lines on Linux",
+        "no kiwi: status 1",
+        "dash: 42",
+        "15",
+        "dash has ended with 5",
+    ];
+    assert_eq!(outcome.of("shell"), expected, "{outcome}");
 }

@@ -1,7 +1,7 @@
 //! Registers that the monitor itself never uses: they belong to one cVM at a time all the same.
 
 use abi::Hostcall;
-use abi::manifest::RestartPolicy;
+use abi::manifest::{FLOAT_NO, FLOAT_YES, RestartPolicy};
 use tests::code::assembler::Register::Scratch;
 use tests::code::attack::Attacker;
 use tests::{Platform, Scenario, cvm, on_every_platform};
@@ -11,6 +11,7 @@ use tools::manifest::{CvmSpec, Restart};
 on_every_platform!(
     vector_registers_are_kept_and_never_seen_by_others,
     floating_point_registers_are_kept_and_never_seen_by_others,
+    the_manifest_decides_who_has_floating_point_registers,
 );
 
 /// How often a program of the second test gives the processor away.
@@ -104,6 +105,59 @@ fn floating_point_registers_are_kept_and_never_seen_by_others(platform: Platform
             (state, restarts),
             "{name}: {outcome}"
         );
+    }
+}
+
+fn the_manifest_decides_who_has_floating_point_registers(platform: Platform) {
+    const DOUBLE: u32 = 4;
+    let says = |name: &str, float: u32| CvmSpec {
+        float,
+        ..cvm(name, name, &["1"])
+    };
+    let killed = "killed: illegal instruction";
+    if platform.arch() == Architecture::Morello {
+        let cvms = [
+            CvmSpec {
+                runtime: "vectors".into(),
+                ..says("none", FLOAT_NO)
+            },
+            CvmSpec {
+                runtime: "vectors".into(),
+                ..says("some", FLOAT_YES)
+            },
+        ];
+        let outcome = Scenario::new(cvms).boot(platform);
+        assert_eq!(outcome.row("none").state, killed, "{outcome}");
+        assert_eq!(outcome.row("some").state, "exited 0", "{outcome}");
+        return;
+    }
+    let program = |flags: u32| {
+        let mut a = Attacker::new(platform);
+        float_program(&mut a, 0x4000_0000_1234_5600);
+        a.exit(0);
+        let mut elf = a.elf();
+        elf.flags |= flags;
+        elf.to_bytes()
+    };
+    let cvms = [
+        says("soft", FLOAT_YES),
+        says("hard", FLOAT_NO),
+        says("plain", 0),
+        says("double", 0),
+    ];
+    let outcome = Scenario::new(cvms)
+        .member("soft", program(0))
+        .member("hard", program(DOUBLE))
+        .member("plain", program(0))
+        .member("double", program(DOUBLE))
+        .boot(platform);
+    for (name, state) in [
+        ("soft", "exited 0"),
+        ("hard", killed),
+        ("plain", killed),
+        ("double", "exited 0"),
+    ] {
+        assert_eq!(outcome.row(name).state, state, "{name}: {outcome}");
     }
 }
 

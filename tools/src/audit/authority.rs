@@ -8,6 +8,7 @@ use abi::manifest::{CALLBACK_MONITOR, CapfileAccess};
 use capability::Permissions;
 use serde::Serialize;
 
+use super::float::float;
 use super::layout::{Layout, Machine, data_start};
 use super::{Buffer, Capfile, Cvm, Memory, Part, Planned};
 use crate::Architecture;
@@ -213,6 +214,7 @@ pub(super) fn describe_cvm(
             .map(Family::name)
             .collect(),
         within: spec.within.clone(),
+        float: float(machine.arch, cvms, index),
         devices: spec.devices.clone(),
         gates: spec.gates.clone(),
         gate_calls: spec.calls.clone(),

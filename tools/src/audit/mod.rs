@@ -3,6 +3,7 @@
 //! and the [`policy`] all come from the same [`Audit`].
 
 mod authority;
+mod float;
 mod graph;
 pub mod layout;
 pub mod policy;
@@ -25,6 +26,7 @@ use authority::place;
 use layout::{Layout, Machine, lay_out};
 
 pub use authority::{Capability, Made};
+pub use float::Float;
 
 /// The devices that the monitor keeps; no cVM gets a capability to any.
 pub const DEVICES: [&str; 5] = [
@@ -92,6 +94,8 @@ pub struct Cvm {
     pub hostcalls: Vec<&'static str>,
     /// The cVM that can read and write its memory.
     pub within: Option<String>,
+    /// Whether its threads have floating-point registers, and why.
+    pub float: Float,
     /// The devices that it drives, by the monitor's queues: they reach what it reaches.
     pub devices: Vec<String>,
     /// The functions that others may call by gates: name, bytes of stack, callers at a time, `vector`.

@@ -258,7 +258,7 @@ fn read_demand(reader: &mut Reader<'_>, rule: &str, node: &Node) -> Option<Deman
                 _ => {
                     let found = devices.join(", ");
                     let problem = format!(
-                        "expected one of {}, or a device such as block0{}",
+                        "expected one of {}, or a device such as block0, block@SERIAL or net@ADDRESS{}",
                         DEVICES.join(", "),
                         did_you_mean(&found, &DEVICES)
                     );
@@ -348,6 +348,24 @@ impl Policy {
     }
 }
 
+/// The cVMs that drive a device, or may drive it, each with the name that it has for it. Which device has which serial number
+/// or address shows at boot only; but a device that two name has one driver, or the monitor does not boot.
+fn drives<'a>(audit: &'a Audit, device: &str) -> Vec<(&'a Cvm, &'a String)> {
+    let all = audit
+        .cvms
+        .iter()
+        .flat_map(|cvm| cvm.devices.iter().map(move |name| (cvm, name)));
+    let same: Vec<_> = all.clone().filter(|(_, name)| *name == device).collect();
+    let Some((kind, which)) = manifest::device(device).filter(|_| same.is_empty()) else {
+        return same;
+    };
+    let may_be = |name: &str| {
+        let other = manifest::device(name).filter(|(other, _)| *other == kind);
+        other.is_some_and(|(_, other)| std::mem::discriminant(&other) != std::mem::discriminant(&which))
+    };
+    all.filter(|(_, name)| may_be(name)).collect()
+}
+
 fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
     let mut problems = Vec::new();
     let subjects = match demand {
@@ -374,9 +392,16 @@ fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
         }
         // The monitor keeps the others: there is no key that gives one away, and no capability to check.
         Demand::NobodyBut { cvms, device } => {
-            let drivers = audit.cvms.iter().filter(|cvm| cvm.devices.contains(device));
-            let strangers = drivers.filter(|cvm| !cvms.contains(&cvm.name));
-            problems.extend(strangers.map(|cvm| format!("{} drives {device}", cvm.name)));
+            let names = drives(audit, device);
+            let strangers = names.iter().filter(|(cvm, _)| !cvms.contains(&cvm.name));
+            problems.extend(strangers.map(|(cvm, name)| {
+                let perhaps = if *name == device {
+                    String::new()
+                } else {
+                    format!(", which may be {device}")
+                };
+                format!("{} drives {name}{perhaps}", cvm.name)
+            }));
             // Who reads and writes the driver's memory can make it do anything.
             let around = audit.cvms.iter().filter(|cvm| !cvms.contains(&cvm.name)).filter(|cvm| {
                 let shares = |shared: &&super::Shared| shared.kind == Sharing::Memory && shared.first == cvm.name;
@@ -385,7 +410,9 @@ fn problems(demand: &Demand, audit: &Audit) -> Vec<String> {
                     .iter()
                     .filter(shares)
                     .filter_map(|shared| audit.cvm(&shared.second));
-                inner.into_iter().any(|inner| inner.devices.contains(device))
+                inner
+                    .into_iter()
+                    .any(|inner| names.iter().any(|(driver, _)| driver.name == inner.name))
             });
             problems.extend(
                 around.map(|cvm| format!("{} reads and writes the memory of the driver of {device}", cvm.name)),
@@ -519,7 +546,7 @@ mod tests {
         assert_eq!(
             only("rules:\n- nobody_but: {cvms: net, device: network}"),
             "p.yaml:2:15: error: nobody_but.device: \"network\": expected one of console, timer, interrupt controller, \
-             interrupt interface, power, or a device such as block0"
+             interrupt interface, power, or a device such as block0, block@SERIAL or net@ADDRESS"
         );
         assert_eq!(
             only("rules:\n- no_store_to_text: false"),

@@ -134,6 +134,8 @@ impl fmt::Display for Cvm {
             writeln!(f, "  serves         {}", self.serves.join(", "))?;
         }
         writeln!(f, "  hostcalls      {}", self.hostcalls.join(", "))?;
+        let open = if self.float.open { "yes" } else { "no" };
+        writeln!(f, "  float          {open}: {}", self.float.why)?;
         if !self.devices.is_empty() {
             writeln!(f, "  devices        {}", self.devices.join(", "))?;
         }

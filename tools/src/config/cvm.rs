@@ -67,7 +67,9 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
             isolation_position: node.position,
             callback_position: node.position,
             within_position: node.position,
+            float_position: node.position,
             root: None,
+            programs: Vec::new(),
         },
         position: node.position,
         callback_out: None,
@@ -160,7 +162,10 @@ fn read_entry(reader: &mut Reader<'_>, at: Position, key: &str, value: &Node, dr
             if let Some(index) = keys.iter().position(|key| key == other) {
                 let mut numbers = spec.numbers();
                 numbers[index] = read_number(reader, key, value, &names::NUMBERS[index]);
-                return spec.set_numbers(numbers);
+                if other == names::FLOAT {
+                    draft.config.float_position = value.position;
+                }
+                return draft.config.spec.set_numbers(numbers);
             }
             let known: Vec<&str> = KEYS.into_iter().chain(keys.iter().map(String::as_str)).collect();
             let hint = did_you_mean(other, &known);
@@ -184,6 +189,16 @@ fn read_number(reader: &mut Reader<'_>, key: &str, node: &Node, number: &Number)
             let expected = format!("a number from {least} to {most}");
             let inside = |value: &u64| (least..=most).contains(value);
             return reader.integer(key, node, inside, &expected).unwrap_or(number.default);
+        }
+        Unit::Decision => {
+            let decision = |text: &str| match text {
+                "yes" | "true" => Some(1),
+                "no" | "false" => Some(2),
+                _ => None,
+            };
+            return reader
+                .choice(key, node, decision, "yes or no")
+                .unwrap_or(number.default);
         }
     };
     let Some(value) = value else { return number.default };
@@ -359,9 +374,12 @@ fn read_devices(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
     let devices = read_texts(reader, "devices", items);
     for (index, device) in devices.iter().enumerate() {
         if names::device(device).is_none() {
-            let kinds = names::DeviceKind::ALL.map(names::DeviceKind::name).join(", ");
-            let problem = format!("expected one of {kinds} and a number from 0 on, such as block0");
-            reader.error(Some(node.position), Some("devices"), Some(device), problem);
+            reader.error(
+                Some(node.position),
+                Some("devices"),
+                Some(device),
+                expected_device(device),
+            );
         } else if devices[..index].contains(device) {
             let problem = "given twice, expected each device once";
             reader.error(Some(node.position), Some("devices"), Some(device), problem);
@@ -372,6 +390,25 @@ fn read_devices(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
         reader.error(Some(node.position), Some("devices"), None, problem);
     }
     devices
+}
+
+/// What a name should have been that is no device's.
+fn expected_device(name: &str) -> String {
+    let kinds = names::DeviceKind::ALL.map(names::DeviceKind::name).join(", ");
+    let by_number = format!("one of {kinds} and a number from 0 on, such as block0");
+    match name.split_once('@') {
+        Some(("net", _)) => {
+            "expected net@ and the address of a card: six pairs of digits in 0-9 a-f with colons between \
+                             them, not all 0, such as net@52:54:00:12:34:56"
+                .to_owned()
+        }
+        Some(("block", _)) => format!(
+            "expected block@ and the serial number of a disk: 1 to {} characters of A-Z a-z 0-9 . _ -",
+            names::IDENTITY_LENGTH
+        ),
+        Some(_) => format!("expected {by_number}, block@ and a serial number, or net@ and an address"),
+        None => format!("expected {by_number}"),
+    }
 }
 
 fn read_restart(reader: &mut Reader<'_>, node: &Node) -> Restart {

@@ -6,10 +6,20 @@ use abi::manifest as names;
 use super::reader::Reader;
 use super::{Draft, Reference, Root};
 use crate::diagnostic::{Position, did_you_mean};
+use crate::root::PROCESS;
 use crate::workspace::LINUX;
 use crate::yaml::{Content, Node};
 
-const KEYS: [&str; 6] = ["program", "memory", "files", "root", "log", "with"];
+const KEYS: [&str; 8] = [
+    "program",
+    "memory",
+    "files",
+    "root",
+    "log",
+    "with",
+    "processes",
+    "programs",
+];
 /// Keys of the entry that the pair leaves no room for, and why.
 const TAKEN: [(&str, &str); 11] = [
     ("runtime", "the library OS runs it; expected linux.program"),
@@ -38,6 +48,11 @@ const SUFFIX: &str = ".program";
 const MEMORY: u64 = 16 << 20;
 const STACK: u64 = 256 << 10;
 const THREADS: u32 = 32;
+const THREADS_OF_PROCESS: u32 = 8;
+/// Most processes at a time.
+const PROCESSES: u32 = 64;
+/// Where executable files go in what programs see.
+const FOLDER: &str = "/bin";
 const FILES: u64 = 4 << 20;
 /// Bytes that the library OS needs for itself, those of connections, and those of the stack of its handler.
 const OWN_HEAP: u64 = 512 << 10;
@@ -53,6 +68,9 @@ pub(super) struct Linux {
     root: Option<Root>,
     log: bool,
     with: Option<Reference>,
+    /// Cvms for processes, 0 when the program makes none.
+    processes: u32,
+    programs: Vec<Reference>,
     position: Position,
 }
 
@@ -67,6 +85,8 @@ pub(super) fn read(reader: &mut Reader<'_>, at: Position, node: &Node) -> Option
         root: None,
         log: false,
         with: None,
+        processes: 0,
+        programs: Vec::new(),
         position: at,
     };
     for (key, value) in entries {
@@ -94,6 +114,24 @@ pub(super) fn read(reader: &mut Reader<'_>, at: Position, node: &Node) -> Option
                     position: value.position,
                 });
             }
+            "processes" => {
+                linux.processes = reader
+                    .integer(
+                        &full,
+                        value,
+                        |count| (1..=PROCESSES).contains(count),
+                        "an integer, 1 to 64",
+                    )
+                    .unwrap_or(1);
+            }
+            "programs" => {
+                for item in reader.list(&full, value).unwrap_or_default() {
+                    linux.programs.extend(reader.text(&full, item).map(|text| Reference {
+                        text: text.to_owned(),
+                        position: item.position,
+                    }));
+                }
+            }
             unknown => {
                 let hint = did_you_mean(unknown, &KEYS);
                 let problem = format!("unknown key, expected one of {}{hint}", KEYS.join(", "));
@@ -107,13 +145,19 @@ pub(super) fn read(reader: &mut Reader<'_>, at: Position, node: &Node) -> Option
     }
     let given = |wanted: &str| entries.iter().find(|(key, _)| key.text == wanted);
     if linux.with.is_some() {
-        for key in ["files", "root", "log"] {
+        for key in ["files", "root", "log", "processes", "programs"] {
             if let Some((key, _)) = given(key) {
                 let full = format!("linux.{}", key.text);
                 let problem = "belongs to the library OS, which linux.with names; expected it there";
                 reader.error(Some(key.position), Some(&full), None, problem);
             }
         }
+    }
+    if linux.processes == 0
+        && let Some((key, _)) = given("programs")
+    {
+        let problem = "nobody can execute them; expected linux.processes beside it";
+        reader.error(Some(key.position), Some("linux.programs"), None, problem);
     }
     if linux.memory == 0 {
         let problem = "expected a size above 0: malloc has no other memory";
@@ -152,6 +196,10 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
         spec.name = format!("{name}{SUFFIX}");
         outer.push(library(&name, &program, &linux));
     }
+    if linux.processes > 0 {
+        outer.extend(places(reader, &name, &program, &linux, &server));
+        return outer;
+    }
     let spec = &mut program.config.spec;
     spec.devices.clear();
     spec.runtime = linux.program;
@@ -171,6 +219,49 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
     program.within = Some(server);
     outer.push(program);
     outer
+}
+
+/// The cVMs that processes are in, the first one with the program's arguments.
+fn places(reader: &mut Reader<'_>, name: &str, program: &Draft, linux: &Linux, server: &Reference) -> Vec<Draft> {
+    if let Some(position) = program.given("restart") {
+        let problem = "has no place beside linux.processes: the library OS starts them";
+        reader.error(Some(position), Some("restart"), None, problem);
+    }
+    let given = |key: &str| program.given(key).is_some();
+    let place = |number: u32| {
+        let called = match number {
+            1 => format!("{name}{SUFFIX}"),
+            more => format!("{name}.{more}"),
+        };
+        let mut draft = program.unadorned(&called, PROCESS, linux.position);
+        let spec = &mut draft.config.spec;
+        if number == 1 {
+            spec.args.clone_from(&program.config.spec.args);
+            spec.env.clone_from(&program.config.spec.env);
+        }
+        spec.priority = program.config.spec.priority;
+        spec.heap = linux.memory;
+        spec.raw = 1;
+        spec.stack = if given("stack") {
+            program.config.spec.stack
+        } else {
+            STACK
+        };
+        spec.threads = if given("threads") {
+            program.config.spec.threads
+        } else {
+            THREADS_OF_PROCESS
+        };
+        // Its library OS learns of a fault by its new beginning.
+        spec.restart.policy = names::RestartPolicy::OnFault;
+        spec.restart.limit = u32::MAX;
+        draft.config.callback_position = server.position;
+        draft.config.within_position = server.position;
+        draft.callback_out = Some(server.clone());
+        draft.within = Some(server.clone());
+        draft
+    };
+    (1..=linux.processes).map(place).collect()
 }
 
 /// The library OS of a program.
@@ -193,6 +284,19 @@ fn library(name: &str, program: &Draft, linux: &Linux) -> Draft {
         spec.threads = 2;
     }
     outer.config.root.clone_from(&linux.root);
+    if linux.processes > 0 {
+        let file = linux
+            .program
+            .rsplit_once('/')
+            .map_or(linux.program.as_str(), |(_, file)| file);
+        outer.config.spec.env.push(format!("FIRST={FOLDER}/{file}"));
+        let first = Reference {
+            text: linux.program.clone(),
+            position: linux.program_position,
+        };
+        let files = [first].into_iter().chain(linux.programs.iter().cloned());
+        outer.config.programs = files.map(|file| (file.text, file.position)).collect();
+    }
     outer
 }
 

@@ -38,8 +38,12 @@ pub struct CvmConfig {
     pub callback_position: Position,
     /// Where it says in whose memory it lies, or else the cVM.
     pub within_position: Position,
+    /// Where `float` stands.
+    pub float_position: Position,
     /// What the Linux programs within it see as `/`.
     pub root: Option<Root>,
+    /// Programs that a library OS has in `/bin`, and where they are named.
+    pub programs: Vec<(String, Position)>,
 }
 
 /// A folder or a tar file that becomes a capfile of the cVM's.
@@ -79,7 +83,9 @@ impl Draft {
                 isolation_position: self.position,
                 callback_position: self.position,
                 within_position: self.position,
+                float_position: self.position,
                 root: None,
+                programs: Vec::new(),
             },
             position: self.position,
             callback_out: None,

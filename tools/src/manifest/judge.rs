@@ -149,7 +149,7 @@ fn judge_devices(cvms: &[CvmSpec]) -> Result<(), PlanError> {
         for device in &cvm.devices {
             if names::device(device).is_none() {
                 return refuse(format!(
-                    "devices {device:?}, expected block, net or entropy and a number"
+                    "devices {device:?}, expected block, net or entropy and a number, block@SERIAL or net@ADDRESS"
                 ));
             }
             if driven.contains(&device.as_str()) {

@@ -97,6 +97,12 @@ impl CvmSpec {
 
     /// Whether all the gates that it offers and calls may use vector registers, or none.
     pub fn agrees_on_vectors<'a>(&self, cvms: impl IntoIterator<Item = &'a CvmSpec, IntoIter: Clone>) -> bool {
+        let vectors = self.gate_vectors(cvms);
+        vectors.iter().all(|vector| vectors.first() == Some(vector))
+    }
+
+    /// Of each gate that it offers and calls, whether it may use vector registers.
+    pub fn gate_vectors<'a>(&self, cvms: impl IntoIterator<Item = &'a CvmSpec, IntoIter: Clone>) -> Vec<bool> {
         let cvms = cvms.into_iter();
         let called = self.calls.iter().filter_map(|call| {
             let (server, function) = names::call(call)?;
@@ -105,9 +111,7 @@ impl CvmSpec {
             gates.find(|gate| gate.function == function)
         });
         let offered = self.gates.iter().filter_map(|gate| names::Gate::parse(gate));
-        let mut all = offered.chain(called).map(|gate| gate.vector);
-        let first = all.next();
-        all.all(|vector| Some(vector) == first)
+        offered.chain(called).map(|gate| gate.vector).collect()
     }
 
     /// Whether it may use hostcalls of this family.

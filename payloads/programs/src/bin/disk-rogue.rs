@@ -1,5 +1,7 @@
 //! A hostile client of a disk: asks for what is not its own, in every way that its buffer allows. It exits with 0 when it got
 //! nothing; what it says then is how many requests were refused.
+//!
+//! Arguments: the first of its blocks on the disk, `read` or `write` for what it may do there, and the ways that it tries; all without.
 
 #![no_std]
 #![no_main]
@@ -31,6 +33,7 @@ const UNTOUCHED: u8 = 0x5a;
 const RACES: u32 = 500;
 const STORMS: u32 = 3000;
 
+/// Its side of the buffer.
 struct Rogue {
     buffer: Buffer,
     number: u32,
@@ -88,37 +91,21 @@ impl Rogue {
     }
 }
 
-fn main() -> Result<(), Errno> {
-    let start: u64 = rt::args()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .ok_or(Errno::EINVAL)?;
-    let writes = rt::args().nth(2) == Some("write");
-    let name = rt::var(VARIABLE).ok_or(Errno::ENOENT)?;
-    let (number, size) = hostcall::buffer_find(name)?;
-    let buffer = Buffer::open(name, BUFFER_READ | BUFFER_WRITE)?;
-    let mut rogue = Rogue {
-        number: 0,
-        buffer,
-        refused: 0,
-    };
-    while rogue.word(STATE)? == 0 {
-        let _ = rogue.buffer.wait(STATE, 0, None);
-    }
-    let blocks = u64::from(rogue.word(BLOCKS)?);
-    let room = ((size - DATA) / 512) as u32;
-    // Beyond the end by one, by a few, by so much that sums of 64 bits begin anew; the disk's own numbers; and before the start.
+/// Beyond the end by one, by a few, by more than its buffer holds; and so far that sums of 64 bits begin anew, to the disk's own
+/// numbers, and before the start.
+fn beyond(rogue: &mut Rogue, me: &Me) -> Result<(), Errno> {
+    let (blocks, start) = (me.blocks, me.start);
     let beyond = [
         (blocks, 1),
         (blocks - 1, 2),
         (blocks, 0),
         (0, blocks as u32 + 1),
-        (0, room + 1),
+        (0, me.room + 1),
         (0, u32::MAX),
         (u64::MAX, 1),
         (u64::MAX, 2),
         (start.wrapping_neg(), 1),
-        (start.wrapping_neg() - 1, 1),
+        (start.wrapping_neg().wrapping_sub(1), 1),
         (u64::MAX - start, 2),
         (1 << 55, 1),
         (1 << 63, 1),
@@ -126,71 +113,87 @@ fn main() -> Result<(), Errno> {
     ];
     for (sector, count) in beyond {
         rogue.must_refuse((READ, sector, count), Errno::EINVAL)?;
-        let refusal = if writes { Errno::EINVAL } else { Errno::EPERM };
+        let refusal = if me.writes { Errno::EINVAL } else { Errno::EPERM };
         rogue.must_refuse((WRITE, sector, count), refusal)?;
     }
-    if !writes {
-        rogue.must_refuse((WRITE, 0, 1), Errno::EPERM)?;
+    Ok(())
+}
+
+/// Writing without being allowed to.
+fn write(rogue: &mut Rogue, me: &Me) -> Result<(), Errno> {
+    if me.writes {
+        return Ok(());
     }
-    // What a device knows and a client may not ask for: names, discarding, erasing, and numbers that mean nothing.
+    (0..me.blocks).try_for_each(|sector| rogue.must_refuse((WRITE, sector, 1), Errno::EPERM))
+}
+
+/// What a device knows and a client may not ask for: names, discarding, erasing, and numbers that mean nothing.
+fn commands(rogue: &mut Rogue, _: &Me) -> Result<(), Errno> {
     for kind in [2, 5, 8, 10, 11, 13, 14, 0x100, u32::MAX] {
         rogue.must_refuse((kind, 0, 1), Errno::EINVAL)?;
     }
     if rogue.ask(FLUSH, u64::MAX, u32::MAX)? != 0 || rogue.ask(READ, 0, 1)? != 0 {
         return Err(Errno::EIO);
     }
-    // The buffer stays where it is, and another's is not to be had.
+    Ok(())
+}
+
+/// The buffer stays where it is, and another's is not to be had.
+fn buffers(rogue: &mut Rogue, me: &Me) -> Result<(), Errno> {
     let refused = [
-        hostcall::buffer_revoke(number, BUFFER_ALL),
-        hostcall::buffer_revoke(number, 0),
-        hostcall::buffer_grant(number, 0, BUFFER_READ),
-        hostcall::buffer_destroy(number),
+        hostcall::buffer_revoke(me.number, BUFFER_ALL),
+        hostcall::buffer_revoke(me.number, 0),
+        hostcall::buffer_grant(me.number, 0, BUFFER_READ),
+        hostcall::buffer_destroy(me.number),
     ];
     if refused.iter().any(|refused| *refused != Err(Errno::EPERM)) {
         rt::println!("the buffer is mine to give: {refused:?}");
         return Err(Errno::EPERM);
     }
     if Buffer::open("victim.disk", BUFFER_READ).err() != Some(Errno::ENOENT) {
+        rt::println!("the victim's buffer is mine, too");
         return Err(Errno::EPERM);
     }
-    // The sector changes while the driver looks at it.
-    let rogue = Arc::new(rogue);
+    rogue.refused += refused.len() as u32 + 1;
+    Ok(())
+}
+
+/// The sector changes while the driver looks at it.
+fn race(rogue: &mut Rogue, me: &Me) -> Result<(), Errno> {
+    let other = Buffer::open(me.name, BUFFER_READ | BUFFER_WRITE)?;
     let done = Arc::new(AtomicBool::new(false));
-    let (other, stop) = (Arc::clone(&rogue), Arc::clone(&done));
+    let (blocks, stop) = (me.blocks, Arc::clone(&done));
     let racer = thread::spawn(move || {
         let mut sector = 0_u64;
         while !stop.load(Ordering::Relaxed) {
             // An odd number, so that it is one or the other when the driver looks.
             for _ in 0..99 {
                 sector ^= blocks;
-                let _ = other.buffer.write(SECTOR, &sector.to_le_bytes());
+                let _ = other.write(SECTOR, &sector.to_le_bytes());
             }
             rt::yield_now();
         }
     })?;
-    let mut race = Rogue {
-        buffer: Buffer::open(name, BUFFER_READ | BUFFER_WRITE)?,
-        number: rogue.number,
-        refused: 0,
-    };
     for _ in 0..RACES {
-        race.buffer.write(DATA, &[UNTOUCHED; 512])?;
-        let status = race.ask(READ, 0, 1)?;
+        rogue.buffer.write(DATA, &[UNTOUCHED; 512])?;
+        let status = rogue.ask(READ, 0, 1)?;
         let mut bytes = [0; 512];
-        race.buffer.read(DATA, &mut bytes)?;
+        rogue.buffer.read(DATA, &mut bytes)?;
         // Its own sectors are zero.
-        let expected = match status {
-            0 => 0,
-            _ => UNTOUCHED,
-        };
+        let expected = if status == 0 { 0 } else { UNTOUCHED };
         if bytes.iter().any(|byte| *byte != expected) {
             rt::println!("a race was won: {status}, {:?}", &bytes[..32]);
             return Err(Errno::EPERM);
         }
+        rogue.refused += u32::from(status != 0);
     }
     done.store(true, Ordering::Relaxed);
     racer.join();
-    // Anything at all in every word, whatever comes of it.
+    Ok(())
+}
+
+/// Anything at all in every word, whatever comes of it.
+fn storm(rogue: &mut Rogue, _: &Me) -> Result<(), Errno> {
     let mut state = 0x2545_f491_u32;
     for _ in 0..STORMS {
         state ^= state << 13;
@@ -205,6 +208,55 @@ fn main() -> Result<(), Errno> {
         };
         rogue.set(offset, word)?;
         rogue.buffer.wake(REQUEST, 1)?;
+    }
+    Ok(())
+}
+
+/// What it is.
+struct Me {
+    name: &'static str,
+    number: u64,
+    start: u64,
+    blocks: u64,
+    /// Blocks that its buffer holds.
+    room: u32,
+    writes: bool,
+}
+
+type Way = fn(&mut Rogue, &Me) -> Result<(), Errno>;
+
+const WAYS: [(&str, Way); 6] = [
+    ("beyond", beyond),
+    ("write", write),
+    ("commands", commands),
+    ("buffers", buffers),
+    ("race", race),
+    ("storm", storm),
+];
+
+fn main() -> Result<(), Errno> {
+    let start = rt::args().nth(1).and_then(|text| text.parse().ok());
+    let name = rt::var(VARIABLE).ok_or(Errno::ENOENT)?;
+    let (number, size) = hostcall::buffer_find(name)?;
+    let mut rogue = Rogue {
+        number: 0,
+        buffer: Buffer::open(name, BUFFER_READ | BUFFER_WRITE)?,
+        refused: 0,
+    };
+    while rogue.word(STATE)? == 0 {
+        let _ = rogue.buffer.wait(STATE, 0, None);
+    }
+    let me = Me {
+        name,
+        number,
+        start: start.ok_or(Errno::EINVAL)?,
+        blocks: rogue.word(BLOCKS)?.into(),
+        room: ((size - DATA) / 512) as u32,
+        writes: rt::args().nth(2) == Some("write"),
+    };
+    let chosen = |way: &str| rt::args().count() < 4 || rt::args().skip(3).any(|chosen| chosen == way);
+    for (_, way) in WAYS.into_iter().filter(|(name, _)| chosen(name)) {
+        way(&mut rogue, &me)?;
     }
     rt::println!("{} requests refused", rogue.refused);
     Ok(())

@@ -12,7 +12,7 @@ pub(crate) fn pages(length: u64) -> Option<u64> {
 }
 
 /// Which pages are free. Free parts never touch each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Arena {
     whole: Range<u64>,
     /// Free parts: start, end.
@@ -72,6 +72,11 @@ impl Arena {
         let used = taken.start..taken.end.min(self.fresh).max(taken.start);
         self.fresh = self.fresh.max(taken.end);
         used
+    }
+
+    /// What may hold something.
+    pub(crate) fn touched(&self) -> Range<u64> {
+        self.whole.start..self.fresh
     }
 
     /// Gives pages back, whether they were taken or not.

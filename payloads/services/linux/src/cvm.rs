@@ -6,12 +6,12 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use abi::hostcall::START;
+use abi::hostcall::{REGISTERS, START};
 use abi::manifest::DeviceKind;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
-use library_os::{Error, Outcome, Platform, Start, System, Who, Window};
+use library_os::{Error, Outcome, Platform, Roles, Start, System, Who, Window};
 use rt::alloc::vec;
 use rt::alloc::vec::Vec;
 use rt::device::Device;
@@ -52,6 +52,9 @@ fn main() -> Result<(), Errno> {
     EPOCH.store(epoch, Ordering::Relaxed);
     *RANDOM.lock() = Some(generator()?);
     let mut system = System::new(archive, files, rt::var("LOG") == Some("debug"));
+    if let Some(file) = rt::var("FIRST") {
+        system.set_first(file);
+    }
     if let Some(place) = device(DeviceKind::Net) {
         let mut card = Card::start(place)?;
         let settings = Settings {
@@ -155,22 +158,24 @@ fn serve(system: &mut System, host: &mut Host<'_>, who: Who, call: &Call) -> Ans
     } else {
         system.call(host, who, call.number(), arguments)
     };
-    let answer = conclude(system, call, who, outcome);
+    let answer = conclude(system, host, call, who, outcome);
     if system.has_news() {
         exchange(system, host);
     }
     answer
 }
 
-fn conclude(system: &mut System, call: &Call, who: Who, outcome: Outcome) -> Answer {
+fn conclude(system: &mut System, host: &mut Host<'_>, call: &Call, who: Who, outcome: Outcome) -> Answer {
     match outcome {
         Outcome::Value(value) => Answer::Value(value),
         Outcome::Begin(pointer) => Answer::Stack(0, pointer),
         Outcome::EndThread => Answer::EndThread(0),
         Outcome::EndProgram(status) => Answer::End(status),
+        // What a signal has ended is over in another way by now.
+        Outcome::Killed(_) => Answer::Error(Errno::ENOSYS),
         Outcome::Wait { nanoseconds, late } => match call.defer_for(nanoseconds, late) {
             Ok(token) => {
-                system.waits(who, token.into_number());
+                system.waits(host, who, token.into_number());
                 Answer::Deferred
             }
             Err(errno) => Answer::Error(errno),
@@ -255,11 +260,57 @@ impl Platform for Host<'_> {
         }
     }
 
-    fn clone(&mut self, stack: u64, thread_pointer: Option<u64>) -> Result<u16, Error> {
-        let thread_pointer = thread_pointer.ok_or(Error::EINVAL)?;
+    fn clone(&mut self, stack: Option<u64>, thread_pointer: Option<u64>) -> Result<u16, Error> {
         let call = self.call.ok_or(Error::EAGAIN)?;
         let cloned = call.clone_caller(stack, thread_pointer, 0);
         cloned.map_err(|_| Error::EAGAIN)
+    }
+
+    fn roles(&self) -> Roles {
+        if rt::MACHINE == "aarch64" {
+            Roles::ARM
+        } else {
+            Roles::RISCV
+        }
+    }
+
+    fn registers(&self, token: Option<u64>) -> Result<[u64; REGISTERS], Error> {
+        let words = match (token, self.call) {
+            (Some(token), _) => Token::from_number(token).registers(),
+            (None, Some(call)) => call.registers(),
+            (None, None) => return Err(Error::ESRCH),
+        };
+        words.map_err(|_| Error::ESRCH)
+    }
+
+    fn set_registers(&mut self, token: Option<u64>, words: &[u64; REGISTERS]) -> Result<(), Error> {
+        let set = match (token, self.call) {
+            (Some(token), _) => Token::from_number(token).set_registers(words),
+            (None, Some(call)) => call.set_registers(words),
+            (None, None) => return Err(Error::ESRCH),
+        };
+        set.map_err(|errno| match errno {
+            Errno::EFAULT => Error::EFAULT,
+            _ => Error::ESRCH,
+        })
+    }
+
+    fn seize(&mut self, who: Who) -> Result<u64, Error> {
+        let seized = Token::seize(who.client.into(), who.thread);
+        seized.map(Token::into_number).map_err(|errno| match errno {
+            Errno::EAGAIN => Error::EAGAIN,
+            _ => Error::ESRCH,
+        })
+    }
+
+    fn text(&mut self, client: u32, address: u64, length: u64, executable: bool) -> Result<(), Error> {
+        rt::hostcall::text(client.into(), address, length, executable).map_err(|_| Error::EFAULT)
+    }
+
+    fn end(&mut self, token: u64, status: Option<i32>) {
+        let end = status.map_or(Answer::EndThread(0), Answer::End);
+        // Who waits no more has ended, with its cVM.
+        let _ = Token::from_number(token).answer(end);
     }
 
     fn answer(&mut self, token: u64, value: u64) -> bool {

@@ -13,6 +13,7 @@ extern crate alloc;
 mod arena;
 mod bytes;
 mod calls;
+mod deliver;
 mod error;
 mod layout;
 #[cfg(not(target_os = "none"))]
@@ -22,7 +23,10 @@ pub mod network;
 mod open;
 mod pipe;
 mod platform;
+mod process;
 mod program;
+mod slot;
+mod spawn;
 mod stack;
 mod system;
 mod tar;
@@ -30,7 +34,7 @@ mod tree;
 mod window;
 
 pub use error::{Error, Result};
-pub use platform::Platform;
+pub use platform::{Platform, Roles};
 pub use program::Who;
 pub use stack::{ImageError, Start};
 pub use system::{Outcome, System};

@@ -234,7 +234,7 @@ pub(crate) struct Descriptor {
 }
 
 /// The descriptors of a program.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Descriptors(Vec<Option<Descriptor>>);
 
 impl Descriptors {
@@ -273,6 +273,20 @@ impl Descriptors {
             self.0.resize(place + 1, None);
         }
         Ok(core::mem::replace(&mut self.0[place], value).map(|old| old.open))
+    }
+
+    /// All that they stand for.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Id> + '_ {
+        self.0.iter().flatten().map(|descriptor| descriptor.open)
+    }
+
+    /// All that those stand for which a program that is executed does not get; they are free afterwards.
+    pub(crate) fn take_closing(&mut self) -> Vec<Id> {
+        let closing = self
+            .0
+            .iter_mut()
+            .filter_map(|slot| slot.take_if(|descriptor| descriptor.close_on_exec));
+        closing.map(|descriptor| descriptor.open).collect()
     }
 
     /// All that they stand for; afterwards they stand for nothing.

@@ -2,7 +2,50 @@
 
 use crate::Result;
 use crate::program::Who;
+use abi::hostcall::REGISTERS;
 use core::fmt;
+
+/// What the words of a thread's registers are: their places among them.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    /// The program counter.
+    pub counter: usize,
+    /// The stack pointer.
+    pub stack: usize,
+    /// The first argument, which is the result, too; the next two follow.
+    pub result: usize,
+    /// What the trampoline takes a handler's address from.
+    pub handler: usize,
+    /// Bytes between the start of the machine's part of a `ucontext` and the first of the words.
+    pub before: u64,
+    /// How many words there are.
+    pub count: usize,
+    /// What ELF calls the machine.
+    pub machine: u16,
+}
+
+impl Roles {
+    /// RISC-V: the program counter, `x1` to `x31`.
+    pub const RISCV: Roles = Roles {
+        counter: 0,
+        stack: 2,
+        result: 10,
+        handler: 5,
+        before: 0,
+        count: 32,
+        machine: 243,
+    };
+    /// 64-bit Arm: `x0` to `x30`, stack pointer, program counter, flags.
+    pub const ARM: Roles = Roles {
+        counter: 32,
+        stack: 31,
+        result: 0,
+        handler: 16,
+        before: 8,
+        count: 34,
+        machine: 183,
+    };
+}
 
 /// What the cVM around the programs can do.
 pub trait Platform {
@@ -35,11 +78,41 @@ pub trait Platform {
     fn random(&mut self, bytes: &mut [u8]);
 
     /// Starts another thread of the calling program with the registers of the calling thread but for these two and a result of
-    /// 0; the thread's place. Without a thread pointer it keeps the calling thread's.
+    /// 0; the thread's place. Without a stack or a thread pointer it keeps the calling thread's.
     ///
     /// # Errors
     /// `EAGAIN` when there are as many as there can be.
-    fn clone(&mut self, stack: u64, thread_pointer: Option<u64>) -> Result<u16>;
+    fn clone(&mut self, stack: Option<u64>, thread_pointer: Option<u64>) -> Result<u16>;
+
+    /// What the words of [`registers`](Platform::registers) are.
+    fn roles(&self) -> Roles;
+
+    /// The registers of a thread: of the one whose call is served, or which waits with this token.
+    ///
+    /// # Errors
+    /// `ESRCH` when nobody waits.
+    fn registers(&self, token: Option<u64>) -> Result<[u64; REGISTERS]>;
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// `ESRCH` when nobody waits; `EFAULT` when it could not go on there.
+    fn set_registers(&mut self, token: Option<u64>, words: &[u64; REGISTERS]) -> Result<()>;
+
+    /// Stops a thread that computes, as if it had made a call that waits now; its token.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is none; `EAGAIN` when it makes a call.
+    fn seize(&mut self, who: Who) -> Result<u64>;
+
+    /// Makes pages of a program text, or memory like any other.
+    ///
+    /// # Errors
+    /// `EFAULT` when they cannot be.
+    fn text(&mut self, client: u32, address: u64, length: u64, executable: bool) -> Result<()>;
+
+    /// Ends a thread that waits, or with `status` its cVM.
+    fn end(&mut self, token: u64, status: Option<i32>);
 
     /// Lets a call that waits return `value`; `token` is what [`System::waits`](crate::System::waits) was given.
     /// Whether it still waited.

@@ -2,10 +2,12 @@
 //! own program headers are.
 
 use crate::arena::PAGE;
+use crate::slot::Texts;
 use crate::{Error, Platform, Window};
 use abi::start::StartHeader;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 use linux_raw_sys::auxvec::{AT_CLKTCK, AT_PHENT, AT_PHNUM, AT_RANDOM, AT_SECURE, AT_UID};
 use linux_raw_sys::auxvec::{AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_GID, AT_HWCAP, AT_NULL, AT_PAGESZ, AT_PHDR};
 use linux_raw_sys::elf_uapi::{Elf64_Ehdr, Elf64_Phdr};
@@ -37,6 +39,8 @@ pub enum ImageError {
     Header,
     /// Its program headers are not loaded.
     ProgramHeaders,
+    /// There are as many processes as there can be.
+    Number,
     /// Arguments and environment are larger than a quarter of its stack.
     Arguments {
         /// Bytes that they take.
@@ -56,6 +60,7 @@ impl fmt::Display for ImageError {
                 "no ELF header at linked address 0: expected a static position-independent program (-static-pie)"
             ),
             ImageError::ProgramHeaders => write!(f, "its program headers are not in its memory"),
+            ImageError::Number => write!(f, "there are as many processes as there can be"),
             ImageError::Arguments { needed, stack } => write!(
                 f,
                 "arguments and environment take {needed} bytes: expected at most a quarter of its stack of {stack} bytes"
@@ -65,7 +70,7 @@ impl fmt::Display for ImageError {
 }
 
 /// The start block's header.
-pub(crate) fn header<P: Platform>(platform: &P, start: &Start) -> Result<StartHeader, ImageError> {
+fn header<P: Platform>(platform: &P, start: &Start) -> Result<StartHeader, ImageError> {
     let mut bytes = [0; StartHeader::SIZE];
     let read = start.window.read(platform, start.block, &mut bytes);
     read.map_err(|_| ImageError::Outside("start block"))?;
@@ -86,9 +91,20 @@ fn texts<P: Platform>(platform: &P, window: &Window, mut at: u64, count: u32) ->
     Ok(found)
 }
 
-/// Builds the stack; the stack pointer.
-pub(crate) fn build<P: Platform>(platform: &mut P, start: &Start, header: &StartHeader) -> Result<u64, ImageError> {
-    let window = &start.window;
+/// The program in a cVM's memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    pub(crate) window: Window,
+    pub(crate) entry: u64,
+    /// Its program headers: where, the bytes of each, how many.
+    pub(crate) headers: u64,
+    pub(crate) header_size: u64,
+    pub(crate) count: u64,
+}
+
+/// Finds the program that the monitor has loaded.
+pub(crate) fn image<P: Platform>(platform: &P, start: &Start) -> Result<Image, ImageError> {
+    let window = start.window;
     let mut elf = [0; size_of::<Elf64_Ehdr>()];
     let read = window.read(platform, start.bias, &mut elf);
     read.map_err(|_| ImageError::Header)?;
@@ -111,28 +127,61 @@ pub(crate) fn build<P: Platform>(platform: &mut P, start: &Start, header: &Start
     if header_size != size_of::<Elf64_Phdr>() as u64 || window.check(headers, header_size * count).is_err() {
         return Err(ImageError::ProgramHeaders);
     }
+    Ok(Image {
+        window,
+        entry: start.bias.wrapping_add(entry),
+        headers,
+        header_size,
+        count,
+    })
+}
+
+/// A start block: its header, and what it says to the program.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) header: StartHeader,
+    pub(crate) texts: Texts,
+}
+
+/// Reads the start block.
+pub(crate) fn block<P: Platform>(platform: &P, start: &Start) -> Result<Block, ImageError> {
+    let header = header(platform, start)?;
     let at = |offset: u32| start.block.wrapping_add(offset.into());
+    let window = &start.window;
     let arguments = texts(platform, window, at(header.arguments), header.argument_count)?;
     let environment = texts(platform, window, at(header.environment), header.environment_count)?;
+    Ok(Block {
+        header,
+        texts: Texts { arguments, environment },
+    })
+}
+
+/// Fills the stack in that range of addresses; the stack pointer.
+pub(crate) fn fill<P: Platform>(
+    platform: &mut P,
+    image: &Image,
+    stack: &Range<u64>,
+    texts: &Texts,
+) -> Result<u64, ImageError> {
+    let Texts { arguments, environment } = texts;
+    let window = &image.window;
+    let size = stack.end.wrapping_sub(stack.start);
 
     let texts_size = |texts: &[Vec<u8>]| texts.iter().map(|text| text.len() as u64).sum::<u64>();
-    let strings = texts_size(&arguments) + texts_size(&environment);
+    let strings = texts_size(arguments) + texts_size(environment);
     let vector_words = 1 + arguments.len() as u64 + 1 + environment.len() as u64 + 1 + 2 * 16;
     let needed = strings + 16 + vector_words * 8 + 32;
-    if needed > header.stack_size / SHARE {
-        return Err(ImageError::Arguments {
-            needed,
-            stack: header.stack_size,
-        });
+    if needed > size / SHARE {
+        return Err(ImageError::Arguments { needed, stack: size });
     }
     let outside = |_: Error| ImageError::Outside("stack");
-    let top = header.stack.wrapping_add(header.stack_size) & !15;
+    let top = stack.end & !15;
     // From the top: texts, random bytes; then the vectors, whose lowest word is where the stack pointer points to.
     let mut at = top.wrapping_sub(strings);
     let mut vector = Vec::with_capacity(vector_words as usize);
     vector.push(arguments.len() as u64);
     let mut name = 0;
-    for (index, text) in arguments.iter().chain(&environment).enumerate() {
+    for (index, text) in arguments.iter().chain(environment).enumerate() {
         if index == 0 {
             name = at;
         }
@@ -152,11 +201,11 @@ pub(crate) fn build<P: Platform>(platform: &mut P, start: &Start, header: &Start
     platform.random(&mut bytes);
     window.write(platform, random, &bytes).map_err(outside)?;
     for (kind, value) in [
-        (AT_PHDR, headers),
-        (AT_PHENT, header_size),
-        (AT_PHNUM, count),
+        (AT_PHDR, image.headers),
+        (AT_PHENT, image.header_size),
+        (AT_PHNUM, image.count),
         (AT_PAGESZ, PAGE),
-        (AT_ENTRY, start.bias.wrapping_add(entry)),
+        (AT_ENTRY, image.entry),
         (AT_UID, 0),
         (AT_EUID, 0),
         (AT_GID, 0),

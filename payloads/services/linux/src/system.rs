@@ -4,11 +4,14 @@ use crate::arena::Arena;
 use crate::calls::Context;
 use crate::names::name;
 use crate::network::Network;
-use crate::open::{Address, Behind, Descriptor, Descriptors, Id, Opens, Socket, SocketState, What};
+use crate::open::{Address, Behind, Id, Opens, Socket, SocketState, What};
 use crate::pipe::Pipes;
-use crate::program::{Program, Thread, Who};
+use crate::process::Processes;
+use crate::program::{Program, Who};
+use crate::slot::Slot;
+use crate::spawn::{self, First};
 use crate::stack::{self, ImageError, Start};
-use crate::tree::{ROOT, Tree};
+use crate::tree::Tree;
 use crate::{Error, Platform, Result};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -37,6 +40,8 @@ pub enum Outcome {
     EndThread,
     /// The program ends with this status.
     EndProgram(i32),
+    /// A signal ends the program.
+    Killed(u32),
 }
 
 impl From<Result<Outcome>> for Outcome {
@@ -63,6 +68,9 @@ pub(crate) struct Shared {
     pub(crate) opens: Opens,
     pub(crate) pipes: Pipes,
     pub(crate) network: Option<Network>,
+    pub(crate) processes: Processes,
+    /// Signals that are on their way: to whom.
+    pub(crate) signals: Vec<(u32, u32)>,
     /// What bytes cross through; empty while they do.
     pub(crate) crossing: Vec<u8>,
     /// Something has happened to an open file: who waits may go on.
@@ -81,6 +89,10 @@ pub(crate) struct Waiting {
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum On {
+    /// Time passes, or a signal comes.
+    Time,
+    /// A child that borrows its memory.
+    Child { id: u32 },
     /// Somebody wakes who waits for a word of the program's memory.
     Word { address: u64, bits: u32 },
     /// Something happens to an open file; then the call is made again.
@@ -155,8 +167,15 @@ impl Shared {
 /// A library OS.
 #[derive(Debug)]
 pub struct System {
-    programs: BTreeMap<u32, Program>,
-    shared: Shared,
+    /// By their cVMs; those that borrow one by what [`System::key`] says.
+    pub(crate) programs: BTreeMap<u32, Program>,
+    /// Threads of programs that are in another one's memory.
+    pub(crate) borrowed: BTreeMap<Who, u32>,
+    /// CVMs for processes.
+    pub(crate) slots: BTreeMap<u32, Slot>,
+    /// The first program, when there are such cVMs.
+    pub(crate) first: Option<First>,
+    pub(crate) shared: Shared,
     /// Whether every system call is logged.
     traces: bool,
 }
@@ -167,6 +186,9 @@ impl System {
     pub fn new(archive: Vec<u8>, files: u64, traces: bool) -> System {
         System {
             programs: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            first: None,
             traces,
             shared: Shared {
                 missing: BTreeSet::new(),
@@ -175,6 +197,8 @@ impl System {
                 opens: Opens::default(),
                 pipes: Pipes::default(),
                 network: None,
+                processes: Processes::default(),
+                signals: Vec::new(),
                 crossing: Vec::new(),
                 stirred: false,
             },
@@ -184,7 +208,7 @@ impl System {
     /// Makes a program ready for its first instruction.
     pub fn begin<P: Platform>(&mut self, platform: &mut P, who: Who, start: &Start) -> Outcome {
         match self.try_begin(platform, who, start) {
-            Ok(pointer) => Outcome::Begin(pointer),
+            Ok(outcome) => outcome,
             Err(error) => {
                 platform.log(who, format_args!("cannot start: {error}"));
                 // As a shell says it: found, but cannot be executed.
@@ -198,53 +222,63 @@ impl System {
         platform: &mut P,
         who: Who,
         start: &Start,
-    ) -> core::result::Result<u64, ImageError> {
-        let header = stack::header(platform, start)?;
+    ) -> core::result::Result<Outcome, ImageError> {
+        let block = stack::block(platform, start)?;
+        let header = &block.header;
         let heap_end = header.heap.checked_add(header.heap_size);
         let heap = header.heap..heap_end.ok_or(ImageError::Block)?;
         let inside = start.window.check(heap.start, header.heap_size);
         inside.map_err(|_| ImageError::Outside("heap"))?;
-        let pointer = stack::build(platform, start, &header)?;
-        // One that begins anew has nothing of its last life.
-        self.end(who.client);
-        let console = self.shared.opens.add(What::Console, O_RDWR);
-        let mut descriptors = Descriptors::default();
-        for descriptor in 0..3 {
-            self.shared.opens.keep(console);
-            let value = Descriptor {
-                open: console,
-                close_on_exec: false,
-            };
-            // There is room for three.
-            let _ = descriptors.set(descriptor, Some(value));
+        let image = stack::image(platform, start)?;
+        if let Some(slot) = Slot::find(platform, start.bias, &block, &image) {
+            return Ok(self.begin_slot(platform, who.client, slot, block.texts));
         }
-        self.shared.tree.opened(ROOT);
-        let program = Program {
-            id: who.client + 1,
-            window: start.window,
-            arena: Arena::new(heap),
-            threads: [(0, Thread::default())].into(),
-            descriptors,
-            directory: ROOT,
-            mask: 0o022,
-            actions: BTreeMap::new(),
-            began: platform.clock(),
-        };
+        let end = header.stack.checked_add(header.stack_size);
+        let stack = header.stack..end.ok_or(ImageError::Block)?;
+        let pointer = stack::fill(platform, &image, &stack, &block.texts)?;
+        // One that begins anew has nothing of its last life.
+        if self.programs.contains_key(&who.client) {
+            self.finish(platform, who.client, sys::SIGKILL, None);
+            self.settle(platform);
+        }
+        let id = self.shared.processes.add(Some(who.client + 1), 0);
+        let id = id.map_err(|_| ImageError::Number)?;
+        let slot = (who.client, start.window);
+        let program = self.fresh(platform, id, slot, Arena::new(heap));
         self.programs.insert(who.client, program);
-        Ok(pointer)
+        Ok(Outcome::Begin(pointer))
+    }
+
+    /// Lets the file at a path be the first program in cVMs for processes.
+    pub fn set_first(&mut self, file: &str) {
+        self.first = Some(First {
+            file: file.as_bytes().to_vec(),
+            place: None,
+            over: None,
+        });
     }
 
     /// Tells what answers the call of a thread that waits.
-    pub fn waits(&mut self, who: Who, token: u64) {
+    pub fn waits<P: Platform>(&mut self, platform: &mut P, who: Who, token: u64) {
         if let Some(waiting) = self.shared.waiting.iter_mut().find(|waiting| waiting.is_of(who)) {
             waiting.token = Some(token);
+        }
+        if who.thread == 0
+            && let Some(slot) = self.slots.get_mut(&who.client)
+        {
+            slot.main = Some(token);
+            self.begin_first(platform, who.client);
         }
     }
 
     /// Answers a system call that nothing follows from, if this is one: what programs ask most often.
     #[inline]
     pub fn quick<P: Platform>(&self, platform: &mut P, who: Who, number: u64, [a, b]: [u64; 2]) -> Option<u64> {
-        let program = self.programs.get(&who.client).filter(|_| !self.traces)?;
+        let program = self.programs.get(&self.key(who)).filter(|_| !self.traces)?;
+        // Whoever has signals to come gets them first.
+        if program.pending != 0 {
+            return None;
+        }
         Some(match u32::try_from(number).ok()? {
             sys::__NR_getpid => program.id.into(),
             sys::__NR_gettid => program.thread_number(who.thread).into(),
@@ -260,39 +294,100 @@ impl System {
 
     /// Answers a system call.
     pub fn call<P: Platform>(&mut self, platform: &mut P, who: Who, number: u64, arguments: [u64; 6]) -> Outcome {
-        let Some(program) = self.programs.get_mut(&who.client) else {
-            platform.log(who, format_args!("a call of a program that has not started"));
-            return Outcome::EndProgram(126);
-        };
+        let key = self.key(who);
+        if !self.programs.get(&key).is_some_and(|program| program.owns(who)) {
+            if !self.slots.contains_key(&who.client) {
+                platform.log(who, format_args!("a call of a program that has not started"));
+            }
+            return self.stray(who);
+        }
         // Whatever it has waited for, it waits no more.
         self.shared.waiting.retain(|waiting| !waiting.is_of(who));
-        let mut context = Context {
-            platform,
-            program,
-            shared: &mut self.shared,
-            who,
-            again: Some((number, arguments)),
-        };
-        let outcome = context.call(number, arguments).unwrap_or_else(|| {
-            if self.shared.once(number) {
-                let name = name(number).unwrap_or("unknown");
-                platform.log(who, format_args!("system call {number} ({name}) is not there: ENOSYS"));
+        let [a, b, c, ..] = arguments;
+        let outcome = match u32::try_from(number).unwrap_or(u32::MAX) {
+            sys::__NR_clone if System::borrows(a) => self.borrow(platform, who, b).into(),
+            sys::__NR_execve => {
+                let execution = self.context(platform, key, who, None, |context| context.execution([a, b, c]));
+                let outcome = execution.unwrap_or(Err(Error::ESRCH));
+                outcome
+                    .and_then(|execution| self.execute(platform, who, &execution))
+                    .into()
             }
-            Outcome::of(Err(Error::ENOSYS))
-        });
+            sys::__NR_rt_sigreturn => self.come_back(platform, who).into(),
+            _ => {
+                let again = Some((number, arguments));
+                let outcome = self.context(platform, key, who, again, |context| context.call(number, arguments));
+                outcome.flatten().unwrap_or_else(|| {
+                    if self.shared.once(number) {
+                        let name = name(number).unwrap_or("unknown");
+                        platform.log(who, format_args!("system call {number} ({name}) is not there: ENOSYS"));
+                    }
+                    Outcome::of(Err(Error::ENOSYS))
+                })
+            }
+        };
         if self.traces {
             trace(platform, who, number, arguments, outcome);
         }
-        if let Outcome::EndProgram(_) = outcome {
-            self.end(who.client);
-        }
+        let outcome = match outcome {
+            Outcome::EndProgram(code) => self.finish(platform, key, spawn::exited(code), Some(who)),
+            Outcome::Killed(signal) => self.finish(platform, key, signal, Some(who)),
+            other => other,
+        };
         self.settle(platform);
-        outcome
+        self.interrupt_call(platform, key, who, outcome)
+    }
+
+    /// Does something in the name of a thread; none when its program is not there.
+    fn context<P: Platform, R>(
+        &mut self,
+        platform: &mut P,
+        key: u32,
+        who: Who,
+        again: Option<(u64, [u64; 6])>,
+        work: impl FnOnce(&mut Context<'_, P>) -> R,
+    ) -> Option<R> {
+        // What maps memory in another program's takes it from there.
+        let owner = (key != who.client).then_some(who.client);
+        self.lend_arena(owner, key);
+        let result = self.programs.get_mut(&key).map(|program| {
+            work(&mut Context {
+                platform,
+                program,
+                shared: &mut self.shared,
+                who,
+                again,
+            })
+        });
+        self.lend_arena(owner, key);
+        result
+    }
+
+    /// Exchanges the memory maps of a program and one that borrows its memory.
+    fn lend_arena(&mut self, owner: Option<u32>, key: u32) {
+        let Some(owner) = owner else { return };
+        let lent = self
+            .programs
+            .get_mut(&owner)
+            .map(|owner| core::mem::take(&mut owner.arena));
+        let other = self
+            .programs
+            .get_mut(&key)
+            .map(|program| core::mem::replace(&mut program.arena, lent.unwrap_or_default()));
+        if let (Some(owner), Some(other)) = (self.programs.get_mut(&owner), other) {
+            owner.arena = other;
+        }
     }
 
     #[inline]
-    fn settle<P: Platform>(&mut self, platform: &mut P) {
-        while core::mem::take(&mut self.shared.stirred) {
+    pub(crate) fn settle<P: Platform>(&mut self, platform: &mut P) {
+        loop {
+            if !self.shared.signals.is_empty() {
+                self.signals(platform);
+            }
+            if !core::mem::take(&mut self.shared.stirred) {
+                return;
+            }
             self.stir(platform);
         }
     }
@@ -347,18 +442,13 @@ impl System {
             };
             // While the call is made, its time stands still: it must not return in the middle of it.
             let waits = until.is_none() || platform.wait_on(token, 0, late);
-            let Some(program) = self.programs.get_mut(&who.client).filter(|_| waits) else {
+            let key = self.key(who);
+            let outcome = self.context(platform, key, who, None, |context| context.call(number, arguments));
+            let Some(outcome) = outcome.filter(|_| waits) else {
                 self.shared.waiting.remove(index);
                 continue;
             };
-            let mut context = Context {
-                platform,
-                program,
-                shared: &mut self.shared,
-                who,
-                again: None,
-            };
-            match context.call(number, arguments) {
+            match outcome {
                 Some(Outcome::Value(value)) => {
                     self.shared.waiting.remove(index);
                     platform.answer(token, value);
@@ -393,27 +483,22 @@ impl System {
         let (opens, waiting): (Vec<_>, _) = (shared.opens.iter().collect(), &shared.waiting);
         let (pipes, used) = (shared.pipes.count(), shared.tree.used());
         let wires = shared.network.as_ref().map_or(0, Network::count);
-        if wires == 0 && self.programs.is_empty() && waiting.is_empty() && opens.is_empty() && pipes == 0 && used == 0 {
+        let processes = shared.processes.count();
+        let borrowed = self.borrowed.len();
+        if wires == 0
+            && self.programs.is_empty()
+            && processes + borrowed == 0
+            && waiting.is_empty()
+            && opens.is_empty()
+            && pipes == 0
+            && used == 0
+        {
             return Ok(());
         }
         let programs = self.programs.len();
         Err(alloc::format!(
-            "{programs} programs, {pipes} pipes, {wires} connections, {used} nodes in use, open {opens:?}, waiting {waiting:?}"
+            "{programs} programs, {processes} processes, {borrowed} in others, {pipes} pipes, {wires} connections, {used} nodes in use, open {opens:?}, waiting {waiting:?}"
         ))
-    }
-
-    /// A program is over.
-    fn end(&mut self, client: u32) {
-        let Some(mut program) = self.programs.remove(&client) else {
-            return;
-        };
-        let shared = &mut self.shared;
-        shared.waiting.retain(|waiting| waiting.who.client != client);
-        for open in program.descriptors.take_all() {
-            shared.release(open);
-        }
-        shared.tree.closed(program.directory);
-        shared.stirred = true;
     }
 }
 

@@ -19,6 +19,10 @@ use crate::platform::{Cause, Machine, Platform};
 use crate::{gates, ways};
 
 pub(crate) const SECTION: &str = "Ways through the monitor (instructions)";
+/// What is counted on a CHERI QEMU, too.
+pub(crate) const NULL: &str = "null hostcall, there and back";
+pub(crate) const SERVED: &str = "served null hostcall, caller to server and back";
+pub(crate) const SWITCH: &str = "switch by timer between two spinners";
 /// Most instructions that anything measured here takes.
 const LIMIT: u64 = 1_000_000_000;
 /// Most instructions from a fault without report to the next cVM.
@@ -125,20 +129,16 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         let label = format!("  reset to a cVM's first among {count}, per cVM");
         measured.push(Measurement::count(SECTION, label, boot_of(platform, count)? / count));
     }
-    let null = cvm("null", "bench-null", &[&ROUNDS.to_string()]);
+    let [null, served] = calling();
     let [median, longest] = null_hostcall(platform, std::slice::from_ref(&null), "null")?;
     let trips = ROUNDS - 1;
     measured.extend([
-        Measurement::count(SECTION, "null hostcall, there and back", median).bar(Bar::at_most(bars.null)),
+        Measurement::count(SECTION, NULL, median).bar(Bar::at_most(bars.null)),
         Measurement::count(SECTION, format!("  the longest of {trips} in a row"), longest),
     ]);
-    let served = CvmSpec {
-        callback_out: "server".into(),
-        ..null
-    };
     let mut alone = 0;
     for (way, label, bar) in [
-        ("answer", "served null hostcall, caller to server and back", bars.served),
+        ("answer", SERVED, bars.served),
         ("delegate", "  the same, when the server delegates it", bars.delegated),
     ] {
         let cvms = [cvm("server", "server", &[way]), served.clone()];
@@ -155,10 +155,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let label = "  the same, answered, among 256 cVMs";
     measured.push(Measurement::count(SECTION, label, median).bar(Bar::at_most(same(alone))));
     let mut few = None;
-    for (count, label) in [
-        (2, "switch by timer between two spinners"),
-        (256, "  the same among 256 spinners"),
-    ] {
+    for (count, label) in [(2, SWITCH), (256, "  the same among 256 spinners")] {
         let switch = timer_switch(platform, count)?;
         let bar = few.map_or(bars.switch, same);
         few.get_or_insert(switch);
@@ -185,6 +182,33 @@ pub(crate) fn same(instructions: u64) -> u64 {
     instructions + instructions / 50
 }
 
+/// The cVM that runs `bench-null`, and the same with a server.
+pub(crate) fn calling() -> [CvmSpec; 2] {
+    let null = cvm("null", "bench-null", &[&ROUNDS.to_string()]);
+    let served = CvmSpec {
+        callback_out: "server".into(),
+        ..null.clone()
+    };
+    [null, served]
+}
+
+/// Median and maximum of the instructions of `bench-null`'s hostcalls: of the first so many visits to the call, each with the
+/// number of the instruction.
+pub(crate) fn trips(visits: &[u64]) -> [u64; 2] {
+    let visits = &visits[..visits.len().min(ROUNDS)];
+    let mut trips: Vec<u64> = visits.windows(2).map(|pair| pair[1] - pair[0] - LOOP).collect();
+    trips.sort_unstable();
+    [trips.len() / 2, trips.len() - 1].map(|place| trips[place])
+}
+
+/// Where `bench-null` makes its hostcall, from its entry point on.
+///
+/// # Errors
+/// There is no such program.
+pub(crate) fn null_call(platform: &dyn Platform) -> Result<u64> {
+    distance_from_entry(platform, "bench-null", "bench_null_call")
+}
+
 /// Address of a symbol of a program, relative to its entry point.
 fn distance_from_entry(platform: &dyn Platform, program: &str, symbol: &str) -> Result<u64> {
     let path = Workspace::locate()?.programs(platform.arch()).join(program);
@@ -208,8 +232,7 @@ fn null_hostcall(platform: &dyn Platform, cvms: &[CvmSpec], name: &str) -> Resul
         expect(stop, &mut *machine, "the first instruction of bench-null")?;
     }
     let entry = machine.pc();
-    let distance = distance_from_entry(platform, "bench-null", "bench_null_call")?;
-    let call = entry.wrapping_add(distance);
+    let call = entry.wrapping_add(null_call(platform)?);
     let (mut now, mut visits) = (0_u64, Vec::new());
     let stop = machine.step(LIMIT, &mut |machine| {
         now += 1;
@@ -219,9 +242,7 @@ fn null_hostcall(platform: &dyn Platform, cvms: &[CvmSpec], name: &str) -> Resul
         visits.len() == ROUNDS
     });
     expect(stop, &mut *machine, "the null hostcalls")?;
-    let mut trips: Vec<u64> = visits.windows(2).map(|pair| pair[1] - pair[0] - LOOP).collect();
-    trips.sort_unstable();
-    Ok([trips[trips.len() / 2], trips[trips.len() - 1]])
+    Ok(trips(&visits))
 }
 
 /// The code capability of a cVM.

@@ -22,9 +22,12 @@ const ROUNDS: usize = 20;
 /// Most instructions of a call, there and back.
 const BARS: [u64; 2] = [115, 80];
 
+/// What is counted on a CHERI QEMU, too.
+pub(crate) const GATE: &str = "gate, there and back";
+
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Integers,
     OneCapability,
     Vectors,
@@ -73,8 +76,16 @@ fn caller(kind: Kind, way: Way, gate: &str) -> (Vec<u8>, [i64; 2]) {
     (a.elf().to_bytes(), [start, end])
 }
 
-/// Instructions of one call.
-fn measured(platform: &dyn Platform, way: Way) -> Result<u64> {
+/// A caller, and whom it calls.
+pub(crate) struct Play {
+    pub(crate) cvms: Vec<CvmSpec>,
+    pub(crate) programs: Vec<(String, Vec<u8>)>,
+    /// Where a call begins, and is over, in the caller's code.
+    pub(crate) call: [i64; 2],
+}
+
+/// Who calls whom to measure a way.
+pub(crate) fn play(platform: &dyn Platform, way: Way) -> Play {
     let kind = match platform.arch() {
         Architecture::CheriRiscv => Kind::MachineV9,
         Architecture::Morello => Kind::MachineMorello,
@@ -115,7 +126,7 @@ fn measured(platform: &dyn Platform, way: Way) -> Result<u64> {
         .return_from_gate();
     let deep = way == Way::TwoDeep;
     let called = if deep { "between.pass" } else { "server.work" };
-    let (program, [start, end]) = caller(kind, way, called);
+    let (program, call) = caller(kind, way, called);
     let vector = if way == Way::Vectors { " vector" } else { "" };
     let spec = |name: &str, gates: Option<String>, calls: Option<&str>| CvmSpec {
         gates: gates.into_iter().collect(),
@@ -128,11 +139,21 @@ fn measured(platform: &dyn Platform, way: Way) -> Result<u64> {
         cvms.push(spec("between", Some("pass 4096 1".into()), Some("server.work")));
     }
     cvms.push(spec("caller", None, Some(called)));
-    let programs = [
+    let programs = vec![
         ("server".to_owned(), server.elf().to_bytes()),
         ("between".to_owned(), between.elf().to_bytes()),
         ("caller".to_owned(), program),
     ];
+    Play { cvms, programs, call }
+}
+
+/// Instructions of one call.
+fn measured(platform: &dyn Platform, way: Way) -> Result<u64> {
+    let Play {
+        cvms,
+        programs,
+        call: [start, end],
+    } = play(platform, way);
     let mut machine = Setup::new(platform.arch(), &cvms, &programs)?.board(platform)?;
     first_instruction(&mut *machine)?;
     let code = code_of(&machine.console(), "caller")?;
@@ -170,7 +191,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     };
     let count = |way, label: &str| measured(platform, way).map(|count| Measurement::count(SECTION, label, count));
     Ok(vec![
-        count(Way::Integers, "gate, there and back")?.bar(Bar::at_most(bar)),
+        count(Way::Integers, GATE)?.bar(Bar::at_most(bar)),
         count(Way::OneCapability, "gate with one capability argument, there and back")?.bar(Bar::at_most(bar + 1)),
         count(Way::Vectors, "gate with vector registers cleared, there and back")?,
         count(Way::TwoDeep, "two gates deep, there and back")?,

@@ -15,6 +15,7 @@ mod measurement;
 mod morello;
 mod packing;
 mod platform;
+mod reference;
 mod riscv;
 mod speed;
 mod ways;
@@ -82,13 +83,16 @@ fn measure_platform(platform: &dyn Platform, options: &Options) -> Result<Vec<me
     }
     if options.ways {
         let mut measured = counts::measure(platform)?;
+        measured.extend(reference::measure(platform, &measured)?);
         measured.extend(devices::measure(platform)?);
         return Ok(measured);
     }
     let mut measured = image::measure(platform)?;
     measured.extend(lines::measure(platform)?);
     measured.extend(dependencies::measure(platform)?);
-    measured.extend(counts::measure(platform)?);
+    let ways = counts::measure(platform)?;
+    measured.extend(reference::measure(platform, &ways)?);
+    measured.extend(ways);
     measured.extend(devices::measure(platform)?);
     measured.extend(linux::measure(platform)?);
     measured.extend(loading::measure(platform)?);

@@ -90,6 +90,12 @@ impl Measurement {
         Measurement { bar: Some(bar), ..self }
     }
 
+    /// The number of this label.
+    pub(crate) fn named(measured: &[Measurement], label: &str) -> Option<f64> {
+        let found = measured.iter().find(|measurement| measurement.label == label);
+        found.map(|measurement| measurement.value)
+    }
+
     fn shown(&self) -> String {
         match self.fraction {
             true if self.value < 1.0 => format!("{:.3}", self.value),

@@ -85,6 +85,10 @@ impl Platform for Morello {
         0x4020_0000
     }
 
+    fn interrupt_entry(&self) -> (&'static str, u64) {
+        ("intravisor_vectors", 0x480)
+    }
+
     fn relative_relocation(&self) -> u32 {
         R_AARCH64_RELATIVE
     }

@@ -90,6 +90,9 @@ pub(crate) trait Platform {
     /// Where the image lies in memory.
     fn load_address(&self) -> u64;
 
+    /// Where an interrupt of a cVM enters the monitor: behind a symbol.
+    fn interrupt_entry(&self) -> (&'static str, u64);
+
     /// Number of the relocation that adds the load address (ELF psABI of the architecture).
     fn relative_relocation(&self) -> u32;
 

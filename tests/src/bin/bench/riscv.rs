@@ -88,6 +88,10 @@ impl Platform for CheriRiscv {
         machine::riscv::map::RAM
     }
 
+    fn interrupt_entry(&self) -> (&'static str, u64) {
+        ("intravisor_trap_entry", 0)
+    }
+
     fn relative_relocation(&self) -> u32 {
         R_RISCV_RELATIVE
     }

@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use machine::Stop;
+use tests::artifacts::built;
+use tools::config::{self, Config};
 use tools::run::{Isa, RunError, qemu_command};
+use tools::workspace::Workspace;
 
 use crate::Result;
 use crate::measurement::{Bar, Measurement};
@@ -20,9 +23,22 @@ const LIMIT: u64 = 1_000_000_000;
 /// Least million instructions a second on the conformance images.
 const CONFORMANCE_BAR: f64 = 25.0;
 /// Least million instructions a second of an interpreter in a cVM.
-const INTERPRETER_BAR: f64 = 60.0;
+const INTERPRETER_BAR: f64 = 200.0;
 /// Rounds of `bench-interpreter`, of some 15,000 instructions each, monitor included.
 const INTERPRETER_ROUNDS: u32 = 5000;
+/// What Lua executes: calls, tables, closures, numbers of both kinds, and text.
+const LUA: &str = "
+local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end
+local all, sum = {}, 0
+for round = 1, 6 do
+  for i = 1, 3000 do all[i] = {x = i / 2, name = 'n' .. i} end
+  for i = 1, #all do sum = sum + all[i].x + #all[i].name end
+  local words = {}
+  for i = 1, 500 do words[#words + 1] = string.format('%d:%s', i, all[i].name) end
+  sum = sum + fib(17) + #table.concat(words, ',')
+  print(round, sum)
+end
+";
 /// Runs of which the best counts.
 const RUNS: usize = 3;
 
@@ -103,6 +119,26 @@ fn interpreter(platform: &dyn Platform) -> Result<Workload> {
     })
 }
 
+/// Lua in a cVM, as a Linux program; none where `scripts/setup --linux` has not built it.
+fn lua(platform: &dyn Platform) -> Result<Vec<Workload>> {
+    let arch = platform.arch();
+    let Ok(program) = std::fs::read(Workspace::locate()?.linux_programs(arch).join("lua")) else {
+        eprintln!("bench: Lua left out: scripts/setup --linux builds it");
+        return Ok(Vec::new());
+    };
+    let yaml = "cVMs:\n- {name: lua, linux: {program: lua, memory: 8MiB}}\n";
+    let Config { cvms, .. } = config::parse("lua.yaml".as_ref(), yaml);
+    let mut cvms: Vec<_> = cvms.into_iter().map(|cvm| cvm.spec).collect();
+    let arguments = ["-e".to_owned(), LUA.to_owned()];
+    let interpreter = cvms.iter_mut().filter(|cvm| cvm.runtime == "lua");
+    interpreter.for_each(|cvm| cvm.args = arguments.to_vec());
+    let members = [("lua".to_owned(), tools::elf::strip(&program)?)];
+    built(arch);
+    let image = Setup::new(arch, &cvms, &members)?.image(arch)?;
+    let isa = Isa::V9;
+    Ok(vec![Workload { image, isa }])
+}
+
 /// Million instructions a second, and the ratio to QEMU where there is one.
 ///
 /// # Errors
@@ -111,6 +147,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
     let sets = [
         ("integer loop", vec![platform.integer_loop()], platform.loop_bar()),
         ("interpreter in a cVM", vec![interpreter(platform)?], INTERPRETER_BAR),
+        ("Lua in a cVM", lua(platform)?, INTERPRETER_BAR),
         ("conformance images", platform.conformance(&shared())?, CONFORMANCE_BAR),
     ];
     let mut measured = Vec::new();

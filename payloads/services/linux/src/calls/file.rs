@@ -225,6 +225,12 @@ impl<P: Platform> Context<'_, P> {
             Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0 => {
                 Ok(self.wait_again(None, 0))
             }
+            Err(Error::EPIPE) if self.program.catches && self.again.is_some() => {
+                match self.kill_self(sys::SIGPIPE.into())? {
+                    Outcome::Value(_) => Err(Error::EPIPE),
+                    ended => Ok(ended),
+                }
+            }
             other => other.map(Outcome::Value),
         }
     }
@@ -449,6 +455,19 @@ impl<P: Platform> Context<'_, P> {
             (What::Console, ioctl::TIOCGWINSZ) => {
                 let size = encode!(winsize { ws_row: 24, ws_col: 80 });
                 self.put(argument, &size)?;
+                Ok(0)
+            }
+            (What::Console, ioctl::TIOCGPGRP) => {
+                let group = self.shared.processes.foreground;
+                self.put(argument, &group.to_ne_bytes())?;
+                Ok(0)
+            }
+            (What::Console, ioctl::TIOCSPGRP) => {
+                let group = self.program.window.half(self.platform, argument)?;
+                if self.shared.processes.of_group(group).next().is_none() {
+                    return Err(Error::EPERM);
+                }
+                self.shared.processes.foreground = group;
                 Ok(0)
             }
             (_, ioctl::FIONBIO) => {

@@ -1,28 +1,17 @@
-//! Signals, as far as they need no handler: what programs say about them is kept, and one that a program sends to itself ends
-//! it unless it has said otherwise. No handler is ever called: nothing here can interrupt a program.
+//! Signals: what programs say about them is kept, and those that they send are passed on; [`deliver`](crate::deliver) does the
+//! rest. Who is in no cVM for processes has no handlers: a signal ends it, or does nothing.
 
 use super::Context;
-use crate::program::ACTION;
+use crate::deliver::{HARMLESS, IGNORE, bit};
+use crate::system::{On, Waiting};
 use crate::{Error, Outcome, Platform, Result};
+use alloc::vec::Vec;
 use linux_raw_sys::general as sys;
 
 /// Bytes of a set of signals.
 const SET: usize = 8;
-/// Signals that do nothing by themselves; those that stop a program have nobody who would let it go on.
-const HARMLESS: [u32; 8] = [
-    sys::SIGCHLD,
-    sys::SIGCONT,
-    sys::SIGURG,
-    sys::SIGWINCH,
-    sys::SIGSTOP,
-    sys::SIGTSTP,
-    sys::SIGTTIN,
-    sys::SIGTTOU,
-];
-/// What a shell adds to the number of a signal that has ended a program.
-const ENDED: i32 = 128;
-/// What stands for a handler that does nothing.
-const IGNORE: u64 = 1;
+/// What nobody can refuse.
+const UNBLOCKABLE: u64 = 1 << (sys::SIGKILL - 1) | 1 << (sys::SIGSTOP - 1);
 
 fn signal(number: u64) -> Result<u32> {
     let number = number as u32;
@@ -40,13 +29,13 @@ impl<P: Platform> Context<'_, P> {
         if size != SET as u64 || new != 0 && matches!(number, sys::SIGKILL | sys::SIGSTOP) {
             return Err(Error::EINVAL);
         }
-        let before = self.program.actions.get(&number).copied().unwrap_or_default();
+        let before = self.program.action(number);
         let mut wanted = before;
         if new != 0 {
-            self.get(new, &mut wanted)?;
+            self.get(new, &mut wanted.0)?;
         }
         if old != 0 {
-            self.put(old, &before)?;
+            self.put(old, &before.0)?;
         }
         self.program.actions.insert(number, wanted);
         Ok(0)
@@ -68,7 +57,7 @@ impl<P: Platform> Context<'_, P> {
                 _ => return Err(Error::EINVAL),
             };
             if let Some(thread) = self.program.threads.get_mut(&place) {
-                thread.blocked = after;
+                thread.blocked = after & !UNBLOCKABLE;
             }
         }
         if old != 0 {
@@ -77,31 +66,103 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// `kill`, `tkill` and `tgkill`, of a program by itself.
-    pub(super) fn kill(&mut self, whom: u64, number: u64, thread: bool) -> Result<Outcome> {
-        let own = if thread {
-            let numbers = self
-                .program
-                .threads
-                .keys()
-                .map(|place| self.program.thread_number(*place));
-            numbers.into_iter().any(|number| number == whom as u32)
-        } else {
-            whom as u32 == self.program.id
+    /// `rt_sigsuspend`: other signals are wanted until one has come.
+    pub(super) fn suspend(&mut self, set: u64, size: u64) -> Result<Outcome> {
+        if size != SET as u64 {
+            return Err(Error::EINVAL);
+        }
+        let wanted = self.program.window.word(self.platform, set)?;
+        let thread = self.program.threads.get_mut(&self.who.thread).ok_or(Error::ESRCH)?;
+        thread.restored = Some(core::mem::replace(&mut thread.blocked, wanted & !UNBLOCKABLE));
+        self.shared.waiting.push(Waiting {
+            who: self.who,
+            token: None,
+            on: On::Time,
+        });
+        Ok(Outcome::Wait {
+            nanoseconds: 0,
+            late: 0,
+        })
+    }
+
+    /// `rt_sigpending`.
+    pub(super) fn pending(&mut self, address: u64, size: u64) -> Result {
+        if size != SET as u64 {
+            return Err(Error::EINVAL);
+        }
+        let blocked = self
+            .program
+            .threads
+            .get(&self.who.thread)
+            .map_or(0, |thread| thread.blocked);
+        let pending = self.program.pending & blocked;
+        self.put(address, &pending.to_ne_bytes())?;
+        Ok(0)
+    }
+
+    /// `tkill` and `tgkill`, of a program's own threads.
+    pub(super) fn kill_thread(&mut self, whom: u64, number: u64) -> Result<Outcome> {
+        let mut places = self.program.threads.keys();
+        if !places.any(|place| self.program.thread_number(*place) == whom as u32) {
+            return Err(Error::ESRCH);
+        }
+        self.kill_self(number)
+    }
+
+    /// `kill`.
+    pub(super) fn kill(&mut self, whom: u64, number: u64) -> Result<Outcome> {
+        let own = self.program.id;
+        let processes = &self.shared.processes;
+        let targets: Vec<u32> = match whom as i32 {
+            0 => processes.of_group(processes.get(own)?.group).collect(),
+            -1 => processes.living().filter(|id| *id != own).collect(),
+            one if one > 0 => [one as u32]
+                .into_iter()
+                .filter(|one| processes.get(*one).is_ok())
+                .collect(),
+            group => processes.of_group(group.unsigned_abs()).collect(),
         };
-        if !own {
+        if targets.is_empty() {
             return Err(Error::ESRCH);
         }
         if number as u32 == 0 {
             return Ok(Outcome::Value(0));
         }
+        let signal = signal(number)?;
+        let others = targets.iter().filter(|id| **id != own);
+        let sent = others.map(|id| (*id, signal));
+        self.shared.signals.extend(sent);
+        if targets.contains(&own) {
+            return self.kill_self(number);
+        }
+        Ok(Outcome::Value(0))
+    }
+
+    /// A signal of a program to itself.
+    pub(super) fn kill_self(&mut self, number: u64) -> Result<Outcome> {
+        if number as u32 == 0 {
+            return Ok(Outcome::Value(0));
+        }
         let number = signal(number)?;
-        let action: [u8; ACTION] = self.program.actions.get(&number).copied().unwrap_or_default();
-        let handler = action.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-        match handler {
+        match self.program.action(number).handler() {
             0 if HARMLESS.contains(&number) => Ok(Outcome::Value(0)),
-            0 => Ok(Outcome::EndProgram(ENDED + number as i32)),
+            0 => {
+                let blocked = self
+                    .program
+                    .threads
+                    .values()
+                    .all(|thread| thread.blocked & bit(number) != 0);
+                if blocked && self.program.catches {
+                    self.program.pending |= bit(number);
+                    return Ok(Outcome::Value(0));
+                }
+                Ok(Outcome::Killed(number))
+            }
             IGNORE => Ok(Outcome::Value(0)),
+            _ if self.program.catches => {
+                self.program.pending |= bit(number);
+                Ok(Outcome::Value(0))
+            }
             _ => {
                 if self.shared.once(sys::__NR_rt_sigreturn.into()) {
                     let line = format_args!("signal {number} has a handler, which nothing can call: ENOSYS");

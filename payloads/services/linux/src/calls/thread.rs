@@ -16,11 +16,12 @@ impl<P: Platform> Context<'_, P> {
     /// `clone`, as far as it makes a thread.
     pub(super) fn clone(&mut self, [flags, stack, parent, pointer, child]: [u64; 5]) -> Result {
         let flags = flags as u32;
-        if flags & THREAD != THREAD {
+        // In another program's memory there is one thread, until it executes a file.
+        if flags & THREAD != THREAD || self.program.first != 0 {
             if self.shared.once(sys::__NR_clone.into()) {
                 let line = format_args!(
                     "clone with flags {flags:#x} is not there: a copy of a program would need the same addresses; \
-                     threads and posix_spawn do not"
+                     threads, vfork and posix_spawn do not"
                 );
                 self.platform.log(self.who, line);
             }
@@ -41,14 +42,20 @@ impl<P: Platform> Context<'_, P> {
             .threads
             .get(&self.who.thread)
             .map_or(0, |thread| thread.blocked);
-        let place = self.platform.clone(stack, pointer)?;
+        let pointer = pointer.ok_or(Error::EINVAL)?;
+        let place = self.platform.clone(Some(stack), Some(pointer))?;
         let number = self.program.thread_number(place);
         let clear = if flags & sys::CLONE_CHILD_CLEARTID != 0 {
             child
         } else {
             0
         };
-        self.program.threads.insert(place, Thread { clear, blocked });
+        let thread = Thread {
+            clear,
+            blocked,
+            restored: None,
+        };
+        self.program.threads.insert(place, thread);
         for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {
             if flags & flag != 0 {
                 self.put(address, &number.to_ne_bytes())?;
@@ -68,7 +75,7 @@ impl<P: Platform> Context<'_, P> {
         }
         if self.program.threads.is_empty() {
             Outcome::EndProgram(status as i32 & 0xff)
-        } else if place == 0 {
+        } else if place == self.program.first {
             // The others go on; a cVM cannot do without its main thread.
             Outcome::Wait {
                 nanoseconds: 0,
@@ -112,7 +119,21 @@ impl<P: Platform> Context<'_, P> {
 
     /// `nanosleep`.
     pub(super) fn sleep(&mut self, address: u64) -> Result<Outcome> {
-        Ok(Self::wait_for(self.span(address)?, Ok(0)))
+        let span = self.span(address)?;
+        Ok(self.wait_for_time(span))
+    }
+
+    /// Waits for so long, or for a signal.
+    fn wait_for_time(&mut self, span: u64) -> Outcome {
+        let outcome = Self::wait_for(span, Ok(0));
+        if let Outcome::Wait { .. } = outcome {
+            self.shared.waiting.push(Waiting {
+                who: self.who,
+                token: None,
+                on: On::Time,
+            });
+        }
+        outcome
     }
 
     /// `clock_nanosleep`.
@@ -122,7 +143,7 @@ impl<P: Platform> Context<'_, P> {
         if flags as u32 & sys::TIMER_ABSTIME != 0 {
             span = span.saturating_sub(now);
         }
-        Ok(Self::wait_for(span, Ok(0)))
+        Ok(self.wait_for_time(span))
     }
 
     /// `futex`.
@@ -214,7 +235,7 @@ impl<P: Platform> Context<'_, P> {
         self.shared.waiting.retain(|waiting| {
             let meant = match waiting.on {
                 On::Word { address, bits: wanted } => address == word && wanted & bits != 0,
-                On::Anything { .. } => false,
+                _ => false,
             };
             if !meant || waiting.who.client != client || woken >= u64::from(count) {
                 return true;

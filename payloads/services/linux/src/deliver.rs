@@ -1,0 +1,290 @@
+//! Signals reach programs: they end them, or their handlers are called, on the stack of a thread, between two instructions or in
+//! the place of a call's end. The machine's part of the frame is where Linux has it; vector registers are saved by the
+//! trampoline that calls the handler.
+
+use crate::program::{Program, Who};
+use crate::system::{On, Outcome, System, Waiting};
+use crate::{Error, Platform, Result};
+use linux_raw_sys::general as sys;
+
+/// Signals that do nothing by themselves; those that stop a program have nobody who would let it go on.
+pub(crate) const HARMLESS: [u32; 8] = [
+    sys::SIGCHLD,
+    sys::SIGCONT,
+    sys::SIGURG,
+    sys::SIGWINCH,
+    sys::SIGSTOP,
+    sys::SIGTSTP,
+    sys::SIGTTIN,
+    sys::SIGTTOU,
+];
+/// What stands for a handler that does nothing.
+pub(crate) const IGNORE: u64 = 1;
+
+/// Bytes of `siginfo`, and of a `ucontext` before the machine's part; where its set of signals is.
+const INFORMATION: u64 = 128;
+const BEFORE: u64 = 176;
+const SET: u64 = 40;
+/// Bytes of a frame. Linux's own has room for vector registers.
+const FRAME: u64 = INFORMATION + BEFORE + 816;
+/// Bytes of an instruction that makes a call, on both architectures.
+const CALL: u64 = 4;
+
+/// The bit of a signal in a set.
+pub(crate) fn bit(signal: u32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// What a thread does that a handler is called in.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// It returns from a call with this.
+    Return(u64),
+    /// It waits in a call, which is made again where that makes sense.
+    Wait { again: bool },
+    /// It computes.
+    Anywhere,
+}
+
+impl Waiting {
+    /// Whether a signal ends the wait, and then whether the call can be made again.
+    fn interruptible(&self) -> Option<bool> {
+        match self.on {
+            On::Child { .. } => None,
+            On::Time => Some(false),
+            On::Word { .. } => Some(true),
+            On::Anything { number, .. } => Some(!matches!(
+                number as u32,
+                sys::__NR_ppoll | sys::__NR_pselect6 | sys::__NR_epoll_pwait | sys::__NR_rt_sigsuspend
+            )),
+        }
+    }
+}
+
+/// The signal that comes next to a thread, if one does.
+fn next(program: &Program, place: u16) -> Option<u32> {
+    let thread = program.threads.get(&place)?;
+    let wanted = program.pending & !thread.blocked;
+    (wanted != 0).then(|| wanted.trailing_zeros() + 1)
+}
+
+impl System {
+    /// Does what signals ask for that programs have sent.
+    pub(crate) fn signals<P: Platform>(&mut self, platform: &mut P) {
+        while !self.shared.signals.is_empty() {
+            let (id, signal) = self.shared.signals.remove(0);
+            self.signal(platform, id, signal);
+        }
+    }
+
+    /// A signal comes to a process.
+    fn signal<P: Platform>(&mut self, platform: &mut P, id: u32, signal: u32) {
+        let Some((key, program)) = self.programs.iter_mut().find(|(_, program)| program.id == id) else {
+            return;
+        };
+        let (key, action) = (*key, program.action(signal));
+        match action.handler() {
+            0 if HARMLESS.contains(&signal) => {}
+            0 => {
+                let blocked = program.threads.values().all(|thread| thread.blocked & bit(signal) != 0);
+                if blocked && signal != sys::SIGKILL {
+                    program.pending |= bit(signal);
+                } else {
+                    self.finish(platform, key, signal, None);
+                }
+            }
+            IGNORE => {}
+            _ if !program.catches => {
+                let who = Who {
+                    client: program.client,
+                    thread: 0,
+                };
+                self.cannot_call(platform, who, signal);
+            }
+            _ => {
+                program.pending |= bit(signal);
+                self.wake_for_signal(platform, key);
+            }
+        }
+    }
+
+    fn cannot_call<P: Platform>(&mut self, platform: &mut P, who: Who, signal: u32) {
+        if self.shared.once(sys::__NR_rt_sigreturn.into()) {
+            let line = format_args!(
+                "signal {signal} has a handler, which nothing can call: expected linux.processes in the manifest"
+            );
+            platform.log(who, line);
+        }
+    }
+
+    /// Lets a thread of a program call a handler: one that waits, else one that computes.
+    fn wake_for_signal<P: Platform>(&mut self, platform: &mut P, key: u32) {
+        let Some(program) = self.programs.get(&key) else { return };
+        let ready = |waiting: &Waiting| {
+            let willing = program.owns(waiting.who) && next(program, waiting.who.thread).is_some();
+            willing && waiting.token.is_some() && waiting.interruptible().is_some()
+        };
+        if let Some(index) = self.shared.waiting.iter().position(ready) {
+            let waiting = self.shared.waiting.remove(index);
+            let again = waiting.interruptible().unwrap_or_default();
+            self.interrupt(platform, key, waiting.who, waiting.token, At::Wait { again });
+            return;
+        }
+        let client = program.client;
+        let places = program.threads.keys().copied();
+        let computing = places
+            .filter(|place| next(program, *place).is_some())
+            .find_map(|thread| {
+                let who = Who { client, thread };
+                Some((who, platform.seize(who).ok()?))
+            });
+        if let Some((who, token)) = computing {
+            self.interrupt(platform, key, who, Some(token), At::Anywhere);
+        }
+    }
+
+    /// Calls a handler in a thread that waits with a token.
+    fn interrupt<P: Platform>(&mut self, platform: &mut P, key: u32, who: Who, token: Option<u64>, at: At) {
+        match self.enter(platform, key, who, token, at) {
+            Ok(Some(signal)) => {
+                platform.answer(token.unwrap_or_default(), signal.into());
+            }
+            Ok(None) => {}
+            Err(ended) => {
+                self.finish(platform, key, ended, None);
+            }
+        }
+    }
+
+    /// What comes of a call when signals have come meanwhile.
+    pub(crate) fn interrupt_call<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        key: u32,
+        who: Who,
+        outcome: Outcome,
+    ) -> Outcome {
+        let Some(program) = self.programs.get(&key) else {
+            return outcome;
+        };
+        if program.pending == 0 || next(program, who.thread).is_none() {
+            return outcome;
+        }
+        let at = match outcome {
+            Outcome::Value(value) => At::Return(value),
+            Outcome::Wait { .. } => {
+                let waits = self.shared.waiting.iter().position(|waiting| waiting.is_of(who));
+                let Some((index, again)) = waits.and_then(|index| {
+                    let again = self.shared.waiting[index].interruptible()?;
+                    Some((index, again))
+                }) else {
+                    return outcome;
+                };
+                self.shared.waiting.remove(index);
+                At::Wait { again }
+            }
+            other => return other,
+        };
+        match self.enter(platform, key, who, None, at) {
+            Ok(Some(signal)) => Outcome::Value(signal.into()),
+            Ok(None) => outcome,
+            Err(ended) => self.finish(platform, key, ended, Some(who)),
+        }
+    }
+
+    /// Prepares a thread to call the handler of the next signal, which becomes its first argument; none when there is no such
+    /// signal any more.
+    ///
+    /// # Errors
+    /// The signal that ends the program instead: its stack has no room.
+    fn enter<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        key: u32,
+        who: Who,
+        token: Option<u64>,
+        at: At,
+    ) -> core::result::Result<Option<u32>, u32> {
+        let fault = |_: Error| sys::SIGSEGV;
+        let program = self.programs.get_mut(&key).ok_or(sys::SIGKILL)?;
+        let Some(signal) = next(program, who.thread) else {
+            return Ok(None);
+        };
+        program.pending &= !bit(signal);
+        let action = program.action(signal);
+        if action.handler() <= IGNORE {
+            // It has come to mean something else since it was blocked.
+            let ends = action.handler() != IGNORE && !HARMLESS.contains(&signal);
+            return if ends { Err(signal) } else { Ok(None) };
+        }
+        let roles = platform.roles();
+        let mut words = platform.registers(token).map_err(fault)?;
+        match at {
+            At::Return(value) => words[roles.result] = value,
+            At::Wait { again } if again && action.flags() & sys::SA_RESTART != 0 => {
+                words[roles.counter] = words[roles.counter].wrapping_sub(CALL);
+            }
+            At::Wait { .. } => words[roles.result] = Error::EINTR.to_result(),
+            At::Anywhere => {}
+        }
+        let thread = program.threads.get_mut(&who.thread).ok_or(sys::SIGKILL)?;
+        let restored = thread.restored.take().unwrap_or(thread.blocked);
+        thread.blocked |= action.mask();
+        if action.flags() & sys::SA_NODEFER == 0 {
+            thread.blocked |= bit(signal);
+        }
+        let frame = words[roles.stack].wrapping_sub(FRAME) & !15;
+        let context = frame.wrapping_add(INFORMATION);
+        let window = program.window;
+        window.zero(platform, frame, FRAME).map_err(fault)?;
+        let mut put = |at: u64, bytes: &[u8]| window.write(platform, at, bytes).map_err(fault);
+        put(frame, &signal.to_le_bytes())?;
+        put(context.wrapping_add(SET), &restored.to_le_bytes())?;
+        let saved = context.wrapping_add(BEFORE + roles.before);
+        for (index, word) in words.iter().take(roles.count).enumerate() {
+            put(saved.wrapping_add(8 * index as u64), &word.to_le_bytes())?;
+        }
+        let slot = self.slots.get(&program.client);
+        let trampoline = slot.map(|slot| slot.trampoline).ok_or(sys::SIGSEGV)?;
+        words[roles.counter] = trampoline;
+        words[roles.stack] = frame;
+        words[roles.handler] = action.handler();
+        words[roles.result] = signal.into();
+        words[roles.result + 1] = frame;
+        words[roles.result + 2] = context;
+        platform.set_registers(token, &words).map_err(fault)?;
+        if action.flags() & sys::SA_RESETHAND != 0 {
+            program.actions.remove(&signal);
+        }
+        Ok(Some(signal))
+    }
+
+    /// `rt_sigreturn`: the thread goes on where the handler was called.
+    pub(crate) fn come_back<P: Platform>(&mut self, platform: &mut P, who: Who) -> Result<Outcome> {
+        let key = self.key(who);
+        let program = self.programs.get_mut(&key).ok_or(Error::ESRCH)?;
+        if !program.catches {
+            return Err(Error::ENOSYS);
+        }
+        let roles = platform.roles();
+        let mut words = platform.registers(None)?;
+        let context = words[roles.stack].wrapping_add(INFORMATION);
+        let saved = context.wrapping_add(BEFORE + roles.before);
+        let restored = program.window.word(platform, context.wrapping_add(SET));
+        let read = (0..roles.count).try_for_each(|index| {
+            words[index] = program.window.word(platform, saved.wrapping_add(8 * index as u64))?;
+            Ok(())
+        });
+        let back = read.and(restored).and_then(|blocked| {
+            platform.set_registers(None, &words)?;
+            Ok(blocked)
+        });
+        let Ok(blocked) = back else {
+            return Ok(Outcome::Killed(sys::SIGSEGV));
+        };
+        if let Some(thread) = program.threads.get_mut(&who.thread) {
+            thread.blocked = blocked;
+        }
+        Ok(Outcome::Value(words[roles.result]))
+    }
+}
