@@ -282,8 +282,8 @@ pub(crate) struct Device {
 impl Device {
     /// What its driver waits for.
     pub(super) fn requests_in_flight(&self) -> u64 {
-        let descriptors = self.queues.iter().flat_map(|queue| queue.descriptors.iter());
-        descriptors.filter(|descriptor| descriptor.count > 0).count() as u64
+        let of_each = self.queues.iter().map(|queue| queue.made.wrapping_sub(queue.taken));
+        of_each.map(u64::from).sum()
     }
 
     fn read(&self, register: u64) -> u32 {

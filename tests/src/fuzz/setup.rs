@@ -659,7 +659,7 @@ fn sources(platform: Platform, kind: Kind, board: &Board, layout: &Layout, entri
     let pages = pages.filter(|page| !shares || !(page..&(page + PAGE)).contains(&&layout.text.start));
     let areas = layout.subject.areas.iter().map(|area| area.start);
     Sources {
-        calls: if shares { Hostcall::ALL.len() as u64 + 1 } else { CALLS },
+        calls: if shares { Hostcall::Seize as u64 + 2 } else { CALLS },
         shares,
         arch: platform.arch(),
         bias: if platform.relocates() && kind != Kind::Purecap {
