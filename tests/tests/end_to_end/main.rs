@@ -20,6 +20,7 @@ mod malformed_elf;
 mod malformed_manifest;
 mod malformed_purecap;
 mod measured;
+mod memory;
 mod purecap;
 mod regions;
 mod relocations;
