@@ -66,7 +66,7 @@ fn poke(model: &mut Model, client: usize, source: &mut Source<'_>) {
         // An address of a socket: family, port, host.
         4 => {
             let family = source.of_numbers(&[1, 2, 10]) as u8;
-            let host = if source.byte() % 2 == 0 { [127, 0, 0, 1] } else { PEER };
+            let host = if source.byte().is_multiple_of(2) { [127, 0, 0, 1] } else { PEER };
             let bytes = [&[family, 0, 0, source.byte() % 4], host.as_slice(), &[0; 8]].concat();
             model.poke(client, at, &bytes);
         }
@@ -95,7 +95,7 @@ fn frame(model: &mut Model, source: &mut Source<'_>) {
     let internet = [&[0x45, 0, 0, length, 0, 0, 0, 0, 64, 6, 0, 0], PEER.as_slice(), &HOST].concat();
     // From port 7 or a program's, to a small one or one that is given to who asks for none.
     let from = [0, source.byte() % 4];
-    let to = if source.byte() % 2 == 0 {
+    let to = if source.byte().is_multiple_of(2) {
         [0, source.byte() % 4]
     } else {
         [0xc0, source.byte() % 4 + 1]
