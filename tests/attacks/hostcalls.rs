@@ -288,13 +288,19 @@ const ATTACKS: &[Attack] = &[
         },
     ),
     program(
-        "holding-of-another",
-        "ask what each of both cVMs holds: of its own it has nothing besides its memory, of the other it may not know",
-        everywhere(Nothing),
+        "holding-of-victim",
+        "ask what the victim holds",
+        everywhere(Error(EPERM)),
         |a| {
-            a.call(Holding, &[0, 0, 0, 0]).add(A, Argument(0), 0);
-            a.call(Holding, &[0, 0, 1, 0]).add_register(A, Argument(0));
-            a.add(A, A, ENOENT as i64 + EPERM as i64).must_be_zero(A, 1).exit(0);
+            a.call(Holding, &[0, 0, 0, 0]).exit_with_result();
+        },
+    ),
+    program(
+        "holding-of-nobody",
+        "ask what a cVM of the greatest number holds",
+        everywhere(Error(EINVAL)),
+        |a| {
+            a.call(Holding, &[0, 0, u64::MAX, 0]).exit_with_result();
         },
     ),
     program(
