@@ -295,39 +295,60 @@ impl System {
     /// Answers a system call.
     pub fn call<P: Platform>(&mut self, platform: &mut P, who: Who, number: u64, arguments: [u64; 6]) -> Outcome {
         let key = self.key(who);
-        if !self.programs.get(&key).is_some_and(|program| program.owns(who)) {
+        // Whatever it has waited for, it waits no more.
+        self.shared.waiting.retain(|waiting| !waiting.is_of(who));
+        let [a, b, c, ..] = arguments;
+        // Whether no signal is to come.
+        let mut quiet = false;
+        let done = match u32::try_from(number).unwrap_or(u32::MAX) {
+            sys::__NR_clone if System::borrows(a) => {
+                let own = self.is_own(key, who);
+                own.then(|| Some(self.borrow(platform, who, b).into()))
+            }
+            sys::__NR_execve => {
+                let execution = self.context(platform, key, who, None, |context| {
+                    let own = context.program.owns(who);
+                    own.then(|| context.execution([a, b, c]))
+                });
+                execution.flatten().map(|execution| {
+                    let executed = execution.and_then(|execution| self.execute(platform, who, &execution));
+                    Some(executed.into())
+                })
+            }
+            sys::__NR_rt_sigreturn => {
+                let own = self.is_own(key, who);
+                own.then(|| Some(self.come_back(platform, who).into()))
+            }
+            _ => {
+                let again = Some((number, arguments));
+                let done = self.context(platform, key, who, again, |context| {
+                    context.program.owns(who).then(|| {
+                        let outcome = context.call(number, arguments);
+                        quiet = context.program.pending == 0;
+                        outcome
+                    })
+                });
+                done.flatten()
+            }
+        };
+        let Some(outcome) = done else {
             if !self.slots.contains_key(&who.client) {
                 platform.log(who, format_args!("a call of a program that has not started"));
             }
             return self.stray(who);
-        }
-        // Whatever it has waited for, it waits no more.
-        self.shared.waiting.retain(|waiting| !waiting.is_of(who));
-        let [a, b, c, ..] = arguments;
-        let outcome = match u32::try_from(number).unwrap_or(u32::MAX) {
-            sys::__NR_clone if System::borrows(a) => self.borrow(platform, who, b).into(),
-            sys::__NR_execve => {
-                let execution = self.context(platform, key, who, None, |context| context.execution([a, b, c]));
-                let outcome = execution.unwrap_or(Err(Error::ESRCH));
-                outcome
-                    .and_then(|execution| self.execute(platform, who, &execution))
-                    .into()
-            }
-            sys::__NR_rt_sigreturn => self.come_back(platform, who).into(),
-            _ => {
-                let again = Some((number, arguments));
-                let outcome = self.context(platform, key, who, again, |context| context.call(number, arguments));
-                outcome.flatten().unwrap_or_else(|| {
-                    if self.shared.once(number) {
-                        let name = name(number).unwrap_or("unknown");
-                        platform.log(who, format_args!("system call {number} ({name}) is not there: ENOSYS"));
-                    }
-                    Outcome::of(Err(Error::ENOSYS))
-                })
-            }
         };
+        let outcome = outcome.unwrap_or_else(|| {
+            if self.shared.once(number) {
+                let name = name(number).unwrap_or("unknown");
+                platform.log(who, format_args!("system call {number} ({name}) is not there: ENOSYS"));
+            }
+            Outcome::of(Err(Error::ENOSYS))
+        });
         if self.traces {
             trace(platform, who, number, arguments, outcome);
+        }
+        if quiet && self.shared.signals.is_empty() && !self.shared.stirred && matches!(outcome, Outcome::Value(_)) {
+            return outcome;
         }
         let outcome = match outcome {
             Outcome::EndProgram(code) => self.finish(platform, key, spawn::exited(code), Some(who)),
@@ -338,7 +359,13 @@ impl System {
         self.interrupt_call(platform, key, who, outcome)
     }
 
+    /// Whether a thread is one of the program with this key.
+    fn is_own(&self, key: u32, who: Who) -> bool {
+        self.programs.get(&key).is_some_and(|program| program.owns(who))
+    }
+
     /// Does something in the name of a thread; none when its program is not there.
+    #[inline]
     fn context<P: Platform, R>(
         &mut self,
         platform: &mut P,
@@ -349,7 +376,9 @@ impl System {
     ) -> Option<R> {
         // What maps memory in another program's takes it from there.
         let owner = (key != who.client).then_some(who.client);
-        self.lend_arena(owner, key);
+        if owner.is_some() {
+            self.lend_arena(owner, key);
+        }
         let result = self.programs.get_mut(&key).map(|program| {
             work(&mut Context {
                 platform,
@@ -359,7 +388,9 @@ impl System {
                 again,
             })
         });
-        self.lend_arena(owner, key);
+        if owner.is_some() {
+            self.lend_arena(owner, key);
+        }
         result
     }
 
