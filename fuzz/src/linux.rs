@@ -66,7 +66,11 @@ fn poke(model: &mut Model, client: usize, source: &mut Source<'_>) {
         // An address of a socket: family, port, host.
         4 => {
             let family = source.of_numbers(&[1, 2, 10]) as u8;
-            let host = if source.byte().is_multiple_of(2) { [127, 0, 0, 1] } else { PEER };
+            let host = if source.byte().is_multiple_of(2) {
+                [127, 0, 0, 1]
+            } else {
+                PEER
+            };
             let bytes = [&[family, 0, 0, source.byte() % 4], host.as_slice(), &[0; 8]].concat();
             model.poke(client, at, &bytes);
         }
