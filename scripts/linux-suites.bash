@@ -1,18 +1,15 @@
 # Sourced by scripts/setup-linux: what others have written to test or measure C libraries, kernels and interpreters with, built
 # for both architectures. Its architectures, functions and flags are used here.
 #
-# What no distribution packages is left out unless a variable names the directory with its source:
+# What no distribution packages is left out, without a word, unless a variable names the directory with its source:
 #
 #   INTRAVISOR_LIBC_TEST    musl's libc-test: target/linux/ARCH/libc-test/PART-NAME, for the parts functional and regression
 #   INTRAVISOR_LUA_TESTS    the folder testes of Lua's repository, of the version that is built: target/linux/lua-tests
 
-# The directory that variable $1 names, in which $2 has to be; nothing when it names none.
+# The directory that variable $1 names, in which $2 has to be; nothing when it names none: the tests say then what they leave out.
 named_source() {
     local variable=$1 proof=$2 directory=${!1-}
-    if [[ -z $directory ]]; then
-        say "left out: $variable names no directory with $proof"
-        return
-    fi
+    [[ -n $directory ]] || return 0
     [[ -f $directory/$proof ]] || fail "$variable: $directory/$proof is missing, expected the source of that suite"
     (cd "$directory" && pwd)
 }

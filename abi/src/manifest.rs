@@ -301,6 +301,8 @@ pub const CAPFILE_ACCESS: &str = "access";
 pub const CAPFILE_PROPERTIES: [&str; 4] = [NAME, CAPFILE_SIZE, CAPFILE_DATA, CAPFILE_ACCESS];
 /// Most capfiles in one manifest.
 pub const CAPFILE_LIMIT: usize = 64;
+/// Most bytes of a manifest, the data of capfiles and the files that Linux programs see included.
+pub const TREE_LIMIT: usize = 1 << 20;
 /// Most bytes of one capfile.
 pub const CAPFILE_SIZE_LIMIT: u64 = 1 << 30;
 

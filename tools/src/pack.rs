@@ -56,6 +56,21 @@ pub enum PackError {
     /// The archive cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The manifest is larger than the monitor reads.
+    #[error(
+        "{file}: the manifest takes {size}, expected at most {limit}: {name} has {part} of it",
+        size = format_size(*.size as u64), limit = format_size(names::TREE_LIMIT as u64), part = format_size(*.part as u64)
+    )]
+    TooLarge {
+        /// The YAML file.
+        file: String,
+        /// Bytes of the manifest.
+        size: usize,
+        /// What takes most of it: a capfile, or the files of a Linux program.
+        name: String,
+        /// Bytes of that.
+        part: usize,
+    },
     /// The manifest cannot be written.
     #[error("{member}: {0}", member = names::MEMBER)]
     Manifest(#[from] vm_fdt::Error),
@@ -123,6 +138,18 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     }
     let manifest = Manifest::new(&cvms).with_capfiles(&capfiles);
     let manifest = manifest.with_buffers(&config.buffers).encode()?;
+    let largest = capfiles.iter().max_by_key(|capfile| capfile.data.len());
+    if manifest.len() > names::TREE_LIMIT {
+        return Err(PackError::TooLarge {
+            file: yaml.display().to_string(),
+            size: manifest.len(),
+            name: largest.map_or_else(
+                || "no capfile".to_owned(),
+                |capfile| format!("capfile {}", capfile.name),
+            ),
+            part: largest.map_or(0, |capfile| capfile.data.len()),
+        });
+    }
     let manifest = Member::new(names::MEMBER, manifest);
     let programs = programs
         .into_iter()

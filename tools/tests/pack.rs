@@ -635,3 +635,25 @@ fn one_program_by_two_paths_is_one_program() {
     let packed = pack(&yaml, Architecture::CheriRiscv, &[]).unwrap();
     assert_eq!(archive::read(&packed.archive).unwrap().len(), 2);
 }
+
+#[test]
+fn a_manifest_that_the_monitor_would_not_read_is_not_packed() {
+    let capfile = |length: usize| {
+        let data = "x".repeat(length);
+        format!("capfiles:\n- {{name: small, data: y}}\n- {{name: large, data: {data}}}\n")
+    };
+    let try_with = |length: usize| {
+        let directory = directory(&format!("cVMs:\n- {{name: a, runtime: other}}\n{}", capfile(length)));
+        let program = Elf::program(Architecture::CheriRiscv, &[0; 4]).to_bytes();
+        fs::write(directory.path().join("other.elf"), &program).unwrap();
+        let packed = pack(&directory.path().join("demo.yaml"), Architecture::CheriRiscv, &[]);
+        packed.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(try_with(1 << 19), Ok(()));
+    let error = try_with(1 << 20).unwrap_err();
+    assert!(error.contains("demo.yaml: the manifest takes "), "{error}");
+    assert!(
+        error.ends_with(", expected at most 1 MiB: capfile large has 1 MiB of it"),
+        "{error}"
+    );
+}

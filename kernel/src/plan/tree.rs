@@ -14,7 +14,7 @@ pub(crate) const HEADER: usize = 40;
 /// Deepest nesting of nodes that is accepted.
 pub(crate) const DEPTH_LIMIT: usize = 16;
 /// Largest tree that is accepted, in bytes.
-pub(crate) const SIZE_LIMIT: usize = 1 << 20;
+pub(crate) const SIZE_LIMIT: usize = abi::manifest::TREE_LIMIT;
 
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;

@@ -8,7 +8,7 @@ const VERSION: u32 = 17;
 /// Bytes of the header.
 const HEADER: usize = 40;
 /// Most bytes of a tree that hold something.
-const SIZE_LIMIT: usize = 1 << 20;
+const SIZE_LIMIT: usize = abi::manifest::TREE_LIMIT;
 /// Most nodes inside each other.
 const DEPTH_LIMIT: usize = 16;
 
