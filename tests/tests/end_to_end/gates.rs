@@ -9,6 +9,8 @@ use tools::manifest::CvmSpec;
 on_every_platform!(
     a_call_comes_back_with_its_result_and_all_that_the_caller_keeps,
     the_example_calculates_in_another_cvm,
+    a_caller_ends_before_another_one_is_loaded,
+    nothing_beside_a_slice_is_passed,
 );
 
 /// A cVM with this program.
@@ -78,4 +80,23 @@ fn the_example_calculates_in_another_cvm(platform: Platform) {
         "too much: Err(EINVAL)",
     ];
     assert_eq!(outcome.of("office"), expected, "{outcome}");
+}
+
+/// What the one was lent is looked for in the local area of the other, too, which nobody has loaded yet.
+fn a_caller_ends_before_another_one_is_loaded(platform: Platform) {
+    let caller = "runtime: office\n  local: 6\n  calls: [calculator.add, calculator.mean, calculator.squares]\n";
+    let yaml = format!(
+        "cVMs:\n- name: calculator\n  runtime: calculator\n  gates:\n  - add\n  \
+         - {{function: mean, stack: 4KiB}}\n  - {{function: squares, stack: 4KiB}}\n\
+         - name: early\n  wait: 0\n  {caller}- name: late\n  {caller}"
+    );
+    let outcome = Scenario::yaml(platform, &yaml).boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("early"), outcome.of("late"), "{outcome}");
+}
+
+fn nothing_beside_a_slice_is_passed(platform: Platform) {
+    let yaml = "cVMs:\n- name: calculator\n  runtime: calculator\n  gates: [{function: squares, stack: 4KiB}]\n\
+                - name: check\n  runtime: gate-check\n  local: 2\n  calls: [calculator.squares]\n";
+    Scenario::yaml(platform, yaml).boot(platform).assert_status(0);
 }
