@@ -1,6 +1,6 @@
 /* Prints its arguments and, when there is one, the capfile "test1". */
 
-#include "intravisor.h"
+#include "slot.h"
 
 static size_t length(const char *text) {
     size_t count = 0;
@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
     for (size_t index = 0; index < size && index < 32; index++)
         text[index] = file[index];
 #else
-    struct cvm_slot file;
+    static struct cvm_slot file;
     int64_t size = cvm_capfile_slot("test1", 5, &file);
     if (size == -CVM_ENOENT)
         return 0;

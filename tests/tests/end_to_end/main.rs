@@ -4,6 +4,7 @@ mod audit;
 mod authority;
 mod boot;
 mod buffers;
+mod c_gates;
 mod c_programs;
 mod confinement;
 mod console;
