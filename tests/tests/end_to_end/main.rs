@@ -6,6 +6,7 @@ mod boot;
 mod buffers;
 mod c_gates;
 mod c_programs;
+mod c_streams;
 mod confinement;
 mod console;
 mod demo;
