@@ -17,6 +17,7 @@ on_every_platform_with_clang!(
     what_cannot_be_said_exactly_is_refused,
     a_gate_in_c_expects_anything,
     a_gate_in_rust_expects_anything,
+    a_purecap_gate_expects_anything,
     what_a_gate_leaves_in_registers_does_not_reach_its_caller_in_c,
 );
 
@@ -96,6 +97,13 @@ fn a_gate_in_c_expects_anything(platform: Platform) {
 fn a_gate_in_rust_expects_anything(platform: Platform) {
     let programs = programs(platform, &LIBRARY, &[("caller", "tests/tests/end_to_end/c/caller.c")]);
     let yaml = format!("cVMs:\n{}{}", calculator("calculator"), caller("caller", "caller"));
+    boot(platform, &yaml, &programs);
+}
+
+fn a_purecap_gate_expects_anything(platform: Platform) {
+    let programs = programs(platform, &LIBRARY, &[("caller", "tests/tests/end_to_end/c/caller.c")]);
+    let caller = caller("caller", "caller") + "  args: aligned\n";
+    let yaml = format!("cVMs:\n{}{caller}", calculator("calculator-purecap"));
     boot(platform, &yaml, &programs);
 }
 

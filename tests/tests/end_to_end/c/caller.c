@@ -1,4 +1,4 @@
-/* Calls the gates of `calculator` with what they do not expect. The exit code is the line of the first wrong answer, modulo 256, or 0. */
+/* Calls the gates of `calculator` with what they do not expect; with an argument, one that wants its words aligned. The exit code is the line of the first wrong answer, modulo 256, or 0. */
 
 #include "gate.h"
 
@@ -13,7 +13,7 @@ static _Alignas(4096) uint64_t numbers[4096];
 int main(int argc, char **argv) {
     struct cvm_gate add, mean, squares;
     struct cvm_buffer buffer;
-    (void)argc, (void)argv;
+    (void)argv;
     CHECK(cvm_gate_open(&add, "calculator.add", 14) == 0);
     CHECK(cvm_gate_open(&mean, "calculator.mean", 15) == 0);
     CHECK(cvm_gate_open(&squares, "calculator.squares", 18) == 0);
@@ -27,6 +27,7 @@ int main(int argc, char **argv) {
     CHECK(CVM_CALL_GATE(&mean, cvm_readable(numbers, 7)) == -CVM_EINVAL);
     CHECK(CVM_CALL_GATE(&squares, cvm_readable(numbers, 16)) == -CVM_EFAULT);
     CHECK(CVM_CALL_GATE(&squares, cvm_integer(UINT64_MAX)) == 0);
+    CHECK(CVM_CALL_GATE(&squares, cvm_writable((char *)numbers + 4, 16)) == (argc > 1 ? -CVM_EINVAL : 2));
     /* A token where memory is expected: sealed, so that it arrives as an integer; here it is not even passed. */
     CHECK(CVM_CALL_GATE(&mean, cvm_foreign(add.token)) == -CVM_EFAULT);
 
