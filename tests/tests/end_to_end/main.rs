@@ -7,6 +7,7 @@ mod buffers;
 mod c_gates;
 mod c_programs;
 mod c_streams;
+mod c_threads;
 mod confinement;
 mod console;
 mod demo;
