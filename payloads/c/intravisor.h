@@ -281,7 +281,7 @@ static inline void *cvm_heap(size_t *size) {
     return (void *)result.first;
 }
 
-/* A capfile, as cvm_heap. */
+/* A capfile, as cvm_heap. The capability is local: registers take it, and the local area, and no other memory. */
 static inline void *cvm_capfile(const char *name, size_t length, size_t *size) {
     struct cvm_result result = cvm_hostcall(CVM_CAPFILE, (cvm_word)name, length, 0, 0, 0, 0);
     *size = (size_t)result.second;
@@ -295,7 +295,10 @@ struct cvm_slot {
     _Alignas(16) uint64_t words[2];
 };
 
-/* Puts the capability over a capfile into *slot and returns its size. */
+/* A place of the local area, which takes what is foreign; NULL behind its last one. */
+struct cvm_slot *cvm_local_slot(size_t index);
+
+/* Puts the capability over a capfile into *slot, a place of the local area, and returns its size. */
 int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot);
 
 /* Copies bytes from an offset in the memory behind *slot; returns 0, or -CVM_EFAULT when the capability does not cover them. */

@@ -110,24 +110,43 @@ __attribute__((no_builtin)) int memcmp(const void *left, const void *right, size
 
 #ifndef __CHERI_PURE_CAPABILITY__
 
+struct cvm_slot *cvm_local_slot(size_t index) {
+    if (index >= start_block->local_size / sizeof(struct cvm_slot))
+        return NULL;
+    return (struct cvm_slot *)start_block->local + index;
+}
+
 int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot) {
     int64_t first, second;
+    /* The capability over the local area, moved to the slot, stores there: DDC may not. */
+    uint64_t offset = (uint64_t)slot - start_block->local;
+    const void *local = (const char *)start_block + start_block->local_slot;
 #if defined(__riscv)
     register uint64_t a0 __asm__("a0") = (uint64_t)name;
     register uint64_t a1 __asm__("a1") = length;
     register uint64_t a7 __asm__("a7") = CVM_CAPFILE;
-    register void *t1 __asm__("t1") = slot;
-    /* SC ca0, 0(t1) */
-    __asm__ volatile("ecall\n\t.insn s 0x23, 4, a0, 0(t1)" : "+r"(a0), "+r"(a1) : "r"(a7), "r"(t1) : "memory");
+    register const void *t1 __asm__("t1") = local;
+    register uint64_t t2 __asm__("t2") = offset;
+    /* LC ct1, 0(t1); CIncOffset ct1, ct1, t2; SC.CAP ca0, (ct1) */
+    __asm__ volatile("ecall\n\t.insn i 0x0f, 2, t1, 0(t1)\n\t"
+                     ".insn r 0x5b, 0, 0x11, t1, t1, t2\n\t"
+                     ".insn r 0x5b, 0, 0x7c, x12, t1, a0\n\tli t1, 0"
+                     : "+r"(a0), "+r"(a1), "+r"(t1)
+                     : "r"(a7), "r"(t2)
+                     : "memory");
     first = (int64_t)a0;
     second = (int64_t)a1;
 #else
     register uint64_t x0 __asm__("x0") = (uint64_t)name;
     register uint64_t x1 __asm__("x1") = length;
     register uint64_t x8 __asm__("x8") = CVM_CAPFILE;
-    register void *x9 __asm__("x9") = slot;
-    /* STR c0, [x9] */
-    __asm__ volatile("svc #0\n\t.inst 0xc2000120" : "+r"(x0), "+r"(x1) : "r"(x8), "r"(x9) : "memory");
+    register const void *x9 __asm__("x9") = local;
+    register uint64_t x10 __asm__("x10") = offset;
+    /* LDR c9, [x9]; ADD c9, c9, x10; STR c0, [c9] */
+    __asm__ volatile("svc #0\n\t.inst 0xc2400129\n\t.inst 0xc2aa6129\n\t.inst 0x82400120\n\tmov x9, xzr"
+                     : "+r"(x0), "+r"(x1), "+r"(x9)
+                     : "r"(x8), "r"(x10)
+                     : "memory");
     first = (int64_t)x0;
     second = (int64_t)x1;
 #endif

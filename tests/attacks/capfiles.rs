@@ -3,11 +3,11 @@
 use abi::Errno::EFAULT;
 use abi::FaultKind::{Bounds, Permission, Tag};
 use abi::Hostcall::{Capfile, Info, Write, Yield};
-use abi::manifest::CapfileAccess;
 use tests::Platform;
 use tests::code::assembler::Register::{self, Argument, Scratch};
 use tests::code::attack::{Attacker, UNPUNISHED};
-use tools::manifest::CapfileSpec;
+use tools::archive::Member;
+use tools::manifest::BufferSpec;
 
 use crate::cast::{Role, play, role};
 use crate::catalogue::Fate::{Error, Killed, Nothing};
@@ -27,18 +27,11 @@ const D: Register = Scratch(3);
 /// Bytes of each.
 const SIZE: u32 = 1024;
 
-/// The capfiles of every image with a cast.
-pub(crate) fn shared() -> [CapfileSpec; 2] {
-    let capfile = |name: &str, access| CapfileSpec {
-        name: name.to_owned(),
-        size: SIZE.into(),
-        data: b"to whom it may concern\n".to_vec(),
-        access,
-    };
-    [
-        capfile("board", CapfileAccess::Write),
-        capfile("notice", CapfileAccess::Read),
-    ]
+/// The capfiles of every image with a cast, and what they begin with.
+pub(crate) fn shared() -> [(BufferSpec, Member); 2] {
+    [("board", true), ("notice", false)].map(|(name, writable)| {
+        BufferSpec::capfile(name, SIZE.into(), writable).with_data(*b"to whom it may concern\n")
+    })
 }
 
 const ATTACKS: &[Attack] = &[
