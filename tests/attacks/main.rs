@@ -28,6 +28,7 @@ mod starving;
 mod steps;
 mod tampering;
 mod threads;
+mod tokens;
 mod urgency;
 mod weaknesses;
 
@@ -57,6 +58,7 @@ const GROUPS: &[&Group] = &[
     &capfiles::GROUP,
     &buffers::GROUP,
     &gates::GROUP,
+    &tokens::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
     &devices::GROUP,
@@ -86,6 +88,7 @@ on_every_platform!(
     capfiles_carry_data_only,
     buffers_are_taken_back,
     gates_pass_what_both_choose,
+    tokens_are_the_familys_for_a_life,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
     devices_reach_what_their_drivers_reach,
@@ -167,6 +170,10 @@ fn nothing_is_tampered_with(platform: Platform) {
 
 fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
+}
+
+fn tokens_are_the_familys_for_a_life(platform: Platform) {
+    run::alone(&tokens::GROUP, platform);
 }
 
 fn gates_pass_what_both_choose(platform: Platform) {

@@ -1,15 +1,15 @@
 //! The manifest.
 
-use super::build::{Value, Value::*, archive, manifest, manifest_with_capfiles};
+use super::build::{Value, Value::*, archive, manifest, manifest_with};
 use super::stored;
 use crate::plan::archive::Archive;
 use crate::plan::manifest::{CvmSpec, Plan, read};
 use abi::hostcall::Family;
-use abi::manifest::{CapfileAccess, RestartPolicy};
+use abi::manifest::RestartPolicy;
 use proptest::prelude::*;
 
 fn plan(manifest: &[u8]) -> Result<Plan, String> {
-    let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"")]);
+    let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"elf")]);
     read(&Archive::check(stored(&bytes)).unwrap()).map_err(|error| error.to_string())
 }
 
@@ -143,57 +143,50 @@ fn families_are_a_set_that_always_has_the_cvm_itself() {
     assert_eq!(none.families, 1);
 }
 
-fn with_capfile(properties: &[(&str, Value<'_>)]) -> Result<Plan, String> {
-    let cvm = [("label", Text("a")), ("runtime", Text("hello.elf"))];
-    plan(&manifest_with_capfiles(COMPATIBLE, &[&cvm], &[properties]))
+fn with_buffer(properties: &[(&str, Value<'_>)]) -> Result<Plan, String> {
+    let cvms = ["a", "b"].map(|name| [("label", Text(name)), ("runtime", Text("hello.elf"))]);
+    plan(&manifest_with(COMPATIBLE, &[&cvms[0], &cvms[1]], &[properties]))
 }
 
 #[test]
-fn capfiles_arrive() {
+fn buffers_arrive() {
     let all = [
         ("label", Text("f")),
         ("size", Cells(0x20)),
-        ("data", Bytes(b"Hello")),
-        ("access", Text("write")),
+        ("owner", Text("a")),
+        ("readers", Text("*")),
+        ("writers", Texts(&["b"])),
+        ("data", Text("hello.elf")),
     ];
-    let plan = with_capfile(&all).unwrap();
-    let file = &plan.capfiles[0];
-    assert_eq!(
-        (file.name.as_str(), file.size, file.data.as_slice()),
-        ("f", 0x20, &b"Hello"[..])
-    );
-    assert_eq!(file.access, CapfileAccess::Write);
-    let plan = with_capfile(&[("label", Text("f")), ("size", Cells(1))]).unwrap();
-    assert_eq!(
-        (plan.capfiles[0].access, plan.capfiles[0].data.len()),
-        (CapfileAccess::Read, 0)
-    );
+    let plan = with_buffer(&all).unwrap();
+    let file = &plan.buffers[0];
+    let who = [&file.readers, &file.writers].map(|set| [0, 1].map(|cvm| set.contains(cvm)));
+    assert_eq!((file.name.as_str(), file.size, file.owner), ("f", 0x20, Some(0)));
+    assert_eq!(who, [[true, true], [false, true]]);
+    assert_eq!(file.data.as_deref(), Some("hello.elf"));
+    let plan = with_buffer(&[("label", Text("f")), ("size", Cells(1))]).unwrap();
+    let file = &plan.buffers[0];
+    assert_eq!((file.owner, &file.data, file.readers.next(0)), (None, &None, None));
 }
 
 #[test]
-fn wrong_capfiles_are_named() {
+fn what_a_buffer_begins_with_fits_and_is_there() {
     let label = || ("label", Text("f"));
     for (properties, expected) in [
-        (vec![label()], "capfile f: size is missing"),
         (
-            vec![label(), ("size", Cells(0))],
-            "capfile f: size = 0x0: expected 1 to 0x40000000",
-        ),
-        (vec![label(), ("size", Cell(1))], "capfile f: size: expected 8 bytes"),
-        (
-            vec![label(), ("size", Cells(1)), ("data", Bytes(b"ab"))],
-            "capfile f: data has 2 bytes, expected at most 1",
+            vec![label(), ("size", Cells(1)), ("data", Text("hello.elf"))],
+            "buffer f: data has 3 bytes, expected at most 1",
         ),
         (
-            vec![label(), ("size", Cells(1)), ("access", Text("execute"))],
-            "capfile f: access = \"execute\": expected read or write",
+            vec![label(), ("size", Cells(1)), ("data", Text("buffers/f"))],
+            "buffer f: data = \"buffers/f\" is not in the archive",
         ),
         (
-            vec![label(), ("heap", Cells(1))],
-            "capfile number 0: unknown key \"heap\"",
+            vec![label(), ("size", Cells(1)), ("owner", Text("*"))],
+            "buffer f: owner = \"*\": expected the name of a cVM",
         ),
     ] {
-        assert_eq!(with_capfile(&properties), Err(format!("manifest.dtb: {expected}")));
+        assert_eq!(with_buffer(&properties), Err(format!("manifest.dtb: {expected}")));
     }
 }
 
