@@ -348,7 +348,7 @@ static inline void *cvm_heap(size_t *size) {
     return (void *)result.first;
 }
 
-/* A capfile, as cvm_heap. */
+/* A capfile, as cvm_heap. The capability is local: registers take it, and the local area, and no other memory. */
 static inline void *cvm_capfile(const char *name, size_t length, size_t *size) {
     struct cvm_result result = cvm_hostcall(CVM_CAPFILE, (cvm_word)name, length, 0, 0, 0, 0);
     *size = (size_t)result.second;

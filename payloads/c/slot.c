@@ -377,48 +377,10 @@ int64_t cvm_hostcall_local(uint64_t number, uint64_t first, uint64_t argument, s
 int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot) {
     if (!is_aligned(slot))
         return -CVM_EINVAL;
+    if (!is_local(slot, 1))
+        return -CVM_EPERM;
     uint64_t size;
-    int64_t first;
-    if (is_local(slot, 1)) {
-        first = cvm_hostcall_local(CVM_CAPFILE, (uintptr_t)name, length, slot, 0, &size);
-    } else {
-        uint64_t refused;
-        /* A local capability is not stored: the store would fault. */
-#if defined(__riscv)
-        register uint64_t a0 __asm__("a0") = (uintptr_t)name;
-        register uint64_t a1 __asm__("a1") = length;
-        register uint64_t a7 __asm__("a7") = CVM_CAPFILE;
-        register void *t1 __asm__("t1") = slot;
-        register uint64_t t2 __asm__("t2");
-        register uint64_t t3 __asm__("t3");
-        __asm__ volatile("ecall\n\t" CGET(t2, a0, TAG) CGET(t3, a0, PERM) "andi t3, t3, 1\n\t"
-                         "sltu t3, t3, t2\n\t"
-                         "beqz t3, 1f\n\t"
-                         "mv a0, a0\n"
-                         "1:\t" SC(a0, 0, t1) "mv a0, a0"
-                         : "+r"(a0), "+r"(a1), "=r"(t2), "=r"(t3)
-                         : "r"(a7), "r"(t1)
-                         : "memory");
-        first = (int64_t)a0, size = a1, refused = t3;
-#else
-        register uint64_t x0 __asm__("x0") = (uintptr_t)name;
-        register uint64_t x1 __asm__("x1") = length;
-        register uint64_t x8 __asm__("x8") = CVM_CAPFILE;
-        register void *x9 __asm__("x9") = slot;
-        register uint64_t x10 __asm__("x10");
-        register uint64_t x11 __asm__("x11");
-        __asm__ volatile("svc #0\n\t" GCTAG(10, 0) GCPERM(11, 0) "bic x11, x10, x11\n\t"
-                         "cbz x11, 1f\n\t" CLRTAG(0, 0) "1:\t" STR_C(0, 0, 9) "mov x0, x0"
-                         : "+r"(x0), "+r"(x1), "=r"(x10), "=r"(x11)
-                         : "r"(x8), "r"(x9)
-                         : "memory");
-        first = (int64_t)x0, size = x1, refused = x11;
-#endif
-        if (refused) {
-            cvm_slot_set(slot, 0);
-            return -CVM_EPERM;
-        }
-    }
+    int64_t first = cvm_hostcall_local(CVM_CAPFILE, (uintptr_t)name, length, slot, 0, &size);
     if (cvm_slot_shape(slot).usable)
         return (int64_t)size;
     cvm_slot_set(slot, 0);

@@ -53,7 +53,7 @@ int64_t cvm_slot_write(const struct cvm_slot *slot, size_t offset, const void *b
 int64_t cvm_slot_load(const struct cvm_slot *slot, size_t offset, uint32_t *word);
 int64_t cvm_slot_store(const struct cvm_slot *slot, size_t offset, uint32_t word);
 
-/* Puts the capability over a capfile into the slot and returns its size. -CVM_EPERM as cvm_slot_copy. */
+/* Puts the capability over a capfile into the slot and returns its size. -CVM_EPERM for a slot that is not of the local area. */
 int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot);
 
 /* So many slots of the local area, one behind the other, that nobody else has; NULL when there are not so many. */

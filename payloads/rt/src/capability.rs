@@ -1,4 +1,4 @@
-//! Memory behind a capability of its own: what the hostcalls `heap` and `capfile` give.
+//! Memory behind a capability of its own: what the hostcall `heap` gives.
 
 use core::{
     cell::UnsafeCell,
@@ -111,13 +111,13 @@ impl Shape {
     }
 }
 
-/// Memory that the monitor gave by a capability. It can be empty; [`hostcall::heap`](crate::hostcall::heap) and
-/// [`hostcall::capfile`](crate::hostcall::capfile) fill it. It must not move while it holds a capability, so it is used pinned:
+/// Memory that the monitor gave by a capability. It can be empty; [`hostcall::heap`](crate::hostcall::heap) fills it. It must
+/// not move while it holds a capability, so it is used pinned:
 ///
 /// ```ignore
-/// let mut file = core::pin::pin!(rt::CapBuffer::new());
-/// rt::hostcall::capfile("test1", file.as_mut())?;
-/// file.read(0, &mut bytes)?;
+/// let mut heap = core::pin::pin!(rt::CapBuffer::new());
+/// rt::hostcall::heap(heap.as_mut())?;
+/// heap.read(0, &mut bytes)?;
 /// ```
 pub struct CapBuffer {
     slot: Slot,

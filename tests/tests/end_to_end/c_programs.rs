@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use abi::manifest::CapfileAccess;
 use tests::{Platform, Scenario, cvm};
 use tools::Architecture;
 use tools::elf::{Facts, strip};
-use tools::manifest::{CapfileSpec, CvmSpec};
+use tools::manifest::{BufferSpec, CvmSpec};
 
 const PLATFORMS: [Platform; 3] = [Platform::MachineV9, Platform::MachineV8, Platform::MachineMorello];
 
@@ -73,19 +72,18 @@ pub(crate) fn build_with(arch: Architecture, source: &Path, library: &[&str]) ->
 #[test]
 #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
 fn hello_prints_its_arguments_and_the_capfile() {
-    let capfile = CapfileSpec {
-        name: "test1".into(),
-        size: 12,
-        data: b"Hello world\n".to_vec(),
-        access: CapfileAccess::Read,
-    };
+    let (capfile, data) = BufferSpec::capfile("test1", 12, false).with_data(*b"Hello world\n");
     for platform in PLATFORMS {
         let program = build(platform.arch(), Path::new("payloads/c/hello.c"));
-        let cvms = [cvm("c", "hello-c", &["one", "two words"])];
-        let manifest = tools::manifest::Manifest::new(&cvms).with_capfiles(std::slice::from_ref(&capfile));
+        let cvms = [CvmSpec {
+            local: 4,
+            ..cvm("c", "hello-c", &["one", "two words"])
+        }];
+        let manifest = tools::manifest::Manifest::new(&cvms).with_buffers(std::slice::from_ref(&capfile));
         let members = [
             tools::archive::Member::new(abi::manifest::MEMBER, manifest.encode().expect("a manifest")),
             tools::archive::Member::new("hello-c", program),
+            data.clone(),
         ];
         let archive = tools::archive::write(&members).expect("an archive");
         let outcome = Scenario::with_archive(archive).boot(platform);
