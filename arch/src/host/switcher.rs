@@ -55,7 +55,7 @@ pub(crate) fn switcher() -> (*const u8, &'static Places) {
 
 /// What the switcher would execute with.
 pub fn switcher_permissions() -> Permissions {
-    super::code_permissions()
+    crate::code_permissions()
 }
 
 /// Where capabilities are made before they are stored: a test's own.
