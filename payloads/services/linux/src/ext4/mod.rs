@@ -2,7 +2,7 @@
 //!
 //! The host's `mke2fs` makes such a file system, its `e2fsck` finds it in order, and Linux mounts it. Whatever a disk holds is an
 //! allegation: numbers are checked where they are used, walks are bounded by what the disk can hold, and what does not fit
-//! together is `EIO`. Every operation happens as a whole or not at all: [`store`] takes it back where it fails halfway, and
+//! together is `EIO`. Every operation happens as a whole or not at all: `store` takes it back where it fails halfway, and
 //! commits it together with others.
 //!
 //! What it does not write: files without extents, and file systems with features that change what is written elsewhere; those
