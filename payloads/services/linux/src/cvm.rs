@@ -99,7 +99,8 @@ fn mount(system: &mut System) -> Result<bool, Errno> {
             Ok(true)
         }
         Err(problem) => {
-            rt::println!("linux: /{MOUNT}: the disk cannot be used: {problem}");
+            rt::println!("linux: the disk for /{MOUNT} cannot be used:");
+            rt::println!("linux: {problem}");
             Err(Errno::EIO)
         }
     }

@@ -126,7 +126,7 @@ impl Journal {
             return Err(Problem::Damaged("its journal, which says so"));
         }
         if self.incompatible() & !(REVOKES | WIDE | SUMS_2 | SUMS_3) != 0 {
-            return Err(Problem::Needs("a journal without features that are not there"));
+            return Err(Problem::Needs("a journal of another form: e2fsck -f, tune2fs"));
         }
         let whole = sb.get(..SB_SIZE).unwrap_or_default();
         if self.has_sums() && crc_around(!0, whole, SB_SUM, 4) != be32(sb, SB_SUM) {

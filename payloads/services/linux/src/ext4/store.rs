@@ -351,9 +351,7 @@ impl Store {
         let replayed = journal.used;
         if replayed {
             if !writable {
-                return Err(Problem::Needs(
-                    "a disk that can be written: its journal is to be replayed",
-                ));
+                return Err(Problem::Needs("to be written, to replay its journal"));
             }
             self.replay(&mut journal)?;
             self.disk.flush()?;
