@@ -65,32 +65,19 @@ pub(super) enum Value<'a> {
 
 /// A manifest whose cVMs have these properties.
 pub(super) fn manifest(compatible: &str, cvms: &[&[(&str, Value<'_>)]]) -> Vec<u8> {
-    manifest_with(compatible, cvms, &[], &[])
+    manifest_with(compatible, cvms, &[])
 }
 
-/// A manifest whose cVMs and capfiles have these properties.
-pub(super) fn manifest_with_capfiles(
-    compatible: &str,
-    cvms: &[&[(&str, Value<'_>)]],
-    capfiles: &[&[(&str, Value<'_>)]],
-) -> Vec<u8> {
-    manifest_with(compatible, cvms, capfiles, &[])
-}
-
-/// A manifest whose cVMs, capfiles and buffers have these properties.
+/// A manifest whose cVMs and buffers have these properties.
 pub(super) fn manifest_with(
     compatible: &str,
     cvms: &[&[(&str, Value<'_>)]],
-    capfiles: &[&[(&str, Value<'_>)]],
     buffers: &[&[(&str, Value<'_>)]],
 ) -> Vec<u8> {
     let mut tree = FdtWriter::new().unwrap();
     let root = tree.begin_node("").unwrap();
     tree.property_string("compatible", compatible).unwrap();
     list(&mut tree, names::CVMS, names::CVM, cvms);
-    if !capfiles.is_empty() {
-        list(&mut tree, names::CAPFILES, names::CAPFILE, capfiles);
-    }
     if !buffers.is_empty() {
         list(&mut tree, names::BUFFERS, names::BUFFER, buffers);
     }

@@ -35,7 +35,7 @@ mod tree;
 mod window;
 
 pub use error::{Error, Result};
-pub use platform::{Platform, Roles};
+pub use platform::{Archive, Platform, Roles};
 pub use program::Who;
 pub use stack::{ImageError, Start};
 pub use system::{MOUNT, Outcome, System};

@@ -1,6 +1,6 @@
 //! The library OS for Linux programs, as a cVM: its clients are raw, and lie within it.
 //!
-//! Environment: `ROOT` names the capfile with the tar file that programs see as `/`, `FILES` is how many bytes they may write
+//! Environment: `ROOT` names the buffer with the tar file that programs see as `/`, `FILES` is how many bytes they may write
 //! above it; `DISK` the buffer of a disk that another cVM drives, whose ext4 they see as `/disk`; `LOG=debug` shows every system
 //! call. `FIRST` is the path of the first program in cVMs for processes.
 

@@ -4,7 +4,7 @@ mod disk;
 mod memory;
 
 use crate::ext4::{Disk, Problem};
-use crate::{Error, Result};
+use crate::{Archive, Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -94,7 +94,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// A tree with `/dev` and `/tmp`, for so many bytes above what `archive` holds.
-    pub(crate) fn new(archive: Vec<u8>, left: u64) -> Tree {
+    pub(crate) fn new(archive: Box<dyn Archive>, left: u64) -> Tree {
         Tree {
             memory: Memory::new(archive, left),
             disk: None,
@@ -432,7 +432,7 @@ mod tests {
     const ROOM: u64 = 16 * 1024;
 
     fn tree() -> Tree {
-        Tree::new(Vec::new(), ROOM)
+        Tree::new(Box::new(Vec::new()), ROOM)
     }
 
     fn file(tree: &mut Tree, path: &[u8]) -> Node {
