@@ -3,7 +3,7 @@
 
 use super::frame::Frame;
 use super::slot::Slot;
-use super::user;
+use crate::user;
 use crate::gate::{
     DATA, DEPTH, ENTRY, GATE, GATE_OF_SEAT, NEXT, Places, SEAT_SIZE, STACK, THREAD, Way, erase, free, level, point,
     set_free, set_next, store, word,

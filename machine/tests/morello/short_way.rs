@@ -64,7 +64,7 @@ fn after(case: &Case, short: bool) -> After {
     let prepared = words.len() as u64;
     words.push(case.word);
     let mut lab = Lab::new(&words);
-    lab.write(DATA, &(0..REACHED).map(|at| (at * 7 >> 3) as u8).collect::<Vec<_>>());
+    lab.write(DATA, &(0..REACHED).map(|at| ((at * 7) >> 3) as u8).collect::<Vec<_>>());
     for at in (0x20..REACHED).step_by(0x30) {
         lab.write_capability(DATA + at, Capability::ROOT.set_address(at));
     }
