@@ -109,7 +109,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
-    gate::keep(arch::root(), &ledger.pools());
+    ledger.kept = Some(gate::keep(arch::root(), &ledger.pools()));
     arch::root().clear();
     say!(
         Info,

@@ -3,7 +3,8 @@
 use abi::{Errno, Hostcall};
 use capability::{Decoded, Permissions};
 use tests::fuzz::{Campaign, Finding, Kind, Layout, Scanned, Setup, Tally};
-use tests::{Board, Platform, on_machine};
+use tests::{Board, Platform, artifacts, on_machine};
+use tools::Architecture;
 
 on_machine!(
     no_random_program_gets_out_of_its_cvm,
@@ -27,6 +28,11 @@ on_machine!(
     outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant,
     a_foreign_tag_outside_of_a_local_area_is_found,
     a_tag_that_the_ledger_does_not_count_is_found,
+    a_monitor_that_does_not_look_into_local_areas_is_found,
+    a_monitor_that_does_not_look_into_registers_is_found,
+    a_monitor_that_takes_nothing_back_is_found,
+    a_monitor_that_leaves_what_was_lent_is_found,
+    a_switcher_that_passes_all_permissions_is_found,
     a_case_does_the_same_every_time,
 );
 
@@ -400,6 +406,94 @@ fn a_tag_that_the_ledger_does_not_count_is_found(platform: Platform) {
     let finding = scan(setup, move |board, layout| board.plant(place, &shared(layout)));
     let uncounted = |found: &String| found.starts_with("scan: ") && found.contains("the monitor says");
     assert!(finding.violations.iter().any(uncounted), "{finding}");
+}
+
+/// A board whose monitor has a function, the one whose mangled name contains all these, that does nothing and returns 0.
+fn without(platform: Platform, kind: Kind, function: &[&str]) -> Setup {
+    let returns = match platform.arch() {
+        Architecture::CheriRiscv => [0x0000_0513, 0x0000_8067], // li a0, 0; ret
+        Architecture::Morello => [0xaa1f_03e0, 0xd65f_03c0],    // mov x0, xzr; ret
+    };
+    let mut setup = Setup::boot(platform, kind);
+    setup.change_code(artifacts::monitor_function(platform, function), &returns);
+    setup
+}
+
+/// Asserts that scans find a monitor with this bug, and say so.
+fn scan_finds(setup: Setup, says: &str) {
+    let found = Campaign::new(setup, 7, 0).scanning().run(8 * SCANNED);
+    let finding = *found.expect_err("the bug is not found");
+    assert!(finding.violations.iter().any(|found| found.contains(says)), "{finding}");
+}
+
+fn a_monitor_that_does_not_look_into_local_areas_is_found(platform: Platform) {
+    let broken = || without(platform, Kind::Sharing, &["sweep", "4area17h"]);
+    scan_finds(broken(), "the monitor says");
+    let found = Campaign::new(broken(), 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("still holds")),
+        "{finding}"
+    );
+}
+
+fn a_monitor_that_does_not_look_into_registers_is_found(platform: Platform) {
+    let broken = || without(platform, Kind::Sharing, &["intravisor_reaching"]);
+    scan_finds(broken(), "the monitor says");
+    let found = Campaign::new(broken(), 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("still holds")),
+        "{finding}"
+    );
+}
+
+fn a_monitor_that_takes_nothing_back_is_found(platform: Platform) {
+    let broken = without(platform, Kind::Calling, &["take_from_linked"]);
+    let found = Campaign::new(broken, 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("still holds")),
+        "{finding}"
+    );
+}
+
+fn a_monitor_that_leaves_what_was_lent_is_found(platform: Platform) {
+    let broken = without(platform, Kind::Serving, &["recall", "Monitor", "6recall17h"]);
+    let found = Campaign::new(broken, 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("holds")),
+        "{finding}"
+    );
+}
+
+/// What a gate passes would be global, and good for more than data.
+fn a_switcher_that_passes_all_permissions_is_found(platform: Platform) {
+    let mut setup = Setup::boot(platform, Kind::Calling);
+    let code = setup.layout.gates.start - 4096..setup.layout.gates.end;
+    let (narrows, nothing) = match platform.arch() {
+        // CAndPerm ca0 to ca5, themselves; nop
+        Architecture::CheriRiscv => (0x1a00_005b_u32, 0x0000_0013),
+        // CLRPERM c0 to c5, themselves; nop
+        Architecture::Morello => (0xc2c0_a000, 0xd503_201f),
+    };
+    let is_one = |word: u32| match platform.arch() {
+        Architecture::CheriRiscv => {
+            let (to, from) = (word >> 7 & 31, word >> 15 & 31);
+            word & 0xfe00_707f == narrows && to == from && (10..16).contains(&to)
+        }
+        Architecture::Morello => {
+            let (to, from) = (word & 31, word >> 5 & 31);
+            word & 0xffe0_fc00 == narrows && to == from && to < 6
+        }
+    };
+    let places = setup.find_code(code, is_one);
+    assert!(places.len() >= 6, "{places:x?}");
+    for place in places {
+        setup.change_code(place, &[nothing]);
+    }
+    scan_finds(setup, "holds ");
 }
 
 fn a_case_does_the_same_every_time(platform: Platform) {

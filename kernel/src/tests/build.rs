@@ -169,8 +169,13 @@ pub(super) fn program() -> Vec<u8> {
 
 /// The program above, with a symbol table that exports a handler at 0x1008.
 pub(super) fn server() -> Vec<u8> {
+    exporting(abi::hostcall::HANDLER)
+}
+
+/// The same with a function of this name there.
+pub(super) fn exporting(name: &str) -> Vec<u8> {
     let mut bytes = program();
-    let name = format!("\0{}\0", abi::hostcall::HANDLER);
+    let name = format!("\0{name}\0");
     let (symbols, strings, sections) = (0x4a0, 0x4d0, 0x500);
     // A global function, defined in section 1; the first symbol is NULL.
     let symbol = words(&[1 | 0x12 << 32 | 1 << 48, 0x1008, 4]);

@@ -285,6 +285,26 @@ impl Setup {
         self.plant = Some(Box::new(bug));
     }
 
+    /// Gives the monitor, or the switcher, a bug of its own: from now on there is other code at an address.
+    pub fn change_code(&mut self, address: u64, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.board.write_memory(address, &bytes);
+        self.snapshot = self.board.snapshot();
+    }
+
+    /// The words of memory from an address on that are some of `wanted`, by address.
+    pub fn find_code(&self, range: Range<u64>, wanted: impl Fn(u32) -> bool) -> Vec<u64> {
+        let memory = self.board.memory();
+        let word = |address: &u64| {
+            let offset = memory.offset(*address, 4)?;
+            Some(u32::from_le_bytes(memory.bytes(offset, 4).try_into().ok()?))
+        };
+        range
+            .step_by(4)
+            .filter(|address| word(address).is_some_and(&wanted))
+            .collect()
+    }
+
     /// Goes back to the start and puts a case there.
     pub(super) fn load(&mut self, case: &Case) {
         self.board.restore(&self.snapshot);
