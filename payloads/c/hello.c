@@ -1,6 +1,6 @@
 /* Prints its arguments and, when there is one, the capfile "test1". */
 
-#include "intravisor.h"
+#include "slot.h"
 
 static size_t length(const char *text) {
     size_t count = 0;
@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
     for (size_t index = 0; index < size && index < 32; index++)
         text[index] = file[index];
 #else
-    struct cvm_slot *file = cvm_local_slot(0);
+    struct cvm_slot *file = cvm_local_take(1);
     int64_t size = file != NULL ? cvm_capfile_slot("test1", 5, file) : -CVM_ENOENT;
     if (size == -CVM_ENOENT)
         return 0;

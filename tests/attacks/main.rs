@@ -10,6 +10,7 @@ mod clients;
 mod crafted;
 mod devices;
 mod document;
+mod exhaustion;
 mod forging;
 mod gates;
 mod hostcalls;
@@ -52,6 +53,7 @@ const GROUPS: &[&Group] = &[
     &servers::GROUP,
     &clients::GROUP,
     &accomplices::GROUP,
+    &exhaustion::GROUP,
     &threads::GROUP,
     &layers::GROUP,
     &raw::GROUP,
@@ -82,6 +84,7 @@ on_every_platform!(
     clients_are_safe_from_servers,
     servers_are_safe_from_clients,
     clients_are_safe_from_accomplices,
+    no_client_keeps_all_handlers,
     threads_are_their_cvms,
     layers_hold,
     raw_clients_have_their_server_and_nobody_else,
@@ -150,6 +153,10 @@ fn servers_are_safe_from_clients(platform: Platform) {
 
 fn clients_are_safe_from_accomplices(platform: Platform) {
     run::alone(&accomplices::GROUP, platform);
+}
+
+fn no_client_keeps_all_handlers(platform: Platform) {
+    run::alone(&exhaustion::GROUP, platform);
 }
 
 fn threads_are_their_cvms(platform: Platform) {

@@ -1,7 +1,8 @@
 //! The isolation fuzzer in short, and that it finds what it looks for.
 
+use abi::{Errno, Hostcall};
 use capability::{Decoded, Permissions};
-use tests::fuzz::{Campaign, Finding, Kind, Layout, Scanned, Setup};
+use tests::fuzz::{Campaign, Finding, Kind, Layout, Scanned, Setup, Tally};
 use tests::{Board, Platform, artifacts, on_machine};
 use tools::Architecture;
 
@@ -21,6 +22,9 @@ on_machine!(
     what_an_accomplice_keeps_of_a_call_is_found,
     a_buffer_that_is_kept_although_it_was_taken_back_is_found,
     what_a_function_has_of_its_caller_is_found,
+    what_a_handler_keeps_when_it_defers_its_call_is_found,
+    programs_with_threads_make_and_end_them_and_wake_each_other,
+    programs_that_serve_defer_and_answer_their_calls,
     outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant,
     a_foreign_tag_outside_of_a_local_area_is_found,
     a_tag_that_the_ledger_does_not_count_is_found,
@@ -264,10 +268,97 @@ fn what_a_function_has_of_its_caller_is_found(platform: Platform) {
     expect(&finding, "register c19 of fuzz holds", 1);
 }
 
+fn what_a_handler_keeps_when_it_defers_its_call_is_found(platform: Platform) {
+    // As if there was a place more on the stacks of handlers, where no end of a call clears anything.
+    let mut setup = Setup::boot(platform, Kind::Deferring);
+    let client = setup.layout.neighbours.last().unwrap().lends.clone();
+    let subject = &mut setup.layout.subject;
+    let place = subject.memory.end - 64;
+    assert_eq!(subject.handlers.len(), 3, "{:x?}", subject.handlers);
+    subject.passed.push(client.clone());
+    subject.areas.push(place..place + 16);
+    for (_, area) in &mut subject.handlers {
+        *area = place..place + 16;
+    }
+    let finding = find(setup, move |board, layout| {
+        let lent = Decoded {
+            base: client.start,
+            top: client.end.into(),
+            address: client.start,
+            permissions: Permissions::LOAD | Permissions::STORE,
+            ..victim(layout)
+        };
+        board.plant(place, &lent);
+    });
+    expect(&finding, "the stack of a handler that has deferred its call holds", 12);
+}
+
+/// What programs of such a set-up have done, a while long.
+fn reached(platform: Platform, kind: Kind) -> Tally {
+    let mut campaign = Campaign::new(Setup::boot(platform, kind), 5, 0);
+    if let Err(finding) = campaign.run(600_000) {
+        panic!("{finding}");
+    }
+    campaign.tally
+}
+
+fn programs_with_threads_make_and_end_them_and_wake_each_other(platform: Platform) {
+    let tally = reached(platform, Kind::Threads);
+    for (cvm, call, error) in [
+        ("fuzz", Hostcall::ThreadCreate, None),
+        ("fuzz", Hostcall::ThreadCreate, Some(Errno::EAGAIN)),
+        ("fuzz", Hostcall::ThreadCreate, Some(Errno::EPERM)),
+        ("fuzz", Hostcall::ThreadEnd, None),
+        ("fuzz", Hostcall::ThreadEnd, Some(Errno::ESRCH)),
+        ("fuzz", Hostcall::ThreadPriority, None),
+        ("fuzz", Hostcall::Wait, None),
+        ("fuzz", Hostcall::Wait, Some(Errno::EAGAIN)),
+        ("fuzz", Hostcall::Wait, Some(Errno::ETIMEDOUT)),
+        ("fuzz", Hostcall::Wake, None),
+        ("peer", Hostcall::Wait, None),
+    ] {
+        assert!(tally.back(cvm, call, error) > 10, "{cvm}, {call:?}, {error:?}: {tally}");
+    }
+    assert!(tally.made[&(Hostcall::ThreadExit as u64)] > 10, "{tally}");
+    assert!(tally.woken > 10 && tally.threads.len() == 4, "{tally}");
+}
+
+fn programs_that_serve_defer_and_answer_their_calls(platform: Platform) {
+    let tally = reached(platform, Kind::Deferring);
+    for (cvm, call, error) in [
+        ("fuzz", Hostcall::Defer, None),
+        ("fuzz", Hostcall::Defer, Some(Errno::EPERM)),
+        ("fuzz", Hostcall::Answer, None),
+        ("fuzz", Hostcall::Answer, Some(Errno::ENOENT)),
+    ] {
+        assert!(tally.back(cvm, call, error) > 10, "{cvm}, {call:?}, {error:?}: {tally}");
+    }
+    for error in [None, Some(Errno::ETIMEDOUT), Some(Errno::ECONNRESET)] {
+        let clients = ["first", "second", "third"].into_iter();
+        let back = clients
+            .map(|client| tally.back(client, Hostcall::Read, error))
+            .sum::<u64>();
+        assert!(back > 10, "{error:?}: {tally}");
+    }
+    for call in [Hostcall::Reply, Hostcall::Delegate] {
+        assert!(tally.made[&(call as u64)] > 10, "{call:?}: {tally}");
+    }
+    // The main thread rests all the time.
+    assert!(tally.threads.len() >= 4, "{tally}");
+}
+
 fn outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant(platform: Platform) {
     // Those in which something is lent, mapped or passed.
     let mut seen = Scanned::default();
-    for kind in [Kind::Served, Kind::Family, Kind::Sharing, Kind::Calling, Kind::Called] {
+    for kind in [
+        Kind::Served,
+        Kind::Family,
+        Kind::Sharing,
+        Kind::Calling,
+        Kind::Called,
+        Kind::Threads,
+        Kind::Deferring,
+    ] {
         let mut campaign = Campaign::new(Setup::boot(platform, kind), 31, 0).scanning();
         if let Err(finding) = campaign.run(SCANNED) {
             panic!("{finding}");

@@ -114,6 +114,50 @@ fn a_server_within_another_cvm_serves_only_those_within_it_too() {
     assert!(between.is_err(), "m is no cVM around c");
 }
 
+/// Three cVMs, each with one of these as its server and one as the cVM that it is within; 3 is nobody.
+fn three(choice: usize) -> ([usize; 3], [usize; 3]) {
+    let digit = |place: usize| choice >> (2 * place) & 3;
+    ([0, 1, 2].map(digit), [3, 4, 5].map(digit))
+}
+
+/// Whom one gets to by a relation, in any number of steps.
+fn reached(next: &[usize; 3]) -> [[bool; 3]; 3] {
+    let mut all = [[false; 3]; 3];
+    for _ in 0..3 {
+        for (from, to) in next.iter().enumerate().filter(|(_, to)| **to < 3) {
+            all[from][*to] = true;
+            let further = all[*to];
+            all[from].iter_mut().zip(further).for_each(|(one, other)| *one |= other);
+        }
+    }
+    all
+}
+
+#[test]
+fn whoever_reaches_the_memory_of_a_server_reaches_that_of_all_who_lend_it_something() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let mut accepted = 0;
+    for choice in 0..1 << 12 {
+        let (servers, outers) = three(choice);
+        let name = |of: usize| NAMES.get(of).copied();
+        let cvms = [0, 1, 2].map(|cvm| (NAMES[cvm], name(servers[cvm]), name(outers[cvm])));
+        let (serves, covers) = (reached(&servers), reached(&outers));
+        let circle = (0..3).any(|cvm| serves[cvm][cvm] || covers[cvm][cvm]);
+        // Who is around a cVM serves it, and sees what passes.
+        let seen = (0..3).all(|cvm| outers[cvm] == 3 || serves[cvm][outers[cvm]]);
+        let mut family = true;
+        for (client, server, around) in (0..27).map(|all| (all / 9, all / 3 % 3, all % 3)) {
+            let lends_to_what_it_reaches = serves[client][server] && covers[server][around];
+            family &= !lends_to_what_it_reaches || client == around || covers[client][around];
+        }
+        let expected = !circle && seen && family;
+        let found = related(&cvms);
+        assert_eq!(found.is_ok(), expected, "{cvms:?}: {:?}", found.err());
+        accepted += usize::from(expected);
+    }
+    assert!(accepted > 20, "{accepted}");
+}
+
 #[test]
 fn a_chain_of_servers_has_a_limit() {
     let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();

@@ -226,6 +226,10 @@ impl Shared for Buffer {
     fn wake(&self, offset: u64) -> Result<(), Errno> {
         Buffer::wake(self, offset, 1).map(|_| ())
     }
+
+    fn now(&self) -> core::time::Duration {
+        core::time::Duration::from_nanos(hostcall::clock())
+    }
 }
 
 impl Drop for Buffer {

@@ -41,6 +41,20 @@ impl Slot {
         self.set(0);
     }
 
+    /// Makes it hold a capability over exactly these bytes of this program's memory, to load data and perhaps to store it.
+    ///
+    /// # Errors
+    /// `EINVAL` when each that covers them covers more.
+    pub(crate) fn derive(&self, bytes: *const u8, length: usize, written: bool) -> Result<(), Errno> {
+        arch::derive(self, bytes, length, written);
+        let shape = self.shape();
+        if shape.usable && shape.base == self.value() && shape.length == length as u64 {
+            return Ok(());
+        }
+        self.clear();
+        Err(Errno::EINVAL)
+    }
+
     /// What the capability covers and allows.
     pub(crate) fn shape(&self) -> Shape {
         arch::shape(self)

@@ -15,8 +15,13 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Builds a source file with the start code; the program as `pack` would store it.
+/// Builds a source file with the start code and the capabilities' functions; the program as `pack` would store it.
 fn build(arch: Architecture, source: &Path) -> Vec<u8> {
+    build_with(arch, source, &["slot.c"])
+}
+
+/// Builds a source file with the start code and these others of `payloads/c`.
+pub(crate) fn build_with(arch: Architecture, source: &Path, library: &[&str]) -> Vec<u8> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let output = directory.path().join("program");
     let target: &[&str] = match arch {
@@ -50,6 +55,7 @@ fn build(arch: Architecture, source: &Path) -> Vec<u8> {
         .current_dir(workspace())
         .args(target)
         .args(options)
+        .args(library.iter().map(|name| format!("payloads/c/{name}")))
         .arg(source)
         .arg("-o")
         .arg(&output)
@@ -189,5 +195,29 @@ fn a_c_program_waits_and_wakes() {
         let program = build(platform.arch(), &source);
         let scenario = Scenario::new([cvm("c", "waits", &[])]).member("waits", program);
         scenario.boot(platform).assert_status(0);
+    }
+}
+
+#[test]
+fn the_header_has_every_hostcall_and_error_by_its_number() {
+    let header = fs::read_to_string(workspace().join("payloads/c/intravisor.h")).expect("the header");
+    let calls = abi::Hostcall::ALL.map(|call| (format!("{call:?}"), call as u64));
+    let errors = abi::Errno::ALL.map(|errno| (format!("{errno:?}"), errno as u64));
+    for (name, number) in calls.into_iter().chain(errors) {
+        // `BufferFind` is CVM_BUFFER_FIND, `EPERM` is CVM_EPERM.
+        let mut words = String::new();
+        let mut before = 'A';
+        for character in name.chars() {
+            if character.is_uppercase() && before.is_lowercase() {
+                words.push('_');
+            }
+            words.push(character.to_ascii_uppercase());
+            before = character;
+        }
+        let line = format!("    CVM_{words} = {number},");
+        assert!(
+            header.lines().any(|found| found == line),
+            "{line:?} is not in intravisor.h"
+        );
     }
 }

@@ -234,7 +234,7 @@ fn must_be_vectors(a: &mut Attacker, first: Option<u64>, code: u32) {
             .collect() // FMOV from Dn, from Vn.D[1]
     };
     let differs = Scratch(2);
-    let mut must_be_the_same = |a: &mut Attacker, read: u32| {
+    let must_be_the_same = |a: &mut Attacker, read: u32| {
         a.push(read);
         a.subtract_register(found, word).or(differs, found);
     };

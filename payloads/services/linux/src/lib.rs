@@ -15,6 +15,7 @@ mod bytes;
 mod calls;
 mod deliver;
 mod error;
+pub mod ext4;
 mod layout;
 #[cfg(not(target_os = "none"))]
 pub mod model;
