@@ -127,7 +127,9 @@ fn reached(next: &[usize; 3]) -> [[bool; 3]; 3] {
         for (from, to) in next.iter().enumerate().filter(|(_, to)| **to < 3) {
             all[from][*to] = true;
             let further = all[*to];
-            all[from].iter_mut().zip(further).for_each(|(one, other)| *one |= other);
+            for (reached, further) in all[from].iter_mut().zip(further) {
+                *reached |= further;
+            }
         }
     }
     all
