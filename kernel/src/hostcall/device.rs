@@ -3,9 +3,10 @@
 use crate::cvm::id::CvmId;
 use crate::cvm::short::Short;
 use crate::elf::PAGE;
+use crate::hostcall::sync;
 use crate::run::device::Transfer;
 use crate::run::monitor::{Monitor, Outcome};
-use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, SLEEP_LIMIT, Segment, WAIT_FOREVER};
+use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, Segment};
 use abi::{Errno, Hostcall};
 use arch::{Frame, Slot, user};
 
@@ -129,11 +130,7 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &Frame, short: &Short) -> bool
 
 /// `device_wait(device, queues, timeout)`.
 fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let timeout = frame.argument(2);
-    let forever = timeout == WAIT_FOREVER;
-    if timeout > SLEEP_LIMIT && !forever {
-        return Err(Errno::EINVAL);
-    }
+    let timeout = sync::timeout(frame.argument(2))?;
     let device = monitor.device(id, frame.argument(0))?;
     let waiters = device.waiters();
     // What others wait for may be among what is taken away here.
@@ -143,14 +140,8 @@ fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errn
         monitor.scheduler.wake_waiters(waiters, u64::MAX);
     }
     match waits {
-        None => return Err(Errno::EIO),
-        Some(false) => return Ok(Outcome::Value(0)),
-        Some(true) if timeout == 0 => return Err(Errno::ETIMEDOUT),
-        Some(true) => {}
+        None => Err(Errno::EIO),
+        Some(false) => Ok(Outcome::Value(0)),
+        Some(true) => sync::wait_for(monitor, waiters, timeout),
     }
-    let now = arch::timer::now();
-    // As `nanosleep`: at least the time asked for.
-    let until = now.saturating_add(monitor.ticks(timeout)).saturating_add(1);
-    monitor.scheduler.wait(waiters, (!forever).then_some(until), now);
-    Ok(Outcome::Switch)
 }
