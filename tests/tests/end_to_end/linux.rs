@@ -14,6 +14,7 @@ on_every_platform!(
     two_programs_share_a_library_os,
     an_exit_code_is_the_cvms,
     a_signal_that_a_program_sends_to_itself_ends_it,
+    time_is_told_without_a_call,
     random_numbers_come_from_a_device_where_there_is_one,
     a_fault_is_the_programs_own,
     processes_are_made_waited_for_and_ended,
@@ -134,7 +135,7 @@ fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
     let said = outcome.of("hostile");
     assert_eq!(
         said.last(),
-        Some(&"17760 calls, most of them refused: yes"),
+        Some(&"17757 calls, most of them refused: yes"),
         "{outcome}"
     );
     assert_eq!(outcome.of("witness"), ["77 checks, 0 failures"], "{outcome}");
@@ -170,6 +171,18 @@ fn a_signal_that_a_program_sends_to_itself_ends_it(platform: Platform) {
     assert_eq!(outcome.of("it"), ["0 failures"], "{outcome}");
     // SIGABRT is 6.
     assert_eq!(outcome.row("it.program").state, "exited 134", "{outcome}");
+}
+
+fn time_is_told_without_a_call(platform: Platform) {
+    if let Some(said) = alone(platform, "linux-clock", "") {
+        assert_eq!(said, ["time without a call: all right"]);
+    }
+    // In a cVM for processes, where another program may have been before.
+    let yaml = "cVMs:\n- name: it\n  linux: {program: linux-clock, processes: 1, memory: 2MiB}\n";
+    if let Some(outcome) = boot(platform, yaml, &[]) {
+        outcome.assert_status(0);
+        assert_eq!(outcome.of("it"), ["time without a call: all right"], "{outcome}");
+    }
 }
 
 fn random_numbers_come_from_a_device_where_there_is_one(platform: Platform) {
@@ -276,7 +289,7 @@ fn a_hostile_child_hurts_neither_its_parent_nor_its_library_os(platform: Platfor
     outcome.assert_status(0);
     let said = outcome.of("it");
     let told: Vec<&&str> = said.iter().filter(|line| !line.starts_with("linux: ")).collect();
-    assert!(told.contains(&&"17760 calls, most of them refused: yes"), "{outcome}");
+    assert!(told.contains(&&"17757 calls, most of them refused: yes"), "{outcome}");
     assert!(told.contains(&&"after 0"), "{outcome}");
     // SIGSEGV is 11.
     assert!(told.contains(&&"then 139"), "{outcome}");

@@ -21,6 +21,7 @@ pub mod model;
 mod names;
 pub mod network;
 mod open;
+mod page;
 mod pipe;
 mod platform;
 mod process;
@@ -34,6 +35,7 @@ mod tree;
 mod window;
 
 pub use error::{Error, Result};
+pub use page::Page;
 pub use platform::{Platform, Roles};
 pub use program::Who;
 pub use stack::{ImageError, Start};

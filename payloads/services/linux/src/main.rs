@@ -9,6 +9,8 @@
 mod card;
 #[cfg(target_os = "none")]
 mod cvm;
+#[cfg(target_os = "none")]
+mod machine;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

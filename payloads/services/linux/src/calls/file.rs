@@ -225,12 +225,10 @@ impl<P: Platform> Context<'_, P> {
             Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0 => {
                 Ok(self.wait_again(None, 0))
             }
-            Err(Error::EPIPE) if self.program.catches && self.again.is_some() => {
-                match self.kill_self(sys::SIGPIPE.into())? {
-                    Outcome::Value(_) => Err(Error::EPIPE),
-                    ended => Ok(ended),
-                }
-            }
+            Err(Error::EPIPE) if self.again.is_some() => match self.kill_self(sys::SIGPIPE.into())? {
+                Outcome::Value(_) => Err(Error::EPIPE),
+                ended => Ok(ended),
+            },
             other => other.map(Outcome::Value),
         }
     }

@@ -10,6 +10,8 @@ mod socket;
 mod thread;
 mod time;
 
+pub(crate) use time::SECOND;
+
 use crate::program::{Program, Who};
 use crate::system::{On, Outcome, Shared, Waiting};
 use crate::{Platform, Result};
@@ -148,7 +150,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_tkill => return Some(self.kill_thread(a, b).into()),
             sys::__NR_tgkill => return Some(self.kill_thread(b, c).into()),
             sys::__NR_getrusage => self.usage(a, b),
-            sys::__NR_sigaltstack => Ok(0),
+            sys::__NR_sigaltstack => self.set_stack(a, b),
             _ => return None,
         };
         Some(Outcome::of(result))
