@@ -1,6 +1,7 @@
 //! Unmodified Linux programs in cVMs, where `scripts/setup --linux` has built them.
 
 use tests::{Outcome, Platform, Scenario, on_every_platform};
+use tools::Architecture;
 
 on_every_platform!(
     a_c_program_finds_its_arguments_and_its_environment,
@@ -10,6 +11,8 @@ on_every_platform!(
     files_are_as_programs_expect_them,
     pipes_sockets_and_events_wake_who_waits,
     threads_share_memory_and_wait_for_each_other,
+    datagrams_arrive_whole_or_not_at_all,
+    programs_keep_their_floating_point_registers,
     a_program_hostile_to_its_library_os_hurts_nobody,
     two_programs_share_a_library_os,
     an_exit_code_is_the_cvms,
@@ -118,6 +121,38 @@ fn threads_share_memory_and_wait_for_each_other(platform: Platform) {
         return;
     };
     assert_eq!(outcome.of("it"), ["threads: thread 7: error 11"], "{outcome}");
+}
+
+fn datagrams_arrive_whole_or_not_at_all(platform: Platform) {
+    if let Some(said) = alone(platform, "linux-datagrams", "") {
+        assert_eq!(said, ["35 checks, 0 failures"]);
+    }
+}
+
+/// Hard float, which Morello's programs have anyway.
+fn programs_keep_their_floating_point_registers(platform: Platform) {
+    if platform.arch() != Architecture::CheriRiscv {
+        return;
+    }
+    for (program, expected) in [
+        ("linux-datagrams-float", "35 checks, 0 failures"),
+        ("linux-files-float", "77 checks, 0 failures"),
+    ] {
+        if tests::linux_program(platform, program).is_some()
+            && let Some(said) = alone(platform, program, "")
+        {
+            assert_eq!(said, [expected]);
+        }
+    }
+    if tests::linux_program(platform, "linux-signals-float").is_none() {
+        return;
+    }
+    let yaml = "cVMs:\n- {name: it, linux: {program: linux-signals-float}}\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    assert_eq!(outcome.of("it"), ["0 failures"], "{outcome}");
+    assert_eq!(outcome.row("it.program").state, "exited 134", "{outcome}");
 }
 
 fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
