@@ -43,9 +43,10 @@ pub enum Hostcall {
     /// `heap() -> capability, bytes`. The capability over the caller's heap, and its size as the second value. `ENOMEM`
     /// when the manifest gives it none.
     Heap = 9,
-    /// `capfile(name, length) -> capability, bytes`. The capability over the capfile whose name stands at the pointer
-    /// `name` (`length` bytes, no NUL), and its size as the second value. It carries data only, never capabilities.
-    /// `ENOENT`, `EFAULT`; `EINVAL` for a length of 0 or above [`NAME_LIMIT`](crate::manifest::NAME_LIMIT).
+    /// `capfile(name, length) -> capability, bytes`. A local capability over the buffer of the manifest whose name stands at the
+    /// pointer `name` (`length` bytes, no NUL), with all that the caller may do with it, and its size as the second value. It
+    /// carries data only, never capabilities. `ENOENT`, `EFAULT`; `EINVAL` for a length of 0 or above
+    /// [`NAME_LIMIT`](crate::manifest::NAME_LIMIT); `EPERM`, `EAGAIN` as [`BufferMap`](Hostcall::BufferMap).
     Capfile = 10,
     /// `serve() -> 0`. The caller rests, and the hostcalls of the cVMs whose `callback-out` names it are delivered to its
     /// [`HANDLER`], one after the other. Its gates are open from then on, for this life. Returns when all cVMs that can call it have

@@ -35,21 +35,14 @@
 //!             calls = "other.function";        // gates of others that it may call, `cVM.function`; absent = none
 //!         };
 //!     };
-//!     capfiles {                               // absent = none
-//!         capfile@0 {
-//!             label = "test1";                 // as a cVM's name; unique among the capfiles
-//!             size = <0x0 0x20>;               // u64, bytes
-//!             data = [48 65 6c];               // first bytes, at most `size`; absent = all zero
-//!             access = "read";                 // "read" | "write": what every cVM may do with it
-//!         };
-//!     };
 //!     buffers {                                // absent = none
 //!         buffer@0 {
 //!             label = "frames";                // as a cVM's name; unique among the buffers
 //!             size = <0x0 0x1000>;             // u64, bytes
 //!             owner = "camera";                // cVM that may grant and revoke it; absent = nobody
-//!             readers = "viewer";              // string list of cVMs; absent = none
-//!             writers = "camera";              // string list of cVMs; absent = none
+//!             readers = "viewer";              // string list of cVMs, or "*" for all; absent = none
+//!             writers = "camera";              // the same
+//!             data = "buffers/frames";         // archive member with its first bytes, at most `size`; absent = all zero
 //!         };
 //!     };
 //! };
@@ -287,24 +280,8 @@ pub const FLOAT_YES: u32 = 1;
 /// an architecture whose headers say so, or else of any program.
 pub const FLOAT_NO: u32 = 2;
 
-/// Node that holds one child `capfile@N` a capfile, N = 0, 1, … in decimal.
-pub const CAPFILES: &str = "capfiles";
-/// Name of a child of [`CAPFILES`] before its `@`.
-pub const CAPFILE: &str = "capfile";
-/// Property of a capfile: bytes.
-pub const CAPFILE_SIZE: &str = "size";
-/// Property of a capfile: its first bytes.
-pub const CAPFILE_DATA: &str = "data";
-/// Property of a capfile: what every cVM may do with it, one of [`CapfileAccess`].
-pub const CAPFILE_ACCESS: &str = "access";
-/// All properties of a capfile node.
-pub const CAPFILE_PROPERTIES: [&str; 4] = [NAME, CAPFILE_SIZE, CAPFILE_DATA, CAPFILE_ACCESS];
-/// Most capfiles in one manifest.
-pub const CAPFILE_LIMIT: usize = 64;
-/// Most bytes of a manifest, the data of capfiles and the files that Linux programs see included.
+/// Most bytes of a manifest.
 pub const TREE_LIMIT: usize = 1 << 20;
-/// Most bytes of one capfile.
-pub const CAPFILE_SIZE_LIMIT: u64 = 1 << 30;
 
 /// Node that holds one child `buffer@N` a buffer, N = 0, 1, … in decimal.
 pub const BUFFERS: &str = "buffers";
@@ -314,14 +291,25 @@ pub const BUFFER: &str = "buffer";
 pub const BUFFER_SIZE: &str = "size";
 /// Property of a buffer: the cVM that may grant and revoke it.
 pub const BUFFER_OWNER: &str = "owner";
-/// Property of a buffer: the cVMs that may read it.
+/// Property of a buffer: the cVMs that may read it, or [`EVERYBODY`].
 pub const BUFFER_READERS: &str = "readers";
-/// Property of a buffer: the cVMs that may write it.
+/// Property of a buffer: the cVMs that may write it, or [`EVERYBODY`].
 pub const BUFFER_WRITERS: &str = "writers";
+/// Property of a buffer: the archive member with its first bytes.
+pub const BUFFER_DATA: &str = "data";
 /// All properties of a buffer node.
-pub const BUFFER_PROPERTIES: [&str; 5] = [NAME, BUFFER_SIZE, BUFFER_OWNER, BUFFER_READERS, BUFFER_WRITERS];
+pub const BUFFER_PROPERTIES: [&str; 6] = [
+    NAME,
+    BUFFER_SIZE,
+    BUFFER_OWNER,
+    BUFFER_READERS,
+    BUFFER_WRITERS,
+    BUFFER_DATA,
+];
+/// Among the readers or writers of a buffer: all cVMs. No cVM has this name.
+pub const EVERYBODY: &str = "*";
 /// Most buffers in one manifest.
-pub const BUFFER_LIMIT: usize = 64;
+pub const BUFFER_LIMIT: usize = 128;
 /// Most bytes of one buffer of the manifest.
 pub const BUFFER_SIZE_LIMIT: u64 = 1 << 30;
 
@@ -497,34 +485,6 @@ pub fn device(name: &str) -> Option<(DeviceKind, Which)> {
         _ => return None,
     }
     (identity != [0; IDENTITY_LENGTH]).then_some((kind, Which::Identity(identity)))
-}
-
-/// What the cVMs may do with a capfile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum CapfileAccess {
-    /// Read it.
-    #[default]
-    Read,
-    /// Read and write it: a channel between all cVMs.
-    Write,
-}
-
-impl CapfileAccess {
-    /// Both.
-    pub const ALL: [CapfileAccess; 2] = [CapfileAccess::Read, CapfileAccess::Write];
-
-    /// The name in YAML and manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CapfileAccess::Read => "read",
-            CapfileAccess::Write => "write",
-        }
-    }
-
-    /// The access with this name.
-    pub fn from_name(name: &str) -> Option<CapfileAccess> {
-        CapfileAccess::ALL.into_iter().find(|access| access.name() == name)
-    }
 }
 
 /// What happens when a cVM ends.

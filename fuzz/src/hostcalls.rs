@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use abi::manifest::{CapfileAccess, RestartPolicy};
+use abi::manifest::RestartPolicy;
 use capability::Permissions;
 use kernel::fuzz::{Argument, POOL_RANGE, Step, boot};
 use tools::Architecture;
 use tools::archive::{self, Member};
 use tools::elf::synthesis::{Elf, Purecap};
-use tools::manifest::{CapfileSpec, CvmSpec, Manifest};
+use tools::manifest::{BufferSpec, CvmSpec, Manifest};
 
 /// The monitor's stand-in on the host takes programs of this architecture.
 const ARCH: Architecture = Architecture::CheriRiscv;
@@ -28,19 +28,12 @@ static ARCHIVES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     purecap.table_space = 0x1000;
     purecap.functions = function(purecap.code_address());
     let programs = [("hybrid", hybrid.to_bytes()), ("purecap", purecap.to_bytes())];
-    let capfile = |name: &str, access| CapfileSpec {
-        name: name.to_owned(),
-        size: 64,
-        data: b"data".to_vec(),
-        access,
-    };
-    let capfiles = [
-        capfile("read", CapfileAccess::Read),
-        capfile("write", CapfileAccess::Write),
-    ];
+    let capfiles = [("read", false), ("write", true)];
+    let capfiles = capfiles.map(|(name, writable)| BufferSpec::capfile(name, 64, writable).with_data(*b"data"));
     let cvm = |name: &str, program: &str, server: &str| CvmSpec {
         stack: 4096,
         heap: 4096,
+        local: 4,
         service_stack: 4096,
         callback_out: server.to_owned(),
         ..CvmSpec::new(name, program)
@@ -76,11 +69,12 @@ static ARCHIVES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         cvms[0].restart.policy = RestartPolicy::Always;
         cvms[0].restart.limit = u32::MAX;
         let manifest = Manifest::new(&cvms)
-            .with_capfiles(&capfiles)
+            .with_buffers(&capfiles.clone().map(|(spec, _)| spec))
             .encode()
             .expect("a plain manifest");
         let mut members = vec![Member::new(abi::manifest::MEMBER, manifest)];
         members.extend(programs.iter().map(|(name, bytes)| Member::new(*name, bytes.clone())));
+        members.extend(capfiles.iter().map(|(_, data)| data.clone()));
         let archive = archive::write(&members).expect("a plain archive");
         assert!(boot(&archive, &[]).is_some(), "the monitor runs {cvms:?}");
         archive

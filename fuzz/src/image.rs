@@ -37,8 +37,8 @@ const MODES: [u32; 10] = [
 ];
 /// Names of cVMs.
 const CVMS: [&str; 8] = ["a", "b", "c", "a b", "monitor", "", "ä", "an-other.name_1"];
-/// Names of the keys of cVMs and capfiles, and one that nobody knows.
-const KEYS: [&str; 23] = [
+/// Names of the keys of cVMs and buffers, and one that nobody knows.
+const KEYS: [&str; 25] = [
     names::NAME,
     names::RUNTIME,
     names::ARGS,
@@ -58,9 +58,11 @@ const KEYS: [&str; 23] = [
     names::SERVICE_STACK,
     names::HOSTCALLS,
     names::DEVICES,
-    names::CAPFILE_SIZE,
-    names::CAPFILE_DATA,
-    names::CAPFILE_ACCESS,
+    names::BUFFER_SIZE,
+    names::BUFFER_OWNER,
+    names::BUFFER_READERS,
+    names::BUFFER_WRITERS,
+    names::BUFFER_DATA,
     "#size-cells",
 ];
 /// Texts that some keys take.
@@ -167,9 +169,12 @@ fn value(source: &mut Source<'_>, key: &str, own: &str) -> Vec<u8> {
         names::PRIORITY => u32::from(source.byte() % 9).to_be_bytes().to_vec(),
         names::RESTART_LIMIT | names::WAIT => u32::from(source.byte()).to_be_bytes().to_vec(),
         names::RESTART_POLICY => text(source.of(&TEXTS[6..9])),
-        names::CAPFILE_ACCESS => text(source.of(&TEXTS[9..11])),
+        names::BUFFER_OWNER => text(source.of(&TEXTS[..4])),
+        names::BUFFER_READERS | names::BUFFER_WRITERS => (0..source.below(3))
+            .flat_map(|_| text(source.of(&["a", "b", "c", "*"])))
+            .collect(),
         names::CALLBACK_OUT | names::WITHIN => text(source.of(&TEXTS[..4])),
-        names::CAPFILE_DATA => (0..source.below(8)).map(|_| source.byte()).collect(),
+        names::BUFFER_DATA => text(source.of(&["program", "a", "manifest.dtb", "lost"])),
         names::ISOLATION_BASE => (u64::from(source.byte()) << 12).to_be_bytes().to_vec(),
         _ => (u64::from(source.byte()) << (4 * source.below(10)))
             .to_be_bytes()
@@ -185,7 +190,7 @@ fn entry(source: &mut Source<'_>, tree: &mut Tree, kind: &str, index: usize) {
     let (needed, others) = if kind == names::CVM {
         (&KEYS[..2], &KEYS[2..18])
     } else {
-        (&[names::NAME, names::CAPFILE_SIZE][..], &KEYS[19..21])
+        (&[names::NAME, names::BUFFER_SIZE][..], &KEYS[20..24])
     };
     // Of the keys that need not be there, a quarter.
     let chosen = source.word() as u32 & (source.word() as u32);
@@ -219,14 +224,14 @@ fn manifest(source: &mut Source<'_>) -> Vec<u8> {
     if source.seldom() {
         tree.property(source.of(&["compatible", "model", "#size-cells"]), b"odd\0");
     }
-    let mut lists = vec![(names::CVMS, names::CVM), (names::CAPFILES, names::CAPFILE)];
+    let mut lists = vec![(names::CVMS, names::CVM), (names::BUFFERS, names::BUFFER)];
     lists.truncate(1 + source.below(2));
     if source.seldom() {
         let odd = [
             (names::CVMS, names::CVM),
             ("cvms@0", names::CVM),
             ("chosen", names::CVM),
-            (names::CAPFILES, names::CAPFILE),
+            (names::BUFFERS, names::BUFFER),
         ];
         let at = source.below(lists.len() + 1);
         lists.insert(at, *source.pick(&odd));

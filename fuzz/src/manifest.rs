@@ -5,7 +5,7 @@ use std::path::Path;
 use abi::Hostcall;
 use abi::manifest::MEMBER;
 use tools::archive::Member;
-use tools::manifest::{CapfileSpec, Manifest, Plan};
+use tools::manifest::{BufferSpec, Manifest, Plan};
 
 /// The monitor and the tools make the same of a manifest, or both refuse it.
 pub fn manifest(bytes: &[u8]) {
@@ -55,16 +55,17 @@ fn lines(members: &[Member], plan: &Plan) -> Vec<(String, Vec<u8>)> {
         let program = members.iter().find(|member| member.name == cvm.runtime);
         (line, program.map_or(Vec::new(), |member| member.data.clone()))
     });
-    let capfiles = plan.capfiles.iter().map(|capfile| {
-        let CapfileSpec {
-            name,
-            size,
-            data,
-            access,
-        } = capfile;
-        (format!("{name:?} {size} {data:?} {}", access.name()), Vec::new())
+    let buffers = plan.buffers.iter().map(|buffer| {
+        let may = [&buffer.readers, &buffer.writers].map(|list| {
+            let named = plan.cvms.iter().filter(|cvm| BufferSpec::names(list, &cvm.name));
+            named.map(|cvm| cvm.name.as_str()).collect::<Vec<_>>()
+        });
+        let owner = buffer.owner.as_deref();
+        let line = format!("{:?} {} {owner:?} {may:?}", buffer.name, buffer.size);
+        let data = members.iter().find(|member| Some(&member.name) == buffer.data.as_ref());
+        (line, data.map_or(Vec::new(), |member| member.data.clone()))
     });
-    cvms.chain(capfiles).collect()
+    cvms.chain(buffers).collect()
 }
 
 /// What the tools make of a file that they accept, the monitor accepts.
@@ -82,10 +83,13 @@ pub fn yaml(bytes: &[u8]) {
         // Whatever the path, packing gives the program a name of its own in the archive.
         cvm.runtime = "program".to_owned();
     }
-    let manifest = Manifest::new(&cvms).with_capfiles(&config.capfiles).encode();
+    let buffers: Vec<BufferSpec> = config.buffers.into_iter().map(|buffer| buffer.spec).collect();
+    // One that is as large as a file has no size before the file is read.
+    let buffers: Vec<BufferSpec> = buffers.into_iter().filter(|buffer| buffer.size > 0).collect();
+    let manifest = Manifest::new(&cvms).with_buffers(&buffers).encode();
     let manifest = manifest.expect("an accepted file can be encoded");
     let read = tools::manifest::decode(&manifest).expect("what was encoded");
-    assert_eq!((&read.cvms, &read.capfiles), (&cvms, &config.capfiles));
+    assert_eq!((&read.cvms, &read.buffers), (&cvms, &buffers));
     let archive = tools::archive::write(&[Member::new(MEMBER, manifest), Member::new("program", *b"p")]);
     let accepted = plans(&archive.expect("a plain archive"));
     assert!(accepted, "the monitor refuses what the tools accept");

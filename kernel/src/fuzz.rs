@@ -15,6 +15,7 @@ use crate::plan::tree::{DEPTH_LIMIT, Token, Tokens};
 use crate::plan::{manifest, platform, tree};
 use crate::run::monitor::Monitor;
 use crate::start::load;
+use abi::hostcall::{BUFFER_READ, BUFFER_WRITE};
 use abi::{Errno, Hostcall};
 use alloc::format;
 use alloc::string::String;
@@ -58,8 +59,8 @@ pub fn archive(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     Some(members.collect())
 }
 
-/// What the monitor makes of an archive's manifest: a line a cVM and capfile, with all that counts of it, and the bytes of
-/// the cVM's program.
+/// What the monitor makes of an archive's manifest: a line a cVM and buffer, with all that counts of it, and the bytes of
+/// the cVM's program or those that the buffer begins with.
 ///
 /// # Errors
 /// Why the monitor refuses archive or manifest.
@@ -76,16 +77,17 @@ pub fn plan(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
         let line = format!("{strings:?} {memory:?} {restart:?} {others:?} {allowed:?}");
         (line, archive.find(&cvm.runtime).map_or(Vec::new(), |file| file.bytes()))
     });
-    let capfiles = plan.capfiles.iter().map(|capfile| {
-        let manifest::CapfileSpec {
-            name,
-            size,
-            data,
-            access,
-        } = capfile;
-        (format!("{name:?} {size} {data:?} {}", access.name()), Vec::new())
+    let buffers = plan.buffers.iter().map(|buffer| {
+        let may = [&buffer.readers, &buffer.writers].map(|set| {
+            let cvms = plan.cvms.iter().enumerate();
+            let members = cvms.filter(|(id, _)| set.contains(*id));
+            members.map(|(_, cvm)| cvm.name.as_str()).collect::<Vec<_>>()
+        });
+        let line = format!("{:?} {} {:?} {may:?}", buffer.name, buffer.size, name(buffer.owner));
+        let data = buffer.data.as_ref().and_then(|member| archive.find(member));
+        (line, data.map_or(Vec::new(), |file| file.bytes()))
     });
-    Ok(cvms.chain(capfiles).collect())
+    Ok(cvms.chain(buffers).collect())
 }
 
 /// Whether the monitor accepts a program.
@@ -278,10 +280,15 @@ fn covers(range: &Range<u64>, what: &Decoded) -> bool {
     what.base >= range.start && what.top <= u128::from(range.end)
 }
 
-/// Whether a cVM may hold a capability: over its own memory and that of the cVMs within, or over a capfile.
+/// Whether a cVM may hold a capability: over its own memory and that of the cVMs within, or a local one over a buffer.
 fn may_hold(monitor: &Monitor, cvm: usize, what: &Decoded) -> bool {
-    let capfile = |capability: &Slot| what.is_subset_of(&capability.decoded());
-    covers(&monitor.cvms[cvm].bounds, what) || monitor.capfiles.iter().any(|file| capfile(&file.capability))
+    let mut rights = Permissions::empty();
+    let buffers = monitor.buffers.concerning(cvm).map(|index| monitor.buffers.get(index));
+    for buffer in buffers.filter(|buffer| covers(&buffer.memory, what)) {
+        rights.set(Permissions::LOAD, buffer.may(cvm) & BUFFER_READ != 0);
+        rights.set(Permissions::STORE, buffer.may(cvm) & BUFFER_WRITE != 0);
+    }
+    covers(&monitor.cvms[cvm].bounds, what) || (!rights.is_empty() && rights.contains(what.permissions))
 }
 
 /// Whether what a handler holds was lent to it: local, and from whom its call came, however far.
@@ -346,8 +353,8 @@ fn check_memory(monitor: &Monitor) {
         for guard in [memory.start - GUARD..memory.start, memory.end..memory.end + GUARD] {
             let apart = |other: &Range<u64>| guard.end <= other.start || other.end <= guard.start;
             let cvms = monitor.cvms.iter().map(|other| other.memory());
-            let files = monitor.capfiles.iter().map(|file| file.capability.decoded());
-            let files = files.map(|what| what.base..(what.top as u64).next_multiple_of(crate::elf::PAGE));
+            let files = monitor.buffers.regions.iter().map(|region| &region.memory);
+            let files = files.map(|memory| memory.start..memory.end.next_multiple_of(crate::elf::PAGE));
             let bytes = stand_in::memory(guard.start, GUARD as usize);
             assert!(
                 !cvms.chain(files).all(|other| apart(&other)) || bytes.iter().all(|byte| *byte == UNTOUCHED),

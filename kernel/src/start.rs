@@ -1,7 +1,6 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
 use crate::authority::buffer::Buffers;
-use crate::authority::capfile::Capfile;
 use crate::authority::gate::{self, Gates};
 use crate::authority::ledger::{ARCHIVE, CarveError, Ledger, MONITOR_DATA};
 use crate::authority::pool::Pool;
@@ -110,7 +109,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
-    gate::keep(arch::root(), &ledger.pools());
+    ledger.kept = Some(gate::keep(arch::root(), &ledger.pools()));
     arch::root().clear();
     say!(
         Info,
@@ -156,11 +155,7 @@ fn run(
 /// What is wrong with archive, manifest, a program, or the memory that is asked for.
 pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64) -> Result<Box<Monitor>, String> {
     let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan {
-        cvms: specs,
-        capfiles,
-        buffers,
-    } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
+    let manifest::Plan { cvms: specs, buffers } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
     arch::protection::open(&ledger.pools());
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
@@ -172,7 +167,6 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
         gates: Gates::default(),
         callers: Vec::new(),
         reached: Vec::new(),
-        capfiles: Vec::new(),
         buffers: Buffers::default(),
         devices: Vec::new(),
         ledger,
@@ -202,12 +196,11 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
         carved.map_err(|error| format!("{error}"))?;
     }
     // After the cVMs, whose places may be given.
-    for capfile in capfiles {
-        let placed = Capfile::place(capfile, &mut free, &mut monitor.ledger)?;
-        monitor.capfiles.push(placed);
-    }
     let specs: Vec<_> = monitor.cvms.iter().map(|cvm| &cvm.spec).collect();
-    monitor.buffers.place(buffers, &specs, &mut free, &mut monitor.ledger)?;
+    let file = |member: &str| archive.find(member);
+    monitor
+        .buffers
+        .place(buffers, &specs, file, &mut free, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
     let entered = monitor.ledger.len();

@@ -1,6 +1,6 @@
 /* Prints its arguments and, when there is one, the capfile "test1". */
 
-#include "intravisor.h"
+#include "slot.h"
 
 static size_t length(const char *text) {
     size_t count = 0;
@@ -26,14 +26,14 @@ int main(int argc, char **argv) {
     for (size_t index = 0; index < size && index < 32; index++)
         text[index] = file[index];
 #else
-    struct cvm_slot file;
-    int64_t size = cvm_capfile_slot("test1", 5, &file);
+    struct cvm_slot *file = cvm_local_take(1);
+    int64_t size = file != NULL ? cvm_capfile_slot("test1", 5, file) : -CVM_ENOENT;
     if (size == -CVM_ENOENT)
         return 0;
-    if (size < 0 || cvm_slot_read(&file, 0, text, size < 32 ? (size_t)size : 32) != 0)
+    if (size < 0 || cvm_slot_read(file, 0, text, size < 32 ? (size_t)size : 32) != 0)
         return 1;
     /* One byte beyond must not be had. */
-    if (cvm_slot_read(&file, (size_t)size, text + 32, 1) != -CVM_EFAULT)
+    if (cvm_slot_read(file, (size_t)size, text + 32, 1) != -CVM_EFAULT)
         return 2;
 #endif
     print(text);

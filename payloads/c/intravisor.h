@@ -40,6 +40,20 @@ enum {
     CVM_BUFFER_GRANT = 26,
     CVM_BUFFER_REVOKE = 27,
     CVM_BUFFER_DESTROY = 28,
+    CVM_DEVICE_INFO = 29,
+    CVM_DEVICE_CONFIG = 30,
+    CVM_DEVICE_START = 31,
+    CVM_DEVICE_SUBMIT = 32,
+    CVM_DEVICE_TAKE = 33,
+    CVM_DEVICE_WAIT = 34,
+    CVM_DEVICE_RESET = 35,
+    CVM_CLONE = 36,
+    CVM_WALL_CLOCK = 37,
+    CVM_GATE = 38,
+    CVM_HOLDING = 39,
+    CVM_TEXT = 40,
+    CVM_REGISTERS = 41,
+    CVM_SEIZE = 42,
 };
 
 /* Error numbers, as negative results. */
@@ -101,10 +115,32 @@ struct cvm_info {
     uint64_t size;
     uint64_t run_time;          /* nanoseconds */
     uint64_t hostcalls;
+    uint8_t program[32];        /* SHA-256 of its program, when the monitor was booted to measure */
+};
+
+/* What holding() tells of one thing. */
+struct cvm_holding {
+    uint32_t kind;              /* CVM_HOLDING_BUFFER, … */
+    uint32_t cvm;               /* number of the cVM that it is of; UINT32_MAX = none */
+    uint64_t number;            /* the buffer's, the gate's place among those of its cVM, the device's among its driver's */
+    uint64_t size;              /* bytes, where it is memory */
+    uint64_t rights;            /* CVM_BUFFER_READ, CVM_BUFFER_WRITE */
+    uint64_t held;              /* capabilities that reach it, calls under way, or requests in flight */
+};
+
+/* Kinds of things. */
+enum {
+    CVM_HOLDING_BUFFER = 1,
+    CVM_HOLDING_PASSED = 2,
+    CVM_HOLDING_LENT = 3,
+    CVM_HOLDING_OFFERED = 4,
+    CVM_HOLDING_CALLED = 5,
+    CVM_HOLDING_DEVICE = 6,
 };
 
 _Static_assert(sizeof(struct cvm_start_block) == 128, "layout of the start block");
-_Static_assert(sizeof(struct cvm_info) == 48, "layout of the information record");
+_Static_assert(sizeof(struct cvm_info) == 80, "layout of the information record");
+_Static_assert(sizeof(struct cvm_holding) == 40, "layout of the holding record");
 
 /* An argument or a result: in a purecap program a capability or an integer, otherwise an integer. */
 typedef uintptr_t cvm_word;
@@ -191,6 +227,12 @@ static inline int64_t cvm_nanosleep(uint64_t nanoseconds) { return cvm_call(CVM_
 /* Nanoseconds since the monitor started. */
 static inline uint64_t cvm_clock(void) { return (uint64_t)cvm_call(CVM_CLOCK, 0, 0, 0, 0); }
 
+/* Nanoseconds since 1970 (UTC), or -CVM_ENOENT when the machine has no such clock. */
+static inline int64_t cvm_wall_clock(void) { return cvm_call(CVM_WALL_CLOCK, 0, 0, 0, 0); }
+
+/* The start block of this cVM. */
+const struct cvm_start_block *cvm_start_block(void);
+
 /* The value of an entry of the environment; NULL = there is none. */
 const char *cvm_environment(const char *key);
 
@@ -200,6 +242,12 @@ static inline int64_t cvm_arguments(void *bytes, size_t length) {
 
 static inline int64_t cvm_info(struct cvm_info *info) {
     return cvm_call(CVM_INFO, (cvm_word)info, sizeof *info, 0, 0);
+}
+
+/* One of the things that a cVM, this one or one within it, has beside its own memory; index counts them from 0. -CVM_ENOENT when
+ * it has no more. */
+static inline int64_t cvm_holding(struct cvm_holding *holding, uint64_t cvm, uint64_t index) {
+    return cvm_call(CVM_HOLDING, (cvm_word)holding, sizeof *holding, cvm, index);
 }
 
 /* Waits for a wake of the aligned *word while it holds expected; 0, -CVM_EAGAIN when it holds something else, or -CVM_ETIMEDOUT
@@ -215,6 +263,25 @@ static inline int64_t cvm_wake(const uint32_t *word, uint64_t count) {
 
 /* The number of the calling thread in its cVM: 0 is the main thread. */
 static inline uint64_t cvm_thread_self(void) { return (uint64_t)cvm_call(CVM_THREAD_SELF, 0, 0, 0, 0); }
+
+/* Starts a thread at entry, with these in its stack pointer, its thread pointer and its first argument register, all others null;
+ * its number. pthread.h does the rest. */
+static inline int64_t cvm_thread_create(cvm_word entry, cvm_word stack, cvm_word thread_pointer, cvm_word argument,
+                                        uint64_t priority) {
+    return (int64_t)cvm_hostcall(CVM_THREAD_CREATE, entry, stack, thread_pointer, argument, priority, 0).first;
+}
+
+/* Ends the calling thread. When nothing of it is left, *word becomes 0 and those that wait for it wake; NULL = nobody waits. */
+_Noreturn static inline void cvm_thread_exit(const uint32_t *word) {
+    for (;;)
+        cvm_call(CVM_THREAD_EXIT, (cvm_word)word, word != NULL, 0, 0);
+}
+
+/* Sets the priority of a thread of this cVM; ends another one where it is. */
+static inline int64_t cvm_thread_priority(uint64_t id, uint64_t priority) {
+    return cvm_call(CVM_THREAD_PRIORITY, id, priority, 0, 0);
+}
+static inline int64_t cvm_thread_end(uint64_t id) { return cvm_call(CVM_THREAD_END, id, 0, 0, 0); }
 
 /* In a handler: the call is answered later, by cvm_answer; the token for that. The handler ends by cvm_reply all the same. */
 static inline int64_t cvm_defer(void) { return cvm_call(CVM_DEFER, 0, 0, 0, 0); }
@@ -283,25 +350,12 @@ static inline void *cvm_heap(size_t *size) {
     return (void *)result.first;
 }
 
-/* A capfile, as cvm_heap. */
+/* A capfile, as cvm_heap. The capability is local: registers take it, and the local area, and no other memory. */
 static inline void *cvm_capfile(const char *name, size_t length, size_t *size) {
     struct cvm_result result = cvm_hostcall(CVM_CAPFILE, (cvm_word)name, length, 0, 0, 0, 0);
     *size = (size_t)result.second;
     return (void *)result.first;
 }
-
-#else
-
-/* Room for a capability in the memory of a hybrid program. Copying it as data loses the tag. */
-struct cvm_slot {
-    _Alignas(16) uint64_t words[2];
-};
-
-/* Puts the capability over a capfile into *slot and returns its size. */
-int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot);
-
-/* Copies bytes from an offset in the memory behind *slot; returns 0, or -CVM_EFAULT when the capability does not cover them. */
-int64_t cvm_slot_read(const struct cvm_slot *slot, size_t offset, void *bytes, size_t length);
 
 #endif
 

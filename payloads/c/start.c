@@ -33,6 +33,8 @@ _Noreturn void FIRST_FUNCTION(const struct cvm_start_block *block, uint64_t size
 
 static const struct cvm_start_block *start_block;
 
+const struct cvm_start_block *cvm_start_block(void) { return start_block; }
+
 const char *cvm_environment(const char *key) {
     const char *entry = (const char *)start_block + start_block->environment;
     for (uint32_t left = start_block->environment_count; left > 0; left--) {
@@ -107,86 +109,3 @@ __attribute__((no_builtin)) int memcmp(const void *left, const void *right, size
             return *one < *other ? -1 : 1;
     return 0;
 }
-
-#ifndef __CHERI_PURE_CAPABILITY__
-
-int64_t cvm_capfile_slot(const char *name, size_t length, struct cvm_slot *slot) {
-    int64_t first, second;
-#if defined(__riscv)
-    register uint64_t a0 __asm__("a0") = (uint64_t)name;
-    register uint64_t a1 __asm__("a1") = length;
-    register uint64_t a7 __asm__("a7") = CVM_CAPFILE;
-    register void *t1 __asm__("t1") = slot;
-    /* SC ca0, 0(t1) */
-    __asm__ volatile("ecall\n\t.insn s 0x23, 4, a0, 0(t1)" : "+r"(a0), "+r"(a1) : "r"(a7), "r"(t1) : "memory");
-    first = (int64_t)a0;
-    second = (int64_t)a1;
-#else
-    register uint64_t x0 __asm__("x0") = (uint64_t)name;
-    register uint64_t x1 __asm__("x1") = length;
-    register uint64_t x8 __asm__("x8") = CVM_CAPFILE;
-    register void *x9 __asm__("x9") = slot;
-    /* STR c0, [x9] */
-    __asm__ volatile("svc #0\n\t.inst 0xc2000120" : "+r"(x0), "+r"(x1) : "r"(x8), "r"(x9) : "memory");
-    first = (int64_t)x0;
-    second = (int64_t)x1;
-#endif
-    return first < 0 ? first : second;
-}
-
-int64_t cvm_slot_read(const struct cvm_slot *slot, size_t offset, void *bytes, size_t length) {
-    uint64_t tag, base, size;
-#if defined(__riscv)
-    register const void *t1 __asm__("t1") = slot;
-    register uint64_t t2 __asm__("t2");
-    register uint64_t t3 __asm__("t3");
-    register uint64_t t4 __asm__("t4");
-    /* LC ct1, 0(t1); CGetTag t2, ct1; CGetBase t3, ct1; CGetLen t4, ct1 */
-    __asm__ volatile(".insn i 0x0f, 2, t1, 0(t1)\n\t"
-                     ".insn r 0x5b, 0, 0x7f, t2, t1, x4\n\t"
-                     ".insn r 0x5b, 0, 0x7f, t3, t1, x2\n\t"
-                     ".insn r 0x5b, 0, 0x7f, t4, t1, x3"
-                     : "+r"(t1), "=r"(t2), "=r"(t3), "=r"(t4)
-                     :
-                     : "memory");
-    tag = t2, base = t3, size = t4;
-#else
-    register const void *x9 __asm__("x9") = slot;
-    register uint64_t x10 __asm__("x10");
-    register uint64_t x11 __asm__("x11");
-    register uint64_t x12 __asm__("x12");
-    /* LDR c9, [x9]; GCTAG x10, c9; GCBASE x11, c9; GCLEN x12, c9 */
-    __asm__ volatile(".inst 0xc2400129\n\t.inst 0xc2c0912a\n\t.inst 0xc2c0112b\n\t.inst 0xc2c0312c"
-                     : "+r"(x9), "=r"(x10), "=r"(x11), "=r"(x12)
-                     :
-                     : "memory");
-    tag = x10, base = x11, size = x12;
-#endif
-    if (!tag || offset > size || length > size - offset)
-        return -CVM_EFAULT;
-    for (size_t index = 0; index < length; index++) {
-#if defined(__riscv)
-        register const void *place __asm__("t1") = slot;
-        register uint64_t byte __asm__("t2") = base + offset + index;
-        /* LC ct1, 0(t1); CSetAddr ct1, ct1, t2; LBU.CAP t2, (ct1) */
-        __asm__ volatile(".insn i 0x0f, 2, t1, 0(t1)\n\t"
-                         ".insn r 0x5b, 0, 0x10, t1, t1, t2\n\t"
-                         ".insn r 0x5b, 0, 0x7d, t2, t1, x12"
-                         : "+r"(place), "+r"(byte)
-                         :
-                         : "memory");
-#else
-        register const void *place __asm__("x9") = slot;
-        register uint64_t byte __asm__("x10") = base + offset + index;
-        /* LDR c9, [x9]; SCVALUE c9, c9, x10; LDRB w10, [c9] */
-        __asm__ volatile(".inst 0xc2400129\n\t.inst 0xc2ca4129\n\t.inst 0x8260052a"
-                         : "+r"(place), "+r"(byte)
-                         :
-                         : "memory");
-#endif
-        ((unsigned char *)bytes)[index] = (unsigned char)byte;
-    }
-    return 0;
-}
-
-#endif

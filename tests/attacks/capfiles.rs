@@ -3,14 +3,15 @@
 use abi::Errno::EFAULT;
 use abi::FaultKind::{Bounds, Permission, Tag};
 use abi::Hostcall::{Capfile, Info, Write, Yield};
-use abi::manifest::CapfileAccess;
+use abi::manifest::RestartPolicy;
 use tests::Platform;
 use tests::code::assembler::Register::{self, Argument, Scratch};
 use tests::code::attack::{Attacker, UNPUNISHED};
-use tools::manifest::CapfileSpec;
+use tools::archive::Member;
+use tools::manifest::BufferSpec;
 
 use crate::cast::{Role, play, role};
-use crate::catalogue::Fate::{Error, Killed, Nothing};
+use crate::catalogue::Fate::{EachStarted, Error, Killed, Nothing};
 use crate::catalogue::{Attack, Group, each, everywhere, killed};
 
 pub(crate) const GROUP: Group = Group {
@@ -27,18 +28,11 @@ const D: Register = Scratch(3);
 /// Bytes of each.
 const SIZE: u32 = 1024;
 
-/// The capfiles of every image with a cast.
-pub(crate) fn shared() -> [CapfileSpec; 2] {
-    let capfile = |name: &str, access| CapfileSpec {
-        name: name.to_owned(),
-        size: SIZE.into(),
-        data: b"to whom it may concern\n".to_vec(),
-        access,
-    };
-    [
-        capfile("board", CapfileAccess::Write),
-        capfile("notice", CapfileAccess::Read),
-    ]
+/// The capfiles of every image with a cast, and what they begin with.
+pub(crate) fn shared() -> [(BufferSpec, Member); 2] {
+    [("board", true), ("notice", false)].map(|(name, writable)| {
+        BufferSpec::capfile(name, SIZE.into(), writable).with_data(*b"to whom it may concern\n")
+    })
 }
 
 const ATTACKS: &[Attack] = &[
@@ -134,6 +128,39 @@ const ATTACKS: &[Attack] = &[
                 a.copy(Argument(0), A).set(Argument(1), 48).hostcall(Info);
                 a.exit_with_result();
             })
+        },
+    ),
+    play(
+        "capfile-kept-outside",
+        "store the capability over a capfile in memory that is no local area",
+        killed(Permission),
+        |platform| {
+            opens(platform, "capfile-kept-outside", "board", |a| {
+                a.data_address(B).store_capability(A, B, 0).exit(UNPUNISHED);
+            })
+        },
+    ),
+    play(
+        "capfile-kept-for-the-next-life",
+        "keep it in registers and the local area beyond the own end: the next life finds neither",
+        everywhere(EachStarted(2)),
+        |platform| {
+            let name = "capfile-kept-for-the-next-life";
+            let mut role = role(platform, name, |a| {
+                a.must_be_untagged(C, UNPUNISHED);
+                // The capability over the local area, by way of the start block.
+                a.add(A, Argument(0), 0).load(B, A, 104).add_register(A, B);
+                a.load_capability(B, A, 0).load_capability_through(A, B);
+                a.must_be_untagged(A, UNPUNISHED);
+                a.data = b"board".to_vec();
+                a.data_address(Argument(0)).set(Argument(1), 5).hostcall(Capfile);
+                a.tag_of(A, Argument(0)).add(A, A, -1).must_be_zero(A, 1);
+                a.store_capability_through(Argument(0), B).copy(C, Argument(0)).exit(0);
+            });
+            role.spec.local = 4;
+            role.spec.restart.policy = RestartPolicy::Always;
+            role.spec.restart.limit = 2;
+            vec![role]
         },
     ),
     play(

@@ -173,8 +173,7 @@ pub(crate) fn keep_on_stack(a: &mut Attacker) {
 /// The absolute address in a register as one for loads.
 pub(crate) fn absolute_to_integer(a: &mut Attacker, address: Register) {
     if a.relocates() {
-        a.read_ddc(Scratch(8))
-            .base_of(Scratch(8), Scratch(8))
-            .subtract_register(address, Scratch(8));
+        // From where DDC points to, which is a page below its bounds.
+        a.read_ddc(Scratch(8)).subtract_register(address, Scratch(8));
     }
 }

@@ -23,7 +23,7 @@ const B: Register = Scratch(1);
 const C: Register = Scratch(2);
 /// What honest callers keep in registers that a function keeps.
 const KEPT: u32 = 1234;
-const MILLISECOND: u64 = 1_000_000;
+pub(crate) const MILLISECOND: u64 = 1_000_000;
 
 const ATTACKS: &[Attack] = &[
     play(
@@ -570,13 +570,13 @@ const ATTACKS: &[Attack] = &[
 ];
 
 /// A cVM with the gate `work`, for one caller at a time.
-fn gates(mut role: Role) -> Role {
+pub(crate) fn gates(mut role: Role) -> Role {
     role.spec.gates = vec!["work 4096 1".into()];
     role
 }
 
 /// A cVM that serves, and this function.
-fn offers(platform: Platform, name: &str, function: impl FnOnce(&mut Attacker)) -> Role {
+pub(crate) fn offers(platform: Platform, name: &str, function: impl FnOnce(&mut Attacker)) -> Role {
     gates(role(platform, name, |a| {
         a.hostcall(Serve).exit(0);
         a.gate("work");
@@ -585,14 +585,14 @@ fn offers(platform: Platform, name: &str, function: impl FnOnce(&mut Attacker)) 
 }
 
 /// One whose function does nothing.
-fn honest(platform: Platform) -> Role {
+pub(crate) fn honest(platform: Platform) -> Role {
     offers(platform, "honest", |a| {
         a.return_from_gate();
     })
 }
 
 /// A cVM that may call the gate `work` of another one, and has its token.
-fn calls(platform: Platform, name: &str, server: &str, program: impl FnOnce(&mut Attacker)) -> Role {
+pub(crate) fn calls(platform: Platform, name: &str, server: &str, program: impl FnOnce(&mut Attacker)) -> Role {
     calls_gate(platform, name, &format!("{server}.work"), program)
 }
 
@@ -640,15 +640,22 @@ fn disappointed(platform: Platform, server: &str, errno: i64) -> Role {
 }
 
 /// A cVM whose function calls that of another one, checks what came of it, and returns it.
-fn passes_on(platform: Platform, name: &str, other: &str, callers: u32, check: impl Fn(&mut Attacker)) -> Role {
+pub(crate) fn passes_on(
+    platform: Platform,
+    name: &str,
+    other: &str,
+    callers: u32,
+    check: impl Fn(&mut Attacker),
+) -> Role {
     let mut role = role(platform, name, |a| {
         a.hostcall(Serve).exit(0);
         a.gate("work");
         // The switcher keeps what a caller keeps, tags too.
         let back = a.way_back();
         a.copy(Scratch(5), back[0]).copy(Scratch(6), back[1]);
+        a.add(Scratch(7), Argument(0), 0);
         a.ask(&format!("{other}.work"));
-        a.call_gate();
+        a.add(Argument(0), Scratch(7), 0).call_gate();
         check(a);
         a.copy(back[0], Scratch(5)).copy(back[1], Scratch(6)).return_from_gate();
     });
@@ -658,34 +665,42 @@ fn passes_on(platform: Platform, name: &str, other: &str, callers: u32, check: i
 }
 
 /// With a local area.
-fn with_local_area(mut role: Role) -> Role {
+pub(crate) fn with_local_area(mut role: Role) -> Role {
     role.spec.local = 4;
     role
 }
 
 /// First thing in a program, while argument 0 is the start block: keeps where the capability over the local area lies.
-fn remember_local_area(a: &mut Attacker) {
+pub(crate) fn remember_local_area(a: &mut Attacker) {
     a.add(A, Argument(0), 0).load(B, A, 104).add_register(A, B);
     a.data_address(B).store(A, B, 2040);
 }
 
 /// The register = the capability over the local area.
-fn local_area(a: &mut Attacker, register: Register) {
+pub(crate) fn local_area(a: &mut Attacker, register: Register) {
     a.data_address(register).load(register, register, 2040);
     a.load_capability(register, register, 0);
 }
 
 /// In a function: keeps the way back in the local area.
 fn keep_way_back(a: &mut Attacker) {
-    let [one, other] = a.way_back();
+    keep(a, a.way_back());
+}
+
+/// The way back = what was kept.
+fn find_way_back(a: &mut Attacker) {
+    find(a, a.way_back());
+}
+
+/// Keeps two capabilities in the local area.
+pub(crate) fn keep(a: &mut Attacker, [one, other]: [Register; 2]) {
     local_area(a, C);
     a.store_capability_through(one, C).set(A, 16).offset(C, C, A);
     a.store_capability_through(other, C);
 }
 
-/// The way back = what was kept.
-fn find_way_back(a: &mut Attacker) {
-    let [one, other] = a.way_back();
+/// The registers = what was kept.
+pub(crate) fn find(a: &mut Attacker, [one, other]: [Register; 2]) {
     local_area(a, C);
     a.load_capability_through(one, C).set(A, 16).offset(C, C, A);
     a.load_capability_through(other, C);
@@ -752,7 +767,7 @@ fn nothing_besides(a: &mut Attacker, arguments: u32, is_back: bool) {
 }
 
 /// Exits unpunished unless the result is this error.
-fn refused(a: &mut Attacker, errno: i64) {
+pub(crate) fn refused(a: &mut Attacker, errno: i64) {
     a.add(Argument(0), Argument(0), errno)
         .must_be_zero(Argument(0), UNPUNISHED);
 }

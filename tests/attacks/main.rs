@@ -10,6 +10,7 @@ mod clients;
 mod crafted;
 mod devices;
 mod document;
+mod exhaustion;
 mod forging;
 mod gates;
 mod hostcalls;
@@ -28,6 +29,7 @@ mod starving;
 mod steps;
 mod tampering;
 mod threads;
+mod tokens;
 mod urgency;
 mod weaknesses;
 
@@ -51,12 +53,14 @@ const GROUPS: &[&Group] = &[
     &servers::GROUP,
     &clients::GROUP,
     &accomplices::GROUP,
+    &exhaustion::GROUP,
     &threads::GROUP,
     &layers::GROUP,
     &raw::GROUP,
     &capfiles::GROUP,
     &buffers::GROUP,
     &gates::GROUP,
+    &tokens::GROUP,
     &purecap::GROUP,
     &crafted::GROUP,
     &devices::GROUP,
@@ -80,12 +84,14 @@ on_every_platform!(
     clients_are_safe_from_servers,
     servers_are_safe_from_clients,
     clients_are_safe_from_accomplices,
+    no_client_keeps_all_handlers,
     threads_are_their_cvms,
     layers_hold,
     raw_clients_have_their_server_and_nobody_else,
     capfiles_carry_data_only,
     buffers_are_taken_back,
     gates_pass_what_both_choose,
+    tokens_are_the_familys_for_a_life,
     purecap_programs_have_no_more,
     crafted_files_are_refused,
     devices_reach_what_their_drivers_reach,
@@ -149,6 +155,10 @@ fn clients_are_safe_from_accomplices(platform: Platform) {
     run::alone(&accomplices::GROUP, platform);
 }
 
+fn no_client_keeps_all_handlers(platform: Platform) {
+    run::alone(&exhaustion::GROUP, platform);
+}
+
 fn threads_are_their_cvms(platform: Platform) {
     run::alone(&threads::GROUP, platform);
 }
@@ -167,6 +177,10 @@ fn nothing_is_tampered_with(platform: Platform) {
 
 fn crafted_files_are_refused(platform: Platform) {
     run::alone(&crafted::GROUP, platform);
+}
+
+fn tokens_are_the_familys_for_a_life(platform: Platform) {
+    run::alone(&tokens::GROUP, platform);
 }
 
 fn gates_pass_what_both_choose(platform: Platform) {

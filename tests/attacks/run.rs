@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use abi::manifest::{MEMBER, RestartPolicy};
+use capability::Permissions;
 use machine::Stay;
 use tests::code;
 use tests::code::attack::{Attacker, SECRET, Victim, victim_base};
@@ -187,11 +188,13 @@ fn perform(attack: &Attack, cast: Vec<Role>, victim: &Victim, platform: Platform
         .into_iter()
         .chain(cast.iter().map(|role| role.spec.clone()))
         .collect();
-    let manifest = Manifest::new(&specs).with_capfiles(&shared()).encode();
+    let (capfiles, data) = shared().into_iter().collect::<(Vec<_>, Vec<_>)>();
+    let manifest = Manifest::new(&specs).with_buffers(&capfiles).encode();
     let mut members = vec![
         Member::new(MEMBER, manifest.map_err(|error| error.to_string())?),
         Member::new(VICTIM, victim.elf(platform).to_bytes()),
     ];
+    members.extend(data);
     members.extend(
         cast.iter()
             .map(|role| Member::new(&role.spec.runtime, role.elf.to_bytes())),
@@ -310,8 +313,13 @@ fn strays(board: &Board) -> Vec<String> {
             .map(|entry| owner(entry))
             .collect();
         let Some(innermost) = owners.last() else { continue };
+        // What is foreign is local, and in a local area.
+        let local = ledger.iter().any(|entry| {
+            let takes = entry.what.permissions.contains(Permissions::STORE_LOCAL) && owners.contains(&owner(entry));
+            takes && entry.what.in_bounds(address & !15, 16) && !what.permissions.contains(Permissions::GLOBAL)
+        });
         let mut allowed = ledger.iter().filter(|entry| {
-            owners.contains(&owner(entry)) && !entry.name.ends_with(" memory") || owner(entry) == "capfile"
+            owners.contains(&owner(entry)) && !entry.name.ends_with(" memory") || local && owner(entry) == "buffer"
         });
         if !allowed.any(|entry| what.is_subset_of(&entry.what)) {
             found.push(format!("{innermost} has at {address:#x} {what}"));

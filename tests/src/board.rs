@@ -159,8 +159,8 @@ impl Board {
             }
             // c0 to c30, the program counter, and stack pointer, DDC, thread pointers and CID of a cVM's bank.
             Board::Morello(board) => {
-                let frame = board.special_register(core, Special::Csp(1)).address();
-                frame + 48..frame + 48 + 37 * 16
+                let frame = board.special_register(core, Special::Csp(1)).address() + 48;
+                frame..frame + 37 * 16
             }
         }
     }

@@ -183,3 +183,65 @@ macro_rules! on_every_platform {
         }
     )+};
 }
+
+/// Makes a test of each named function for every platform, of one that builds programs in C.
+#[macro_export]
+macro_rules! on_every_platform_with_clang {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[test]
+            #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+            fn machine_v9() {
+                super::$name($crate::Platform::MachineV9);
+            }
+
+            #[test]
+            #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+            fn machine_v8() {
+                super::$name($crate::Platform::MachineV8);
+            }
+
+            #[test]
+            #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
+            fn machine_morello() {
+                super::$name($crate::Platform::MachineMorello);
+            }
+
+            #[test]
+            #[cfg_attr(
+                not(all(clang, qemu_riscv64cheri)),
+                ignore = "clang and ld.lld are not on PATH; or qemu-system-riscv64cheri is not, and INTRAVISOR_QEMU_RISCV64CHERI is not set"
+            )]
+            fn qemu_v9() {
+                super::$name($crate::Platform::QemuV9);
+            }
+
+            #[test]
+            #[cfg_attr(
+                not(all(clang, qemu_riscv64cheri)),
+                ignore = "clang and ld.lld are not on PATH; or qemu-system-riscv64cheri is not, and INTRAVISOR_QEMU_RISCV64CHERI is not set"
+            )]
+            fn qemu_v8() {
+                super::$name($crate::Platform::QemuV8);
+            }
+
+            #[test]
+            #[cfg_attr(
+                not(all(clang, qemu_riscv64xcheri)),
+                ignore = "clang and ld.lld are not on PATH; or qemu-system-riscv64xcheri is not, and INTRAVISOR_QEMU_RISCV64XCHERI is not set"
+            )]
+            fn qemu_xcheri() {
+                super::$name($crate::Platform::QemuXcheri);
+            }
+
+            #[test]
+            #[cfg_attr(
+                not(all(clang, qemu_morello)),
+                ignore = "clang and ld.lld are not on PATH; or qemu-system-morello is not, and INTRAVISOR_QEMU_MORELLO is not set"
+            )]
+            fn qemu_morello() {
+                super::$name($crate::Platform::QemuMorello);
+            }
+        }
+    )+};
+}

@@ -1,8 +1,10 @@
 //! The isolation fuzzer in short, and that it finds what it looks for.
 
+use abi::{Errno, Hostcall};
 use capability::{Decoded, Permissions};
-use tests::fuzz::{Campaign, Finding, Kind, Layout, Scanned, Setup};
-use tests::{Board, Platform, on_machine};
+use tests::fuzz::{Campaign, Finding, Kind, Layout, Scanned, Setup, Tally};
+use tests::{Board, Platform, artifacts, on_machine};
+use tools::Architecture;
 
 on_machine!(
     no_random_program_gets_out_of_its_cvm,
@@ -20,9 +22,17 @@ on_machine!(
     what_an_accomplice_keeps_of_a_call_is_found,
     a_buffer_that_is_kept_although_it_was_taken_back_is_found,
     what_a_function_has_of_its_caller_is_found,
+    what_a_handler_keeps_when_it_defers_its_call_is_found,
+    programs_with_threads_make_and_end_them_and_wake_each_other,
+    programs_that_serve_defer_and_answer_their_calls,
     outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant,
     a_foreign_tag_outside_of_a_local_area_is_found,
     a_tag_that_the_ledger_does_not_count_is_found,
+    a_monitor_that_does_not_look_into_local_areas_is_found,
+    a_monitor_that_does_not_look_into_registers_is_found,
+    a_monitor_that_takes_nothing_back_is_found,
+    a_monitor_that_leaves_what_was_lent_is_found,
+    a_switcher_that_passes_all_permissions_is_found,
     a_case_does_the_same_every_time,
 );
 
@@ -258,10 +268,97 @@ fn what_a_function_has_of_its_caller_is_found(platform: Platform) {
     expect(&finding, "register c19 of fuzz holds", 1);
 }
 
+fn what_a_handler_keeps_when_it_defers_its_call_is_found(platform: Platform) {
+    // As if there was a place more on the stacks of handlers, where no end of a call clears anything.
+    let mut setup = Setup::boot(platform, Kind::Deferring);
+    let client = setup.layout.neighbours.last().unwrap().lends.clone();
+    let subject = &mut setup.layout.subject;
+    let place = subject.memory.end - 64;
+    assert_eq!(subject.handlers.len(), 3, "{:x?}", subject.handlers);
+    subject.passed.push(client.clone());
+    subject.areas.push(place..place + 16);
+    for (_, area) in &mut subject.handlers {
+        *area = place..place + 16;
+    }
+    let finding = find(setup, move |board, layout| {
+        let lent = Decoded {
+            base: client.start,
+            top: client.end.into(),
+            address: client.start,
+            permissions: Permissions::LOAD | Permissions::STORE,
+            ..victim(layout)
+        };
+        board.plant(place, &lent);
+    });
+    expect(&finding, "the stack of a handler that has deferred its call holds", 12);
+}
+
+/// What programs of such a set-up have done, a while long.
+fn reached(platform: Platform, kind: Kind) -> Tally {
+    let mut campaign = Campaign::new(Setup::boot(platform, kind), 5, 0);
+    if let Err(finding) = campaign.run(600_000) {
+        panic!("{finding}");
+    }
+    campaign.tally
+}
+
+fn programs_with_threads_make_and_end_them_and_wake_each_other(platform: Platform) {
+    let tally = reached(platform, Kind::Threads);
+    for (cvm, call, error) in [
+        ("fuzz", Hostcall::ThreadCreate, None),
+        ("fuzz", Hostcall::ThreadCreate, Some(Errno::EAGAIN)),
+        ("fuzz", Hostcall::ThreadCreate, Some(Errno::EPERM)),
+        ("fuzz", Hostcall::ThreadEnd, None),
+        ("fuzz", Hostcall::ThreadEnd, Some(Errno::ESRCH)),
+        ("fuzz", Hostcall::ThreadPriority, None),
+        ("fuzz", Hostcall::Wait, None),
+        ("fuzz", Hostcall::Wait, Some(Errno::EAGAIN)),
+        ("fuzz", Hostcall::Wait, Some(Errno::ETIMEDOUT)),
+        ("fuzz", Hostcall::Wake, None),
+        ("peer", Hostcall::Wait, None),
+    ] {
+        assert!(tally.back(cvm, call, error) > 10, "{cvm}, {call:?}, {error:?}: {tally}");
+    }
+    assert!(tally.made[&(Hostcall::ThreadExit as u64)] > 10, "{tally}");
+    assert!(tally.woken > 10 && tally.threads.len() == 4, "{tally}");
+}
+
+fn programs_that_serve_defer_and_answer_their_calls(platform: Platform) {
+    let tally = reached(platform, Kind::Deferring);
+    for (cvm, call, error) in [
+        ("fuzz", Hostcall::Defer, None),
+        ("fuzz", Hostcall::Defer, Some(Errno::EPERM)),
+        ("fuzz", Hostcall::Answer, None),
+        ("fuzz", Hostcall::Answer, Some(Errno::ENOENT)),
+    ] {
+        assert!(tally.back(cvm, call, error) > 10, "{cvm}, {call:?}, {error:?}: {tally}");
+    }
+    for error in [None, Some(Errno::ETIMEDOUT), Some(Errno::ECONNRESET)] {
+        let clients = ["first", "second", "third"].into_iter();
+        let back = clients
+            .map(|client| tally.back(client, Hostcall::Read, error))
+            .sum::<u64>();
+        assert!(back > 10, "{error:?}: {tally}");
+    }
+    for call in [Hostcall::Reply, Hostcall::Delegate] {
+        assert!(tally.made[&(call as u64)] > 10, "{call:?}: {tally}");
+    }
+    // The main thread rests all the time.
+    assert!(tally.threads.len() >= 4, "{tally}");
+}
+
 fn outside_of_local_areas_no_tag_reaches_beyond_its_family_at_any_instant(platform: Platform) {
     // Those in which something is lent, mapped or passed.
     let mut seen = Scanned::default();
-    for kind in [Kind::Served, Kind::Family, Kind::Sharing, Kind::Calling, Kind::Called] {
+    for kind in [
+        Kind::Served,
+        Kind::Family,
+        Kind::Sharing,
+        Kind::Calling,
+        Kind::Called,
+        Kind::Threads,
+        Kind::Deferring,
+    ] {
         let mut campaign = Campaign::new(Setup::boot(platform, kind), 31, 0).scanning();
         if let Err(finding) = campaign.run(SCANNED) {
             panic!("{finding}");
@@ -309,6 +406,94 @@ fn a_tag_that_the_ledger_does_not_count_is_found(platform: Platform) {
     let finding = scan(setup, move |board, layout| board.plant(place, &shared(layout)));
     let uncounted = |found: &String| found.starts_with("scan: ") && found.contains("the monitor says");
     assert!(finding.violations.iter().any(uncounted), "{finding}");
+}
+
+/// A board whose monitor has a function, the one whose mangled name contains all these, that does nothing and returns 0.
+fn without(platform: Platform, kind: Kind, function: &[&str]) -> Setup {
+    let returns = match platform.arch() {
+        Architecture::CheriRiscv => [0x0000_0513, 0x0000_8067], // li a0, 0; ret
+        Architecture::Morello => [0xaa1f_03e0, 0xd65f_03c0],    // mov x0, xzr; ret
+    };
+    let mut setup = Setup::boot(platform, kind);
+    setup.change_code(artifacts::monitor_function(platform, function), &returns);
+    setup
+}
+
+/// Asserts that scans find a monitor with this bug, and say so.
+fn scan_finds(setup: Setup, says: &str) {
+    let found = Campaign::new(setup, 7, 0).scanning().run(8 * SCANNED);
+    let finding = *found.expect_err("the bug is not found");
+    assert!(finding.violations.iter().any(|found| found.contains(says)), "{finding}");
+}
+
+fn a_monitor_that_does_not_look_into_local_areas_is_found(platform: Platform) {
+    let broken = || without(platform, Kind::Sharing, &["sweep", "4area17h"]);
+    scan_finds(broken(), "the monitor says");
+    let found = Campaign::new(broken(), 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("still holds")),
+        "{finding}"
+    );
+}
+
+fn a_monitor_that_does_not_look_into_registers_is_found(platform: Platform) {
+    let broken = || without(platform, Kind::Sharing, &["intravisor_reaching"]);
+    scan_finds(broken(), "the monitor says");
+    let found = Campaign::new(broken(), 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("still holds")),
+        "{finding}"
+    );
+}
+
+fn a_monitor_that_takes_nothing_back_is_found(platform: Platform) {
+    let broken = without(platform, Kind::Calling, &["take_from_linked"]);
+    let found = Campaign::new(broken, 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("still holds")),
+        "{finding}"
+    );
+}
+
+fn a_monitor_that_leaves_what_was_lent_is_found(platform: Platform) {
+    let broken = without(platform, Kind::Serving, &["recall", "Monitor", "6recall17h"]);
+    let found = Campaign::new(broken, 7, 0).run(2_000_000);
+    let finding = *found.expect_err("what is kept is not found");
+    assert!(
+        finding.violations.iter().any(|found| found.contains("holds")),
+        "{finding}"
+    );
+}
+
+/// What a gate passes would be global, and good for more than data.
+fn a_switcher_that_passes_all_permissions_is_found(platform: Platform) {
+    let mut setup = Setup::boot(platform, Kind::Calling);
+    let code = setup.layout.gates.start - 4096..setup.layout.gates.end;
+    let (narrows, nothing) = match platform.arch() {
+        // CAndPerm ca0 to ca5, themselves; nop
+        Architecture::CheriRiscv => (0x1a00_005b_u32, 0x0000_0013),
+        // CLRPERM c0 to c5, themselves; nop
+        Architecture::Morello => (0xc2c0_a000, 0xd503_201f),
+    };
+    let is_one = |word: u32| match platform.arch() {
+        Architecture::CheriRiscv => {
+            let (to, from) = (word >> 7 & 31, word >> 15 & 31);
+            word & 0xfe00_707f == narrows && to == from && (10..16).contains(&to)
+        }
+        Architecture::Morello => {
+            let (to, from) = (word & 31, word >> 5 & 31);
+            word & 0xffe0_fc00 == narrows && to == from && to < 6
+        }
+    };
+    let places = setup.find_code(code, is_one);
+    assert!(places.len() >= 6, "{places:x?}");
+    for place in places {
+        setup.change_code(place, &[nothing]);
+    }
+    scan_finds(setup, "holds ");
 }
 
 fn a_case_does_the_same_every_time(platform: Platform) {

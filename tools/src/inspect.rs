@@ -13,7 +13,7 @@ use crate::archive::{self, ArchiveError};
 use crate::audit::text::list;
 use crate::elf::Facts;
 use crate::image::{Image, ImageError};
-use crate::manifest::{self, BufferSpec, CapfileSpec, CvmSpec};
+use crate::manifest::{self, BufferSpec, CvmSpec};
 use crate::quantity::{format_duration, format_size};
 
 /// Everything about a file.
@@ -25,9 +25,7 @@ pub struct Report {
     pub members: Vec<MemberReport>,
     /// The cVMs of the manifest; absent when there is none or it cannot be read.
     pub cvms: Option<Vec<CvmSpec>>,
-    /// The capfiles of the manifest.
-    pub capfiles: Vec<CapfileSpec>,
-    /// The buffers of the manifest.
+    /// The buffers of the manifest, capfiles among them.
     pub buffers: Vec<BufferSpec>,
     /// What is wrong; empty when all can be read.
     pub problems: Vec<String>,
@@ -119,14 +117,13 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
     }
     // What the monitor would refuse is shown all the same, as far as it can be read.
     let plan = manifest.and_then(|member| manifest::decode(&member.data).ok());
-    let (cvms, capfiles, buffers) = plan.map_or((None, Vec::new(), Vec::new()), |plan| {
-        (Some(plan.cvms), plan.capfiles, plan.buffers)
-    });
+    let (cvms, buffers) = plan.map_or((None, Vec::new()), |plan| (Some(plan.cvms), plan.buffers));
+    let begins = |name: &String| buffers.iter().any(|buffer| buffer.data.as_ref() == Some(name));
     let mut reports = Vec::new();
     for member in &members {
         let elf = match Facts::read(&member.data) {
             Ok(facts) => Some(facts),
-            Err(_) if member.name == names::MEMBER => None,
+            Err(_) if member.name == names::MEMBER || begins(&member.name) => None,
             Err(error) => {
                 problems.push(format!("{}: {error}", member.name));
                 None
@@ -165,7 +162,6 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
         image,
         members: reports,
         cvms,
-        capfiles,
         buffers,
         problems,
     })
@@ -194,30 +190,21 @@ impl fmt::Display for Report {
                 write_cvm(f, index, cvm)?;
             }
         }
-        if !self.capfiles.is_empty() {
-            writeln!(f, "capfiles: {}", self.capfiles.len())?;
-            for capfile in &self.capfiles {
-                writeln!(
-                    f,
-                    "  {:<20} {}, {} bytes of data, for every cVM to {}",
-                    capfile.name,
-                    format_size(capfile.size),
-                    capfile.data.len(),
-                    capfile.access.name()
-                )?;
-            }
-        }
         if !self.buffers.is_empty() {
             writeln!(f, "buffers: {}", self.buffers.len())?;
             for buffer in &self.buffers {
                 writeln!(
                     f,
-                    "  {:<20} {}, of {}, read by {}, written by {}",
+                    "  {:<20} {}, of {}, read by {}, written by {}{}",
                     buffer.name,
                     format_size(buffer.size),
                     buffer.owner.as_deref().unwrap_or("nobody"),
                     list(&buffer.readers),
-                    list(&buffer.writers)
+                    list(&buffer.writers),
+                    buffer
+                        .data
+                        .as_ref()
+                        .map_or(String::new(), |member| format!(", begins with {member}"))
                 )?;
             }
         }

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use abi::hostcall::HANDLER;
-use abi::manifest::{self as names, CapfileAccess};
+use abi::manifest as names;
 use abi::start::StartHeader;
 
 use crate::Architecture;
 use crate::archive::{self, ArchiveError, Member};
-use crate::config::{self, CvmConfig};
+use crate::config::{self, BufferConfig, CvmConfig, Data};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::elf::{ElfError, Facts, function, patches, strip};
-use crate::manifest::{BufferSpec, CapfileSpec, CvmSpec, Manifest};
+use crate::manifest::{BufferSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
 use crate::root;
 
@@ -31,9 +31,7 @@ pub struct Packed {
     pub archive: Vec<u8>,
     /// The cVMs as the manifest has them.
     pub cvms: Vec<CvmSpec>,
-    /// The capfiles as the manifest has them.
-    pub capfiles: Vec<CapfileSpec>,
-    /// The buffers as the manifest has them.
+    /// The buffers as the manifest has them, capfiles among them.
     pub buffers: Vec<BufferSpec>,
     /// What the user should know.
     pub warnings: Vec<Diagnostic>,
@@ -58,7 +56,7 @@ pub enum PackError {
     Archive(#[from] ArchiveError),
     /// The manifest is larger than the monitor reads.
     #[error(
-        "{file}: the manifest takes {size}, expected at most {limit}: {name} has {part} of it",
+        "{file}: the manifest takes {size}, expected at most {limit}: args and env of {name} have {part} of it",
         size = format_size(*.size as u64), limit = format_size(names::TREE_LIMIT as u64), part = format_size(*.part as u64)
     )]
     TooLarge {
@@ -66,7 +64,7 @@ pub enum PackError {
         file: String,
         /// Bytes of the manifest.
         size: usize,
-        /// What takes most of it: a capfile, or the files of a Linux program.
+        /// The cVM that says most.
         name: String,
         /// Bytes of that.
         part: usize,
@@ -111,10 +109,11 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
         arch,
         directories,
         programs: Vec::new(),
-        capfiles: config.capfiles,
+        buffers: Vec::new(),
         places: Vec::new(),
         diagnostics: config.diagnostics,
     };
+    config.buffers.into_iter().for_each(|buffer| packer.fill(buffer));
     let cvms: Vec<Option<Packable>> = config.cvms.iter().map(|cvm| packer.add(cvm)).collect();
     let cvms: Vec<CvmSpec> = match cvms.into_iter().collect::<Option<Vec<_>>>() {
         Some(cvms) => {
@@ -125,7 +124,7 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     };
     let Packer {
         programs,
-        capfiles,
+        buffers,
         diagnostics,
         ..
     } = packer;
@@ -136,30 +135,32 @@ pub fn pack(yaml: &Path, arch: Architecture, directories: &[PathBuf]) -> Result<
     {
         return Err(PackError::Refused(diagnostics));
     }
-    let manifest = Manifest::new(&cvms).with_capfiles(&capfiles);
-    let manifest = manifest.with_buffers(&config.buffers).encode()?;
-    let largest = capfiles.iter().max_by_key(|capfile| capfile.data.len());
-    if manifest.len() > names::TREE_LIMIT {
+    let (buffers, data): (Vec<BufferSpec>, Vec<Option<Member>>) = buffers.into_iter().unzip();
+    let manifest = Manifest::new(&cvms).with_buffers(&buffers).encode()?;
+    let strings = |cvm: &CvmSpec| cvm.args.iter().chain(&cvm.env).map(|text| text.len() + 1).sum();
+    if manifest.len() > names::TREE_LIMIT
+        && let Some(most) = cvms.iter().max_by_key(|cvm| strings(cvm))
+    {
         return Err(PackError::TooLarge {
             file: yaml.display().to_string(),
             size: manifest.len(),
-            name: largest.map_or_else(
-                || "no capfile".to_owned(),
-                |capfile| format!("capfile {}", capfile.name),
-            ),
-            part: largest.map_or(0, |capfile| capfile.data.len()),
+            name: format!("cVM {}", most.name),
+            part: strings(most),
         });
     }
     let manifest = Member::new(names::MEMBER, manifest);
     let programs = programs
         .into_iter()
         .map(|program| Member::new(program.member, program.bytes));
-    let members: Vec<Member> = [manifest].into_iter().chain(programs).collect();
+    let members: Vec<Member> = [manifest]
+        .into_iter()
+        .chain(programs)
+        .chain(data.into_iter().flatten())
+        .collect();
     Ok(Packed {
         archive: archive::write(&members)?,
         cvms,
-        capfiles,
-        buffers: config.buffers,
+        buffers,
         warnings: diagnostics,
     })
 }
@@ -175,7 +176,8 @@ struct Packer<'a> {
     arch: Architecture,
     directories: &'a [PathBuf],
     programs: Vec<Program>,
-    capfiles: Vec<CapfileSpec>,
+    /// With what they begin with.
+    buffers: Vec<(BufferSpec, Option<Member>)>,
     /// Library OSs with processes, and the bytes that the largest program takes there.
     places: Vec<(String, u64)>,
     diagnostics: Vec<Diagnostic>,
@@ -201,18 +203,61 @@ impl Packer<'_> {
             runtime: self.programs[index].member.clone(),
             ..cvm.spec.clone()
         };
-        if let Some(bytes) = self.root(cvm) {
-            // It is copied to where it can be looked at.
-            spec.heap = spec.heap.saturating_add(bytes);
-            spec.env.push(format!("ROOT={}", spec.name));
+        if let Some(buffer) = self.root(cvm) {
+            spec.env.push(format!("ROOT={buffer}"));
         }
         self.check_memory(cvm, &spec, index);
         self.check_float(cvm, index);
         Some(Packable { spec, program: index })
     }
 
-    /// Adds the capfile with what the Linux programs of a library OS see as `/`; its size in bytes.
-    fn root(&mut self, cvm: &CvmConfig) -> Option<u64> {
+    /// Adds a buffer of the file, with what it begins with.
+    fn fill(&mut self, buffer: BufferConfig) {
+        let BufferConfig { mut spec, key, data } = buffer;
+        let data = match data {
+            None => Vec::new(),
+            Some(Data::Bytes(bytes)) => bytes,
+            Some(Data::File(path, position)) => {
+                let whole = self.yaml.parent().unwrap_or(Path::new("")).join(&path);
+                let read = read_limited(&whole).and_then(|bytes| match bytes.len() as u64 {
+                    0 if spec.size == 0 => Err("is empty, expected a size, or bytes in it".to_owned()),
+                    size if spec.size > 0 && size > spec.size => {
+                        Err(format!("{size} bytes, expected at most {}, the size", spec.size))
+                    }
+                    _ => Ok(bytes),
+                });
+                read.unwrap_or_else(|problem| {
+                    self.diagnostics.push(Diagnostic {
+                        file: self.yaml.to_owned(),
+                        position: Some(position),
+                        severity: Severity::Error,
+                        cvm: None,
+                        key: Some(format!("{key}.file")),
+                        value: Some(path.display().to_string()),
+                        problem,
+                    });
+                    Vec::new()
+                })
+            }
+        };
+        if spec.size == 0 {
+            spec.size = data.len() as u64;
+        }
+        self.add_buffer(spec, data);
+    }
+
+    fn add_buffer(&mut self, spec: BufferSpec, data: Vec<u8>) {
+        self.buffers.push(match data.as_slice() {
+            [] => (spec, None),
+            _ => {
+                let (spec, member) = spec.with_data(data);
+                (spec, Some(member))
+            }
+        });
+    }
+
+    /// Adds the buffer with what the Linux programs of a library OS see as `/`; its name.
+    fn root(&mut self, cvm: &CvmConfig) -> Option<String> {
         let inner = self.inner_programs(cvm);
         let root = match &cvm.root {
             Some(root) => root.clone(),
@@ -242,20 +287,25 @@ impl Packer<'_> {
         });
         match read {
             Ok((data, largest)) => {
-                self.places.push((cvm.spec.name.clone(), largest));
-                let (name, size) = (cvm.spec.name.clone(), data.len() as u64);
-                if self.capfiles.iter().any(|capfile| capfile.name == name) {
-                    let problem = format!("becomes the capfile {name}, expected no other one of this name");
-                    self.error(cvm, root.position, "linux.root", &name, problem);
-                    return None;
-                }
-                self.capfiles.push(CapfileSpec {
-                    name,
-                    size,
-                    data,
-                    access: CapfileAccess::Read,
-                });
-                Some(size)
+                let (name, bytes) = (format!("{}.root", cvm.spec.name), data.len());
+                let expected = if self.buffers.iter().any(|(buffer, _)| buffer.name == name) {
+                    format!("becomes the buffer {name}, expected no other one of this name")
+                } else if bytes as u64 > names::BUFFER_SIZE_LIMIT {
+                    let (size, limit) = (format_size(bytes as u64), format_size(names::BUFFER_SIZE_LIMIT));
+                    format!("{size} of files, expected at most {limit}")
+                } else {
+                    self.places.push((cvm.spec.name.clone(), largest));
+                    let spec = BufferSpec {
+                        size: bytes as u64,
+                        readers: vec![cvm.spec.name.clone()],
+                        ..BufferSpec::capfile(&name, 0, false)
+                    };
+                    self.add_buffer(spec, data);
+                    return Some(name);
+                };
+                let value = root.path.display().to_string();
+                self.error(cvm, root.position, "linux.root", &value, expected);
+                None
             }
             Err(problem) => {
                 let value = root.path.display().to_string();
@@ -542,6 +592,16 @@ impl Packer<'_> {
             self.error(cvm, cvm.runtime_position, "runtime", &cvm.spec.runtime, problem);
         }
     }
+}
+
+/// The bytes of a file that a buffer can begin with.
+fn read_limited(path: &Path) -> Result<Vec<u8>, String> {
+    let named = |error: std::io::Error| error.to_string();
+    let (size, limit) = (fs::metadata(path).map_err(named)?.len(), names::BUFFER_SIZE_LIMIT);
+    if size > limit {
+        return Err(format!("{size} bytes, expected at most {}", format_size(limit)));
+    }
+    fs::read(path).map_err(named)
 }
 
 /// The file of a program: beside the YAML file that names it, or in one of the directories.

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use abi::hostcall::HANDLER;
+use abi::hostcall::{Family, HANDLER};
 use abi::manifest::{FLOAT_NO, FLOAT_YES};
 use tools::Architecture::{self, CheriRiscv, Morello};
 use tools::archive::{self, Member};
 use tools::audit::{Audit, AuditError, Cvm, audit, policy};
 use tools::elf::synthesis::{Elf, Purecap};
-use tools::manifest::{CapfileSpec, CvmSpec, Manifest};
+use tools::manifest::{BufferSpec, CvmSpec, Manifest};
 use tools::run::Isa;
 
 fn hybrid(arch: Architecture) -> Vec<u8> {
@@ -26,8 +26,8 @@ fn purecap(arch: Architecture) -> Vec<u8> {
     elf.to_bytes()
 }
 
-fn archive_of(arch: Architecture, cvms: &[CvmSpec], capfiles: &[CapfileSpec]) -> Vec<u8> {
-    let manifest = Manifest::new(cvms).with_capfiles(capfiles).encode().unwrap();
+fn archive_of(arch: Architecture, cvms: &[CvmSpec], buffers: &[BufferSpec]) -> Vec<u8> {
+    let manifest = Manifest::new(cvms).with_buffers(buffers).encode().unwrap();
     let members = [
         Member::new("manifest.dtb", manifest),
         Member::new("hybrid", hybrid(arch)),
@@ -36,8 +36,8 @@ fn archive_of(arch: Architecture, cvms: &[CvmSpec], capfiles: &[CapfileSpec]) ->
     archive::write(&members).unwrap()
 }
 
-fn audited(arch: Architecture, cvms: &[CvmSpec], capfiles: &[CapfileSpec]) -> Audit {
-    audit(&archive_of(arch, cvms, capfiles), Isa::V9).unwrap()
+fn audited(arch: Architecture, cvms: &[CvmSpec], buffers: &[BufferSpec]) -> Audit {
+    audit(&archive_of(arch, cvms, buffers), Isa::V9).unwrap()
 }
 
 fn served(name: &str, runtime: &str, server: &str) -> CvmSpec {
@@ -217,38 +217,51 @@ fn rules_about_calls_name_who_calls_whom() {
 
 #[test]
 fn rules_about_families_and_sharing_name_what_is_too_much() {
-    let log = CapfileSpec {
-        name: "log".into(),
-        size: 5,
-        data: Vec::new(),
-        access: abi::manifest::CapfileAccess::Write,
+    let log = BufferSpec::capfile("log", 5, true);
+    let constants = BufferSpec {
+        readers: vec!["a".into(), "d".into()],
+        ..BufferSpec::capfile("constants", 5, false)
     };
     let silent = CvmSpec {
         hostcalls: Some(Vec::new()),
         ..CvmSpec::new("c", "hybrid")
     };
-    let cvms = [CvmSpec::new("a", "hybrid"), CvmSpec::new("b", "purecap"), silent];
-    let audit = audited(CheriRiscv, &cvms, &[log]);
-    assert_eq!(audit.capfiles[0].cvms, ["a", "b"], "c may not ask for it");
+    let asks = CvmSpec {
+        hostcalls: Some(vec![Family::Capfile]),
+        ..CvmSpec::new("d", "hybrid")
+    };
+    let cvms = [CvmSpec::new("a", "hybrid"), CvmSpec::new("b", "purecap"), silent, asks];
+    let audit = audited(CheriRiscv, &cvms, &[log, constants]);
+    assert_eq!(audit.buffers[0].readers, ["a", "b", "d"], "c may not ask for it");
+    assert_eq!(audit.buffers[0].writers, ["a", "b", "d"]);
+    let data_only = capability(&audit.cvms[0], "buffer log");
     assert_eq!(
-        capability(&audit.cvms[0], "capfile log").permissions,
-        "rwG",
-        "data only"
+        (data_only.permissions.as_str(), data_only.held),
+        ("rw", "hostcall capfile or buffer_map")
     );
+    let by_name = capability(&audit.cvms[3], "buffer constants");
+    assert_eq!((by_name.permissions.as_str(), by_name.held), ("r", "hostcall capfile"));
     assert!(
         audit.cvms[2]
             .capabilities
             .iter()
-            .all(|capability| !capability.name.contains("capfile"))
+            .all(|capability| !capability.name.contains("buffer"))
+    );
+    assert_eq!(
+        violations(&audit, "no_sharing_between: [a, d]"),
+        [
+            "line 2: rule 1 (nothing is shared between a, d): a and d: buffer log, which both write and read",
+            "line 2: rule 1 (nothing is shared between a, d): a and d: buffer constants, through which nothing passes between them"
+        ]
     );
     assert_eq!(
         violations(&audit, "no_sharing_between: [a, b, c]"),
-        ["line 2: rule 1 (nothing is shared between a, b, c): a and b: capfile log, which both write"]
+        ["line 2: rule 1 (nothing is shared between a, b, c): a and b: buffer log, which both write and read"]
     );
     assert_eq!(
-        violations(&audit, "no_sharing_between: [a, c]"),
+        violations(&audit, "no_sharing_between: [b, c]"),
         [""; 0],
-        "one program, but two copies"
+        "c gets no buffer"
     );
     assert_eq!(violations(&audit, "families: {cvms: c, allow: []}"), [""; 0]);
     assert_eq!(
@@ -414,12 +427,7 @@ fn what_the_monitor_would_refuse_is_refused() {
 
 #[test]
 fn the_pictures_show_every_node_and_edge() {
-    let capfile = CapfileSpec {
-        name: "notes".into(),
-        size: 16,
-        data: Vec::new(),
-        access: abi::manifest::CapfileAccess::Read,
-    };
+    let capfile = BufferSpec::capfile("notes", 16, false);
     let audit = audited(CheriRiscv, &[CvmSpec::new("a", "hybrid"), within("b", "a")], &[capfile]);
     let (dot, svg) = (audit.to_dot(), audit.to_svg());
     for name in ["monitor", "a", "b", "notes"] {

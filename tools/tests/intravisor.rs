@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use abi::manifest::CapfileAccess;
-use tools::config::{Config, parse};
+use tools::config::{Config, Data, parse};
+use tools::manifest::BufferSpec;
 
 fn read(text: &str) -> Config {
     parse(Path::new("x.yaml"), text)
@@ -40,14 +40,8 @@ fn numbers_are_hexadecimal_and_capfiles_writable() {
     let cvm = "cVMs:\n- name: a\n  runtime: liba.so\n  isolation:\n  - {base: 20000000, size: 10000000}\n";
     let config = read(&format!("---\n{capfiles}---\n{cvm}"));
     assert!(!config.has_errors(), "{:?}", messages(&config));
-    assert_eq!(
-        (config.capfiles[0].size, config.capfiles[0].access),
-        (0x20, CapfileAccess::Write)
-    );
-    assert_eq!(
-        (config.capfiles[1].size, config.capfiles[1].access),
-        (0x1000, CapfileAccess::Read)
-    );
+    assert_eq!(config.buffers[0].spec, BufferSpec::capfile("test1", 0x20, true));
+    assert_eq!(config.buffers[1].spec, BufferSpec::capfile("log", 0x1000, false));
     let place = "not taken: an address of the Intravisor's process; the monitor places the cVM";
     assert_eq!(
         messages(&config)[0],
@@ -60,10 +54,7 @@ fn numbers_are_hexadecimal_and_capfiles_writable() {
         "{}cVMs:\n- {{name: a, runtime: a}}\n",
         capfiles.replace(", data: \"abcdefghijklmnopqrstuvwxyz\"", "")
     ));
-    assert_eq!(
-        (ours.capfiles[0].size, ours.capfiles[0].access),
-        (20, CapfileAccess::Read)
-    );
+    assert_eq!(ours.buffers[0].spec, BufferSpec::capfile("test1", 20, false));
 }
 
 #[test]
@@ -77,7 +68,8 @@ fn data_of_a_capfile_is_cut_as_by_snprintf() {
     for (size, kept) in [("9", "abcdefgh"), ("8", "abcdefg"), ("5", "abcd"), ("1", "")] {
         let config = of(size);
         assert!(!config.has_errors(), "{:?}", messages(&config));
-        assert_eq!(config.capfiles[0].data, kept.as_bytes(), "{size}");
+        let data = Data::Bytes(kept.as_bytes().to_vec());
+        assert_eq!(config.buffers[0].data, Some(data), "{size}");
         let cut = format!(
             "x.yaml:2:28: warning: capfiles.data: \"abcdefgh\": 8 bytes, cut to {} and a NUL, as the Intravisor does it",
             kept.len()
@@ -97,7 +89,7 @@ fn data_of_a_capfile_is_cut_as_by_snprintf() {
         messages(&ours)
     );
     let exact = read("capfiles:\n- {name: f, size: 8, data: \"abcdefgh\"}\ncVMs:\n- {name: a, runtime: a}\n");
-    assert_eq!(exact.capfiles[0].data, b"abcdefgh");
+    assert_eq!(exact.buffers[0].data, Some(Data::Bytes(b"abcdefgh".to_vec())));
 }
 
 #[test]

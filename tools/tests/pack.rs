@@ -638,22 +638,75 @@ fn one_program_by_two_paths_is_one_program() {
 
 #[test]
 fn a_manifest_that_the_monitor_would_not_read_is_not_packed() {
-    let capfile = |length: usize| {
-        let data = "x".repeat(length);
-        format!("capfiles:\n- {{name: small, data: y}}\n- {{name: large, data: {data}}}\n")
-    };
-    let try_with = |length: usize| {
-        let directory = directory(&format!("cVMs:\n- {{name: a, runtime: other}}\n{}", capfile(length)));
+    let try_with = |count: usize| {
+        let argument = "x".repeat(8000);
+        let cvm = |number| format!("- {{name: a{number}, runtime: other, args: [{argument}]}}\n");
+        let cvms: String = (0..count).map(cvm).collect();
+        let directory = directory(&format!(
+            "cVMs:\n{cvms}- {{name: b, runtime: other, args: [{argument}, more]}}\n"
+        ));
         let program = Elf::program(Architecture::CheriRiscv, &[0; 4]).to_bytes();
         fs::write(directory.path().join("other.elf"), &program).unwrap();
         let packed = pack(&directory.path().join("demo.yaml"), Architecture::CheriRiscv, &[]);
         packed.map(|_| ()).map_err(|error| error.to_string())
     };
-    assert_eq!(try_with(1 << 19), Ok(()));
-    let error = try_with(1 << 20).unwrap_err();
+    assert_eq!(try_with(100), Ok(()));
+    let error = try_with(140).unwrap_err();
     assert!(error.contains("demo.yaml: the manifest takes "), "{error}");
     assert!(
-        error.ends_with(", expected at most 1 MiB: capfile large has 1 MiB of it"),
+        error.ends_with(", expected at most 1 MiB: args and env of cVM b have 8006 B of it"),
         "{error}"
+    );
+}
+
+#[test]
+fn what_buffers_begin_with_is_in_the_archive_and_not_in_the_manifest() {
+    let folder = directory(
+        "capfiles:\n- {name: large, file: notes.bin}\nbuffers:\n- {name: more, size: 4MiB, readers: \"*\", file: notes.bin}\n\
+         - {name: text, data: abc}\n---\ncVMs:\n- {name: a, runtime: other}\n",
+    );
+    let program = Elf::program(Architecture::CheriRiscv, &[0; 4]).to_bytes();
+    fs::write(folder.path().join("other.elf"), &program).unwrap();
+    let bytes: Vec<u8> = (0..3 << 20).map(|at: u32| (at % 251) as u8).collect();
+    fs::write(folder.path().join("notes.bin"), &bytes).unwrap();
+    let yaml = folder.path().join("demo.yaml");
+    let packed = pack(&yaml, Architecture::CheriRiscv, &[]).unwrap();
+    let members = archive::read(&packed.archive).unwrap();
+    let found = |name: &str| &members.iter().find(|member| member.name == name).unwrap().data;
+    assert_eq!(*found("buffers/large"), bytes);
+    assert_eq!(*found("buffers/more"), bytes);
+    assert_eq!(found("buffers/text"), b"abc");
+    assert!(found("manifest.dtb").len() < 2048);
+    let sizes: Vec<u64> = packed.buffers.iter().map(|buffer| buffer.size).collect();
+    assert_eq!(sizes, [3 << 20, 4 << 20, 3]);
+    let report = tools::inspect::inspect(&packed.archive).unwrap();
+    assert_eq!(report.problems, [""; 0]);
+    let refused = |text: &str| {
+        fs::write(
+            &yaml,
+            format!("cVMs:\n- {{name: a, runtime: other}}\nbuffers:\n- {{name: x, {text}}}\n"),
+        )
+        .unwrap();
+        let error = pack(&yaml, Architecture::CheriRiscv, &[]).unwrap_err().to_string();
+        error.split_once("demo.yaml:").unwrap().1.to_owned()
+    };
+    assert_eq!(
+        refused("size: 1MiB, file: notes.bin"),
+        "4:31: error: buffers.file: \"notes.bin\": 3145728 bytes, expected at most 1048576, the size"
+    );
+    assert_eq!(
+        refused("file: lost.bin"),
+        "4:19: error: buffers.file: \"lost.bin\": No such file or directory (os error 2)"
+    );
+    fs::write(folder.path().join("empty"), "").unwrap();
+    assert_eq!(
+        refused("file: empty"),
+        "4:19: error: buffers.file: \"empty\": is empty, expected a size, or bytes in it"
+    );
+    let large = fs::File::create(folder.path().join("large")).unwrap();
+    large.set_len((1 << 30) + 1).unwrap();
+    assert_eq!(
+        refused("file: large"),
+        "4:19: error: buffers.file: \"large\": 1073741825 bytes, expected at most 1 GiB"
     );
 }

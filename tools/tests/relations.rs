@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use abi::hostcall::{Family, HANDLER};
-use abi::manifest::CapfileAccess;
 use tools::config::{self, Config};
+use tools::config::{BufferConfig, Data};
 use tools::elf::synthesis::Elf;
-use tools::manifest::{self, BufferSpec, CapfileSpec};
+use tools::manifest::{self, BufferSpec};
 use tools::pack::{PackError, pack};
 use tools::{Architecture, archive, inspect};
 
@@ -480,29 +480,27 @@ fn capfiles_are_read_in_the_same_document_or_in_their_own() {
     let list = "capfiles:\n- name: test1\n  size: 0x20\n  data: \"Hello world\\n\"\n- name: test2\n  size: 0x1000\n";
     let own = "cVMs:\n- name: a\n  runtime: x\n";
     let expected = [
-        CapfileSpec {
-            name: "test1".into(),
-            size: 0x20,
-            data: b"Hello world\n".into(),
-            access: CapfileAccess::Read,
+        BufferConfig {
+            spec: BufferSpec::capfile("test1", 0x20, false),
+            key: "capfiles",
+            data: Some(Data::Bytes(b"Hello world\n".into())),
         },
-        CapfileSpec {
-            name: "test2".into(),
-            size: 0x1000,
-            data: Vec::new(),
-            access: CapfileAccess::Read,
+        BufferConfig {
+            spec: BufferSpec::capfile("test2", 0x1000, false),
+            key: "capfiles",
+            data: None,
         },
     ];
     for yaml in [format!("---\n{list}\n---\n{own}"), format!("{own}{list}")] {
         let config = parse(&yaml);
         assert_eq!(config.diagnostics, []);
-        assert_eq!(config.capfiles, expected);
+        assert_eq!(config.buffers, expected);
+        assert_eq!(config.cvms[0].spec.local, 4, "what is foreign goes there");
     }
+    let said = parse(&format!("{own}  local: 0\n{list}"));
+    assert_eq!((said.diagnostics.len(), said.cvms[0].spec.local), (0, 0));
     let ours = parse(&format!("{own}capfiles:\n- {{name: log, data: abc, access: write}}\n"));
-    assert_eq!(
-        (ours.capfiles[0].size, ours.capfiles[0].access),
-        (3, CapfileAccess::Write)
-    );
+    assert_eq!(ours.buffers[0].spec, BufferSpec::capfile("log", 3, true));
 }
 
 #[test]
@@ -518,9 +516,10 @@ fn buffers_name_cvms_that_stand_anywhere_in_the_file() {
         owner: Some("a".into()),
         readers: vec!["a".into(), "b".into()],
         writers: vec!["b".into()],
+        data: None,
     };
-    assert_eq!(config.buffers[0], expected);
-    assert_eq!(config.buffers[1].owner, None);
+    assert_eq!(config.buffers[0].spec, expected);
+    assert_eq!(config.buffers[1].spec.owner, None);
     let spec = &config.cvms[0].spec;
     assert_eq!((spec.local, spec.buffer_quota), (4, 64 << 10));
     let about = |entry: &str| message(&format!("cVMs:\n- {{name: ab, runtime: x}}\nbuffers:\n- {{{entry}}}\n"));
@@ -529,14 +528,17 @@ fn buffers_name_cvms_that_stand_anywhere_in_the_file() {
             "size: 1",
             "4:3: error: buffers.name: missing, expected a name for the buffer",
         ),
-        ("name: x", "4:3: error: buffers.size: missing, expected a size"),
+        (
+            "name: x",
+            "4:3: error: buffers.size: missing, expected a size, data or a file",
+        ),
         (
             "name: x, size: 0",
-            "4:19: error: buffers.size: \"0\": expected 1 B to 1 GiB",
+            "4:19: error: buffers.size: \"0x0\": expected 1 B to 1 GiB",
         ),
         (
             "name: x, size: 2GiB",
-            "4:19: error: buffers.size: \"2GiB\": expected 1 B to 1 GiB",
+            "4:19: error: buffers.size: \"0x80000000\": expected 1 B to 1 GiB",
         ),
         (
             "name: x, size: 1, owner: aa",
@@ -548,7 +550,7 @@ fn buffers_name_cvms_that_stand_anywhere_in_the_file() {
         ),
         (
             "name: x, size: 1, colour: red",
-            "4:22: error: buffers.colour: unknown key, expected one of name, size, owner, readers, writers",
+            "4:22: error: buffers.colour: unknown key, expected one of name, size, owner, readers, writers, data, file",
         ),
     ] {
         assert_eq!(about(entry), format!("x.yaml:{problem}"));
@@ -556,7 +558,7 @@ fn buffers_name_cvms_that_stand_anywhere_in_the_file() {
     let twice = "cVMs:\n- {name: ab, runtime: x}\nbuffers:\n- {name: x, size: 1}\n- {name: x, size: 1}\n";
     assert_eq!(
         message(twice),
-        "x.yaml:5:10: error: buffers.name: \"x\": used twice, expected a different name for each buffer"
+        "x.yaml:5:10: error: buffers.name: \"x\": used twice, expected a different name for each capfile and buffer"
     );
 }
 
@@ -570,7 +572,7 @@ fn wrong_capfiles_are_named() {
         ),
         (
             "name: a",
-            "x.yaml:4:3: error: capfiles.size: missing, expected a size or data",
+            "x.yaml:4:3: error: capfiles.size: missing, expected a size, data or a file",
         ),
         (
             "name: a, size: 0",
@@ -602,7 +604,11 @@ fn wrong_capfiles_are_named() {
         ),
         (
             "name: a, size: 1, adr: 1",
-            "x.yaml:4:22: error: capfiles.adr: unknown key, expected one of name, data, size, addr, access (did you mean \"addr\"?)",
+            "x.yaml:4:22: error: capfiles.adr: unknown key, expected one of name, data, size, addr, access, file (did you mean \"addr\"?)",
+        ),
+        (
+            "name: a, file: b, data: c",
+            "x.yaml:4:22: error: capfiles.data: given beside the other: expected data or a file",
         ),
         (
             "name: a, size: 1, addr: 0x10",
@@ -614,14 +620,14 @@ fn wrong_capfiles_are_named() {
     let twice = about("name: a, size: 1}\n- {name: a, size: 1");
     assert_eq!(
         twice,
-        "x.yaml:5:10: error: capfiles.name: \"a\": used twice, expected a different name for each capfile"
+        "x.yaml:5:10: error: capfiles.name: \"a\": used twice, expected a different name for each capfile and buffer"
     );
-    let many: String = (0..65)
+    let many: String = (0..129)
         .map(|number| format!("- {{name: f{number}, size: 1}}\n"))
         .collect();
     assert_eq!(
         message(&format!("cVMs:\n- {{name: a, runtime: x}}\ncapfiles:\n{many}")),
-        "x.yaml: error: capfiles: 65 capfiles, expected at most 64"
+        "x.yaml: error: capfiles: 129 capfiles, expected at most 128"
     );
 }
 
@@ -649,15 +655,15 @@ fn intravisor_names_of_programs_are_found_without_prefix_and_suffix_and_shown_by
     let packed = pack(&yaml, Architecture::CheriRiscv, std::slice::from_ref(&programs)).unwrap();
     let members = archive::read(&packed.archive).unwrap();
     let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
-    assert_eq!(names, ["manifest.dtb", "libfirst.so", "libsecond.so"]);
+    assert_eq!(names, ["manifest.dtb", "libfirst.so", "libsecond.so", "buffers/notes"]);
     let plan = manifest::decode(&members[0].data).unwrap();
-    assert_eq!((plan.cvms, plan.capfiles), (packed.cvms, packed.capfiles));
+    assert_eq!((plan.cvms, plan.buffers), (packed.cvms, packed.buffers));
     let text = inspect::inspect(&packed.archive).unwrap().to_string();
     for line in [
         "      call-budget    1 s",
         "      service-stack  8 KiB",
         "      hostcalls      process, console, time, memory, capfile, service, thread, sync",
-        "capfiles: 1\n  notes                4 KiB, 3 bytes of data, for every cVM to write\n",
+        "buffers: 1\n  notes                4 KiB, of nobody, read by *, written by *, begins with buffers/notes\n",
     ] {
         assert!(text.contains(line), "{line:?} is missing in\n{text}");
     }
@@ -859,12 +865,13 @@ fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
     let shared = |name: &str, size, pair: [&str; 2]| BufferSpec {
         name: name.into(),
         size,
-        owner: None,
         readers: pair.map(Into::into).into(),
         writers: pair.map(Into::into).into(),
+        ..BufferSpec::default()
     };
+    let buffers: Vec<BufferSpec> = config.buffers.into_iter().map(|buffer| buffer.spec).collect();
     assert_eq!(
-        config.buffers,
+        buffers,
         [
             shared("a.disk", 65536, ["a", "storage"]),
             shared("a.net", 65920, ["a", "lan"]),

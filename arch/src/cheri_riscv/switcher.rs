@@ -1,5 +1,6 @@
 //! The switcher, and how it keeps a thread's record: what of gates (`arch::gate`) is the ISA's own.
 
+use super::float;
 use super::frame::Frame;
 use super::slot::Slot;
 use super::variant;
@@ -258,8 +259,9 @@ pub(crate) fn kept(frame: &Frame) -> impl Iterator<Item = (&Slot, u64)> {
     registers.chain([(frame.data(), SAVED_DATA)])
 }
 
-/// The thread goes on in the switcher, where it leaves for a caller.
+/// The thread goes on in the switcher, where it leaves for a caller, without what the function has left in vector registers.
 pub(crate) fn resume_in(frame: &Frame, page: &Slot) {
+    float::forget(frame);
     let request = Derivation {
         base: page.base(),
         length: PAGES,

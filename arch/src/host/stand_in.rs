@@ -83,6 +83,8 @@ std::thread_local! {
     };
 }
 
+pub use super::switcher::{call_gate, return_from_gate};
+
 /// Takes what the monitor has sent to the console since the last call.
 pub fn take_output() -> Vec<u8> {
     WORLD.with_borrow_mut(|world| core::mem::take(&mut world.output))

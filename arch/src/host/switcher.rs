@@ -1,9 +1,13 @@
-//! What of gates (`arch::gate`) is the stand-in's own: records are as on CHERI-RISC-V, but for the registers; who calls is the
-//! test, and nobody is ever found in the switcher.
+//! What of gates (`arch::gate`) is the stand-in's own: records are as on CHERI-RISC-V, but for the registers; a test has a
+//! thread call and return.
 
 use super::frame::Frame;
 use super::slot::Slot;
-use crate::gate::{DEPTH, GATE, Places, Way, erase, point, store, word};
+use super::user;
+use crate::gate::{
+    DATA, DEPTH, ENTRY, GATE, GATE_OF_SEAT, NEXT, Places, SEAT_SIZE, STACK, THREAD, Way, erase, free, level, point,
+    set_free, set_next, store, word,
+};
 use crate::types::{Derivation, DeriveError, Start};
 use capability::Permissions;
 
@@ -26,10 +30,10 @@ pub(crate) const ACTIVATION: u64 = 128;
 pub(crate) const SEAT: u64 = 0;
 pub(crate) const SEEN: u64 = 16;
 pub(crate) const REGISTERS: u64 = SAVED_PC;
-const SAVED_PC: u64 = 32;
-const SAVED_STACK: u64 = 48;
-const SAVED_THREAD: u64 = 64;
-const SAVED_DATA: u64 = 80;
+const SAVED_PC: u64 = 64;
+const SAVED_STACK: u64 = 80;
+const SAVED_THREAD: u64 = 96;
+const SAVED_DATA: u64 = 112;
 
 /// There is no code, but zeros in its place.
 pub(crate) fn switcher() -> (*const u8, &'static Places) {
@@ -137,3 +141,45 @@ pub(crate) fn kept(frame: &Frame) -> impl Iterator<Item = (&Slot, u64)> {
 
 /// The thread goes on where its caller was.
 pub(crate) fn resume_in(_frame: &Frame, _page: &Slot) {}
+
+/// For a test: what the switcher does when a thread calls a gate. Whether the call has begun.
+pub fn call_gate(board: &Slot, record: &Slot, frame: &Frame, gate: u64) -> bool {
+    let seat = free(board, gate);
+    if seat == 0 || level(board, record) == DEPTH {
+        return false;
+    }
+    let next = word(board, seat + NEXT);
+    set_free(board, gate, (next != 0).then_some(next));
+    let at = top(board, record) + ACTIVATION;
+    point(board, at + SEAT, seat, SEAT_SIZE);
+    erase(board, at + SEEN, 16);
+    kept(frame).for_each(|(slot, offset)| store(board, at + offset, slot));
+    set_top(board, record, at);
+    let [code, stack, thread, data] = frame.saved();
+    for (register, from) in [
+        (code, gate + ENTRY),
+        (stack, seat + STACK),
+        (thread, gate + THREAD),
+        (data, gate + DATA),
+    ] {
+        load(board, register, from);
+    }
+    true
+}
+
+/// For a test: what the switcher does when a gate's function returns.
+pub fn return_from_gate(board: &Slot, record: &Slot, frame: &Frame) {
+    let at = top(board, record);
+    let seat = word(board, at + SEAT);
+    let gate = word(board, seat + GATE_OF_SEAT);
+    let next = free(board, gate);
+    set_next(board, seat, (next != 0).then_some(next));
+    set_free(board, gate, Some(seat));
+    kept(frame).for_each(|(slot, offset)| load(board, slot, at + offset));
+    set_top(board, record, at - ACTIVATION);
+}
+
+fn load(board: &Slot, register: &Slot, from: u64) {
+    let loaded = user::load_capability(register, board, from);
+    assert!(loaded.is_ok(), "what the switcher works on can be read");
+}

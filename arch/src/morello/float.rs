@@ -122,8 +122,8 @@ pub(super) fn copy(to: &Frame, from: &Frame) {
     }
 }
 
-/// The thread behind `frame` has ended: its registers are forgotten. They leave the processor, and the next state is zero, when
-/// somebody claims them.
+/// The thread behind `frame` has ended, or is taken out of a gate's function: its registers are forgotten. They leave the
+/// processor, and the next state is zero, when somebody claims them.
 #[inline]
 pub(super) fn forget(frame: &Frame) {
     if frame.float().used.replace(false) && ptr::eq(HART.float.owner.get(), frame) {

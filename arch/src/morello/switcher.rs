@@ -1,5 +1,6 @@
 //! The switcher, and how it keeps a thread's record: what of gates (`arch::gate`) is the ISA's own.
 
+use super::float;
 use super::frame::Frame;
 use super::slot::Slot;
 use crate::gate::{DATA, DEPTH, ENTRY, FREE, GATE, GATE_OF_SEAT, NEXT, Places, SPARE, point, store, way_out};
@@ -211,8 +212,9 @@ pub(crate) fn kept(frame: &Frame) -> impl Iterator<Item = (&Slot, u64)> {
     ])
 }
 
-/// The thread goes on in the switcher, where it leaves for a caller.
+/// The thread goes on in the switcher, where it leaves for a caller, without what the function has left in vector registers.
 pub(crate) fn resume_in(frame: &Frame, page: &Slot) {
+    float::forget(frame);
     frame.code().copy_from(page);
     frame.set_pc(page.decoded().base + way_out());
     frame.set_capability_mode();

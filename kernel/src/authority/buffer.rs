@@ -1,9 +1,9 @@
-//! Buffers: memory that cVMs share, as far as the manifest or the buffer's owner lets them. Whoever maps one gets a local
-//! capability over data only. Tables and memory are taken at boot.
+//! Buffers: memory that cVMs share, as far as the manifest or the buffer's owner lets them; capfiles are buffers, too, of
+//! nobody. Whoever maps one gets a local capability over data only. Tables and memory are taken at boot, and filled.
 
 use crate::authority::ledger::{Ledger, pool};
 use crate::authority::pool::Pool;
-use crate::elf::PAGE;
+use crate::elf::{File, PAGE};
 use crate::plan::manifest::{BufferSpec, CvmSpec};
 use abi::Errno;
 use abi::hostcall::{BUFFER_LIMIT, BUFFER_READ, BUFFER_WRITE, BUFFERS};
@@ -19,10 +19,11 @@ use core::ops::Range;
 const SWEEP_LIMIT: u32 = 120_000;
 
 /// A set of cVMs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Set(Box<[u64]>);
 
 impl Set {
-    fn new(count: usize) -> Set {
+    pub(crate) fn new(count: usize) -> Set {
         Set(vec![0; count.div_ceil(64)].into())
     }
 
@@ -30,7 +31,7 @@ impl Set {
         self.0[cvm / 64] >> (cvm % 64) & 1 == 1
     }
 
-    fn set(&mut self, cvm: usize, member: bool) {
+    pub(crate) fn set(&mut self, cvm: usize, member: bool) {
         let word = &mut self.0[cvm / 64];
         *word = *word & !(1 << (cvm % 64)) | u64::from(member) << (cvm % 64);
     }
@@ -52,7 +53,8 @@ pub(crate) struct Region {
     /// Local, to load and to store data.
     capability: Box<Slot>,
     pub(crate) memory: Range<u64>,
-    /// The families that may hold something of it, by their outermost cVMs, and what to look for it there takes.
+    /// The families that may hold something of it that somebody can take back, by their outermost cVMs, and what to look for
+    /// it there takes.
     pub(crate) held: Set,
     weight: u32,
 }
@@ -110,7 +112,7 @@ pub(crate) fn valid(rights: u64) -> Result<u64, Errno> {
 }
 
 impl Buffers {
-    /// Takes the memory of the manifest's buffers, all of it zero, and that of the quotas.
+    /// Takes the memory of the manifest's buffers, fills it with what a file says and zeros, and that of the quotas.
     ///
     /// # Errors
     /// A message that says what is missing.
@@ -118,6 +120,7 @@ impl Buffers {
         &mut self,
         specs: Vec<BufferSpec>,
         cvms: &[&CvmSpec],
+        file: impl Fn(&str) -> Option<File>,
         free: &mut Pool,
         ledger: &mut Ledger,
     ) -> Result<(), String> {
@@ -126,21 +129,25 @@ impl Buffers {
             let what = (format!("buffer {}", spec.name), "for those that may map it");
             let region = self.region(count, spec.size, what, free, ledger)?;
             let memory = self.regions[region].memory.clone();
-            let zeroed = user::zero(pool(memory.start), memory.start, (memory.end - memory.start) as usize);
-            zeroed.map_err(|_| format!("buffer {}: its memory refused a write", spec.name))?;
-            let mut buffer = Buffer {
+            let (pool, mut rest) = (pool(memory.start), memory.clone());
+            let mut filled = Ok(());
+            if let Some(file) = spec.data.as_deref().and_then(&file) {
+                filled = file.copy(0..file.len(), pool, rest.start);
+                rest.start += file.len() as u64;
+            }
+            filled
+                .and_then(|()| user::zero(pool, rest.start, (rest.end - rest.start) as usize))
+                .map_err(|_| format!("buffer {}: its memory refused a write", spec.name))?;
+            self.list.push(Buffer {
                 name: spec.name,
                 owner: spec.owner,
                 region,
                 memory,
                 size: spec.size,
                 life: 0,
-                readers: Set::new(count),
-                writers: Set::new(count),
-            };
-            spec.readers.iter().for_each(|cvm| buffer.readers.set(*cvm, true));
-            spec.writers.iter().for_each(|cvm| buffer.writers.set(*cvm, true));
-            self.list.push(buffer);
+                readers: spec.readers,
+                writers: spec.writers,
+            });
         }
         for (owner, cvm) in cvms.iter().enumerate().filter(|(_, cvm)| cvm.buffer_quota > 0) {
             let what = (format!("{} buffers", cvm.name), "what it makes buffers of");
@@ -297,7 +304,7 @@ impl Buffers {
     }
 
     /// Makes `slot` hold the capability over a buffer with these rights as far as the cVM has them, whose family then holds
-    /// it; what to look for it there takes is `weight`.
+    /// it; what to look for it there takes is `weight`. Nobody takes back what nobody owns.
     pub(crate) fn map(
         &mut self,
         index: usize,
@@ -314,7 +321,7 @@ impl Buffers {
         if permissions.is_empty() {
             return Err(Errno::EPERM);
         }
-        if !region.held.contains(family) {
+        if buffer.owner.is_some() && !region.held.contains(family) {
             let all = region.weight.saturating_add(weight);
             if all > SWEEP_LIMIT {
                 return Err(Errno::EAGAIN);

@@ -14,10 +14,19 @@ use arch::protection::REGIONS;
 use arch::{Derivation, Slot, gate, user};
 use core::ops::Range;
 
-/// Authority to execute in the memory of cVMs as the switcher does, for each region of memory, and to seal its tokens: from the root's end until the gates of
-/// the manifest are made, or until it is clear that there are none.
-static SWITCHERS: [Slot; REGIONS] = [const { Slot::null() }; REGIONS];
-static KEY: Slot = Slot::null();
+/// Authority to execute in the memory of cVMs as the switcher does, for each region of memory, and to seal its tokens: from the
+/// root's end until the gates of the manifest are made, or until it is clear that there are none.
+pub(crate) struct Kept {
+    switchers: [Slot; REGIONS],
+    key: Slot,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.switchers.iter().for_each(Slot::clear);
+        self.key.clear();
+    }
+}
 
 /// One gate.
 pub(crate) struct Gate {
@@ -54,27 +63,30 @@ pub(crate) struct Wanted {
 }
 
 /// What the switcher's authority is derived from the root for.
-pub(crate) fn keep(root: &Slot, pools: &[Range<u64>]) {
+pub(crate) fn keep(root: &Slot, pools: &[Range<u64>]) -> Box<Kept> {
+    let slots = Box::new(Kept {
+        switchers: [const { Slot::null() }; REGIONS],
+        key: Slot::null(),
+    });
     let request = |base, length, permissions| Derivation {
         base,
         length,
         permissions,
         address: base,
     };
-    let mut kept = SWITCHERS.iter().zip(pools).try_for_each(|(switcher, pool)| {
+    let mut kept = slots.switchers.iter().zip(pools).try_for_each(|(switcher, pool)| {
         let whole = request(pool.start, pool.end - pool.start, gate::switcher_permissions());
         switcher.derive(root, &whole)
     });
     if let Some((first, count)) = gate::SEAL {
-        kept = kept.and(KEY.derive(root, &request(first, count, capability::Permissions::SEAL)));
+        kept = kept.and(
+            slots
+                .key
+                .derive(root, &request(first, count, capability::Permissions::SEAL)),
+        );
     }
     kept.unwrap_or_else(|error| panic!("the switcher's authority: {error}"));
-}
-
-/// There are no gates, or they are made: nobody holds that any more.
-pub(crate) fn forget() {
-    SWITCHERS.iter().for_each(Slot::clear);
-    KEY.clear();
+    slots
 }
 
 impl Gates {
@@ -82,7 +94,13 @@ impl Gates {
     ///
     /// # Errors
     /// A message that says what is missing.
-    pub(crate) fn place(&mut self, wanted: &Wanted, free: &mut Pool, ledger: &mut Ledger) -> Result<(), String> {
+    pub(crate) fn place(
+        &mut self,
+        wanted: &Wanted,
+        kept: &Kept,
+        free: &mut Pool,
+        ledger: &mut Ledger,
+    ) -> Result<(), String> {
         let count: usize = wanted.gates.iter().map(|(_, _, callers, _)| *callers as usize).sum();
         let first_gate = gate::PAGES;
         let first_seat = first_gate + wanted.gates.len() as u64 * gate::GATE;
@@ -123,7 +141,7 @@ impl Gates {
             permissions: gate::switcher_permissions(),
             address: base,
         };
-        let narrowed = switcher.derive(&SWITCHERS[ledger::pool_index(base)], &request);
+        let narrowed = switcher.derive(&kept.switchers[ledger::pool_index(base)], &request);
         narrowed.map_err(|error| format!("gates: the switcher: {error}"))?;
         ledger.enter(
             Ledger::ROOT,
@@ -138,7 +156,7 @@ impl Gates {
             let seats = seat..seat + *callers as usize;
             seat = seats.end;
             self.seats.extend(seats.clone().map(|_| index as u16));
-            let made = gate::make_token(&token, memory, at, (&switcher, *vector), &KEY);
+            let made = gate::make_token(&token, memory, at, (&switcher, *vector), &kept.key);
             made.map_err(|error| format!("gates: a token: {error}"))?;
             self.list.push(Gate {
                 server: *server,
@@ -152,7 +170,6 @@ impl Gates {
         self.first_seat = base + first_seat;
         self.next_record = base + first_record;
         self.switcher = Some(switcher);
-        forget();
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! Carving: every capability of the system is derived from the root here or, for cVMs, from the pools carved here. Each
 //! derivation is entered in the ledger. Then the root is destroyed.
 
+use crate::authority::gate::Kept;
 use crate::report::console::say;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::protection::REGIONS;
@@ -89,6 +91,8 @@ pub(crate) struct Ledger {
     entries: Vec<Entry>,
     /// The entries of the pools.
     pools: Vec<EntryId>,
+    /// What gates are made with, as long as they are not.
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Ledger {
@@ -108,6 +112,7 @@ impl Ledger {
         Ledger {
             entries,
             pools: Vec::new(),
+            kept: None,
         }
     }
 

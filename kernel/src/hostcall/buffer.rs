@@ -5,6 +5,7 @@ use crate::cvm::id::CvmId;
 use crate::run::device;
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
+use abi::hostcall::{BUFFER_READ, BUFFER_WRITE};
 use abi::manifest::NAME_LIMIT;
 use arch::Frame;
 
@@ -15,6 +16,13 @@ pub(super) fn find(monitor: &Monitor, id: CvmId, frame: &Frame) -> Result<Outcom
     frame.set_result(number);
     frame.set_second(size);
     Ok(Outcome::Set)
+}
+
+/// `capfile(name, length)`: all that one may of the manifest's buffer of this name.
+#[inline(never)]
+pub(super) fn capfile(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    let (number, _) = monitor.buffers.named(&name::<NAME_LIMIT>(frame)?, id.index())?;
+    monitor.map_buffer(id, frame, [number, BUFFER_READ | BUFFER_WRITE])
 }
 
 /// `buffer_create(bytes)`.

@@ -1,7 +1,6 @@
 //! Hostcalls: the dispatch, and one module a family. `abi::hostcall` is the reference.
 
 mod buffer;
-mod capfile;
 mod console;
 pub(crate) mod device;
 mod memory;
@@ -136,7 +135,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Arguments => process::arguments(monitor, id, frame),
         Hostcall::Info => process::info(monitor, id, frame),
         Hostcall::Heap => memory::heap(monitor, id, frame),
-        Hostcall::Capfile => capfile::capfile(monitor, frame),
+        Hostcall::Capfile => buffer::capfile(monitor, id, frame),
         Hostcall::Serve => monitor.serve(thread),
         Hostcall::Reply => monitor.reply(thread, frame),
         Hostcall::Delegate => monitor.delegate(thread),
@@ -153,7 +152,7 @@ fn serve(monitor: &mut Monitor, thread: ThreadId, frame: &Frame, hostcall: Hostc
         Hostcall::Answer => monitor.answer_deferred(thread, frame),
         Hostcall::BufferFind => buffer::find(monitor, id, frame),
         Hostcall::BufferCreate => buffer::create(monitor, id, frame),
-        Hostcall::BufferMap => monitor.map_buffer(id, frame),
+        Hostcall::BufferMap => monitor.map_buffer(id, frame, [frame.argument(0), frame.argument(1)]),
         Hostcall::BufferGrant => monitor.grant_buffer(id, frame),
         Hostcall::BufferRevoke => monitor.revoke_buffer(id, frame),
         Hostcall::BufferDestroy => monitor.destroy_buffer(id, frame),

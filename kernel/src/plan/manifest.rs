@@ -1,11 +1,12 @@
 //! The manifest in the archive becomes a checked plan: which cVMs to run, and how. The tool checked the same before
 //! the image was made; nothing here relies on it.
 
+use crate::authority::buffer::Set;
 use crate::plan::archive::Archive;
 use crate::plan::ordered;
 use crate::plan::tree::{self, Token, Tokens, TreeError};
 use abi::hostcall::{Family, Hostcall};
-use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
+use abi::manifest::{self as names, RestartPolicy};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -62,31 +63,22 @@ pub(crate) struct GateSpec {
     pub(crate) vector: bool,
 }
 
-/// What the manifest says of one capfile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CapfileSpec {
-    pub(crate) name: String,
-    pub(crate) size: u64,
-    /// Its first bytes; the rest is zero.
-    pub(crate) data: Vec<u8>,
-    pub(crate) access: CapfileAccess,
-}
-
 /// What the manifest says of one buffer. cVMs are numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BufferSpec {
     pub(crate) name: String,
     pub(crate) size: u64,
     pub(crate) owner: Option<usize>,
-    pub(crate) readers: Vec<usize>,
-    pub(crate) writers: Vec<usize>,
+    pub(crate) readers: Set,
+    pub(crate) writers: Set,
+    /// Member of the archive with its first bytes; the rest is zero.
+    pub(crate) data: Option<String>,
 }
 
 /// A checked manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) cvms: Vec<CvmSpec>,
-    pub(crate) capfiles: Vec<CapfileSpec>,
     pub(crate) buffers: Vec<BufferSpec>,
 }
 
@@ -126,14 +118,12 @@ fn plan(archive: &Archive) -> Result<Plan, String> {
         let found = compatible.map_or("None".into(), |text| format!("Some(\"{text}\")"));
         return Err(format!("compatible is {found}, expected \"{}\"", names::COMPATIBLE));
     }
-    let (mut cvms, mut capfiles_found, mut drafts) = (None, None, None);
+    let (mut cvms, mut drafts) = (None, None);
     while let Some(name) = child {
         if name == names::CVMS.as_bytes() && cvms.is_none() {
             cvms = Some(read_cvms(&mut reader, archive)?);
-        } else if name == names::CAPFILES.as_bytes() && capfiles_found.is_none() {
-            capfiles_found = Some(capfiles(&mut reader)?);
         } else if name == names::BUFFERS.as_bytes() && drafts.is_none() {
-            drafts = Some(read_buffers(&mut reader)?);
+            drafts = Some(read_buffers(&mut reader, archive)?);
         } else {
             reader.tokens.skip().map_err(text_of)?;
         }
@@ -150,7 +140,6 @@ fn plan(archive: &Archive) -> Result<Plan, String> {
     Ok(Plan {
         buffers: buffers.collect::<Result<_, _>>()?,
         cvms,
-        capfiles: capfiles_found.unwrap_or_default(),
     })
 }
 
@@ -430,46 +419,6 @@ fn chain(
     (way, false)
 }
 
-fn capfiles(reader: &mut Reader<'_, '_>) -> Result<Vec<CapfileSpec>, String> {
-    let mut capfiles: Vec<CapfileSpec> = Vec::new();
-    let mut child = reader.list()?;
-    while let Some(node) = child {
-        let index = capfiles.len();
-        listed(node, (names::CAPFILE, names::CAPFILES), (index, names::CAPFILE_LIMIT))?;
-        let what = format!("capfile number {index}");
-        reader.leaf(&names::CAPFILE_PROPERTIES, &what)?;
-        let name = valid_name(reader, &what)?;
-        let what = format!("capfile {name}");
-        let keys = Keys { reader, what: &what };
-        if let Some(other) = capfiles.iter().position(|other| other.name == name) {
-            return Err(format!("{what}: the name is also that of capfile number {other}"));
-        }
-        let size = keys.size(names::CAPFILE_SIZE, names::CAPFILE_SIZE_LIMIT)?;
-        let data = keys.get(names::CAPFILE_DATA, "bytes", Some)?.unwrap_or_default();
-        if data.len() as u64 > size {
-            let (key, found) = (names::CAPFILE_DATA, data.len());
-            return Err(format!("{what}: {key} has {found} bytes, expected at most {size}"));
-        }
-        let access = match keys.get(names::CAPFILE_ACCESS, "a string", tree::text)? {
-            None => CapfileAccess::default(),
-            Some(access) => CapfileAccess::from_name(access).ok_or_else(|| {
-                format!(
-                    "{what}: {} = \"{access}\": expected read or write",
-                    names::CAPFILE_ACCESS
-                )
-            })?,
-        };
-        capfiles.push(CapfileSpec {
-            name: name.into(),
-            size,
-            data: data.into(),
-            access,
-        });
-        child = reader.child()?;
-    }
-    Ok(capfiles)
-}
-
 /// A buffer with the names of cVMs.
 struct Draft {
     name: String,
@@ -477,6 +426,7 @@ struct Draft {
     owner: Option<String>,
     readers: Vec<String>,
     writers: Vec<String>,
+    data: Option<String>,
 }
 
 impl Draft {
@@ -486,12 +436,23 @@ impl Draft {
             let found = cvms.iter().position(|cvm| cvm.name == *wanted);
             found.ok_or_else(|| format!("buffer {name}: {key} = \"{wanted}\": expected the name of a cVM"))
         };
-        let all = |key, list: &[String]| list.iter().map(|wanted| find(key, wanted)).collect::<Result<_, _>>();
+        let all = |key, list: &[String]| {
+            let mut set = Set::new(cvms.len());
+            for wanted in list {
+                if wanted == names::EVERYBODY {
+                    (0..cvms.len()).for_each(|cvm| set.set(cvm, true));
+                } else {
+                    set.set(find(key, wanted)?, true);
+                }
+            }
+            Ok::<Set, String>(set)
+        };
         let owner = self.owner.map(|owner| find(names::BUFFER_OWNER, &owner)).transpose()?;
         let readers = all(names::BUFFER_READERS, &self.readers)?;
         let writers = all(names::BUFFER_WRITERS, &self.writers)?;
         Ok(BufferSpec {
             size: self.size,
+            data: self.data,
             owner,
             readers,
             writers,
@@ -500,7 +461,7 @@ impl Draft {
     }
 }
 
-fn read_buffers(reader: &mut Reader<'_, '_>) -> Result<Vec<Draft>, String> {
+fn read_buffers(reader: &mut Reader<'_, '_>, archive: &Archive) -> Result<Vec<Draft>, String> {
     let mut buffers: Vec<Draft> = Vec::new();
     let mut child = reader.list()?;
     while let Some(node) = child {
@@ -518,9 +479,22 @@ fn read_buffers(reader: &mut Reader<'_, '_>) -> Result<Vec<Draft>, String> {
             keys.get(key, "a list of strings", tree::texts)
                 .map(Option::unwrap_or_default)
         };
+        let size = keys.size(names::BUFFER_SIZE, names::BUFFER_SIZE_LIMIT)?;
+        let data = keys.get(names::BUFFER_DATA, "a string", tree::text)?;
+        if let Some(member) = data {
+            let key = names::BUFFER_DATA;
+            let file = archive.find(member);
+            let found = file
+                .ok_or_else(|| format!("{what}: {key} = \"{member}\" is not in the archive"))?
+                .len();
+            if found as u64 > size {
+                return Err(format!("{what}: {key} has {found} bytes, expected at most {size}"));
+            }
+        }
         buffers.push(Draft {
             name: name.into(),
-            size: keys.size(names::BUFFER_SIZE, names::BUFFER_SIZE_LIMIT)?,
+            size,
+            data: data.map(String::from),
             owner: keys.get(names::BUFFER_OWNER, "a string", tree::text)?.map(String::from),
             readers: texts(names::BUFFER_READERS)?,
             writers: texts(names::BUFFER_WRITERS)?,

@@ -22,10 +22,15 @@ impl Monitor {
     }
 
     /// `buffer_map(number, rights)`.
-    pub(crate) fn map_buffer(&mut self, cvm: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+    pub(crate) fn map_buffer(
+        &mut self,
+        cvm: CvmId,
+        frame: &Frame,
+        [number, rights]: [u64; 2],
+    ) -> Result<Outcome, Errno> {
         static MADE: Slot = Slot::null();
-        let index = self.buffers.find(frame.argument(0))?;
-        let rights = buffer::valid(frame.argument(1))?;
+        let index = self.buffers.find(number)?;
+        let rights = buffer::valid(rights)?;
         let family = self.family(cvm);
         let who = (cvm.index(), family.index(), self.weights[family.index()]);
         let size = self.buffers.map(index, who, rights, &MADE)?;

@@ -48,10 +48,11 @@ impl Monitor {
             gates.map(move |(place, gate)| (CvmId::new(index), place, gate.callers, gate.vector))
         });
         let gates: Vec<_> = offered.collect();
+        let kept = self.ledger.kept.take();
         if gates.is_empty() {
-            crate::authority::gate::forget();
             return Ok(());
         }
+        let kept = kept.ok_or("gates: what they are made with is gone")?;
         for cvm in &self.cvms {
             let said = cvm.program.float && arch::FLOAT_IS_SAID && cvm.spec.float != FLOAT_NO;
             if (said || cvm.spec.float == FLOAT_YES) && cvm.closes_float() {
@@ -69,7 +70,8 @@ impl Monitor {
         }
         let callers = self.cvms.iter().filter(|cvm| !cvm.spec.calls.is_empty());
         let threads = callers.map(|cvm| usize::from(cvm.threads)).sum();
-        self.gates.place(&Wanted { gates, threads }, free, &mut self.ledger)?;
+        self.gates
+            .place(&Wanted { gates, threads }, &kept, free, &mut self.ledger)?;
         for index in 0..self.cvms.len() {
             if self.cvms[index].spec.calls.is_empty() {
                 continue;

@@ -5,6 +5,7 @@ use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::service::{Handler, Service};
 use crate::cvm::short::{Line, Short};
 use crate::cvm::thread::{Role, State, Thread};
+use crate::elf::PAGE;
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use abi::hostcall::WAKE_LIMIT;
@@ -96,6 +97,10 @@ impl Monitor {
                 cvm.service = Some(Box::new(Service::new(records, clients as u32)));
             }
             cvm.areas = cvm.local_areas().collect();
+            // They are looked through for others' sake from the first end of a life on, before their first load, too.
+            for area in &cvm.areas {
+                arch::protection::loading(area.start / PAGE * PAGE..area.end.next_multiple_of(PAGE));
+            }
             self.families[family.index()].push(id);
             if !self.cvms[index].areas.is_empty() {
                 self.holders[family.index()].push(id);

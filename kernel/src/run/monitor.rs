@@ -1,7 +1,6 @@
 //! The state of the running monitor, and what happens to whole cVMs: starting, ending, restarting, the summary.
 
 use crate::authority::buffer::Buffers;
-use crate::authority::capfile::Capfile;
 use crate::authority::gate::Gates;
 use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
@@ -60,7 +59,6 @@ pub(crate) struct Monitor {
     pub(crate) reached: Vec<CvmId>,
     /// The threads that can call gates.
     pub(crate) callers: Vec<ThreadId>,
-    pub(crate) capfiles: Vec<Capfile>,
     pub(crate) buffers: Buffers,
     /// Those that cVMs drive, in the order of the manifest.
     pub(crate) devices: Vec<Device>,

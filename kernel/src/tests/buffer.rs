@@ -156,7 +156,7 @@ fn a_buffer_is_mapped_with_the_least_of_what_is_asked_and_allowed() {
             "{cvm} {rights}"
         );
     }
-    for unknown in [1, 1 << 16, 0xffff, u64::MAX, 1 << 32] {
+    for unknown in [2, 1 << 16, 0xffff, u64::MAX, 1 << 32] {
         assert_eq!(
             map(&mut monitor, 1, unknown, BOTH).err(),
             Some(Errno::ENOENT),
@@ -517,7 +517,7 @@ fn wrong_buffers_in_a_manifest_are_named() {
     use crate::plan::manifest::read;
     let node = [("label", Text("a")), ("runtime", Text("program"))];
     let refused = |buffers: &[&[(&str, super::build::Value<'_>)]]| {
-        let tree = manifest_with("intravisor,manifest-1", &[&node], &[], buffers);
+        let tree = manifest_with("intravisor,manifest-1", &[&node], buffers);
         let bytes = archive(&[("manifest.dtb", &tree), ("program", &program())]);
         read(&Archive::check(stored(&bytes)).unwrap())
             .err()

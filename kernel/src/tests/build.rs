@@ -65,32 +65,19 @@ pub(super) enum Value<'a> {
 
 /// A manifest whose cVMs have these properties.
 pub(super) fn manifest(compatible: &str, cvms: &[&[(&str, Value<'_>)]]) -> Vec<u8> {
-    manifest_with(compatible, cvms, &[], &[])
+    manifest_with(compatible, cvms, &[])
 }
 
-/// A manifest whose cVMs and capfiles have these properties.
-pub(super) fn manifest_with_capfiles(
-    compatible: &str,
-    cvms: &[&[(&str, Value<'_>)]],
-    capfiles: &[&[(&str, Value<'_>)]],
-) -> Vec<u8> {
-    manifest_with(compatible, cvms, capfiles, &[])
-}
-
-/// A manifest whose cVMs, capfiles and buffers have these properties.
+/// A manifest whose cVMs and buffers have these properties.
 pub(super) fn manifest_with(
     compatible: &str,
     cvms: &[&[(&str, Value<'_>)]],
-    capfiles: &[&[(&str, Value<'_>)]],
     buffers: &[&[(&str, Value<'_>)]],
 ) -> Vec<u8> {
     let mut tree = FdtWriter::new().unwrap();
     let root = tree.begin_node("").unwrap();
     tree.property_string("compatible", compatible).unwrap();
     list(&mut tree, names::CVMS, names::CVM, cvms);
-    if !capfiles.is_empty() {
-        list(&mut tree, names::CAPFILES, names::CAPFILE, capfiles);
-    }
     if !buffers.is_empty() {
         list(&mut tree, names::BUFFERS, names::BUFFER, buffers);
     }
@@ -182,8 +169,13 @@ pub(super) fn program() -> Vec<u8> {
 
 /// The program above, with a symbol table that exports a handler at 0x1008.
 pub(super) fn server() -> Vec<u8> {
+    exporting(abi::hostcall::HANDLER)
+}
+
+/// The same with a function of this name there.
+pub(super) fn exporting(name: &str) -> Vec<u8> {
     let mut bytes = program();
-    let name = format!("\0{}\0", abi::hostcall::HANDLER);
+    let name = format!("\0{name}\0");
     let (symbols, strings, sections) = (0x4a0, 0x4d0, 0x500);
     // A global function, defined in section 1; the first symbol is NULL.
     let symbol = words(&[1 | 0x12 << 32 | 1 << 48, 0x1008, 4]);

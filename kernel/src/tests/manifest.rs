@@ -1,15 +1,15 @@
 //! The manifest.
 
-use super::build::{Value, Value::*, archive, manifest, manifest_with_capfiles};
+use super::build::{Value, Value::*, archive, manifest, manifest_with};
 use super::stored;
 use crate::plan::archive::Archive;
 use crate::plan::manifest::{CvmSpec, Plan, read};
 use abi::hostcall::Family;
-use abi::manifest::{CapfileAccess, RestartPolicy};
+use abi::manifest::RestartPolicy;
 use proptest::prelude::*;
 
 fn plan(manifest: &[u8]) -> Result<Plan, String> {
-    let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"")]);
+    let bytes = archive(&[("manifest.dtb", manifest), ("hello.elf", b"elf")]);
     read(&Archive::check(stored(&bytes)).unwrap()).map_err(|error| error.to_string())
 }
 
@@ -114,6 +114,51 @@ fn a_server_within_another_cvm_serves_only_those_within_it_too() {
     assert!(between.is_err(), "m is no cVM around c");
 }
 
+/// Three cVMs, each with one of these as its server and one as the cVM that it is within; 3 is nobody.
+fn three(choice: usize) -> ([usize; 3], [usize; 3]) {
+    let digit = |place: usize| choice >> (2 * place) & 3;
+    ([0, 1, 2].map(digit), [3, 4, 5].map(digit))
+}
+
+/// Whom one gets to by a relation, in any number of steps.
+fn reached(next: &[usize; 3]) -> [[bool; 3]; 3] {
+    let mut all = [[false; 3]; 3];
+    for _ in 0..3 {
+        for (from, to) in next.iter().enumerate().filter(|(_, to)| **to < 3) {
+            all[from][*to] = true;
+            for further in 0..3 {
+                all[from][further] |= all[*to][further];
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn whoever_reaches_the_memory_of_a_server_reaches_that_of_all_who_lend_it_something() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let mut accepted = 0;
+    for choice in 0..1 << 12 {
+        let (servers, outers) = three(choice);
+        let name = |of: usize| NAMES.get(of).copied();
+        let cvms = [0, 1, 2].map(|cvm| (NAMES[cvm], name(servers[cvm]), name(outers[cvm])));
+        let (serves, covers) = (reached(&servers), reached(&outers));
+        let circle = (0..3).any(|cvm| serves[cvm][cvm] || covers[cvm][cvm]);
+        // Who is around a cVM serves it, and sees what passes.
+        let seen = (0..3).all(|cvm| outers[cvm] == 3 || serves[cvm][outers[cvm]]);
+        let mut family = true;
+        for (client, server, around) in (0..27).map(|all| (all / 9, all / 3 % 3, all % 3)) {
+            let lends_to_what_it_reaches = serves[client][server] && covers[server][around];
+            family &= !lends_to_what_it_reaches || client == around || covers[client][around];
+        }
+        let expected = !circle && seen && family;
+        let found = related(&cvms);
+        assert_eq!(found.is_ok(), expected, "{cvms:?}: {:?}", found.err());
+        accepted += usize::from(expected);
+    }
+    assert!(accepted > 20, "{accepted}");
+}
+
 #[test]
 fn a_chain_of_servers_has_a_limit() {
     let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();
@@ -143,57 +188,50 @@ fn families_are_a_set_that_always_has_the_cvm_itself() {
     assert_eq!(none.families, 1);
 }
 
-fn with_capfile(properties: &[(&str, Value<'_>)]) -> Result<Plan, String> {
-    let cvm = [("label", Text("a")), ("runtime", Text("hello.elf"))];
-    plan(&manifest_with_capfiles(COMPATIBLE, &[&cvm], &[properties]))
+fn with_buffer(properties: &[(&str, Value<'_>)]) -> Result<Plan, String> {
+    let cvms = ["a", "b"].map(|name| [("label", Text(name)), ("runtime", Text("hello.elf"))]);
+    plan(&manifest_with(COMPATIBLE, &[&cvms[0], &cvms[1]], &[properties]))
 }
 
 #[test]
-fn capfiles_arrive() {
+fn buffers_arrive() {
     let all = [
         ("label", Text("f")),
         ("size", Cells(0x20)),
-        ("data", Bytes(b"Hello")),
-        ("access", Text("write")),
+        ("owner", Text("a")),
+        ("readers", Text("*")),
+        ("writers", Texts(&["b"])),
+        ("data", Text("hello.elf")),
     ];
-    let plan = with_capfile(&all).unwrap();
-    let file = &plan.capfiles[0];
-    assert_eq!(
-        (file.name.as_str(), file.size, file.data.as_slice()),
-        ("f", 0x20, &b"Hello"[..])
-    );
-    assert_eq!(file.access, CapfileAccess::Write);
-    let plan = with_capfile(&[("label", Text("f")), ("size", Cells(1))]).unwrap();
-    assert_eq!(
-        (plan.capfiles[0].access, plan.capfiles[0].data.len()),
-        (CapfileAccess::Read, 0)
-    );
+    let plan = with_buffer(&all).unwrap();
+    let file = &plan.buffers[0];
+    let who = [&file.readers, &file.writers].map(|set| [0, 1].map(|cvm| set.contains(cvm)));
+    assert_eq!((file.name.as_str(), file.size, file.owner), ("f", 0x20, Some(0)));
+    assert_eq!(who, [[true, true], [false, true]]);
+    assert_eq!(file.data.as_deref(), Some("hello.elf"));
+    let plan = with_buffer(&[("label", Text("f")), ("size", Cells(1))]).unwrap();
+    let file = &plan.buffers[0];
+    assert_eq!((file.owner, &file.data, file.readers.next(0)), (None, &None, None));
 }
 
 #[test]
-fn wrong_capfiles_are_named() {
+fn what_a_buffer_begins_with_fits_and_is_there() {
     let label = || ("label", Text("f"));
     for (properties, expected) in [
-        (vec![label()], "capfile f: size is missing"),
         (
-            vec![label(), ("size", Cells(0))],
-            "capfile f: size = 0x0: expected 1 to 0x40000000",
-        ),
-        (vec![label(), ("size", Cell(1))], "capfile f: size: expected 8 bytes"),
-        (
-            vec![label(), ("size", Cells(1)), ("data", Bytes(b"ab"))],
-            "capfile f: data has 2 bytes, expected at most 1",
+            vec![label(), ("size", Cells(1)), ("data", Text("hello.elf"))],
+            "buffer f: data has 3 bytes, expected at most 1",
         ),
         (
-            vec![label(), ("size", Cells(1)), ("access", Text("execute"))],
-            "capfile f: access = \"execute\": expected read or write",
+            vec![label(), ("size", Cells(1)), ("data", Text("buffers/f"))],
+            "buffer f: data = \"buffers/f\" is not in the archive",
         ),
         (
-            vec![label(), ("heap", Cells(1))],
-            "capfile number 0: unknown key \"heap\"",
+            vec![label(), ("size", Cells(1)), ("owner", Text("*"))],
+            "buffer f: owner = \"*\": expected the name of a cVM",
         ),
     ] {
-        assert_eq!(with_capfile(&properties), Err(format!("manifest.dtb: {expected}")));
+        assert_eq!(with_buffer(&properties), Err(format!("manifest.dtb: {expected}")));
     }
 }
 

@@ -7,6 +7,7 @@ mod console;
 mod cvm;
 mod device;
 mod elf;
+mod gate;
 mod layout;
 mod manifest;
 mod measure;

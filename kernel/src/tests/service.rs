@@ -1,6 +1,6 @@
 //! cVMs that serve the hostcalls of others.
 
-use super::build::{Value, Value::*, archive, manifest_with, manifest_with_capfiles, program, server};
+use super::build::{Value, Value::*, archive, manifest_with, program, server};
 use super::stored;
 use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
 use crate::authority::ledger::Ledger;
@@ -48,12 +48,19 @@ pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) 
         })
         .collect();
     let nodes: Vec<&[(&str, Value<'_>)]> = nodes.iter().map(Vec::as_slice).collect();
-    let capfile = [("label", Text("file")), ("size", Cells(6)), ("data", Bytes(b"Hello\n"))];
+    let capfile: &[(&str, Value<'_>)] = &[
+        ("label", Text("file")),
+        ("size", Cells(7)),
+        ("readers", Text("*")),
+        ("data", Text("buffers/file")),
+    ];
+    let buffers = [buffers, &[capfile]].concat();
     let bytes = archive(&[
         (
             "manifest.dtb",
-            &manifest_with("intravisor,manifest-1", &nodes, &[&capfile], buffers),
+            &manifest_with("intravisor,manifest-1", &nodes, &buffers),
         ),
+        ("buffers/file", b"Hello\n"),
         ("program", &program()),
         ("server", &server()),
     ]);
@@ -392,9 +399,13 @@ fn heap_and_capfile_come_as_capabilities() {
     arch::user::copy_out(b"filefiles", client.data(), start).unwrap();
     call(&mut monitor, Hostcall::Capfile, [start, 4, 0, 0, 0, 0]);
     let got = argument(client, 0);
-    assert_eq!((got.top - u128::from(got.base), client.argument(1)), (6, 6));
-    assert_eq!(got.permissions, Permissions::GLOBAL | Permissions::LOAD);
-    assert_eq!(stand_in::memory(got.base, 7), b"Hello\n\0");
+    assert_eq!((got.top - u128::from(got.base), client.argument(1)), (7, 7));
+    assert_eq!(got.permissions, Permissions::LOAD, "local, and for data only");
+    assert_eq!(
+        stand_in::memory(got.base, 7),
+        b"Hello\n\0",
+        "what the archive has, and zeros"
+    );
     for (length, expected) in [(3, Errno::ENOENT), (0, Errno::EINVAL), (33, Errno::EINVAL)] {
         let result = call(&mut monitor, Hostcall::Capfile, [start, length, 0, 0, 0, 0]).1;
         assert_eq!(Errno::from_result(result), Some(expected));
@@ -412,7 +423,7 @@ fn a_named_server_without_a_handler_is_refused() {
     let bytes = archive(&[
         (
             "manifest.dtb",
-            &manifest_with_capfiles("intravisor,manifest-1", &[&node, &client], &[]),
+            &manifest_with("intravisor,manifest-1", &[&node, &client], &[]),
         ),
         ("program", &program()),
     ]);

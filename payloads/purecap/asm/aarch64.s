@@ -48,6 +48,12 @@
 .macro GCVALUE xd, cn
     .inst 0xc2c05000 | (\cn) << 5 | (\xd)
 .endm
+.macro GCPERM xd, cn
+    .inst 0xc2c0d000 | (\cn) << 5 | (\xd)
+.endm
+.macro LDPBLR ct, cn
+    .inst 0xc2c43000 | (\cn) << 5 | (\ct)
+.endm
 .macro BLR_C cn
     .inst 0xc2c23000 | (\cn) << 5
 .endm
@@ -119,6 +125,15 @@
 .endm
 .macro get_address rd, cs
     GCVALUE \rd, \cs
+.endm
+// Whether a capability lets data be loaded, or stored: 1 or 0.
+.macro can_load rd, cs
+    GCPERM \rd, \cs
+    ubfx x\rd, x\rd, #17, #1
+.endm
+.macro can_store rd, cs
+    GCPERM \rd, \cs
+    ubfx x\rd, x\rd, #16, #1
 .endm
 .macro get_thread cd
     MRS_CTPIDR_EL0 \cd
@@ -195,10 +210,18 @@
 .macro multiply rd, left, right
     mul x\rd, x\left, x\right
 .endm
+// The lowest bits that a mask of ones says.
+.macro low_bits rd, rs, mask
+    and x\rd, x\rs, #\mask
+.endm
 
 // Control.
 .macro jump label
     b \label
+.endm
+.macro branch_if_below left, right, label
+    cmp x\left, x\right
+    b.lo \label
 .endm
 .macro branch_if_zero rs, label
     cbz x\rs, \label
@@ -224,6 +247,27 @@
     BLR_C \cs
 .endm
 .macro return
+    RET_C 30
+.endm
+// A gate's token is one capability; the second register is not used. `invoke` goes through it, and takes c29.
+.macro take_token code, data
+    CPY \code, 0
+.endm
+.macro store_token code, data, cs, offset=0
+    STR_C \code, \cs, \offset
+.endm
+.macro load_token code, data, cs, offset=0
+    LDR_C \code, \cs, \offset
+.endm
+.macro invoke code, data
+    LDPBLR 29, \code
+.endm
+// Where a gate's function returns to: kept at {sp}, and gone back by.
+.macro store_way_back
+    STR_C 30, 31, 0
+.endm
+.macro go_back
+    LDR_C 30, 31, 0
     RET_C 30
 .endm
 .macro hostcall number

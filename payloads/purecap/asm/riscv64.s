@@ -47,6 +47,9 @@
 .macro CGetAddr rd, cs
     .insn r 0x5b, 0, 0x7f, x\rd, x\cs, x15
 .endm
+.macro CInvoke cs1, cs2
+    .insn r 0x5b, 0, 0x7e, x1, x\cs1, x\cs2
+.endm
 .macro CSealEntry cd, cs
     .insn r 0x5b, 0, 0x7f, x\cd, x\cs, x17
 .endm
@@ -112,6 +115,17 @@
 .macro get_address rd, cs
     CGetAddr \rd, \cs
 .endm
+// Whether a capability lets data be loaded, or stored: 1 or 0.
+.macro can_load rd, cs
+    CGetPerm \rd, \cs
+    srli x\rd, x\rd, 2
+    andi x\rd, x\rd, 1
+.endm
+.macro can_store rd, cs
+    CGetPerm \rd, \cs
+    srli x\rd, x\rd, 3
+    andi x\rd, x\rd, 1
+.endm
 .macro get_thread cd
     CMove \cd, 4
 .endm
@@ -161,10 +175,17 @@
 .macro multiply rd, left, right
     mul x\rd, x\left, x\right
 .endm
+// The lowest bits that a mask of ones says.
+.macro low_bits rd, rs, mask
+    andi x\rd, x\rs, \mask
+.endm
 
 // Control.
 .macro jump label
     j \label
+.endm
+.macro branch_if_below left, right, label
+    bltu x\left, x\right, \label
 .endm
 .macro branch_if_zero rs, label
     beqz x\rs, \label
@@ -189,6 +210,34 @@
 .endm
 .macro return
     CJALR 0, 1
+.endm
+// A gate's token is a pair, in two registers and two places; `invoke` goes through it, and comes back behind itself.
+.macro take_token code, data
+    CMove \code, 10
+    CMove \data, 11
+.endm
+.macro store_token code, data, cs, offset=0
+    SC \code, \offset, \cs
+    SC \data, (\offset + 16), \cs
+.endm
+.macro load_token code, data, cs, offset=0
+    LC \code, \offset, \cs
+    LC \data, (\offset + 16), \cs
+.endm
+.macro invoke code, data
+    auipc x1, 0
+    CIncOffsetImm 1, 1, 12
+    CInvoke \code, \data
+.endm
+// Where a gate's function returns to, a pair as well: kept at {sp}, and gone back by.
+.macro store_way_back
+    SC  1, 0, 2
+    SC  7, 16, 2
+.endm
+.macro go_back
+    LC  1, 0, 2
+    LC  7, 16, 2
+    CInvoke 1, 7
 .endm
 .macro hostcall number
     li x17, \number

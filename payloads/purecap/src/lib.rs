@@ -55,6 +55,11 @@ macro_rules! assemble {
             ".set HOSTCALL_SERVE, {hostcall_serve}",
             ".set HOSTCALL_REPLY, {hostcall_reply}",
             ".set HOSTCALL_DELEGATE, {hostcall_delegate}",
+            ".set HOSTCALL_THREAD_CREATE, {hostcall_thread_create}",
+            ".set HOSTCALL_THREAD_EXIT, {hostcall_thread_exit}",
+            ".set HOSTCALL_WAIT, {hostcall_wait}",
+            ".set HOSTCALL_WAKE, {hostcall_wake}",
+            ".set HOSTCALL_GATE, {hostcall_gate}",
             // A program need not use every register.
             $(concat!("// {", stringify!($register), "}"),)+
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/asm/runtime.s")),
@@ -73,6 +78,11 @@ macro_rules! assemble {
             hostcall_serve = const $crate::Hostcall::Serve as u64,
             hostcall_reply = const $crate::Hostcall::Reply as u64,
             hostcall_delegate = const $crate::Hostcall::Delegate as u64,
+            hostcall_thread_create = const $crate::Hostcall::ThreadCreate as u64,
+            hostcall_thread_exit = const $crate::Hostcall::ThreadExit as u64,
+            hostcall_wait = const $crate::Hostcall::Wait as u64,
+            hostcall_wake = const $crate::Hostcall::Wake as u64,
+            hostcall_gate = const $crate::Hostcall::Gate as u64,
             $($register = const $number,)+
         );
     };

@@ -86,11 +86,24 @@ impl Buffer {
     /// # Errors
     /// As [`Hostcall::BufferMap`]; `ENOMEM` when the local area is full.
     pub fn map(number: u64, rights: u64) -> Result<Buffer, Errno> {
+        Buffer::by(Hostcall::BufferMap, [number, rights])
+    }
+
+    /// Maps the capfile of this name, or another buffer of the manifest, to do with it all that this cVM may.
+    ///
+    /// # Errors
+    /// As [`Hostcall::Capfile`]; `ENOMEM` when the local area is full.
+    pub fn capfile(name: &str) -> Result<Buffer, Errno> {
+        Buffer::by(Hostcall::Capfile, [name.as_ptr().addr() as u64, name.len() as u64])
+    }
+
+    /// What a hostcall gives.
+    fn by(hostcall: Hostcall, arguments: [u64; 2]) -> Result<Buffer, Errno> {
         let mut buffer = Buffer {
             place: Places::take(1)?,
             size: 0,
         };
-        let call = (Hostcall::BufferMap as u64, [number, rights]);
+        let call = (hostcall as u64, arguments);
         let (first, size) = arch::hostcall_for_local(call, local_authority(), buffer.place.offset());
         // A capability is no error, whatever its address looks like.
         match Errno::from_result(first) {
@@ -212,6 +225,10 @@ impl Shared for Buffer {
 
     fn wake(&self, offset: u64) -> Result<(), Errno> {
         Buffer::wake(self, offset, 1).map(|_| ())
+    }
+
+    fn now(&self) -> core::time::Duration {
+        core::time::Duration::from_nanos(hostcall::clock())
     }
 }
 

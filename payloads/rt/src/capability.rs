@@ -1,4 +1,4 @@
-//! Memory behind a capability of its own: what the hostcalls `heap` and `capfile` give.
+//! Memory behind a capability of its own: what the hostcall `heap` gives.
 
 use core::{
     cell::UnsafeCell,
@@ -39,6 +39,20 @@ impl Slot {
     /// Makes it hold nothing.
     pub(crate) fn clear(&self) {
         self.set(0);
+    }
+
+    /// Makes it hold a capability over exactly these bytes of this program's memory, to load data and perhaps to store it.
+    ///
+    /// # Errors
+    /// `EINVAL` when each that covers them covers more.
+    pub(crate) fn derive(&self, bytes: *const u8, length: usize, written: bool) -> Result<(), Errno> {
+        arch::derive(self, bytes, length, written);
+        let shape = self.shape();
+        if shape.usable && shape.base == self.value() && shape.length == length as u64 {
+            return Ok(());
+        }
+        self.clear();
+        Err(Errno::EINVAL)
     }
 
     /// What the capability covers and allows.
@@ -97,13 +111,13 @@ impl Shape {
     }
 }
 
-/// Memory that the monitor gave by a capability. It can be empty; [`hostcall::heap`](crate::hostcall::heap) and
-/// [`hostcall::capfile`](crate::hostcall::capfile) fill it. It must not move while it holds a capability, so it is used pinned:
+/// Memory that the monitor gave by a capability. It can be empty; [`hostcall::heap`](crate::hostcall::heap) fills it. It must
+/// not move while it holds a capability, so it is used pinned:
 ///
 /// ```ignore
-/// let mut file = core::pin::pin!(rt::CapBuffer::new());
-/// rt::hostcall::capfile("test1", file.as_mut())?;
-/// file.read(0, &mut bytes)?;
+/// let mut heap = core::pin::pin!(rt::CapBuffer::new());
+/// rt::hostcall::heap(heap.as_mut())?;
+/// heap.read(0, &mut bytes)?;
 /// ```
 pub struct CapBuffer {
     slot: Slot,

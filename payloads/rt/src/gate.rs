@@ -88,7 +88,8 @@ impl Gate {
     /// # Errors
     /// What the function returns as one. Besides: `EAGAIN` when as many are in it as it can have at a time, or its cVM does not serve
     /// yet; `ENOMEM` when this thread is in the middle of too many calls; `ECONNRESET` when the function's cVM has ended meanwhile;
-    /// `ETIMEDOUT` when the call budget is used up; `ECONNREFUSED` when the function's cVM has ended for good.
+    /// `ETIMEDOUT` when the call budget is used up; `ECONNREFUSED` when the function's cVM has ended for good; `EINVAL`, and nothing was
+    /// called, when no capability covers just the bytes of an argument: beyond some KiB begin and end must be multiples of 8, or more.
     ///
     /// # Panics
     /// With more than six arguments.
@@ -104,8 +105,8 @@ impl Gate {
                 Argument::Integer(value) => slot.set(*value),
                 // There is nothing to point to.
                 Argument::Read([]) | Argument::Write([]) => slot.set(0),
-                Argument::Read(bytes) => arch::derive(slot, bytes.as_ptr(), bytes.len(), false),
-                Argument::Write(bytes) => arch::derive(slot, bytes.as_mut_ptr(), bytes.len(), true),
+                Argument::Read(bytes) => slot.derive(bytes.as_ptr(), bytes.len(), false)?,
+                Argument::Write(bytes) => slot.derive(bytes.as_mut_ptr(), bytes.len(), true)?,
                 // Foreign, and at home in the local area only.
                 Argument::Buffer(buffer) => sources[index] = buffer.slot().address(),
             }

@@ -191,16 +191,6 @@ pub fn heap(place: Pin<&mut CapBuffer>) -> Result<u64, Errno> {
     place.filled(first, second)
 }
 
-/// Puts the capability over the capfile `name` into `place` and returns the capfile's size in bytes.
-///
-/// # Errors
-/// `ENOENT` when there is none of this name; `EINVAL` for a name that none can have.
-pub fn capfile(name: &str, place: Pin<&mut CapBuffer>) -> Result<u64, Errno> {
-    let arguments = [name.as_ptr().addr() as u64, name.len() as u64];
-    let (first, second) = arch::hostcall_for_capability(Hostcall::Capfile as u64, arguments, place.slot());
-    place.filled(first, second)
-}
-
 /// Serves the hostcalls of the cVMs whose `callback_out` names this one, by the function of [`handler!`](crate::handler),
 /// until all of them have ended.
 ///

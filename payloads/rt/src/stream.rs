@@ -64,6 +64,9 @@ pub trait Shared {
     /// # Errors
     /// `EFAULT` when it is there no more.
     fn wake(&self, offset: u64) -> Result<(), Errno>;
+
+    /// What time it is, on the clock by which it waits.
+    fn now(&self) -> Duration;
 }
 
 /// A part of memory that two sides share, as memory.
@@ -123,6 +126,10 @@ impl<M: Deref<Target: Shared>> Shared for Part<M> {
 
     fn wake(&self, offset: u64) -> Result<(), Errno> {
         self.memory.wake(self.place(offset, 4)?)
+    }
+
+    fn now(&self) -> Duration {
+        self.memory.now()
     }
 }
 
@@ -228,8 +235,10 @@ impl<M: Shared> Side<M> {
         self.memory.wake(self.own + EVENTS)
     }
 
-    /// Waits until at least `wanted` bytes can be moved; fewer when the other side has closed.
+    /// Waits until at least `wanted` bytes can be moved; fewer when the other side has closed. A peer that wakes for nothing, again
+    /// and again, does not make the timeout longer.
     fn wait_for(&mut self, wanted: u32, timeout: Option<Duration>) -> Result<u32, Errno> {
+        let mut end = None;
         loop {
             let ready = self.ready(self.other_position()?)?;
             if ready >= wanted {
@@ -245,7 +254,12 @@ impl<M: Shared> Side<M> {
             if closed || ready >= wanted {
                 return Ok(ready);
             }
-            match self.memory.wait(self.other + EVENTS, events, timeout) {
+            let left = timeout.map(|timeout| {
+                let now = self.memory.now();
+                end.get_or_insert(now.saturating_add(timeout)).saturating_sub(now)
+            });
+            match self.memory.wait(self.other + EVENTS, events, left) {
+                Ok(()) | Err(Errno::EAGAIN) if left == Some(Duration::ZERO) => return Err(Errno::ETIMEDOUT),
                 Ok(()) | Err(Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno),
             }

@@ -71,6 +71,11 @@ impl Assembler {
         self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
+    /// The same, one by one.
+    pub fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     /// Bytes so far.
     pub fn here(&self) -> i64 {
         self.words.len() as i64 * 4
@@ -250,6 +255,17 @@ impl Assembler {
         // The jump over it, now that its length is known.
         let over = self.words.split_off(jump);
         self.jump(over.len() as i64 * 4);
+        self.words.extend(&over[1..]);
+        self
+    }
+
+    /// Does something only when `register` is zero.
+    pub fn when_zero(&mut self, register: Register, what: impl FnOnce(&mut Assembler)) -> &mut Assembler {
+        let branch = self.words.len();
+        self.branch_not_zero(register, 0);
+        what(self);
+        let over = self.words.split_off(branch);
+        self.branch_not_zero(register, over.len() as i64 * 4);
         self.words.extend(&over[1..]);
         self
     }

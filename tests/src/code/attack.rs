@@ -203,6 +203,13 @@ impl Assembler {
         self.branch_not_zero(register, 8).jump(20).exit(code).illegal()
     }
 
+    /// Exits with `code` when the register is zero.
+    pub fn must_not_be_zero(&mut self, register: Register, code: u32) -> &mut Assembler {
+        self.when_zero(register, |a| {
+            a.exit(code).illegal();
+        })
+    }
+
     /// Exits with `code` unless both registers are equal. The first one is lost.
     pub fn must_be_equal(&mut self, one: Register, other: Register, code: u32) -> &mut Assembler {
         self.subtract_register(one, other);

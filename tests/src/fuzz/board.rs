@@ -1,7 +1,7 @@
 //! What the fuzzer asks of a board beyond what the other tests do.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,6 +16,15 @@ use crate::board::Board;
 
 /// A capability as memory holds it: low word, high word, tag.
 pub(super) type Raw = (u64, u64, bool);
+
+/// Hostcalls of all cVMs, one by one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Followed {
+    /// How often each was made, by number.
+    pub(super) made: BTreeMap<u64, u64>,
+    /// Where the registers of those are saved that have not come back, and where they go on.
+    pub(super) open: BTreeSet<(u64, u64)>,
+}
 
 /// A board at the moment to which it goes back.
 pub(super) enum Snapshot {
@@ -98,18 +107,64 @@ impl Board {
         }
     }
 
-    /// Runs for this many instructions, or until the core waits for an interrupt, if that is asked for.
-    pub(super) fn run_on(&mut self, instructions: u64, idle: bool) -> Stop {
-        match self {
-            Board::CheriRiscv(board) => board.run(riscv::Until {
-                idle,
-                ..riscv::Until::exit(instructions)
-            }),
-            Board::Morello(board) => board.run(morello::Until {
-                idle,
-                ..morello::Until::exit(instructions)
-            }),
+    /// Runs for this many instructions, or until the core waits for an interrupt, if that is asked for; or until a
+    /// hostcall that is followed has come back.
+    pub(super) fn run_on(&mut self, instructions: u64, idle: bool, followed: Option<&mut Followed>) -> Stop {
+        let mut at = (self.pc(0), self.in_user_mode(0));
+        macro_rules! run {
+            ($isa:ident, $board:ident, $in_user_mode:expr, $frame:expr, $instruction:expr, $number:expr) => {{
+                let (in_user_mode, frame) = ($in_user_mode, $frame);
+                let mut condition = followed.map(|followed| {
+                    move |board: &$isa::Board| {
+                        let now = (board.pc(0), in_user_mode(board));
+                        let (pc, was_in_user_mode) = std::mem::replace(&mut at, now);
+                        let word = || board.memory().offset(pc, 4).map(|word| board.memory().read(word));
+                        match (was_in_user_mode, now.1) {
+                            (true, false) if word() == Some(u32::to_le_bytes($instruction)) => {
+                                followed.open.insert((frame(board), pc + 4));
+                                let number = board.register(0, $number).address();
+                                *followed.made.entry(number).or_default() += 1;
+                                false
+                            }
+                            (false, true) => followed.open.remove(&(frame(board), now.0)),
+                            _ => false,
+                        }
+                    }
+                });
+                $board.run($isa::Until {
+                    idle,
+                    condition: condition.as_mut().map(|condition| condition as _),
+                    ..$isa::Until::exit(instructions)
+                })
+            }};
         }
+        match self {
+            Board::CheriRiscv(board) => run!(
+                riscv,
+                board,
+                |board: &riscv::Board| board.privilege(0) == Privilege::User,
+                |board: &riscv::Board| board.special_register(0, special::MSCRATCHC).base(),
+                super::riscv::CALL,
+                super::riscv::NUMBER
+            ),
+            Board::Morello(board) => run!(
+                morello,
+                board,
+                |board: &morello::Board| board.exception_level(0) == 0,
+                |board: &morello::Board| board.special_register(0, Special::Csp(1)).address() + 48,
+                super::morello::CALL,
+                super::morello::NUMBER
+            ),
+        }
+    }
+
+    /// Bounds of a capability in a general register.
+    pub(super) fn general_bounds(&self, number: u8) -> Range<u64> {
+        let what = match self {
+            Board::CheriRiscv(board) => board.register(0, number).decode(),
+            Board::Morello(board) => board.register(0, number).decode(),
+        };
+        what.base..u64::try_from(what.top).unwrap_or(u64::MAX)
     }
 
     /// Number of tags in a range of the RAM.

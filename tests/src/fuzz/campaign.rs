@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use abi::{Errno, Hostcall};
 use machine::{Stop, morello, riscv};
 use tools::Architecture;
 
-use super::board::decode;
-use super::case::{Case, Mode, instruction, nop};
+use super::board::{Followed, decode};
+use super::case::{Case, Mode, hostcall_registers, instruction, nop};
 use super::check::Ending;
 use super::random::Random;
 use super::reduce::reduce;
@@ -49,6 +50,47 @@ pub struct Tally {
     pub whole: u64,
     /// How often the fuzzed cVM has executed each instruction.
     pub coverage: BTreeMap<&'static str, u64>,
+    /// Of a set-up with threads or several handlers: how often each hostcall was made by any cVM, by number.
+    pub made: BTreeMap<u64, u64>,
+    /// And how often one has come back to which cVM, by number, with which error; 0 is none.
+    pub back: BTreeMap<(String, u64, u64), u64>,
+    /// Threads that the calls of `wake` have woken.
+    pub woken: u64,
+    /// The threads of the fuzzed cVM that were seen running, by where their registers are saved.
+    pub threads: BTreeSet<u64>,
+}
+
+impl Tally {
+    /// How often this hostcall has come back to a cVM, without an error or with this one.
+    pub fn back(&self, cvm: &str, call: Hostcall, error: Option<Errno>) -> u64 {
+        let errno = error.map_or(0, |errno| errno.to_result().wrapping_neg());
+        let key = (cvm.to_owned(), call as u64, errno);
+        self.back.get(&key).copied().unwrap_or_default()
+    }
+}
+
+/// The hostcalls.
+impl fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |number: u64| Hostcall::ALL.into_iter().find(|call| *call as u64 == number);
+        let known = |number| name(number).map_or(number.to_string(), |call| format!("{call:?}"));
+        write!(formatter, "made:")?;
+        for (number, count) in &self.made {
+            write!(formatter, " {} {count},", known(*number))?;
+        }
+        writeln!(
+            formatter,
+            " by {} threads of the fuzzed cVM, which woke {}",
+            self.threads.len(),
+            self.woken
+        )?;
+        for ((cvm, number, errno), count) in &self.back {
+            let error = Errno::from_result(errno.wrapping_neg());
+            let result = error.map_or("a result".to_owned(), |error| format!("{error:?}"));
+            writeln!(formatter, "{cvm}: {} with {result}: {count}", known(*number))?;
+        }
+        Ok(())
+    }
 }
 
 /// A case after which something was not as it must be.
@@ -188,6 +230,10 @@ impl Campaign {
         let before = board.covered();
         let start = board.total_instructions();
         let (mut own, mut progress, mut last_life, mut step) = (0, 0, None, STEP);
+        let mut followed = Followed {
+            open: self.setup.open_calls(),
+            ..Followed::default()
+        };
         let ending = loop {
             // What is left to do for a program that has faulted is done when nobody has anything to do.
             if let Some(scanned) = &mut self.scanned {
@@ -210,11 +256,19 @@ impl Campaign {
             };
             // Steps of ever other length do not keep in step with what others do again and again.
             step = step % STEP + STEP / 2 + 1;
-            match board.run_on(step, may_idle) {
+            let followed = self.setup.kind.is_followed().then_some(&mut followed);
+            match board.run_on(step, may_idle, followed) {
                 Stop::Limit => {}
+                Stop::Condition => {
+                    self.note_return(scans);
+                    if !scans.is_empty() {
+                        break Ending::Done;
+                    }
+                }
                 Stop::Idle if may_idle => break Ending::Done,
                 stop => break Ending::Stopped(stop),
             }
+            let board = &mut self.setup.board;
             let whole = board.total_instructions() - start;
             let now = board.covered() - before;
             if now != own {
@@ -248,11 +302,41 @@ impl Campaign {
         let board = &self.setup.board;
         let whole = board.total_instructions() - start;
         let fault = self.setup.fault.get();
+        for (number, count) in followed.made {
+            *self.tally.made.entry(number).or_default() += count;
+        }
         self.tally.runs += 1;
         self.tally.faults += u64::from(fault.is_some());
         self.tally.instructions += board.covered() - before;
         self.tally.whole += whole;
         Run { ending, fault }
+    }
+}
+
+impl Campaign {
+    /// A hostcall has come back.
+    fn note_return(&mut self, found: &mut Vec<String>) {
+        let (board, layout, tally) = (&self.setup.board, &self.setup.layout, &mut self.tally);
+        let frame = board.saved_registers(0);
+        let mut owners = layout.neighbours.iter().chain([&layout.subject]);
+        let Some(owner) = owners.find(|owner| owner.frames.contains(&frame)) else {
+            return;
+        };
+        let (number, result) = hostcall_registers(self.setup.platform.arch());
+        let (number, result) = (board.general(number), board.general(result));
+        let error = Errno::from_result(result);
+        let errno = error.map_or(0, |_| result.wrapping_neg());
+        *tally.back.entry((owner.name.clone(), number, errno)).or_default() += 1;
+        if owner.name != layout.subject.name {
+            return;
+        }
+        tally.threads.insert(frame.start);
+        if number == Hostcall::Wake as u64 && error.is_none() {
+            tally.woken += result;
+        }
+        if number == Hostcall::Defer as u64 && error.is_none() {
+            self.setup.check_deferred(&frame, found);
+        }
     }
 }
 

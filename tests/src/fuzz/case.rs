@@ -4,8 +4,8 @@ use tools::Architecture;
 
 use super::board::{Raw, integer};
 use super::random::Random;
-use super::seeds::Sources;
-use super::{morello, riscv, shared};
+use super::seeds::{Snippets, Sources};
+use super::{morello, riscv};
 
 /// Longest program in instructions.
 const LONGEST: u64 = 72;
@@ -60,8 +60,8 @@ impl Case {
             words.push(morello::SWITCH);
         }
         while (words.len() as u64) < length {
-            if sources.shares && random.chance(SNIPPETS) {
-                words.extend(shared::snippet(sources.arch, random));
+            if sources.snippets != Snippets::None && random.chance(SNIPPETS) {
+                words.extend(sources.snippets.random(sources.arch, random));
             } else if random.chance(4) {
                 words.extend(hostcall(sources.arch, random.below(sources.calls) as u32));
             } else {
@@ -74,11 +74,7 @@ impl Case {
             Architecture::CheriRiscv => (1..32u8, riscv::NUMBER),
             Architecture::Morello => (0..31u8, morello::NUMBER),
         };
-        let kept = if sources.shares {
-            shared::kept(sources.arch)
-        } else {
-            Vec::new()
-        };
+        let kept = sources.snippets.kept(sources.arch);
         let numbers = numbers.filter(|number| !kept.contains(number) || random.chance(20));
         let numbers: Vec<u8> = numbers.collect();
         let registers = numbers.into_iter().map(|number| {
@@ -147,6 +143,14 @@ pub(super) fn hostcall(arch: Architecture, number: u32) -> [u32; 2] {
     match arch {
         Architecture::CheriRiscv => [number << 20 | u32::from(riscv::NUMBER) << 7 | 0x13, riscv::CALL],
         Architecture::Morello => [0xd280_0000 | number << 5 | u32::from(morello::NUMBER), morello::CALL],
+    }
+}
+
+/// The registers of a hostcall's number and of its result.
+pub(super) fn hostcall_registers(arch: Architecture) -> (u8, u8) {
+    match arch {
+        Architecture::CheriRiscv => (riscv::NUMBER, 10),
+        Architecture::Morello => (morello::NUMBER, 0),
     }
 }
 

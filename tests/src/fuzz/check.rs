@@ -256,12 +256,38 @@ impl Setup {
                 };
                 let held = memory.read_granule(offset);
                 let what = decode(self.platform.arch(), held);
-                if held.2 && !belongs(owner, &what) {
+                if held.2 && !belongs(owner, &what) && !self.is_lent_to_subject(&what) {
                     found.push(format!(
                         "saved register of {} at {address:#x} still holds {what}",
                         owner.name
                     ));
                 }
+            }
+        }
+    }
+
+    /// A handler has just deferred its call: it has nothing left of what it was lent, in its registers and on its stack.
+    pub(super) fn check_deferred(&self, frame: &Range<u64>, found: &mut Vec<String>) {
+        let subject = &self.layout.subject;
+        let arch = self.platform.arch();
+        // One without a byte is no authority, and nobody looks for it.
+        let foreign = |what: &Decoded| what.length() > 0 && !belongs(subject, what);
+        for what in self.board.holdings().into_iter().map(|held| decode(arch, held)) {
+            if foreign(&what) {
+                found.push(format!("a handler that has deferred its call holds {what}"));
+            }
+        }
+        let areas = subject.handlers.iter().filter(|(of, _)| of == frame);
+        for address in areas.flat_map(|(_, area)| area.clone().step_by(16)) {
+            let Some(offset) = self.board.memory().offset(address, 16) else {
+                continue;
+            };
+            let held = self.board.memory().read_granule(offset);
+            let what = decode(arch, held);
+            if held.2 && foreign(&what) {
+                found.push(format!(
+                    "the stack of a handler that has deferred its call holds {what} at {address:#x}"
+                ));
             }
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn inner_base(platform: Platform) -> u64 {
 }
 
 /// What the handler does before a random program begins.
-fn handover(platform: Platform) -> Vec<u8> {
+fn handover(platform: Platform) -> Vec<u32> {
     let mut a = Attacker::new(platform);
     let stack = a.service_stack();
     a.constant(C, 16_u64.wrapping_neg())
@@ -53,12 +53,12 @@ fn handover(platform: Platform) -> Vec<u8> {
         .store(B, A, PLACE);
     a.hostcall(Hostcall::Yield).load(B, A, TAKEN);
     a.branch_not_zero(B, 8).repeat(start);
-    a.bytes()
+    a.words().to_vec()
 }
 
 /// Instruction of the handler at which a random program begins.
 pub(super) fn start(platform: Platform) -> usize {
-    HANDLER_AT + handover(platform).len() / 4
+    HANDLER_AT + handover(platform).len()
 }
 
 /// The outer one, whose handler hands over what it is lent, spins, and comes back to that from everywhere.
@@ -67,11 +67,7 @@ pub(super) fn outer(platform: Platform) -> Vec<u8> {
     let start = start(platform);
     let mut words: Vec<u32> = (0..2048).map(|index| back(arch, index - start as i32)).collect();
     words[..2].copy_from_slice(&super::case::hostcall(arch, Hostcall::Serve as u32));
-    let handover = handover(platform);
-    let handover = handover
-        .chunks_exact(4)
-        .map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default()));
-    for (place, word) in words[HANDLER_AT..].iter_mut().zip(handover) {
+    for (place, word) in words[HANDLER_AT..].iter_mut().zip(handover(platform)) {
         *place = word;
     }
     let mut elf = program(arch, &words);

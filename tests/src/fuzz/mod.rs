@@ -11,6 +11,7 @@ mod board;
 mod campaign;
 mod case;
 mod check;
+mod deferring;
 mod family;
 mod morello;
 mod programs;
@@ -21,6 +22,7 @@ mod scan;
 mod seeds;
 mod setup;
 mod shared;
+mod threads;
 
 pub use campaign::{Campaign, Finding, Tally, known};
 pub use case::{Case, Mode};

@@ -37,6 +37,14 @@ pub(super) fn second_value(arch: Architecture) -> u8 {
     }
 }
 
+/// The register in which a handler finds the capability over its stack.
+pub(super) fn service_stack(arch: Architecture) -> u8 {
+    match arch {
+        Architecture::CheriRiscv => 5,
+        Architecture::Morello => 9,
+    }
+}
+
 /// A neighbour of the fuzzed cVM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Neighbour {
@@ -55,6 +63,8 @@ pub(super) enum Neighbour {
     Callee,
     /// Calls a gate of the fuzzed cVM again and again.
     Caller,
+    /// Waits for a word of a buffer that it shares with the fuzzed cVM, and wakes who waits for that.
+    Peer,
     /// Wakes every 33 microseconds, looks whether its registers and its memory still agree, and cries out when they do not.
     Watcher,
 }
@@ -70,7 +80,9 @@ impl Neighbour {
             Neighbour::Server => Hostcall::Serve,
             Neighbour::Client => Hostcall::Read,
             // Their programs are made elsewhere.
-            Neighbour::Accomplice | Neighbour::Owner | Neighbour::Callee | Neighbour::Caller => Hostcall::Null,
+            Neighbour::Accomplice | Neighbour::Owner | Neighbour::Callee | Neighbour::Caller | Neighbour::Peer => {
+                Hostcall::Null
+            }
         }
     }
 
@@ -90,6 +102,7 @@ pub(super) fn secrets() -> HashSet<u64> {
         Neighbour::Owner,
         Neighbour::Callee,
         Neighbour::Caller,
+        Neighbour::Peer,
     ]
     .into_iter()
     .flat_map(Neighbour::secrets)

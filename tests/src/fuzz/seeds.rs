@@ -6,9 +6,56 @@ use tools::Architecture;
 
 use super::board::{Derivation, Raw, decode, derive, integer};
 use super::random::Random;
+use super::setup::Kind;
+use super::{deferring, shared, threads};
+use crate::code::assembler::{Assembler, Register};
 
 /// Instructions of a program, roughly.
 const PROGRAM: u64 = 64;
+
+/// Some instructions in a row that hardly any random program would have, by what they are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Snippets {
+    None,
+    Shared,
+    Threads,
+    Deferring,
+}
+
+impl Snippets {
+    pub(super) fn of(kind: Kind) -> Snippets {
+        match kind {
+            Kind::Threads => Snippets::Threads,
+            Kind::Deferring => Snippets::Deferring,
+            _ if shared::is(kind) => Snippets::Shared,
+            _ => Snippets::None,
+        }
+    }
+
+    /// One of them.
+    pub(super) fn random(self, arch: Architecture, random: &mut Random) -> Vec<u32> {
+        match self {
+            Snippets::None => Vec::new(),
+            Snippets::Shared => shared::snippet(arch, random),
+            Snippets::Threads => threads::snippet(arch, random),
+            Snippets::Deferring => deferring::snippet(arch, random),
+        }
+    }
+
+    /// Registers that a random program begins with as they are, as a rule.
+    pub(super) fn kept(self, arch: Architecture) -> Vec<u8> {
+        let numbers = |kept: &[Register]| {
+            let a = Assembler::new(arch);
+            kept.iter().map(|register| a.number(*register) as u8).collect()
+        };
+        match self {
+            Snippets::None => Vec::new(),
+            Snippets::Shared => shared::kept(arch),
+            Snippets::Threads => numbers(&threads::KEPT),
+            Snippets::Deferring => numbers(&deferring::KEPT),
+        }
+    }
+}
 
 /// What seeds are made from.
 #[derive(Clone, Debug)]
@@ -24,8 +71,8 @@ pub(super) struct Sources {
     pub(super) foreign: Vec<u64>,
     /// Numbers of hostcalls that it tries: those below this.
     pub(super) calls: u64,
-    /// Whether it has gates or buffers.
-    pub(super) shares: bool,
+    /// What programs have besides single instructions.
+    pub(super) snippets: Snippets,
     /// Addresses of its program.
     pub(super) text: (u64, u64),
 }

@@ -1,6 +1,6 @@
 //! The image that is fuzzed, booted to the first instruction of the fuzzed cVM, and who owns what in it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -12,11 +12,13 @@ use object::{Object as _, ObjectSegment as _};
 use tools::manifest::{CvmSpec, Restart};
 
 use super::board::{LastFault, Raw, Snapshot, decode};
-use super::case::{CALLS, Case, Mode};
+use super::case::{CALLS, Case, Mode, hostcall};
+use super::deferring;
 use super::family;
 use super::programs::{self, Neighbour};
-use super::seeds::Sources;
+use super::seeds::{Snippets, Sources};
 use super::shared;
+use super::threads;
 use crate::artifacts;
 use crate::board::Board;
 use crate::platform::Platform;
@@ -55,13 +57,17 @@ pub enum Kind {
     Calling,
     /// The same, whose gate is called: its programs are functions that have just been entered, and can call a gate, too.
     Called,
+    /// A hybrid cVM with threads, which waits for words with a neighbour.
+    Threads,
+    /// A hybrid cVM that serves three clients with as many handlers, and answers some of their calls later.
+    Deferring,
 }
 
 impl Kind {
     /// All of them, with the share of a campaign's instructions in thousandths. Reports cost a lot.
-    pub const ALL: [(Kind, u64); 9] = [
-        (Kind::Hybrid, 399),
-        (Kind::Purecap, 300),
+    pub const ALL: [(Kind, u64); 11] = [
+        (Kind::Hybrid, 339),
+        (Kind::Purecap, 260),
         (Kind::Served, 50),
         (Kind::Talkative, 1),
         (Kind::Serving, 50),
@@ -69,7 +75,16 @@ impl Kind {
         (Kind::Sharing, 30),
         (Kind::Calling, 60),
         (Kind::Called, 60),
+        (Kind::Threads, 50),
+        (Kind::Deferring, 50),
     ];
+}
+
+impl Kind {
+    /// Whether its hostcalls are followed one by one.
+    pub(super) fn is_followed(self) -> bool {
+        matches!(self, Kind::Threads | Kind::Deferring)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -84,6 +99,8 @@ impl fmt::Display for Kind {
             Kind::Sharing => "sharing",
             Kind::Calling => "calling",
             Kind::Called => "called",
+            Kind::Threads => "threads",
+            Kind::Deferring => "deferring",
         })
     }
 }
@@ -114,6 +131,8 @@ pub struct Owner {
     pub within: bool,
     /// What it lends to the fuzzed cVM while it waits for the answer; empty if it has nothing served by it.
     pub lends: Range<u64>,
+    /// Its handlers, as far as they are known: where the registers of each are saved, and where it may keep what it is lent.
+    pub handlers: Vec<(Range<u64>, Range<u64>)>,
 }
 
 impl Owner {
@@ -248,9 +267,42 @@ impl Setup {
         );
     }
 
+    /// Where the neighbours' hostcalls go on that are under way.
+    pub(super) fn open_calls(&self) -> BTreeSet<(u64, u64)> {
+        let saved = self.layout.neighbours.iter().flat_map(|owner| &owner.frames);
+        let saved = saved.map(|frame| (frame.start, self.board.saved_program_counter(frame)));
+        let is_call = |(_, pc): &(u64, u64)| {
+            let word = self.board.memory().offset(pc.wrapping_sub(4), 4);
+            let [_, call] = hostcall(self.platform.arch(), 0);
+            word.is_some_and(|word| self.board.memory().read(word) == call.to_le_bytes())
+        };
+        let calls = saved.flat_map(|(frame, pc)| [(frame, pc), (frame, pc + 4)]);
+        calls.filter(is_call).collect()
+    }
+
     /// Plants a bug: from now on this is done to the board before every program.
     pub fn plant(&mut self, bug: impl Fn(&mut Board, &Layout) + 'static) {
         self.plant = Some(Box::new(bug));
+    }
+
+    /// Gives the monitor, or the switcher, a bug of its own: from now on there is other code at an address.
+    pub fn change_code(&mut self, address: u64, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.board.write_memory(address, &bytes);
+        self.snapshot = self.board.snapshot();
+    }
+
+    /// The words of memory from an address on that are some of `wanted`, by address.
+    pub fn find_code(&self, range: Range<u64>, wanted: impl Fn(u32) -> bool) -> Vec<u64> {
+        let memory = self.board.memory();
+        let word = |address: &u64| {
+            let offset = memory.offset(*address, 4)?;
+            Some(u32::from_le_bytes(memory.bytes(offset, 4).try_into().ok()?))
+        };
+        range
+            .step_by(4)
+            .filter(|address| word(address).is_some_and(&wanted))
+            .collect()
     }
 
     /// Goes back to the start and puts a case there.
@@ -309,6 +361,18 @@ fn neighbours(kind: Kind) -> &'static [(&'static str, Neighbour)] {
             ("client", Neighbour::Client),
         ],
         Kind::Sharing | Kind::Calling | Kind::Called => shared::neighbours(kind),
+        Kind::Threads => &[
+            ("victim", Neighbour::Victim),
+            ("watcher", Neighbour::Watcher),
+            ("peer", Neighbour::Peer),
+        ],
+        Kind::Deferring => &[
+            ("victim", Neighbour::Victim),
+            ("watcher", Neighbour::Watcher),
+            ("first", Neighbour::Client),
+            ("second", Neighbour::Client),
+            ("third", Neighbour::Client),
+        ],
         _ => &[("victim", Neighbour::Victim), ("watcher", Neighbour::Watcher)],
     }
 }
@@ -324,11 +388,15 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
         };
         match which {
             // Asks when the subject is ready to serve.
-            Neighbour::Client => CvmSpec {
-                priority: 0,
-                callback_out: SUBJECT.to_owned(),
-                ..spec
-            },
+            Neighbour::Client => {
+                let spec = CvmSpec {
+                    priority: 0,
+                    callback_out: SUBJECT.to_owned(),
+                    ..spec
+                };
+                deferring::spec(Some(*which), spec)
+            }
+            Neighbour::Peer => threads::spec(Some(*which), spec),
             Neighbour::Accomplice => CvmSpec {
                 priority: 0,
                 callback_out: SUBJECT.to_owned(),
@@ -361,6 +429,8 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
             isolation_size: Some(family::OUTER_SIZE),
             ..subject
         },
+        Kind::Threads => threads::spec(None, subject),
+        Kind::Deferring => deferring::spec(None, subject),
         _ => shared::spec(kind, None, subject),
     };
     let cvms = neighbours(kind).iter().map(neighbour).chain([subject]);
@@ -368,13 +438,15 @@ fn scenario(platform: Platform, kind: Kind) -> Scenario {
     let program = match kind {
         Kind::Family => family::outer(platform),
         Kind::Sharing | Kind::Calling | Kind::Called => shared::subject(platform, kind),
+        Kind::Threads => shared::spinning(threads::prelude(platform).code).to_bytes(),
+        Kind::Deferring => shared::spinning(deferring::prelude(platform).code).to_bytes(),
         _ => programs::subject(arch, kind == Kind::Purecap, kind == Kind::Serving),
     };
     let scenario = scenario.member(SUBJECT, program);
     neighbours(kind).iter().fold(scenario, |scenario, (name, which)| {
         let program = match which {
             Neighbour::Accomplice => family::accomplice(platform),
-            Neighbour::Owner | Neighbour::Callee | Neighbour::Caller => {
+            Neighbour::Owner | Neighbour::Callee | Neighbour::Caller | Neighbour::Peer => {
                 shared::neighbour(platform, *which, neighbours(kind).len())
             }
             _ => programs::neighbour(arch, *which),
@@ -466,17 +538,32 @@ fn purecap_authority(board: &Board, layout: &Layout, entries: &[LedgerEntry]) ->
     own.into_iter().filter(|what| *what != memory).chain([heap]).collect()
 }
 
+/// A thread that was seen before programs begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    of: &'static str,
+    /// Where its registers are saved.
+    frame: Range<u64>,
+    /// What of its stack takes what it is lent, if it is a handler.
+    area: Range<u64>,
+}
+
+impl Seen {
+    fn now(board: &Board, of: &'static str) -> Seen {
+        Seen {
+            of,
+            frame: board.saved_registers(0),
+            area: 0..0,
+        }
+    }
+}
+
 /// Runs until all have started, the fuzzed one last; where their registers are saved.
-fn start(
-    board: &mut Board,
-    platform: Platform,
-    kind: Kind,
-    entries: &dyn Fn(&Board) -> Vec<LedgerEntry>,
-) -> Vec<(&'static str, Range<u64>)> {
+fn start(board: &mut Board, platform: Platform, kind: Kind, entries: &dyn Fn(&Board) -> Vec<LedgerEntry>) -> Vec<Seen> {
     let mut frames = Vec::new();
     let names = neighbours(kind).iter().map(|(name, _)| *name);
     let mut order: Vec<&str> = names.chain([SUBJECT]).collect();
-    if matches!(kind, Kind::Serving | Kind::Family) {
+    if matches!(kind, Kind::Serving | Kind::Family | Kind::Deferring) {
         // The others call, or lie in wait, as soon as the subject serves.
         order[2..].rotate_right(1);
     }
@@ -520,13 +607,13 @@ fn start(
                 board.console().text()
             );
         }
-        frames.push((name, board.saved_registers(0)));
+        frames.push(Seen::now(board, name));
     }
     if kind == Kind::Serving {
         let memory = memory_of(&entries(board), SUBJECT).expect("the fuzzed cVM in the ledger");
         let stop = board.run_into_user_mode(BOOT, |pc| memory.contains(&pc));
         assert_eq!(stop, Stop::Condition, "no call arrives:\n{}", board.console().text());
-        frames.push((SUBJECT, board.saved_registers(0)));
+        frames.push(Seen::now(board, SUBJECT));
     }
     if kind == Kind::Family {
         let entries = entries(board);
@@ -542,27 +629,65 @@ fn start(
             "nothing is handed over:\n{}",
             board.console().text()
         );
-        frames.push((SUBJECT, board.saved_registers(0)));
+        frames.push(Seen::now(board, SUBJECT));
     }
-    if shared::is(kind) {
-        let entries = entries(board);
+    // The places that the subject's threads come by before a program begins, how many are not known before, and where it begins.
+    let places = match kind {
+        Kind::Threads => {
+            let prelude = threads::prelude(platform);
+            let workers = prelude.workers.map(|worker| (worker, 1));
+            workers.into_iter().chain([(prelude.start, 0)]).collect()
+        }
+        Kind::Deferring => {
+            let prelude = deferring::prelude(platform);
+            let handlers = deferring::HANDLERS;
+            vec![
+                (prelude.waits, handlers),
+                (prelude.answers, deferring::THREADS),
+                (prelude.start, 0),
+            ]
+        }
+        _ if shared::is(kind) => vec![(4 * shared::start(platform, kind) as i64, 0)],
+        _ => Vec::new(),
+    };
+    let entries = entries(board);
+    for (place, unknown) in places {
+        let mut unknown: usize = unknown;
         let code = entries.iter().rfind(|entry| entry.name == format!("{SUBJECT} code"));
         let text = code.expect("the fuzzed cVM in the ledger").what;
-        let start = 4 * shared::start(platform, kind);
-        let stop = board.run_into_user_mode(BOOT, |pc| text.in_bounds(pc, 4) && pc & 0xfff == start);
-        assert_eq!(stop, Stop::Condition, "no program begins:\n{}", board.console().text());
-        frames.push((SUBJECT, board.saved_registers(0)));
+        loop {
+            let stop = board.run_into_user_mode(BOOT, |pc| text.in_bounds(pc, 4) && pc & 0xfff == place as u64);
+            assert_eq!(
+                stop,
+                Stop::Condition,
+                "nobody comes by {place:#x}:\n{}",
+                board.console().text()
+            );
+            let handler = kind == Kind::Deferring && place == deferring::prelude(platform).waits;
+            let seen = Seen {
+                area: if handler {
+                    board.general_bounds(programs::service_stack(platform.arch()))
+                } else {
+                    0..0
+                },
+                ..Seen::now(board, SUBJECT)
+            };
+            if !frames
+                .iter()
+                .any(|known: &Seen| (known.of, &known.frame) == (SUBJECT, &seen.frame))
+            {
+                frames.push(seen);
+                unknown = unknown.saturating_sub(1);
+            }
+            if unknown == 0 {
+                break;
+            }
+        }
     }
     frames
 }
 
-fn layout(
-    platform: Platform,
-    kind: Kind,
-    entries: &[LedgerEntry],
-    frames: &[(&str, Range<u64>)],
-    entry: u64,
-) -> Layout {
+fn layout(platform: Platform, kind: Kind, entries: &[LedgerEntry], frames: &[Seen], entry: u64) -> Layout {
     let names = neighbours(kind).iter().map(|(name, _)| *name).chain([SUBJECT]);
     let ranges = |wanted: &dyn Fn(&str) -> bool| -> Vec<Range<u64>> {
         let found = entries.iter().filter(|entry| wanted(&entry.name));
@@ -573,7 +698,8 @@ fn layout(
     let owners = names.map(|name| Owner {
         areas: areas_of(entries, name),
         passed: match name {
-            "owner" => vec![buffers[0].clone()],
+            "owner" | "peer" => vec![buffers[0].clone()],
+            SUBJECT if kind == Kind::Threads => buffers.clone(),
             SUBJECT | "callee" | "caller" if shared::is(kind) => {
                 let linked = [SUBJECT, "callee", "caller"].into_iter();
                 let linked = linked.filter_map(|name| memory_of(entries, name));
@@ -593,8 +719,8 @@ fn layout(
         memory: memory(name),
         frames: frames
             .iter()
-            .filter(|(of, _)| *of == name)
-            .map(|(_, frame)| frame.clone())
+            .filter(|seen| seen.of == name)
+            .map(|seen| seen.frame.clone())
             .collect(),
         authority: match name {
             "accomplice" => [name, SUBJECT]
@@ -607,8 +733,16 @@ fn layout(
             .iter()
             .find(|entry| entry.name == format!("{name} service stack"))
             .map_or(0..0, |entry| entry.what.base..entry.what.top as u64),
+        handlers: frames
+            .iter()
+            .filter(|seen| seen.of == name && !seen.area.is_empty())
+            .map(|seen| (seen.frame.clone(), seen.area.clone()))
+            .collect(),
         within: name == "accomplice",
-        lends: if name == "client" { lent(entries, name) } else { 0..0 },
+        lends: match neighbours(kind).iter().find(|(known, _)| *known == name) {
+            Some((_, Neighbour::Client)) => lent(entries, name),
+            _ => 0..0,
+        },
         gives: match name {
             "callee" | "caller" => lent(entries, name),
             _ => 0..0,
@@ -654,13 +788,14 @@ fn sources(platform: Platform, kind: Kind, board: &Board, layout: &Layout, entri
         .iter()
         .map(|entry| entry.what.base)
         .filter(|base| !memory.contains(base));
-    let shares = shared::is(kind);
+    let snippets = Snippets::of(kind);
+    let shares = snippets != Snippets::None;
     // What gets a program ready stays as it is; half of its local area is found full.
     let pages = pages.filter(|page| !shares || !(page..&(page + PAGE)).contains(&&layout.text.start));
     let areas = layout.subject.areas.iter().map(|area| area.start);
     Sources {
         calls: if shares { Hostcall::Seize as u64 + 2 } else { CALLS },
-        shares,
+        snippets,
         arch: platform.arch(),
         bias: if platform.relocates() && kind != Kind::Purecap {
             memory.start

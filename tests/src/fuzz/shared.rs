@@ -15,6 +15,7 @@ use super::case::back;
 use super::programs::{ALARM, DATA_PAGES, LENT, Neighbour};
 use super::random::Random;
 use super::setup::{Kind, SUBJECT};
+use super::threads;
 use crate::code::assembler::Assembler;
 use crate::code::assembler::Register::{self, Argument, Number, Scratch};
 use crate::code::attack::Attacker;
@@ -27,7 +28,7 @@ const QUOTA: u64 = 0x1000;
 const SIZE: u64 = 256;
 const BOTH: u64 = BUFFER_READ | BUFFER_WRITE;
 /// The numbers of the owner's buffer and of the subject's: places among those of all quotas.
-const SHARED: u32 = 0;
+pub(super) const SHARED: u32 = 0;
 const OWN: u32 = BUFFERS as u32;
 /// Capabilities of a local area.
 const LOCAL_AREA: u32 = 8;
@@ -45,7 +46,7 @@ const ALARM_AT: i64 = 2000;
 const A: Register = Scratch(0);
 const B: Register = Scratch(1);
 const OWN_BUFFER: Register = Scratch(2);
-const SHARED_BUFFER: Register = Scratch(3);
+pub(super) const SHARED_BUFFER: Register = Scratch(3);
 const LOCAL: Register = Scratch(4);
 const ARGUMENT: Register = Scratch(7);
 /// Secrets that a caller has in registers that a function keeps.
@@ -128,7 +129,7 @@ fn remember_local_area(a: &mut Attacker) {
 }
 
 /// The register = a buffer that its owner takes back again and again, and gives again; `number` makes argument 0 its number.
-fn map(a: &mut Attacker, register: Register, number: impl Fn(&mut Attacker)) {
+pub(super) fn map(a: &mut Attacker, register: Register, number: impl Fn(&mut Attacker)) {
     let start = a.here();
     number(a);
     a.set(Argument(1), BOTH as u32)
@@ -176,21 +177,27 @@ pub(super) fn start(platform: Platform, kind: Kind) -> u64 {
     before(platform, kind).0.here() as u64 / 4
 }
 
-/// The fuzzed cVM, which gets everything ready, spins, and comes back to that from everywhere.
+/// The fuzzed cVM.
 pub(super) fn subject(platform: Platform, kind: Kind) -> Vec<u8> {
-    let arch = platform.arch();
     let (before, function) = before(platform, kind);
-    let start = before.here() as i32 / 4;
-    let spinning = (start..1024).flat_map(|index| back(arch, index - start).to_le_bytes());
-    let words: Vec<u8> = before.bytes().into_iter().chain(spinning).collect();
-    let mut elf = Elf::program(arch, &words);
+    let mut elf = spinning(before);
     if let Some(function) = function {
         let entry = elf.entry + 4 * function as u64;
         elf.functions.push((entry, 4, "work".to_owned()));
     }
-    elf.loads[1].data = before.data;
-    elf.loads[1].memory_size = DATA_PAGES * 4096;
     elf.to_bytes()
+}
+
+/// A cVM that gets everything ready like this, spins, and comes back to that from everywhere.
+pub(super) fn spinning(mut before: Attacker) -> Elf {
+    let (arch, start) = (before.arch(), before.here() as i32 / 4);
+    for index in start..1024 {
+        before.push(back(arch, index - start));
+    }
+    before.open_end = true;
+    let mut elf = before.elf();
+    elf.loads[1].memory_size = DATA_PAGES * 4096;
+    elf
 }
 
 /// A neighbour's program.
@@ -198,6 +205,7 @@ pub(super) fn neighbour(platform: Platform, which: Neighbour, subject: usize) ->
     let mut a = match which {
         Neighbour::Owner => owner(platform, subject).0,
         Neighbour::Callee => callee(platform),
+        Neighbour::Peer => threads::peer(platform, subject),
         _ => caller(platform),
     };
     let secrets = which.secrets();
@@ -335,11 +343,7 @@ pub(super) fn snippet(arch: Architecture, random: &mut Random) -> Vec<u32> {
             a.hostcall(call);
         }
     }
-    let words = a.bytes();
-    let words = words.chunks_exact(4);
-    words
-        .map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default()))
-        .collect()
+    a.words().to_vec()
 }
 
 /// Registers that a random program begins with as they are, as a rule.

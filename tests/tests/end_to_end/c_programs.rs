@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use abi::manifest::CapfileAccess;
 use tests::{Platform, Scenario, cvm};
 use tools::Architecture;
 use tools::elf::{Facts, strip};
-use tools::manifest::{CapfileSpec, CvmSpec};
+use tools::manifest::{BufferSpec, CvmSpec};
 
 const PLATFORMS: [Platform; 3] = [Platform::MachineV9, Platform::MachineV8, Platform::MachineMorello];
 
@@ -16,8 +15,13 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Builds a source file with the start code; the program as `pack` would store it.
+/// Builds a source file with the start code and the capabilities' functions; the program as `pack` would store it.
 fn build(arch: Architecture, source: &Path) -> Vec<u8> {
+    build_with(arch, source, &["slot.c"])
+}
+
+/// Builds a source file with the start code and these others of `payloads/c`.
+pub(crate) fn build_with(arch: Architecture, source: &Path, library: &[&str]) -> Vec<u8> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let output = directory.path().join("program");
     let target: &[&str] = match arch {
@@ -51,6 +55,7 @@ fn build(arch: Architecture, source: &Path) -> Vec<u8> {
         .current_dir(workspace())
         .args(target)
         .args(options)
+        .args(library.iter().map(|name| format!("payloads/c/{name}")))
         .arg(source)
         .arg("-o")
         .arg(&output)
@@ -67,19 +72,18 @@ fn build(arch: Architecture, source: &Path) -> Vec<u8> {
 #[test]
 #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
 fn hello_prints_its_arguments_and_the_capfile() {
-    let capfile = CapfileSpec {
-        name: "test1".into(),
-        size: 12,
-        data: b"Hello world\n".to_vec(),
-        access: CapfileAccess::Read,
-    };
+    let (capfile, data) = BufferSpec::capfile("test1", 12, false).with_data(*b"Hello world\n");
     for platform in PLATFORMS {
         let program = build(platform.arch(), Path::new("payloads/c/hello.c"));
-        let cvms = [cvm("c", "hello-c", &["one", "two words"])];
-        let manifest = tools::manifest::Manifest::new(&cvms).with_capfiles(std::slice::from_ref(&capfile));
+        let cvms = [CvmSpec {
+            local: 4,
+            ..cvm("c", "hello-c", &["one", "two words"])
+        }];
+        let manifest = tools::manifest::Manifest::new(&cvms).with_buffers(std::slice::from_ref(&capfile));
         let members = [
             tools::archive::Member::new(abi::manifest::MEMBER, manifest.encode().expect("a manifest")),
             tools::archive::Member::new("hello-c", program),
+            data.clone(),
         ];
         let archive = tools::archive::write(&members).expect("an archive");
         let outcome = Scenario::with_archive(archive).boot(platform);
@@ -191,5 +195,29 @@ fn a_c_program_waits_and_wakes() {
         let program = build(platform.arch(), &source);
         let scenario = Scenario::new([cvm("c", "waits", &[])]).member("waits", program);
         scenario.boot(platform).assert_status(0);
+    }
+}
+
+#[test]
+fn the_header_has_every_hostcall_and_error_by_its_number() {
+    let header = fs::read_to_string(workspace().join("payloads/c/intravisor.h")).expect("the header");
+    let calls = abi::Hostcall::ALL.map(|call| (format!("{call:?}"), call as u64));
+    let errors = abi::Errno::ALL.map(|errno| (format!("{errno:?}"), errno as u64));
+    for (name, number) in calls.into_iter().chain(errors) {
+        // `BufferFind` is CVM_BUFFER_FIND, `EPERM` is CVM_EPERM.
+        let mut words = String::new();
+        let mut before = 'A';
+        for character in name.chars() {
+            if character.is_uppercase() && before.is_lowercase() {
+                words.push('_');
+            }
+            words.push(character.to_ascii_uppercase());
+            before = character;
+        }
+        let line = format!("    CVM_{words} = {number},");
+        assert!(
+            header.lines().any(|found| found == line),
+            "{line:?} is not in intravisor.h"
+        );
     }
 }

@@ -9,6 +9,9 @@ use tools::manifest::CvmSpec;
 on_every_platform!(
     a_call_comes_back_with_its_result_and_all_that_the_caller_keeps,
     the_example_calculates_in_another_cvm,
+    a_caller_ends_before_another_one_is_loaded,
+    nothing_beside_a_slice_is_passed,
+    purecap_and_hybrid_programs_calculate_for_each_other,
 );
 
 /// A cVM with this program.
@@ -79,3 +82,44 @@ fn the_example_calculates_in_another_cvm(platform: Platform) {
     ];
     assert_eq!(outcome.of("office"), expected, "{outcome}");
 }
+
+/// What the one was lent is looked for in the local area of the other, too, which nobody has loaded yet.
+fn a_caller_ends_before_another_one_is_loaded(platform: Platform) {
+    let yaml = format!(
+        "cVMs:\n- name: calculator\n  runtime: calculator\n  gates:\n  - add\n  \
+         - {{function: mean, stack: 4KiB}}\n  - {{function: squares, stack: 4KiB}}\n\
+         - name: early\n  wait: 0\n  runtime: office\n{CALLS}- name: late\n  runtime: office\n{CALLS}"
+    );
+    let outcome = Scenario::yaml(platform, &yaml).boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("early"), outcome.of("late"), "{outcome}");
+}
+
+fn nothing_beside_a_slice_is_passed(platform: Platform) {
+    let yaml = "cVMs:\n- name: calculator\n  runtime: calculator\n  gates: [{function: squares, stack: 4KiB}]\n\
+                - name: check\n  runtime: gate-check\n  local: 2\n  calls: [calculator.squares]\n";
+    Scenario::yaml(platform, yaml).boot(platform).assert_status(0);
+}
+
+fn purecap_and_hybrid_programs_calculate_for_each_other(platform: Platform) {
+    for server in ["calculator", "calculator-purecap"] {
+        let yaml = format!(
+            "cVMs:\n- name: calculator\n  runtime: {server}\n  gates:\n  - {{function: add, callers: 2}}\n  \
+             - {{function: mean, stack: 4KiB, callers: 2}}\n  - {{function: squares, stack: 4KiB, callers: 2}}\n\
+             - name: hybrid\n  runtime: office\n{CALLS}- name: purecap\n  runtime: office-purecap\n{CALLS}"
+        );
+        let outcome = Scenario::yaml(platform, &yaml).boot(platform);
+        outcome.assert_status(0);
+        assert_eq!(outcome.of("hybrid").len(), 3, "{outcome}");
+        let expected = [
+            "30 + 12 = 42",
+            "too much: -22",
+            "the mean of 1 to 4 is 2",
+            "squares: 3",
+            "the mean of 1 and the squares is 7",
+        ];
+        assert_eq!(outcome.of("purecap"), expected, "{server}: {outcome}");
+    }
+}
+
+const CALLS: &str = "  local: 6\n  calls: [calculator.add, calculator.mean, calculator.squares]\n";

@@ -1,11 +1,14 @@
 //! Unmodified Linux programs in cVMs, where `scripts/setup --linux` has built them.
 
+use std::fs;
+
 use tests::{Outcome, Platform, Scenario, on_every_platform};
 use tools::Architecture;
 
 on_every_platform!(
     a_c_program_finds_its_arguments_and_its_environment,
     lua_runs_its_script_from_the_packed_folder,
+    a_root_of_16_mib_is_read_where_it_lies,
     lua_is_a_prompt_on_the_console,
     sqlite_keeps_a_database_in_a_file,
     files_are_as_programs_expect_them,
@@ -75,6 +78,45 @@ fn lua_runs_its_script_from_the_packed_folder(platform: Platform) {
         "Lua 5.4, less than a MiB in use",
     ];
     assert_eq!(outcome.of("lua"), expected, "{outcome}");
+}
+
+/// What programs see as `/` is a buffer that the archive fills: its library OS has no heap for it.
+fn a_root_of_16_mib_is_read_where_it_lies(platform: Platform) {
+    const SIZE: u32 = 16 << 20;
+    const SCRIPT: &str = r#"
+        local file = assert(io.open("/large", "rb"))
+        local length = 0
+        for part in file:lines(65536) do length = length + #part end
+        local right = 0
+        for word = 0, length - 4, 65532 do
+            file:seek("set", word)
+            if string.unpack("<I4", file:read(4)) == word then right = right + 1 end
+        end
+        print(length, right)
+        -- What is written is copied first, to where there is room.
+        local changed = assert(io.open("/large", "r+b"))
+        changed:write("x")
+        print(changed:close())
+    "#;
+    let Some(_) = tests::linux_program(platform, "lua") else {
+        return;
+    };
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let words: Vec<u8> = (0..SIZE).step_by(4).flat_map(u32::to_le_bytes).collect();
+    fs::write(root.path().join("large"), words).expect("a file");
+    fs::write(root.path().join("script.lua"), SCRIPT).expect("a file");
+    let yaml = format!(
+        "cVMs:\n- name: it\n  linux: {{program: lua, memory: 2MiB, files: 64KiB, root: {}}}\n  args: [/script.lua]\n",
+        root.path().display()
+    );
+    let outcome = Scenario::yaml(platform, &yaml).boot(platform);
+    outcome.assert_status(0);
+    let places = SIZE.div_ceil(65532);
+    let expected = [
+        format!("{SIZE}\t{places}"),
+        "nil\tNo space left on device\t28".to_owned(),
+    ];
+    assert_eq!(outcome.of("it"), expected, "{outcome}");
 }
 
 fn lua_is_a_prompt_on_the_console(platform: Platform) {

@@ -1,5 +1,6 @@
 //! Threads of a cVM share its memory and wait for each other; a server leaves calls to them and answers later.
 
+use abi::FaultKind;
 use tests::{Platform, Scenario, cvm, on_every_platform};
 use tools::manifest::CvmSpec;
 
@@ -7,6 +8,7 @@ on_every_platform!(
     the_example_shows_threads_and_late_answers,
     threads_share_the_work_whatever_their_number,
     a_thread_beyond_the_manifest_is_an_error_number,
+    threads_of_a_purecap_program_have_their_own_stacks_and_nothing_else,
 );
 
 /// The program `threads` with so many workers, of which the manifest allows `allowed` threads.
@@ -49,4 +51,22 @@ fn a_thread_beyond_the_manifest_is_an_error_number(platform: Platform) {
     outcome.assert_status(1);
     let said = outcome.of("greedy");
     assert!(said.iter().any(|line| line.contains("EAGAIN")), "{outcome}");
+}
+
+fn threads_of_a_purecap_program_have_their_own_stacks_and_nothing_else(platform: Platform) {
+    let spec = |name: &str, arguments: &[&str]| CvmSpec {
+        threads: 4,
+        ..cvm(name, "threads-purecap", arguments)
+    };
+    let outcome = Scenario::new([spec("beyond", &["beyond"]), spec("sum", &[])]).boot(platform);
+    outcome.assert_status(1);
+    assert_eq!(outcome.of("sum"), ["workers: 3", "sum: 6000"], "{outcome}");
+    assert!(outcome.of("beyond").is_empty(), "{outcome}");
+    let faults = outcome.faults();
+    assert_eq!(faults.len(), 1, "{outcome}");
+    assert_eq!(
+        (faults[0].cvm.as_str(), faults[0].kind),
+        ("beyond", FaultKind::Bounds),
+        "{outcome}"
+    );
 }

@@ -1,8 +1,8 @@
 //! Registers that the monitor itself never uses: they belong to one cVM at a time all the same.
 
-use abi::Hostcall;
 use abi::manifest::{FLOAT_NO, FLOAT_YES, RestartPolicy};
-use tests::code::assembler::Register::Scratch;
+use abi::{Errno, Hostcall};
+use tests::code::assembler::Register::{Argument, Scratch};
 use tests::code::attack::Attacker;
 use tests::{Platform, Scenario, cvm, on_every_platform};
 use tools::Architecture;
@@ -12,6 +12,8 @@ on_every_platform!(
     vector_registers_are_kept_and_never_seen_by_others,
     floating_point_registers_are_kept_and_never_seen_by_others,
     the_manifest_decides_who_has_floating_point_registers,
+    a_gate_with_vector_clears_them_on_the_way_there_and_back,
+    a_gate_without_vector_closes_them_to_both_sides,
 );
 
 /// How often a program of the second test gives the processor away.
@@ -181,4 +183,179 @@ fn vector_registers_are_kept_and_never_seen_by_others(platform: Platform) {
         assert_eq!(outcome.of(name), [expected], "{outcome}");
     }
     assert_eq!(outcome.row("three").restarts, restarts, "{outcome}");
+}
+
+/// All vector registers, all of their bits, and the words that say how they are used, begin with numbers from this one on.
+fn fill_vectors(a: &mut Attacker, first: u64) {
+    let word = Scratch(0);
+    let number = a.number(word);
+    a.constant(word, first);
+    for register in 0..32 {
+        if a.is_riscv() {
+            a.push(0xf200_0053 | number << 15 | register << 7); // FMV.D.X
+            a.add(word, word, 1);
+            continue;
+        }
+        a.push(0x9e67_0000 | number << 5 | register); // FMOV Dn
+        a.add(word, word, 1);
+        a.push(0x9eaf_0000 | number << 5 | register); // FMOV Vn.D[1]
+        a.add(word, word, 1);
+    }
+    for (write, _, value) in vector_words(a) {
+        a.constant(word, value);
+        a.push(write);
+    }
+}
+
+/// How those words are written from the one scratch register and read to the other, and a value that they can have: how results
+/// are rounded, and what has been inexact.
+fn vector_words(a: &Attacker) -> Vec<(u32, u32, u64)> {
+    let [word, found] = [Scratch(0), Scratch(1)].map(|register| a.number(register));
+    if a.is_riscv() {
+        return vec![(0x0030_1073 | word << 15, 0x0030_2073 | found << 7, 0x5f)]; // fcsr
+    }
+    vec![
+        (0xd51b_4400 | word, 0xd53b_4400 | found, 0xc0_0000), // FPCR
+        (0xd51b_4420 | word, 0xd53b_4420 | found, 0x1f),      // FPSR
+    ]
+}
+
+/// Exits with `code` unless the vector registers are those that [`fill_vectors`] has made, or all 0.
+fn must_be_vectors(a: &mut Attacker, first: Option<u64>, code: u32) {
+    let (word, found) = (Scratch(0), Scratch(1));
+    let number = a.number(found);
+    let reads: Vec<u32> = if a.is_riscv() {
+        (0..32)
+            .map(|register| 0xe200_0053 | register << 15 | number << 7)
+            .collect() // FMV.X.D
+    } else {
+        (0..64)
+            .map(|half| (if half % 2 == 0 { 0x9e66_0000 } else { 0x9eae_0000 }) | (half / 2) << 5 | number)
+            .collect() // FMOV from Dn, from Vn.D[1]
+    };
+    let differs = Scratch(2);
+    let mut must_be_the_same = |a: &mut Attacker, read: u32| {
+        a.push(read);
+        a.subtract_register(found, word).or(differs, found);
+    };
+    a.constant(word, first.unwrap_or(0)).set(differs, 0);
+    for read in reads {
+        must_be_the_same(a, read);
+        a.add(word, word, i64::from(first.is_some()));
+    }
+    a.must_be_zero(differs, code);
+    for (_, read, value) in vector_words(a) {
+        a.constant(word, if first.is_some() { value } else { 0 });
+        must_be_the_same(a, read);
+    }
+    a.must_be_zero(differs, code + 1);
+}
+
+/// A server whose gate's function computes with them, and then does as its argument says: 0 = return, 1 = fault, else compute for
+/// ever.
+fn vector_server(platform: Platform) -> Vec<u8> {
+    const SECRET: u64 = 0x7000_5ec2_e700_0000;
+    let mut a = Attacker::new(platform);
+    a.hostcall(Hostcall::Serve).exit(0);
+    a.gate("work");
+    a.add(Scratch(6), Argument(0), 0);
+    must_be_vectors(&mut a, None, 90);
+    fill_vectors(&mut a, SECRET);
+    // The thread keeps them whenever it has trapped, whomever it acts for.
+    a.hostcall(Hostcall::Yield);
+    must_be_vectors(&mut a, Some(SECRET), 92);
+    a.add(Scratch(6), Scratch(6), -1);
+    a.branch_not_zero(Scratch(6), 8).illegal();
+    a.add(Scratch(6), Scratch(6), 1);
+    a.branch_not_zero(Scratch(6), 0);
+    a.return_from_gate();
+    a.elf().to_bytes()
+}
+
+fn a_gate_with_vector_clears_them_on_the_way_there_and_back(platform: Platform) {
+    const OWN: u64 = 0x4000_0000_0bad_5eed;
+    let calls = [
+        (0, 0),
+        (0, 0),
+        (2, Errno::ETIMEDOUT as u64),
+        (0, 0),
+        (1, Errno::ECONNRESET as u64),
+    ];
+    let mut a = Attacker::new(platform);
+    a.data = calls
+        .iter()
+        .flat_map(|call| [call.0, call.1])
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    a.ask("server.work");
+    let (next, left) = (Scratch(6), Scratch(5));
+    a.data_address(next).set(left, calls.len() as u32);
+    let start = a.here();
+    fill_vectors(&mut a, OWN);
+    a.hostcall(Hostcall::Yield);
+    must_be_vectors(&mut a, Some(OWN), 80);
+    a.load(Argument(0), next, 0).call_gate();
+    a.load(Scratch(0), next, 8).add_register(Argument(0), Scratch(0));
+    a.must_be_zero(Argument(0), 82);
+    must_be_vectors(&mut a, None, 84);
+    a.add(next, next, 16);
+    a.count_down(left, start);
+    a.exit(0);
+    let cvms = [
+        CvmSpec {
+            gates: vec!["work 4096 1 vector".into()],
+            ..cvm("server", "server", &[])
+        },
+        CvmSpec {
+            calls: vec!["server.work".into()],
+            call_budget: 20_000_000,
+            ..cvm("client", "client", &[])
+        },
+    ];
+    let outcome = Scenario::new(cvms)
+        .member("server", vector_server(platform))
+        .member("client", a.elf().to_bytes())
+        .boot(platform);
+    assert_eq!(outcome.row("client").state, "exited 0", "{outcome}");
+    assert_eq!(outcome.row("server").state, "killed: illegal instruction", "{outcome}");
+}
+
+fn a_gate_without_vector_closes_them_to_both_sides(platform: Platform) {
+    let program = |uses: bool, server: bool| {
+        let mut a = Attacker::new(platform);
+        if server {
+            a.hostcall(Hostcall::Serve).exit(0);
+            a.gate("work");
+        } else {
+            a.ask("server.work");
+        }
+        if uses {
+            fill_vectors(&mut a, 1);
+        }
+        if server {
+            a.return_from_gate();
+        } else {
+            a.set(Argument(0), 0).call_gate().exit(0);
+        }
+        a.elf().to_bytes()
+    };
+    for (who, server_uses) in [("server", true), ("client", false)] {
+        let cvms = [
+            CvmSpec {
+                gates: vec!["work 4096 1".into()],
+                ..cvm("server", "server", &[])
+            },
+            CvmSpec {
+                calls: vec!["server.work".into()],
+                ..cvm("client", "client", &[])
+            },
+        ];
+        let outcome = Scenario::new(cvms)
+            .member("server", program(server_uses, true))
+            .member("client", program(!server_uses, false))
+            .boot(platform);
+        assert_eq!(outcome.row(who).state, "killed: illegal instruction", "{outcome}");
+        let other = if server_uses { "client" } else { "server" };
+        assert_eq!(outcome.row(other).state, "exited 0", "{outcome}");
+    }
 }

@@ -4,13 +4,13 @@
 use std::ops::Range;
 
 use abi::hostcall::Family;
-use abi::manifest::{CALLBACK_MONITOR, CapfileAccess};
+use abi::manifest::CALLBACK_MONITOR;
 use capability::Permissions;
 use serde::Serialize;
 
 use super::float::float;
 use super::layout::{Layout, Machine, data_start};
-use super::{Buffer, Capfile, Cvm, Memory, Part, Planned};
+use super::{Buffer, Cvm, Memory, Part, Planned};
 use crate::Architecture;
 use crate::elf::Facts;
 use crate::elf::purecap::{CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_DATA, FRAGMENT_FUNCTION, Wanted};
@@ -22,7 +22,7 @@ pub struct Capability {
     pub name: String,
     /// Where it is, or how the cVM gets it.
     pub held: &'static str,
-    /// First offset from the start of the cVM's memory; of a capfile or a buffer, from its own start.
+    /// First offset from the start of the cVM's memory; of a buffer, from its own start.
     pub start: u64,
     /// End of its bounds, counted likewise.
     pub end: u64,
@@ -46,8 +46,6 @@ pub(super) enum Kind {
     Own,
     /// The monitor keeps it and uses it for the cVM.
     Kept,
-    /// Over a capfile.
-    Capfile,
     /// Over a buffer, local.
     Buffer,
 }
@@ -158,12 +156,7 @@ fn lowest(used: &[Range<u64>], origin: u64, size: u64, alignment: u64) -> u64 {
 }
 
 /// Describes cVM number `index`. Its servers have an end: the plan was judged.
-pub(super) fn describe_cvm(
-    machine: Machine,
-    cvms: &[Planned<'_>],
-    index: usize,
-    (capfiles, buffers): (&[Capfile], &[Buffer]),
-) -> Cvm {
+pub(super) fn describe_cvm(machine: Machine, cvms: &[Planned<'_>], index: usize, buffers: &[Buffer]) -> Cvm {
     let Planned {
         spec,
         facts,
@@ -202,7 +195,7 @@ pub(super) fn describe_cvm(
             offset,
             parts: parts(layout),
         },
-        capabilities: capabilities(machine, &cvms[index], base, (capfiles, buffers)),
+        capabilities: capabilities(machine, &cvms[index], base, buffers),
         made: made(facts),
         calls: spec.callback_out.clone(),
         call_budget: (spec.is_served() || !spec.calls.is_empty()).then_some(spec.call_budget),
@@ -255,12 +248,7 @@ fn parts(layout: &Layout) -> Vec<Part> {
     parts
 }
 
-fn capabilities(
-    machine: Machine,
-    cvm: &Planned<'_>,
-    base: Option<u64>,
-    (capfiles, buffers): (&[Capfile], &[Buffer]),
-) -> Vec<Capability> {
+fn capabilities(machine: Machine, cvm: &Planned<'_>, base: Option<u64>, buffers: &[Buffer]) -> Vec<Capability> {
     let Rights { data, code, read_only } = rights(machine.arch);
     let (spec, layout, purecap) = (cvm.spec, &cvm.layout, cvm.facts.purecap());
     let mut found = Vec::new();
@@ -271,9 +259,7 @@ fn capabilities(
         found.push(Capability {
             name: format!("{} {name}", spec.name),
             held,
-            address: base
-                .filter(|_| !matches!(kind, Kind::Capfile | Kind::Buffer))
-                .map(|base| base + range.start),
+            address: base.filter(|_| kind != Kind::Buffer).map(|base| base + range.start),
             start: range.start,
             end: range.end,
             permissions: rights.to_string(),
@@ -318,21 +304,21 @@ fn capabilities(
     if spec.allows(Family::Memory) {
         add("heap", "hostcall heap", Kind::Own, layout.heap.clone(), data);
     }
-    for capfile in capfiles.iter().filter(|_| spec.allows(Family::Capfile)) {
-        let mut rights = Permissions::GLOBAL | Permissions::LOAD;
-        if capfile.access == CapfileAccess::Write.name() {
-            rights |= Permissions::STORE;
-        }
-        let name = format!("capfile {}", capfile.name);
-        add(&name, "hostcall capfile", Kind::Capfile, 0..capfile.covered, rights);
-    }
-    for buffer in buffers.iter().filter(|_| spec.allows(Family::Buffer)) {
-        let mut rights = Permissions::empty();
-        rights.set(Permissions::LOAD, buffer.readers.contains(&spec.name));
-        rights.set(Permissions::STORE, buffer.writers.contains(&spec.name));
-        if !rights.is_empty() {
-            let name = format!("buffer {}", buffer.name);
-            add(&name, "hostcall buffer_map", Kind::Buffer, 0..buffer.covered, rights);
+    let by = match (spec.allows(Family::Capfile), spec.allows(Family::Buffer)) {
+        (true, true) => Some("hostcall capfile or buffer_map"),
+        (true, false) => Some("hostcall capfile"),
+        (false, true) => Some("hostcall buffer_map"),
+        (false, false) => None,
+    };
+    if let Some(by) = by {
+        for buffer in buffers {
+            let mut rights = Permissions::empty();
+            rights.set(Permissions::LOAD, buffer.readers.contains(&spec.name));
+            rights.set(Permissions::STORE, buffer.writers.contains(&spec.name));
+            if !rights.is_empty() {
+                let name = format!("buffer {}", buffer.name);
+                add(&name, by, Kind::Buffer, 0..buffer.covered, rights);
+            }
         }
     }
     if spec.buffer_quota > 0 && spec.allows(Family::Buffer) {

@@ -1,8 +1,8 @@
-//! The authority graph: who can do something to whom. Nodes are the monitor, the cVMs, the capfiles and the buffers.
+//! The authority graph: who can do something to whom. Nodes are the monitor, the cVMs and the buffers.
 
 use std::fmt::Write as _;
 
-use abi::manifest::{self as names, CALLBACK_MONITOR, CapfileAccess};
+use abi::manifest::{self as names, CALLBACK_MONITOR};
 
 use super::Audit;
 
@@ -12,7 +12,6 @@ pub(super) enum NodeKind {
     Monitor,
     Hybrid,
     Purecap,
-    Capfile,
     Buffer,
 }
 
@@ -33,7 +32,6 @@ pub(super) enum EdgeKind {
     Calls,
     Gate,
     Memory,
-    Capfile,
     Buffer,
 }
 
@@ -108,24 +106,6 @@ impl Graph {
             }));
         }
         let deepest = nodes.iter().map(|node| node.level).max().unwrap_or(0);
-        for capfile in &audit.capfiles {
-            let to = nodes.len();
-            nodes.push(Node {
-                kind: NodeKind::Capfile,
-                name: capfile.name.clone(),
-                note: format!("capfile, {} bytes", capfile.size),
-                level: deepest + 1,
-            });
-            let writes = capfile.access == CapfileAccess::Write.name();
-            edges.extend(capfile.cvms.iter().filter_map(|cvm| {
-                Some(Edge {
-                    kind: EdgeKind::Capfile,
-                    from: position(&nodes, cvm)?,
-                    to,
-                    label: if writes { "reads, writes" } else { "reads" }.to_owned(),
-                })
-            }));
-        }
         for buffer in &audit.buffers {
             let to = nodes.len();
             let owner = buffer.owner.as_deref().unwrap_or("nobody");
@@ -165,7 +145,6 @@ impl Audit {
                 NodeKind::Monitor => "shape=box style=filled fillcolor=gray80",
                 NodeKind::Hybrid => "shape=box",
                 NodeKind::Purecap => "shape=box style=bold",
-                NodeKind::Capfile => "shape=note",
                 NodeKind::Buffer => "shape=cylinder",
             };
             // Names and notes are letters, digits and `._-,` only: nothing in them needs an escape.
@@ -176,7 +155,6 @@ impl Audit {
                 EdgeKind::Calls => "style=solid",
                 EdgeKind::Gate => "style=solid color=blue",
                 EdgeKind::Memory => "style=bold color=red",
-                EdgeKind::Capfile => "style=dashed",
                 EdgeKind::Buffer => "style=dotted",
             };
             let _ = writeln!(

@@ -19,7 +19,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError};
 use crate::elf::{ElfError, Facts};
 use crate::image::{Image, ImageError};
-use crate::manifest::{self, BufferSpec, CapfileSpec, CvmSpec, Plan, PlanError};
+use crate::manifest::{self, BufferSpec, CvmSpec, Plan, PlanError};
 use crate::run::Isa;
 
 use authority::place;
@@ -49,9 +49,7 @@ pub struct Audit {
     pub isa: Option<&'static str>,
     /// The cVMs, in the order of the manifest.
     pub cvms: Vec<Cvm>,
-    /// The capfiles.
-    pub capfiles: Vec<Capfile>,
-    /// The buffers of the manifest.
+    /// The buffers of the manifest, capfiles among them.
     pub buffers: Vec<Buffer>,
     /// Blocks of a disk that a cVM reaches by the one that drives the disk, as that one's arguments say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -134,21 +132,6 @@ pub struct Part {
     pub end: u64,
 }
 
-/// A capfile.
-#[derive(Clone, Debug, Serialize)]
-pub struct Capfile {
-    /// Its name.
-    pub name: String,
-    /// Its bytes.
-    pub size: u64,
-    /// Bytes that a capability over it covers: more than its own when those cannot be said exactly.
-    pub covered: u64,
-    /// What cVMs may do with it.
-    pub access: &'static str,
-    /// The cVMs that can get it.
-    pub cvms: Vec<String>,
-}
-
 /// A buffer of the manifest.
 #[derive(Clone, Debug, Serialize)]
 pub struct Buffer {
@@ -164,6 +147,9 @@ pub struct Buffer {
     pub readers: Vec<String>,
     /// The cVMs that may write it.
     pub writers: Vec<String>,
+    /// The member of the archive with its first bytes; the rest is zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 /// Blocks of a disk that another cVM drives: it is trusted to keep to this.
@@ -195,7 +181,7 @@ pub struct Port {
 /// What two cVMs share.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shared {
-    /// How: `memory`, `capfile`, `buffer`, `calls`, `gate` or `program`.
+    /// How: `memory`, `buffer`, `calls`, `gate` or `program`.
     pub kind: Sharing,
     /// The one that has more of it: the outer one, the server.
     pub first: String,
@@ -211,9 +197,7 @@ pub struct Shared {
 pub enum Sharing {
     /// The first reads and writes the second's memory at any time.
     Memory,
-    /// Both get the same capfile.
-    Capfile,
-    /// Both may map the same buffer.
+    /// Both may get the same buffer.
     Buffer,
     /// The first serves the second's hostcalls: it sees their arguments, and what they lend while they last.
     Calls,
@@ -340,70 +324,61 @@ fn describe(machine: Machine, plan: &Plan, programs: &[(&str, Facts)]) -> Result
         });
     }
     place(machine, &mut planned).map_err(|(index, problem)| refused(planned[index].spec, problem))?;
-    let capfiles: Vec<Capfile> = plan
-        .capfiles
-        .iter()
-        .map(|capfile| describe_capfile(machine, capfile, &plan.cvms))
-        .collect();
     let buffers: Vec<Buffer> = plan
         .buffers
         .iter()
-        .map(|buffer| describe_buffer(machine, buffer))
+        .map(|buffer| describe_buffer(machine, buffer, &plan.cvms))
         .collect();
     let cvms: Vec<Cvm> = (0..planned.len())
-        .map(|index| authority::describe_cvm(machine, &planned, index, (&capfiles, &buffers)))
+        .map(|index| authority::describe_cvm(machine, &planned, index, &buffers))
         .collect();
     Ok(Audit {
         arch: machine.arch,
         isa: (machine.arch == Architecture::CheriRiscv).then_some(machine.isa.name()),
-        shared: shared(&cvms, plan.cvms.iter().map(|cvm| cvm.buffer_quota), &capfiles, &buffers),
+        shared: shared(&cvms, plan.cvms.iter().map(|cvm| cvm.buffer_quota), &buffers),
         disks: service::disks(plan),
         ports: service::ports(plan),
         cvms,
-        capfiles,
         buffers,
         devices_of_the_monitor: DEVICES.to_vec(),
         for_firmware: (machine.arch == Architecture::Morello).then_some(FOR_FIRMWARE),
     })
 }
 
-fn describe_capfile(machine: Machine, capfile: &CapfileSpec, cvms: &[CvmSpec]) -> Capfile {
-    let covered = machine
-        .arch
-        .representable(capfile.size)
-        .map_or(capfile.size, |(length, _)| length);
-    Capfile {
-        name: capfile.name.clone(),
-        size: capfile.size,
-        covered,
-        access: capfile.access.name(),
-        cvms: cvms
-            .iter()
-            .filter(|cvm| cvm.allows(Family::Capfile))
-            .map(|cvm| cvm.name.clone())
-            .collect(),
-    }
-}
-
-fn describe_buffer(machine: Machine, buffer: &BufferSpec) -> Buffer {
+fn describe_buffer(machine: Machine, buffer: &BufferSpec, cvms: &[CvmSpec]) -> Buffer {
+    // All of those that can ask for it.
+    let everybody = || {
+        let asks = |cvm: &&CvmSpec| NAMED.iter().any(|family| cvm.allows(*family));
+        cvms.iter().filter(asks).map(|cvm| cvm.name.clone()).collect()
+    };
+    let who = |list: &[String]| match list.iter().any(|name| name == names::EVERYBODY) {
+        true => everybody(),
+        false => list.to_vec(),
+    };
     let covered = machine.exact(buffer.size).map_or(buffer.size, |(length, _)| length);
     Buffer {
         name: buffer.name.clone(),
         size: buffer.size,
         covered,
         owner: buffer.owner.clone(),
-        readers: buffer.readers.clone(),
-        writers: buffer.writers.clone(),
+        readers: who(&buffer.readers),
+        writers: who(&buffer.writers),
+        data: buffer.data.clone(),
+    }
+}
+
+/// Who may use one of these gets what it may of a buffer that has a name.
+const NAMED: [Family; 2] = [Family::Capfile, Family::Buffer];
+
+impl Buffer {
+    /// Whether a cVM may do something with it.
+    fn is_for(&self, cvm: &String) -> bool {
+        self.readers.contains(cvm) || self.writers.contains(cvm)
     }
 }
 
 /// Every pair of cVMs that share something, and what.
-fn shared(
-    cvms: &[Cvm],
-    quotas: impl IntoIterator<Item = u64>,
-    capfiles: &[Capfile],
-    buffers: &[Buffer],
-) -> Vec<Shared> {
+fn shared(cvms: &[Cvm], quotas: impl IntoIterator<Item = u64>, buffers: &[Buffer]) -> Vec<Shared> {
     let mut shared = Vec::new();
     let mut add = |kind, first: &str, second: &str, what: String| {
         shared.push(Shared {
@@ -452,26 +427,40 @@ fn shared(
             }
         }
     }
-    for capfile in capfiles {
-        for (index, first) in capfile.cvms.iter().enumerate() {
-            for second in &capfile.cvms[index + 1..] {
-                let what = format!("capfile {}, which both {}", capfile.name, capfile.access);
-                add(Sharing::Capfile, first, second, what);
-            }
-        }
-    }
     for buffer in buffers {
-        for writer in &buffer.writers {
-            for reader in buffer.readers.iter().filter(|reader| *reader != writer) {
-                let what = format!("buffer {}, which {writer} writes and {reader} reads", buffer.name);
-                add(Sharing::Buffer, writer, reader, what);
+        let name = &buffer.name;
+        let has: Vec<&Cvm> = cvms.iter().filter(|cvm| buffer.is_for(&cvm.name)).collect();
+        for (index, first) in has.iter().enumerate() {
+            for second in &has[index + 1..] {
+                let may = |list: &[String], cvm: &Cvm| list.contains(&cvm.name);
+                let passes = |from, to| may(&buffer.writers, from) && may(&buffer.readers, to);
+                match [passes(first, second), passes(second, first)] {
+                    [true, true] => add(
+                        Sharing::Buffer,
+                        &first.name,
+                        &second.name,
+                        format!("buffer {name}, which both write and read"),
+                    ),
+                    [false, false] => add(
+                        Sharing::Buffer,
+                        &first.name,
+                        &second.name,
+                        format!("buffer {name}, through which nothing passes between them"),
+                    ),
+                    [first_writes, _] => {
+                        let (writer, reader) = if first_writes { (first, second) } else { (second, first) };
+                        let (writer, reader) = (&writer.name, &reader.name);
+                        let what = format!("buffer {name}, which {writer} writes and {reader} reads");
+                        add(Sharing::Buffer, writer, reader, what);
+                    }
+                }
             }
         }
     }
-    let mut grants = |owner: &str, whose: &str, has: &[&String]| {
+    let mut grants = |owner: &str, whose: &str, families: &[Family], has: &[&String]| {
         let others = cvms
             .iter()
-            .filter(|cvm| cvm.name != owner && cvm.hostcalls.contains(&Family::Buffer.name()));
+            .filter(|cvm| cvm.name != owner && families.iter().any(|family| cvm.hostcalls.contains(&family.name())));
         for cvm in others.filter(|cvm| !has.contains(&&cvm.name)) {
             add(
                 Sharing::Buffer,
@@ -482,12 +471,12 @@ fn shared(
         }
     };
     for (cvm, _) in cvms.iter().zip(quotas).filter(|(_, quota)| *quota > 0) {
-        grants(&cvm.name, "buffers of its quota", &[]);
+        grants(&cvm.name, "buffers of its quota", &[Family::Buffer], &[]);
     }
     for buffer in buffers {
         let has: Vec<&String> = buffer.readers.iter().chain(&buffer.writers).collect();
         if let Some(owner) = &buffer.owner {
-            grants(owner, &format!("buffer {}", buffer.name), &has);
+            grants(owner, &format!("buffer {}", buffer.name), &NAMED, &has);
         }
     }
     for (index, first) in cvms.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The authority graph as a picture: the monitor on top, below it who calls it, and so on; capfiles at the bottom.
+//! The authority graph as a picture: the monitor on top, below it who calls it, and so on; buffers at the bottom.
 
 use std::fmt::Write as _;
 
@@ -38,7 +38,6 @@ fn draw_node(svg: &mut String, node: &Node, (x, y): Place) {
         NodeKind::Monitor => ("#d8d8d8", 2),
         NodeKind::Hybrid => ("#ffffff", 1),
         NodeKind::Purecap => ("#e4f0e4", 2),
-        NodeKind::Capfile => ("#fff6d8", 1),
         NodeKind::Buffer => ("#dcecfa", 1),
     };
     let center = x + BOX_WIDTH / 2;
@@ -64,7 +63,6 @@ fn draw_edge(svg: &mut String, edge: &Edge, places: &[Place]) {
         EdgeKind::Calls => ("stroke=\"black\"", 0),
         EdgeKind::Gate => ("stroke=\"#2050d0\" stroke-width=\"2\"", 45),
         EdgeKind::Memory => ("stroke=\"#c00000\" stroke-width=\"3\"", 70),
-        EdgeKind::Capfile => ("stroke=\"black\" stroke-dasharray=\"5 4\"", 30),
         EdgeKind::Buffer => ("stroke=\"#2060a0\" stroke-dasharray=\"2 3\"", 50),
     };
     if from_y == to_y {

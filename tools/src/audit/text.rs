@@ -14,31 +14,22 @@ impl fmt::Display for Audit {
         for cvm in &self.cvms {
             write!(f, "\n{cvm}")?;
         }
-        if !self.capfiles.is_empty() {
-            writeln!(f, "\ncapfiles")?;
-        }
-        for capfile in &self.capfiles {
-            writeln!(
-                f,
-                "  {}: {}, {} by {}",
-                capfile.name,
-                format_size(capfile.size),
-                capfile.access,
-                list(&capfile.cvms)
-            )?;
-        }
         if !self.buffers.is_empty() {
             writeln!(f, "\nbuffers")?;
         }
         for buffer in &self.buffers {
             writeln!(
                 f,
-                "  {}: {}, of {}, read by {}, written by {}",
+                "  {}: {}, of {}, read by {}, written by {}{}",
                 buffer.name,
                 format_size(buffer.size),
                 buffer.owner.as_deref().unwrap_or("nobody"),
                 list(&buffer.readers),
-                list(&buffer.writers)
+                list(&buffer.writers),
+                buffer
+                    .data
+                    .as_ref()
+                    .map_or(String::new(), |member| format!(", begins with {member}"))
             )?;
         }
         if !self.disks.is_empty() {

@@ -4,7 +4,7 @@
 use abi::manifest as names;
 
 use super::reader::Reader;
-use super::{Draft, Reference, Root};
+use super::{Draft, PLACES, Reference, Root};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::root::PROCESS;
 use crate::workspace::LINUX;
@@ -272,6 +272,8 @@ fn library(name: &str, program: &Draft, linux: &Linux) -> Draft {
     spec.restart = program.config.spec.restart;
     spec.heap = OWN_HEAP.saturating_add(linux.files);
     spec.service_stack = OWN_STACK;
+    // For the capability over what its programs see as `/`.
+    spec.local = PLACES;
     spec.env.push(format!("FILES={}", linux.files));
     if linux.log {
         spec.env.push("LOG=debug".to_owned());

@@ -1,7 +1,7 @@
 //! The YAML file: the Intravisor's keys and this project's. Everything that can be said without looking at the programs
 //! is checked here, all limits of [`abi::manifest`] among it.
 
-mod buffer;
+pub(crate) mod buffer;
 mod capfile;
 mod cvm;
 mod gate;
@@ -14,16 +14,22 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
+use abi::hostcall::Family;
 use abi::manifest as names;
 
 use crate::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
-use crate::manifest::{self, BufferSpec, CapfileSpec, CvmSpec};
+use crate::manifest::{self, CvmSpec};
 use crate::yaml::{self, Content, Node, SyntaxError};
+pub use buffer::{BufferConfig, Data};
 use isolation::Isolation;
 use reader::Reader;
 
 /// Keys of a document.
 const DOCUMENT_KEYS: [&str; 3] = ["cVMs", "capfiles", "buffers"];
+
+/// Capabilities in the local area of a cVM of which nothing is said, where there are capfiles: what takes no more memory than
+/// one.
+pub(crate) const PLACES: u32 = 4;
 
 /// A cVM as the file describes it.
 #[derive(Clone, Debug)]
@@ -46,7 +52,7 @@ pub struct CvmConfig {
     pub programs: Vec<(String, Position)>,
 }
 
-/// A folder or a tar file that becomes a capfile of the cVM's.
+/// A folder or a tar file that becomes a buffer of the cVM's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
     /// As the file has it: from the folder that the file is in.
@@ -104,6 +110,15 @@ impl Draft {
         &self.config.spec.name
     }
 
+    /// What is foreign needs a local area, capfiles too, of which files that were made for others say nothing.
+    fn take_capfiles(&mut self) {
+        let given = self.given("local").is_some();
+        let spec = &mut self.config.spec;
+        if !given && spec.raw == 0 && spec.allows(Family::Capfile) {
+            spec.local = spec.local.max(PLACES);
+        }
+    }
+
     /// Where the value of a key stands, if it is there.
     fn given(&self, key: &str) -> Option<Position> {
         let entry = self.given.iter().find(|(given, _)| given == key);
@@ -129,10 +144,8 @@ struct Reference {
 pub struct Config {
     /// The cVMs, in the order of the file; without the ones that had errors.
     pub cvms: Vec<CvmConfig>,
-    /// The capfiles, in the order of the file; without the ones that had errors.
-    pub capfiles: Vec<CapfileSpec>,
-    /// The buffers, in the order of the file; without the ones that had errors.
-    pub buffers: Vec<BufferSpec>,
+    /// The capfiles, and then the buffers, in the order of the file; without the ones that had errors.
+    pub buffers: Vec<BufferConfig>,
     /// Errors and warnings, in the order they were found.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -152,7 +165,7 @@ struct Found<'n> {
     cvms: Vec<Draft>,
     /// cVMs in the file, the wrong ones among them.
     cvm_count: usize,
-    capfiles: Vec<CapfileSpec>,
+    capfiles: Vec<BufferConfig>,
     /// Capfiles in the file, the wrong ones among them.
     capfile_count: usize,
     /// What has to wait until all cVMs are known.
@@ -224,7 +237,7 @@ pub fn parse(file: &Path, text: &str) -> Config {
     }
     let limits = [
         ("cVMs", found.cvm_count, names::CVM_LIMIT),
-        ("capfiles", found.capfile_count, names::CAPFILE_LIMIT),
+        ("capfiles", found.capfile_count, names::BUFFER_LIMIT),
     ];
     for (key, count, limit) in limits.into_iter().filter(|(_, count, limit)| count > limit) {
         let problem = format!("{count} {key}, expected at most {limit}");
@@ -233,9 +246,19 @@ pub fn parse(file: &Path, text: &str) -> Config {
     if reader.clean() {
         relations::relate(&mut reader, &mut found.cvms);
     }
-    let mut buffers = Vec::new();
+    if found.capfile_count > 0 {
+        found.cvms.iter_mut().for_each(Draft::take_capfiles);
+    }
+    let mut buffers = found.capfiles;
     if reader.clean() {
-        buffers = service::attach(&mut reader, &mut found.cvms);
+        for buffer in service::attach(&mut reader, &mut found.cvms) {
+            let name = &buffer.spec.name;
+            if buffers.iter().any(|other: &BufferConfig| other.spec.name == *name) {
+                let problem = "the name of a buffer for disk or net, too; expected another";
+                reader.error(None, Some("capfiles.name"), Some(name), problem);
+            }
+            buffers.push(buffer);
+        }
     }
     if reader.clean() {
         let specs: Vec<&CvmSpec> = found.cvms.iter().map(|draft| &draft.config.spec).collect();
@@ -256,13 +279,13 @@ pub fn parse(file: &Path, text: &str) -> Config {
         }
         let (count, limit) = (buffers.len(), names::BUFFER_LIMIT);
         if count > limit {
-            let problem = format!("{count} buffers, those for disk and net among them, expected at most {limit}");
+            let problem =
+                format!("{count} buffers, capfiles and those for disk and net among them, expected at most {limit}");
             reader.error(None, Some("buffers"), None, problem);
         }
     }
     config.buffers = buffers;
     config.cvms = found.cvms.into_iter().map(|draft| draft.config).collect();
-    config.capfiles = found.capfiles;
     config
 }
 

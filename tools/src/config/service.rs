@@ -6,7 +6,7 @@ use abi::manifest::{self as names, DeviceKind};
 
 use super::cvm::key_of;
 use super::reader::Reader;
-use super::{Draft, Reference};
+use super::{BufferConfig, Draft, Reference};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::BufferSpec;
 use crate::quantity::format_size;
@@ -156,7 +156,7 @@ impl Disk {
 }
 
 /// Gives clients and servers what they need for each other; the buffers that they share.
-pub(super) fn attach(reader: &mut Reader<'_>, cvms: &mut [Draft]) -> Vec<BufferSpec> {
+pub(super) fn attach(reader: &mut Reader<'_>, cvms: &mut [Draft]) -> Vec<BufferConfig> {
     let mut buffers = Vec::new();
     for client in 0..cvms.len() {
         reader.enter(cvms[client].name());
@@ -236,7 +236,7 @@ fn join(
     (client, server): (usize, usize),
     kind: &Kind,
     says: String,
-) -> Option<BufferSpec> {
+) -> Option<BufferConfig> {
     let Kind { key, variable, .. } = *kind;
     let pair = [client, server].map(|cvm| cvms[cvm].name().to_owned());
     let name = format!("{}.{key}", pair[0]);
@@ -285,11 +285,15 @@ fn join(
         );
         return complain(&cvms[server], "args, env", problem);
     }
-    Some(BufferSpec {
-        name,
-        size: kind.buffer,
-        owner: None,
-        readers: pair.to_vec(),
-        writers: pair.to_vec(),
+    Some(BufferConfig {
+        spec: BufferSpec {
+            name,
+            size: kind.buffer,
+            readers: pair.to_vec(),
+            writers: pair.to_vec(),
+            ..BufferSpec::default()
+        },
+        key: "buffers",
+        data: None,
     })
 }

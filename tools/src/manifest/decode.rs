@@ -1,10 +1,10 @@
 //! Reading `manifest.dtb`.
 
 use abi::hostcall::Family;
-use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
+use abi::manifest::{self as names, RestartPolicy};
 
 use super::tree::{self, Node};
-use super::{BufferSpec, CapfileSpec, CvmNode, CvmSpec, Plan};
+use super::{BufferSpec, CvmNode, CvmSpec, Plan};
 
 /// Why a manifest cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum DecodeError {
     /// A property is missing.
     #[error("{node}: {property} is missing")]
     Missing {
-        /// Node of the cVM or capfile.
+        /// Node of the cVM or buffer.
         node: String,
         /// The property.
         property: &'static str,
@@ -40,7 +40,7 @@ pub enum DecodeError {
     /// A property has an impossible value.
     #[error("{node}: {property}: {value:02x?}: expected {expected}")]
     Value {
-        /// Node of the cVM or capfile.
+        /// Node of the cVM or buffer.
         node: String,
         /// The property.
         property: String,
@@ -52,7 +52,7 @@ pub enum DecodeError {
     /// A property that has no meaning.
     #[error("{node}: {property}: unknown property")]
     Unknown {
-        /// Node of the cVM or capfile.
+        /// Node of the cVM or buffer.
         node: String,
         /// The property.
         property: String,
@@ -60,15 +60,15 @@ pub enum DecodeError {
     /// A property that stands twice.
     #[error("{node}: {property}: given twice")]
     Twice {
-        /// Node of the cVM or capfile.
+        /// Node of the cVM or buffer.
         node: String,
         /// The property.
         property: String,
     },
-    /// A node inside the node of a cVM or capfile.
+    /// A node inside the node of a cVM or buffer.
     #[error("{node}: {inner:?}: unknown node")]
     Inner {
-        /// Node of the cVM or capfile.
+        /// Node of the cVM or buffer.
         node: String,
         /// The node inside.
         inner: String,
@@ -101,12 +101,10 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, DecodeError> {
         Ok(Some(nodes))
     };
     let cvms = read(names::CVMS, names::CVM)?.ok_or(DecodeError::NoCvms)?;
-    let capfiles = read(names::CAPFILES, names::CAPFILE)?.unwrap_or_default();
     let buffers = read(names::BUFFERS, names::BUFFER)?.unwrap_or_default();
     Ok(Plan {
         buffers: buffers.iter().map(decode_buffer).collect::<Result<_, _>>()?,
         cvms: cvms.iter().map(decode_cvm).collect::<Result<_, _>>()?,
-        capfiles: capfiles.iter().map(decode_capfile).collect::<Result<_, _>>()?,
     })
 }
 
@@ -239,28 +237,6 @@ fn decode_cvm(node: &CvmNode) -> Result<CvmSpec, DecodeError> {
     Ok(cvm)
 }
 
-fn decode_capfile(node: &CvmNode) -> Result<CapfileSpec, DecodeError> {
-    let mut name = None;
-    let mut size = None;
-    let mut data = Vec::new();
-    let mut access = CapfileAccess::default();
-    for property in properties(node) {
-        match property.name {
-            names::NAME => name = Some(property.text()?),
-            names::CAPFILE_SIZE => size = Some(property.long()?),
-            names::CAPFILE_DATA => data = property.value.to_owned(),
-            names::CAPFILE_ACCESS => access = property.choice(CapfileAccess::from_name, "read or write")?,
-            _ => return Err(property.unknown()),
-        }
-    }
-    Ok(CapfileSpec {
-        name: name.ok_or_else(|| missing(node, names::NAME))?,
-        size: size.ok_or_else(|| missing(node, names::CAPFILE_SIZE))?,
-        data,
-        access,
-    })
-}
-
 fn decode_buffer(node: &CvmNode) -> Result<BufferSpec, DecodeError> {
     let mut buffer = BufferSpec::default();
     let (mut name, mut size) = (None, None);
@@ -271,6 +247,7 @@ fn decode_buffer(node: &CvmNode) -> Result<BufferSpec, DecodeError> {
             names::BUFFER_OWNER => buffer.owner = Some(property.text()?),
             names::BUFFER_READERS => buffer.readers = property.texts()?,
             names::BUFFER_WRITERS => buffer.writers = property.texts()?,
+            names::BUFFER_DATA => buffer.data = Some(property.text()?),
             _ => return Err(property.unknown()),
         }
     }

@@ -3,7 +3,7 @@
 
 use abi::manifest as names;
 
-use super::{CvmSpec, DecodeError, Plan, decode, threads};
+use super::{BufferSpec, CvmSpec, DecodeError, Plan, decode, threads};
 use crate::archive::Member;
 use crate::elf::PAGE;
 
@@ -19,7 +19,7 @@ pub enum PlanError {
     /// It says something that the monitor refuses.
     #[error("{what}: {problem}")]
     Refused {
-        /// The cVM, capfile or buffer, or the list.
+        /// The cVM or buffer, or the list.
         what: String,
         /// Key, value and what was expected.
         problem: String,
@@ -35,7 +35,6 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
     let plan = decode(&find(names::MEMBER).ok_or(PlanError::Missing)?.data)?;
     for (list, count, limit) in [
         (names::CVMS, plan.cvms.len(), names::CVM_LIMIT),
-        (names::CAPFILES, plan.capfiles.len(), names::CAPFILE_LIMIT),
         (names::BUFFERS, plan.buffers.len(), names::BUFFER_LIMIT),
     ] {
         if count > limit {
@@ -61,22 +60,6 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
     }
     judge_devices(&plan.cvms)?;
     judge_gates(&plan.cvms)?;
-    for (index, capfile) in plan.capfiles.iter().enumerate() {
-        let others = plan.capfiles[..index].iter().map(|other| &other.name);
-        judge_name("capfile", &capfile.name, others)?;
-        let what = || format!("capfile {}", capfile.name);
-        let (size, limit) = (capfile.size, names::CAPFILE_SIZE_LIMIT);
-        if size == 0 || size > limit {
-            return Err(refused(what(), format!("size {size:#x}, expected 1 to {limit:#x}")));
-        }
-        let bytes = capfile.data.len();
-        if bytes as u64 > size {
-            return Err(refused(
-                what(),
-                format!("data of {bytes} bytes, expected at most {size}"),
-            ));
-        }
-    }
     for (index, buffer) in plan.buffers.iter().enumerate() {
         let others = plan.buffers[..index].iter().map(|other| &other.name);
         judge_name("buffer", &buffer.name, others)?;
@@ -85,9 +68,21 @@ pub fn plan_of(members: &[Member]) -> Result<Plan, PlanError> {
         if size == 0 || size > limit {
             return refuse(format!("size {size:#x}, expected 1 to {limit:#x}"));
         }
-        let mut named = buffer.owner.iter().chain(&buffer.readers).chain(&buffer.writers);
+        let BufferSpec { readers, writers, .. } = buffer;
+        let named = readers.iter().chain(writers).filter(|name| *name != names::EVERYBODY);
+        let mut named = buffer.owner.iter().chain(named);
         if let Some(name) = named.find(|name| !plan.cvms.iter().any(|cvm| cvm.name == **name)) {
             return refuse(format!("{name:?}, expected the name of a cVM"));
+        }
+        if let Some(member) = &buffer.data {
+            match find(member) {
+                None => return refuse(format!("data {member:?} is not in the archive")),
+                Some(found) if found.data.len() as u64 > size => {
+                    let bytes = found.data.len();
+                    return refuse(format!("data {member:?} of {bytes} bytes, expected at most {size}"));
+                }
+                Some(_) => {}
+            }
         }
     }
     Ok(plan)

@@ -10,12 +10,17 @@ mod tree;
 use std::collections::BTreeSet;
 
 use abi::hostcall::Family;
-use abi::manifest::{self as names, CapfileAccess, RestartPolicy};
+use abi::manifest::{self as names, RestartPolicy};
 use serde::{Serialize, Serializer};
 use vm_fdt::FdtWriter;
 
+use crate::archive::Member;
+
 pub use decode::{DecodeError, decode};
 pub use judge::{PlanError, plan_of};
+
+/// Folder of the archive with what buffers begin with.
+const DATA_FOLDER: &str = "buffers";
 
 /// When and how often a cVM is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
@@ -190,41 +195,6 @@ pub fn threads<'a>(cvms: impl IntoIterator<Item = &'a CvmSpec, IntoIter: Clone>)
     cvms.map(of).sum()
 }
 
-/// A file that cVMs reach by a capability.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CapfileSpec {
-    /// Its name.
-    pub name: String,
-    /// Its bytes.
-    pub size: u64,
-    /// The first of them; the rest is zero.
-    pub data: Vec<u8>,
-    /// What the cVMs may do with it.
-    #[serde(serialize_with = "access_name")]
-    pub access: CapfileAccess,
-}
-
-fn access_name<S: Serializer>(access: &CapfileAccess, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(access.name())
-}
-
-impl CapfileSpec {
-    /// The node that stands for this capfile as number `index` of the list.
-    pub fn node(&self, index: usize) -> CvmNode {
-        let mut node = CvmNode {
-            name: format!("{}@{index}", names::CAPFILE),
-            properties: Vec::new(),
-        };
-        node.set(names::NAME, Value::Text(&self.name));
-        node.set(names::CAPFILE_SIZE, Value::U64(self.size));
-        if !self.data.is_empty() {
-            node.set(names::CAPFILE_DATA, Value::Bytes(&self.data));
-        }
-        node.set(names::CAPFILE_ACCESS, Value::Text(self.access.name()));
-        node
-    }
-}
-
 /// Memory that cVMs share as far as it says, and that its owner takes back.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct BufferSpec {
@@ -234,13 +204,44 @@ pub struct BufferSpec {
     pub size: u64,
     /// The cVM that may grant and revoke it.
     pub owner: Option<String>,
-    /// The cVMs that may read it.
+    /// The cVMs that may read it, or [`names::EVERYBODY`].
     pub readers: Vec<String>,
-    /// The cVMs that may write it.
+    /// The cVMs that may write it, or [`names::EVERYBODY`].
     pub writers: Vec<String>,
+    /// The member of the archive with its first bytes; the rest is zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 impl BufferSpec {
+    /// A capfile: nobody's buffer, which every cVM may read, and perhaps write.
+    pub fn capfile(name: impl Into<String>, size: u64, writable: bool) -> BufferSpec {
+        let everybody = || vec![names::EVERYBODY.to_owned()];
+        BufferSpec {
+            name: name.into(),
+            size,
+            readers: everybody(),
+            writers: if writable { everybody() } else { Vec::new() },
+            ..BufferSpec::default()
+        }
+    }
+
+    /// The same with these first bytes, which are the member of the archive that comes with it.
+    pub fn with_data(self, data: impl Into<Vec<u8>>) -> (BufferSpec, Member) {
+        let name = format!("{DATA_FOLDER}/{}", self.name);
+        let data = Member::new(&name, data);
+        let spec = BufferSpec {
+            data: Some(name),
+            ..self
+        };
+        (spec, data)
+    }
+
+    /// Whether a list of its readers or writers has a cVM of this name.
+    pub fn names(list: &[String], cvm: &str) -> bool {
+        list.iter().any(|name| name == cvm || name == names::EVERYBODY)
+    }
+
     /// The node that stands for this buffer as number `index` of the list.
     pub fn node(&self, index: usize) -> CvmNode {
         let mut node = CvmNode {
@@ -260,6 +261,9 @@ impl BufferSpec {
                 node.set(key, Value::Texts(cvms));
             }
         }
+        if let Some(member) = &self.data {
+            node.set(names::BUFFER_DATA, Value::Text(member));
+        }
         node
     }
 }
@@ -269,9 +273,7 @@ impl BufferSpec {
 pub struct Plan {
     /// The cVMs, in their order.
     pub cvms: Vec<CvmSpec>,
-    /// The capfiles, in their order.
-    pub capfiles: Vec<CapfileSpec>,
-    /// The buffers, in their order.
+    /// The buffers, capfiles among them, in their order.
     pub buffers: Vec<BufferSpec>,
 }
 
@@ -305,10 +307,10 @@ impl Value<'_> {
     }
 }
 
-/// A child of the node `cvms` or `capfiles`, with any properties.
+/// A child of the node `cvms` or `buffers`, with any properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CvmNode {
-    /// Name of the node, as a rule `cvm@N` or `capfile@N`.
+    /// Name of the node, as a rule `cvm@N` or `buffer@N`.
     pub name: String,
     /// Names and encoded values, in this order.
     pub properties: Vec<(String, Vec<u8>)>,
@@ -339,8 +341,6 @@ pub struct Manifest {
     pub compatible: Option<String>,
     /// The children of the node `cvms`; `None` leaves that node out.
     pub cvms: Option<Vec<CvmNode>>,
-    /// The children of the node `capfiles`; `None` leaves that node out.
-    pub capfiles: Option<Vec<CvmNode>>,
     /// The children of the node `buffers`; `None` leaves that node out.
     pub buffers: Option<Vec<CvmNode>>,
 }
@@ -352,20 +352,8 @@ impl Manifest {
         Manifest {
             compatible: Some(names::COMPATIBLE.to_owned()),
             cvms: Some(nodes),
-            capfiles: None,
             buffers: None,
         }
-    }
-
-    /// The same with these capfiles.
-    pub fn with_capfiles(mut self, capfiles: &[CapfileSpec]) -> Manifest {
-        let nodes: Vec<CvmNode> = capfiles
-            .iter()
-            .enumerate()
-            .map(|(index, capfile)| capfile.node(index))
-            .collect();
-        self.capfiles = (!nodes.is_empty()).then_some(nodes);
-        self
     }
 
     /// The same with these buffers.
@@ -386,11 +374,7 @@ impl Manifest {
         if let Some(compatible) = &self.compatible {
             writer.property_string("compatible", compatible)?;
         }
-        let lists = [
-            (names::CVMS, &self.cvms),
-            (names::CAPFILES, &self.capfiles),
-            (names::BUFFERS, &self.buffers),
-        ];
+        let lists = [(names::CVMS, &self.cvms), (names::BUFFERS, &self.buffers)];
         for (name, nodes) in lists {
             let Some(nodes) = nodes else { continue };
             let list = writer.begin_node(name)?;
@@ -477,15 +461,11 @@ mod tests {
                 ..CvmSpec::new("silent", "hello")
             },
         ];
-        let plan = |capfiles| Plan {
+        let plan = |buffers| Plan {
             cvms: cvms.clone(),
-            capfiles,
-            buffers: Vec::new(),
+            buffers,
         };
         assert_eq!(decode(&encode(&cvms).unwrap()).unwrap(), plan(Vec::new()));
-        let capfiles = vec![capfile(b"Hello\n\0"), capfile(b"")];
-        let bytes = Manifest::new(&cvms).with_capfiles(&capfiles).encode().unwrap();
-        assert_eq!(decode(&bytes).unwrap(), plan(capfiles));
         let buffers = vec![
             BufferSpec {
                 name: "shared".into(),
@@ -493,7 +473,9 @@ mod tests {
                 owner: Some("full".into()),
                 readers: vec!["plain".into(), "full".into()],
                 writers: vec!["full".into()],
+                data: None,
             },
+            BufferSpec::capfile("test1", 0x20, true).with_data(*b"Hello\n\0").0,
             BufferSpec {
                 name: "closed".into(),
                 size: 1,
@@ -501,47 +483,38 @@ mod tests {
             },
         ];
         let bytes = Manifest::new(&cvms).with_buffers(&buffers).encode().unwrap();
-        assert_eq!(
-            decode(&bytes).unwrap(),
-            Plan {
-                buffers,
-                ..plan(Vec::new())
-            }
-        );
-    }
-
-    fn capfile(data: &[u8]) -> CapfileSpec {
-        CapfileSpec {
-            name: "test1".into(),
-            size: 0x20,
-            data: data.into(),
-            access: CapfileAccess::Write,
-        }
+        assert_eq!(decode(&bytes).unwrap(), plan(buffers));
     }
 
     #[test]
-    fn a_capfile_has_only_known_properties_and_an_access_and_a_size() {
-        let node = capfile(b"x").node(0);
-        assert_eq!(node.properties.len(), names::CAPFILE_PROPERTIES.len());
+    fn a_buffer_has_only_known_properties_and_a_size() {
+        let buffer = || BufferSpec {
+            owner: Some("full".into()),
+            ..BufferSpec::capfile("test1", 0x20, true).with_data(*b"x").0
+        };
+        assert_eq!(buffer().node(0).properties.len(), names::BUFFER_PROPERTIES.len());
         let damaged = |change: &dyn Fn(&mut CvmNode)| {
-            let mut manifest = Manifest::new(&[full()]).with_capfiles(&[capfile(b"x")]);
-            change(&mut manifest.capfiles.as_mut().unwrap()[0]);
+            let mut manifest = Manifest::new(&[full()]).with_buffers(&[buffer()]);
+            change(&mut manifest.buffers.as_mut().unwrap()[0]);
             decode(&manifest.encode().unwrap()).unwrap_err().to_string()
         };
         let missing = damaged(&|node| {
-            node.remove(names::CAPFILE_SIZE);
+            node.remove(names::BUFFER_SIZE);
         });
-        assert_eq!(missing, "capfile@0: size is missing");
-        let access = damaged(&|node| {
-            node.set(names::CAPFILE_ACCESS, Value::Text("no"));
+        assert_eq!(missing, "buffer@0: size is missing");
+        let data = damaged(&|node| {
+            node.set(names::BUFFER_DATA, Value::Bytes(b"open"));
         });
-        assert_eq!(access, "capfile@0: access: [6e, 6f, 00]: expected read or write");
+        assert_eq!(
+            data,
+            "buffer@0: data: [6f, 70, 65, 6e]: expected text with one NUL at its end"
+        );
         let unknown = damaged(&|node| {
             node.set(names::HEAP, Value::U64(1));
         });
-        assert_eq!(unknown, "capfile@0: heap: unknown property");
+        assert_eq!(unknown, "buffer@0: heap: unknown property");
         let renamed = damaged(&|node| node.name = "cvm@0".into());
-        assert_eq!(renamed, "node \"cvm@0\": expected \"capfile@0\"");
+        assert_eq!(renamed, "node \"cvm@0\": expected \"buffer@0\"");
     }
 
     #[test]
@@ -600,7 +573,6 @@ mod tests {
         let foreign = Manifest {
             compatible: Some("other".into()),
             cvms: None,
-            capfiles: None,
             buffers: None,
         };
         let foreign = decode(&foreign.encode().unwrap()).unwrap_err().to_string();
@@ -611,7 +583,6 @@ mod tests {
         let empty = Manifest {
             compatible: Some(names::COMPATIBLE.into()),
             cvms: None,
-            capfiles: None,
             buffers: None,
         };
         assert_eq!(decode(&empty.encode().unwrap()), Err(DecodeError::NoCvms));

@@ -44,8 +44,9 @@ rt::gate! {
     fn squares(numbers: Foreign<'_>) -> Result<u64, Errno> {
         let count = numbers.size() / NUMBER;
         for index in 0..count {
-            let square = number(&numbers, index)?.wrapping_mul(number(&numbers, index)?);
-            numbers.write(index * NUMBER, &square.to_le_bytes())?;
+            // Read once: the caller's other threads may change it meanwhile.
+            let number = number(&numbers, index)?;
+            numbers.write(index * NUMBER, &number.wrapping_mul(number).to_le_bytes())?;
         }
         Ok(count)
     }

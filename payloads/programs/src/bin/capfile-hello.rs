@@ -3,16 +3,13 @@
 #![no_std]
 #![no_main]
 
-use core::pin::pin;
-
-use rt::{CapBuffer, Errno, hostcall};
+use rt::{Buffer, Errno, hostcall};
 
 rt::entry!(main);
 
 fn main() -> Result<(), Errno> {
     rt::println!("hello world, let's read cap 'test1'");
-    let mut file = pin!(CapBuffer::new());
-    hostcall::capfile("test1", file.as_mut())?;
+    let file = Buffer::capfile("test1")?;
     let mut text = [0; 32];
     file.read(0, &mut text)?;
     // A text shorter than the capfile ends with a zero byte.

@@ -471,7 +471,7 @@ macro_rules! export_gate {
 }
 
 /// Makes the slot hold a capability over these bytes, to load and perhaps to store data; where no bounds are exactly these, over the
-/// least that cover them.
+/// least that cover them, which `Slot::derive` refuses.
 pub(crate) fn derive(slot: &Slot, bytes: *const u8, length: usize, written: bool) {
     let permissions: u64 = if written { 0b1101 } else { 0b101 };
     // SAFETY: stores to the slot; derived of DDC, which covers all memory of this program.

@@ -1,7 +1,7 @@
 //! Memory of the host in place of a buffer, which a hostile peer can change.
 
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 use std::vec;
 use std::vec::Vec;
 
@@ -77,5 +77,10 @@ impl Shared for Memory {
     fn wake(&self, _offset: u64) -> Result<(), Errno> {
         self.0.1.notify_all();
         Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
     }
 }

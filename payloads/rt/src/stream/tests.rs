@@ -1,6 +1,8 @@
 //! Streams over memory of the host, which a hostile peer can change.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use std::vec;
@@ -9,7 +11,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::memory::Memory;
-use super::{BYTES, CLOSED, POSITION, Part, READER, Reader, Shared, WAITS, WRITER, Writer};
+use super::{BYTES, CLOSED, EVENTS, POSITION, Part, READER, Reader, Shared, WAITS, WRITER, Writer};
 use crate::Errno;
 
 fn pair(size: usize) -> (Memory, Writer<Memory>, Reader<Memory>) {
@@ -116,6 +118,32 @@ fn a_hostile_peer_makes_errors_and_no_access_outside() {
         assert_eq!(writer.try_write(&[0; 100]), Err(Errno::EIO));
         assert_eq!(writer.send(&[0; 10], None), Err(Errno::EIO));
     }
+}
+
+#[test]
+fn a_peer_that_wakes_for_nothing_does_not_make_a_timeout_longer() {
+    let (memory, mut writer, mut reader) = pair(BYTES as usize + 64);
+    let over = Arc::new(AtomicBool::new(false));
+    let peer = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut word = 0_u32;
+            while !over.load(Ordering::Relaxed) {
+                word = word.wrapping_add(1);
+                for side in [WRITER, READER] {
+                    memory.store(side + EVENTS, word).unwrap();
+                    memory.wake(side + EVENTS).unwrap();
+                }
+            }
+        }
+    });
+    let soon = Some(Duration::from_millis(20));
+    assert_eq!(reader.read(&mut [0; 8], soon), Err(Errno::ETIMEDOUT));
+    assert_eq!(reader.receive(&mut [0; 8], soon), Err(Errno::ETIMEDOUT));
+    writer.write(&[0; 64], None).unwrap();
+    assert_eq!(writer.write(&[0; 64], soon), Err(Errno::ETIMEDOUT));
+    over.store(true, Ordering::Relaxed);
+    peer.join().unwrap();
 }
 
 proptest! {

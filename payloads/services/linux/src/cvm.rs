@@ -1,7 +1,6 @@
 //! What the system call layer is built on, in a cVM.
 
 use core::fmt::{self, Write as _};
-use core::pin::pin;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -11,12 +10,12 @@ use abi::manifest::DeviceKind;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
-use library_os::{Error, Outcome, Page, Platform, Roles, Start, System, Who, Window};
-use rt::alloc::vec;
+use library_os::{Archive, Error, Outcome, Page, Platform, Roles, Start, System, Who, Window};
+use rt::alloc::boxed::Box;
 use rt::alloc::vec::Vec;
 use rt::device::Device;
 use rt::sync::Mutex;
-use rt::{Answer, Call, CapBuffer, Errno, Token};
+use rt::{Answer, Buffer, Call, Errno, Token};
 
 use crate::card::{self, Card};
 use crate::machine;
@@ -44,9 +43,9 @@ const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 fn main() -> Result<(), Errno> {
     let files = rt::var("FILES").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let archive = match rt::var("ROOT") {
-        Some(name) => root(name)?,
-        None => Vec::new(),
+    let archive: Box<dyn Archive> = match rt::var("ROOT") {
+        Some(name) => Box::new(Root(Buffer::capfile(name)?)),
+        None => Box::new(Vec::new()),
     };
     // Where nothing tells the time of day, the machine starts in 1970.
     let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::counted_clock()));
@@ -124,13 +123,18 @@ fn generator() -> Result<ChaCha20Rng, Errno> {
     Ok(ChaCha20Rng::from_seed(seed))
 }
 
-/// The archive that a capfile holds.
-fn root(name: &str) -> Result<Vec<u8>, Errno> {
-    let mut capfile = pin!(CapBuffer::new());
-    let size = rt::hostcall::capfile(name, capfile.as_mut())?;
-    let mut archive = vec![0; size as usize];
-    capfile.read(0, &mut archive)?;
-    Ok(archive)
+/// The archive in a buffer that nobody writes, read where it lies.
+#[derive(Debug)]
+struct Root(Buffer);
+
+impl Archive for Root {
+    fn size(&self) -> usize {
+        self.0.size() as usize
+    }
+
+    fn read(&self, offset: usize, to: &mut [u8]) -> library_os::Result<()> {
+        self.0.read(offset as u64, to).map_err(|_| Error::EIO)
+    }
 }
 
 fn handle(call: &Call) -> Answer {

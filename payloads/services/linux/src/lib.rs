@@ -15,6 +15,7 @@ mod bytes;
 mod calls;
 mod deliver;
 mod error;
+pub mod ext4;
 mod layout;
 #[cfg(not(target_os = "none"))]
 pub mod model;
@@ -36,7 +37,7 @@ mod window;
 
 pub use error::{Error, Result};
 pub use page::Page;
-pub use platform::{Platform, Roles};
+pub use platform::{Archive, Platform, Roles};
 pub use program::Who;
 pub use stack::{ImageError, Start};
 pub use system::{Outcome, System};

@@ -1,6 +1,6 @@
 //! The library OS for Linux programs, as a cVM: its clients are raw, and lie within it.
 //!
-//! Environment: `ROOT` names the capfile with the tar file that programs see as `/`, `FILES` is how many bytes they may write
+//! Environment: `ROOT` names the buffer with the tar file that programs see as `/`, `FILES` is how many bytes they may write
 //! above it; `LOG=debug` shows every system call. `FIRST` is the path of the first program in cVMs for processes.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]

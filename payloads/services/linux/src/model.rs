@@ -6,6 +6,7 @@ use crate::network::{Network, Settings};
 use crate::{Error, Outcome, Page, Platform, Result, Roles, Start, System, Who, Window};
 use abi::hostcall::{RAW_TEXT, REGISTERS};
 use abi::start::{MAGIC, StartHeader};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString;
 use alloc::vec;
@@ -380,7 +381,7 @@ impl Model {
     /// Both have begun.
     pub fn new() -> Model {
         let mut model = Model {
-            system: System::new(archive(&FILE[1..], &elf(None)), FILES, true),
+            system: System::new(Box::new(archive(&FILE[1..], &elf(None))), FILES, true),
             mock: Mock {
                 memory: core::array::from_fn(|_| vec![0; SIZE as usize]),
                 now: 1,

@@ -1,9 +1,10 @@
 //! What the system call layer is built on.
 
-use crate::Result;
 use crate::page::Page;
 use crate::program::Who;
+use crate::{Error, Result};
 use abi::hostcall::REGISTERS;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// What the words of a thread's registers are: their places among them.
@@ -46,6 +47,30 @@ impl Roles {
         count: 34,
         machine: 183,
     };
+}
+
+/// Where an archive is read from: bytes that nobody changes.
+pub trait Archive: fmt::Debug + Send {
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// Copies those from `offset` on, which are there.
+    ///
+    /// # Errors
+    /// `EIO` when they cannot be read.
+    fn read(&self, offset: usize, to: &mut [u8]) -> Result<()>;
+}
+
+impl Archive for Vec<u8> {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&self, offset: usize, to: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(to.len()).ok_or(Error::EIO)?;
+        to.copy_from_slice(self.get(offset..end).ok_or(Error::EIO)?);
+        Ok(())
+    }
 }
 
 /// What the cVM around the programs can do.

@@ -13,7 +13,8 @@ use crate::slot::Slot;
 use crate::spawn::{self, First};
 use crate::stack::{self, ImageError, Start};
 use crate::tree::Tree;
-use crate::{Error, Platform, Result};
+use crate::{Archive, Error, Platform, Result};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use linux_raw_sys::general as sys;
@@ -184,7 +185,7 @@ pub struct System {
 impl System {
     /// A library OS without programs. They see the tar file `archive` as `/`, and may write `files` bytes above it; `traces`
     /// says whether every system call is logged.
-    pub fn new(archive: Vec<u8>, files: u64, traces: bool) -> System {
+    pub fn new(archive: Box<dyn Archive>, files: u64, traces: bool) -> System {
         System {
             programs: BTreeMap::new(),
             borrowed: BTreeMap::new(),

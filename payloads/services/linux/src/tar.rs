@@ -1,11 +1,15 @@
 //! Archives in the format of tar, as bytes that lie: ustar, with GNU's long names. Unlike the crates that need no
 //! standard library this reads folders, symbolic links and permissions, too.
 
+use crate::Archive;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Bytes of a header, and what members' sizes are multiples of.
 const BLOCK: usize = 512;
+/// Longest name that GNU's extension says.
+const LONGEST: usize = 4096;
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +51,26 @@ fn text(field: &[u8]) -> &[u8] {
 }
 
 /// The members of an archive, as far as it is one.
-pub(crate) fn members(archive: &[u8]) -> impl Iterator<Item = Member> + '_ {
+pub(crate) fn members(archive: &dyn Archive) -> impl Iterator<Item = Member> + '_ {
     let mut at = 0_usize;
     core::iter::from_fn(move || {
         let (mut long_name, mut long_link) = (None, None);
+        let mut header = [0; BLOCK];
         loop {
-            let header = archive.get(at..at.checked_add(BLOCK)?)?;
+            archive.read(at, &mut header).ok()?;
             if header.iter().all(|byte| *byte == 0) || &header[257..262] != b"ustar" {
                 return None;
             }
             let size = usize::try_from(number(&header[124..136])?).ok()?;
             let data = at + BLOCK..(at + BLOCK).checked_add(size)?;
-            let bytes = archive.get(data.clone())?;
+            if data.end > archive.size() {
+                return None;
+            }
+            let long = || {
+                let mut bytes = vec![0; size.min(LONGEST)];
+                archive.read(data.start, &mut bytes).ok()?;
+                Some(text(&bytes).to_vec())
+            };
             at = data.end.checked_next_multiple_of(BLOCK)?;
             let name = long_name.take().unwrap_or_else(|| {
                 let (name, prefix) = (text(&header[..100]), text(&header[345..500]));
@@ -71,11 +83,11 @@ pub(crate) fn members(archive: &[u8]) -> impl Iterator<Item = Member> + '_ {
             });
             let kind = match header[156] {
                 b'L' => {
-                    long_name = Some(text(bytes).to_vec());
+                    long_name = Some(long()?);
                     continue;
                 }
                 b'K' => {
-                    long_link = Some(text(bytes).to_vec());
+                    long_link = Some(long()?);
                     long_name = Some(name);
                     continue;
                 }
@@ -110,7 +122,7 @@ mod tests {
         header[136..147].copy_from_slice(b"00000000001");
         header[156] = b'0';
         header[512..516].copy_from_slice(b"data");
-        let found: Vec<Member> = members(&header).collect();
+        let found: Vec<Member> = members(&header.to_vec()).collect();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].mode, found[0].modified), (0o644, 1_000_000_000));
         assert_eq!(found[0].kind, Kind::File(512..516));
@@ -118,8 +130,8 @@ mod tests {
             let mut lying = header;
             lying[124..124 + size.len()].copy_from_slice(size);
             lying[124 + size.len()..136].fill(if size[0] == 0xff { 0xff } else { 0 });
-            assert_eq!(members(&lying).count(), 0, "{size:?}");
+            assert_eq!(members(&lying.to_vec()).count(), 0, "{size:?}");
         }
-        assert_eq!(members(&header[..100]).count(), 0);
+        assert_eq!(members(&header[..100].to_vec()).count(), 0);
     }
 }

@@ -1,7 +1,8 @@
 //! The tree of files: what an archive holds, and above it what programs have written, in memory.
 
 use crate::bytes::{Bytes, PAGE};
-use crate::{Error, Result};
+use crate::{Archive, Error, Result};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -105,7 +106,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: Vec<Option<Inode>>,
-    archive: Vec<u8>,
+    archive: Box<dyn Archive>,
     /// Bytes that programs may write, and those that they may still write.
     whole: u64,
     left: u64,
@@ -113,16 +114,16 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// A tree with `/dev` and `/tmp`, for so many bytes above what `archive` holds.
-    pub(crate) fn new(archive: Vec<u8>, left: u64) -> Tree {
+    pub(crate) fn new(archive: Box<dyn Archive>, left: u64) -> Tree {
         let mut tree = Tree {
             nodes: Vec::new(),
-            archive: Vec::new(),
+            archive: Box::new(Vec::new()),
             whole: left,
             left: u64::MAX,
         };
         tree.nodes
             .push(Some(Inode::new(Kind::Folder(BTreeMap::new()), 0o755, ROOT, 0)));
-        for member in crate::tar::members(&archive) {
+        for member in crate::tar::members(&*archive) {
             tree.unpack(&member);
         }
         tree.archive = archive;
@@ -334,15 +335,15 @@ impl Tree {
 
     /// Copies from a file; how many bytes.
     pub(crate) fn read(&self, node: Node, offset: u64, to: &mut [u8]) -> Result<usize> {
-        let bytes = match &self.inode(node)?.kind {
-            Kind::File(Content::Archive(range)) => &self.archive[range.clone()],
+        let range = match &self.inode(node)?.kind {
+            Kind::File(Content::Archive(range)) => range,
             Kind::File(Content::Memory(bytes)) => return Ok(bytes.read(offset, to)),
             Kind::Folder(_) => return Err(Error::EISDIR),
             _ => return Err(Error::EINVAL),
         };
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let count = to.len().min(bytes.len() - from);
-        to[..count].copy_from_slice(&bytes[from..from + count]);
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(range.len());
+        let count = to.len().min(range.len() - from);
+        self.archive.read(range.start + from, &mut to[..count])?;
         Ok(count)
     }
 
@@ -354,11 +355,16 @@ impl Tree {
         };
         if let Content::Archive(range) = content {
             let mut copy = Bytes::default();
-            let part = &self.archive[range.clone()];
+            let mut page = [0; PAGE];
             let room = self.left;
-            if copy.write(0, part, || charge(&mut self.left, PAGE as u64)).is_err() {
-                self.left = room;
-                return Err(Error::ENOSPC);
+            for done in (0..range.len()).step_by(PAGE) {
+                let part = &mut page[..PAGE.min(range.len() - done)];
+                let read = self.archive.read(range.start + done, part);
+                let mut written = || copy.write(done as u64, part, || charge(&mut self.left, PAGE as u64));
+                if let Err(error) = read.and_then(|()| written().map_err(|_| Error::ENOSPC)) {
+                    self.left = room;
+                    return Err(error);
+                }
             }
             *content = Content::Memory(copy);
         }
@@ -666,7 +672,7 @@ mod tests {
     const ROOM: u64 = 16 * 1024;
 
     fn tree() -> Tree {
-        Tree::new(Vec::new(), ROOM)
+        Tree::new(Box::new(Vec::new()), ROOM)
     }
 
     fn file(tree: &mut Tree, path: &[u8]) -> Node {

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::measurement::{Bar, Measurement};
 use crate::packing::{Setup, bare_image, cvm};
 use crate::platform::{Cause, Machine, Platform};
-use crate::{gates, ways};
+use crate::{gates, messages, ways};
 
 pub(crate) const SECTION: &str = "Ways through the monitor (instructions)";
 /// What is counted on a CHERI QEMU, too.
@@ -162,6 +162,7 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         measured.push(Measurement::count(SECTION, label, switch).bar(Bar::at_most(bar)));
     }
     measured.extend(ways::measure(platform)?);
+    measured.extend(messages::measure(platform)?);
     measured.extend(gates::measure(platform)?);
     measured.extend(fault(platform)?);
     Ok(measured)

@@ -49,7 +49,8 @@ fn parts(platform: &dyn Platform, driver: &str, part: &str, labels: &[(&str, &st
     let config = config::parse("bench.yaml".as_ref(), &yaml);
     built(platform.arch());
     let cvms: Vec<_> = config.cvms.into_iter().map(|cvm| cvm.spec).collect();
-    let mut machine = Setup::with_buffers(platform.arch(), &cvms, &config.buffers)?.board(platform)?;
+    let buffers: Vec<_> = config.buffers.into_iter().map(|buffer| buffer.spec).collect();
+    let mut machine = Setup::with_buffers(platform.arch(), &cvms, &buffers)?.board(platform)?;
     machine.attach(Block::new(vec![0; 1 << 20]).into())?;
     machine.attach(Network::new([0x52, 0x54, 0, 0x12, 0x34, 0x56], Mirror::default()).into())?;
     machine.run(LIMIT);

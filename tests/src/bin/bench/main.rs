@@ -13,6 +13,7 @@ mod linux;
 mod linux_whole;
 mod loading;
 mod measurement;
+mod messages;
 mod morello;
 mod packing;
 mod platform;

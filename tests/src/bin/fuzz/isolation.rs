@@ -113,6 +113,9 @@ fn report(platform: Platform, seed: u64, start: Instant, campaigns: &[(Kind, u64
             "{platform}, {kind}, seed {seed}: {} cases, {} runs ({} faults), {} instructions of the cVM, {} in all",
             tally.cases, tally.runs, tally.faults, tally.instructions, tally.whole,
         );
+        if !tally.made.is_empty() {
+            print!("{tally}");
+        }
     }
     println!(
         "{platform}: nothing left the cVM in {:.0} s",
