@@ -404,6 +404,9 @@ pub const KEEP_STACK: u64 = 1;
 pub const KEEP_THREAD_POINTER: u64 = 2;
 /// Most bytes whose pages one `text` changes.
 pub const TEXT_LIMIT: u64 = 65536;
+/// Bytes right below a raw client's position-independent program that its PCC covers, too: a page that is memory until its server
+/// makes it text.
+pub const RAW_TEXT: u64 = 4096;
 /// Words that `registers` moves. CHERI-RISC-V: `pc`, `x1` to `x31`, two of no meaning. Morello: `x0` to `x30`, `sp`, `pc`, and the
 /// condition flags as in PSTATE.
 pub const REGISTERS: usize = 34;

@@ -11,6 +11,9 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"cVMstart");
 /// Version of this layout.
 pub const VERSION: u32 = 1;
 
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// Alignment of a start block in bytes.
 pub const ALIGNMENT: usize = 16;
 
@@ -54,11 +57,15 @@ pub struct StartHeader {
     pub local_size: u64,
     /// Offset of the 16 bytes of the block in which the capability over the local area lies; 0 = there is none.
     pub local_slot: u64,
+    /// Ticks a second of the counter that every cVM can read: `rdtime`, `CNTVCT_EL0`.
+    pub counter_frequency: u64,
+    /// What it showed when the monitor started.
+    pub counter_start: u64,
 }
 
 impl StartHeader {
     /// Size of the header in bytes.
-    pub const SIZE: usize = 112;
+    pub const SIZE: usize = 128;
 
     /// The header as it stands in memory.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -87,6 +94,8 @@ impl StartHeader {
             self.local,
             self.local_size,
             self.local_slot,
+            self.counter_frequency,
+            self.counter_start,
         ];
         for (slot, word) in bytes[40..].chunks_exact_mut(8).zip(addresses) {
             slot.copy_from_slice(&word.to_le_bytes());
@@ -117,7 +126,17 @@ impl StartHeader {
             local: large(88),
             local_size: large(96),
             local_slot: large(104),
+            counter_frequency: large(112),
+            counter_start: large(120),
         };
         (header.magic == MAGIC && header.version == VERSION).then_some(header)
+    }
+
+    /// Nanoseconds since the monitor started, when the counter shows this: what the hostcall `clock` returns.
+    pub fn nanoseconds(&self, counter: u64) -> u64 {
+        let ticks = counter.wrapping_sub(self.counter_start);
+        let frequency = self.counter_frequency.max(1);
+        let seconds = (ticks / frequency).wrapping_mul(SECOND);
+        seconds.wrapping_add((ticks % frequency).wrapping_mul(SECOND) / frequency)
     }
 }

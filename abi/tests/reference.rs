@@ -140,6 +140,7 @@ fn limits_and_streams_have_their_values() {
         ("KEEP_STACK", hostcall::KEEP_STACK),
         ("KEEP_THREAD_POINTER", hostcall::KEEP_THREAD_POINTER),
         ("TEXT_LIMIT", hostcall::TEXT_LIMIT),
+        ("RAW_TEXT", hostcall::RAW_TEXT),
         ("REGISTERS", hostcall::REGISTERS as u64),
         ("START", hostcall::START),
         ("DEVICE_QUEUE_SIZE", hostcall::DEVICE_QUEUE_SIZE as u64),
@@ -254,6 +255,8 @@ fn the_start_block_has_its_layout() {
         local,
         local_size,
         local_slot,
+        counter_frequency,
+        counter_start,
     });
     assert_layout("## Start block", &header.to_bytes(), &fields);
     let rows = table::<4>("## Start block");

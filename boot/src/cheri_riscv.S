@@ -42,8 +42,9 @@ headers_end:
     lla t0, no_cheri
     csrw mtvec, t0
     csrr t1, 0xbc0                              # mccsr
-    # What reset may leave open: counters for U-mode, protection entries, traps delegated to S-mode where there is one.
-    csrw mcounteren, zero
+    # What reset may leave open: counters for U-mode but the time, protection entries, traps delegated to S-mode where there is
+    # one.
+    csrwi mcounteren, 2                         # TM
     csrw pmpcfg0, zero
     csrw pmpcfg2, zero
     csrr t0, misa

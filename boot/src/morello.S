@@ -219,7 +219,8 @@ from_el1:
     msr sctlr_el1, x0
     movz x0, #0x1c, lsl #16     // CPACR_EL1: capabilities for EL1 and EL0 (CEN), floating point traps at EL0 (FPEN)
     msr cpacr_el1, x0
-    msr cntkctl_el1, xzr        // EL0 reads no counter and sets no timer,
+    movz x0, #2                 // EL0VCTEN: EL0 reads the virtual counter, no other one, and sets no timer
+    msr cntkctl_el1, x0
     movz x0, #0x1000            // TDCC: no debug communication channel, nor any other debug register
     msr mdscr_el1, x0
     mrs x0, id_aa64dfr0_el1

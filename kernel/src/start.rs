@@ -191,6 +191,7 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     }
     let entered = monitor.ledger.len();
     for cvm in &mut monitor.cvms {
+        cvm.set_counter(frequency, monitor.boot);
         let carved = cvm.enter(&mut monitor.ledger);
         carved.map_err(|error| format!("{error}"))?;
     }

@@ -101,6 +101,8 @@ struct cvm_start_block {
     uint64_t local;             /* the local area: the only memory that takes local capabilities */
     uint64_t local_size;        /* 0 = there is none */
     uint64_t local_slot;        /* offset of the capability over it */
+    uint64_t counter_frequency; /* ticks a second of the counter that every cVM can read */
+    uint64_t counter_start;     /* what it showed when the monitor started */
 };
 
 /* What info() tells. */
@@ -136,7 +138,7 @@ enum {
     CVM_HOLDING_DEVICE = 6,
 };
 
-_Static_assert(sizeof(struct cvm_start_block) == 112, "layout of the start block");
+_Static_assert(sizeof(struct cvm_start_block) == 128, "layout of the start block");
 _Static_assert(sizeof(struct cvm_info) == 80, "layout of the information record");
 _Static_assert(sizeof(struct cvm_holding) == 40, "layout of the holding record");
 

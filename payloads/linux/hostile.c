@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -38,10 +39,11 @@ static int is_left_out(long number) {
 int main(int count, char **arguments) {
     /* With room behind it for whatever a call stores there. */
     static char own[8192];
+    uintptr_t page = getauxval(AT_SYSINFO_EHDR), texts[] = {(uintptr_t)main & ~3UL, page, page + 4095};
     char *end = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uintptr_t values[64] = {0, 1, 8, (uintptr_t)-1, (uintptr_t)-4096, 1UL << 63, 1UL << 32, INT64_MAX, 4096,
-                            (uintptr_t)own, (uintptr_t)end + 4095};
-    int known = 11;
+                            (uintptr_t)own, (uintptr_t)end + 4095, texts[0], texts[1]};
+    int known = 13;
     for (int index = 1; index < count && known < 64; index++)
         values[known++] = strtoul(arguments[index], NULL, 0);
     /* Standard input would wait for a line. */
@@ -63,6 +65,9 @@ int main(int count, char **arguments) {
                 picked[0] = 0;
             /* Reading it might rightly wait for ever. */
             close(8);
+            /* So would descriptor 0, if it became a pipe. */
+            if (number == SYS_close && picked[0] == 0 || number == SYS_dup3 && picked[1] == 0)
+                continue;
             long result = syscall(number, picked[0], picked[1], picked[2], picked[3], picked[4], picked[5]);
             calls++;
             refused += result == -1;
@@ -76,7 +81,7 @@ int main(int count, char **arguments) {
     /* Memory that is not its own cannot be mapped, unmapped, moved or waited for. */
     for (int index = 0; index < known; index++) {
         uintptr_t at = values[index] & ~4095UL;
-        int is_own = at == ((uintptr_t)own & ~4095UL) || at == (uintptr_t)end;
+        int is_own = at == ((uintptr_t)own & ~4095UL) || at == (uintptr_t)end || at == page || at == (texts[0] & ~4095UL);
         /* Where addresses count from 0, low ones are its own. */
         if (is_own || at < 1UL << 24)
             continue;
@@ -88,6 +93,15 @@ int main(int count, char **arguments) {
             return 1;
         }
         syscall(SYS_munmap, at, 4096);
+    }
+    /* Nobody writes text, its library OS neither: neither the program's own, nor what it has from there. */
+    int zero = open("/dev/zero", O_RDONLY);
+    for (int index = 0; index < 3; index++) {
+        errno = 0;
+        if (read(zero, (void *)texts[index], 4) != -1 || errno != EFAULT) {
+            printf("a call has written to text at %#lx\n", (unsigned long)texts[index]);
+            return 1;
+        }
     }
     /* The call by which the monitor says where a program's memory is, with that of others. */
     for (int index = 0; index < known; index++) {

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -97,6 +98,7 @@ static void *die_with_lock(void *unused) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN);
     char buffer[64];
     pthread_t thread;
 

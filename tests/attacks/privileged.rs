@@ -75,7 +75,10 @@ const ATTACKS: &[Attack] = &[
         "read-system-registers",
         "read each system register of EL1, EL2 and EL3 and those closed to EL0",
         either(Absent, EachKilled(REFUSED)),
-        |_| SYSTEM.iter().map(|register| 0xd530_0000 | system(*register)).collect(),
+        |_| {
+            let closed = SYSTEM.iter().filter(|register| !TIME.contains(register));
+            closed.map(|register| 0xd530_0000 | system(*register)).collect()
+        },
     ),
     lives(
         "write-system-registers",
@@ -224,6 +227,9 @@ const SYSTEM: &[[u32; 5]] = &[
     [2, 3, 0, 4, 0],   // DBGDTR_EL0
     [2, 3, 0, 5, 0],   // DBGDTRRX_EL0, DBGDTRTX_EL0
 ];
+
+/// Those of [`SYSTEM`] that tell the time: EL0 reads them.
+const TIME: &[[u32; 5]] = &[[3, 3, 14, 0, 0], [3, 3, 14, 0, 2]];
 
 fn system([op0, op1, crn, crm, op2]: [u32; 5]) -> u32 {
     (op0 - 2) << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5 | 20

@@ -7,8 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use machine::virtio::Version;
-use tests::{Platform, Scenario, Served};
+use tests::{Platform, Scenario, Served, on_every_platform};
 use tools::run::DeviceArguments;
+
+on_every_platform!(clients_are_served);
 
 /// Connections at a time, and requests of each.
 const CONNECTIONS: usize = 20;
@@ -62,7 +64,7 @@ impl Client {
     }
 }
 
-fn clients_are_served(platform: Platform, virtio: Version) {
+fn clients_are_served(platform: Platform) {
     if tests::linux_program(platform, "valkey").is_none() {
         return;
     }
@@ -73,7 +75,11 @@ fn clients_are_served(platform: Platform, virtio: Version) {
         platform,
         &image,
         DeviceArguments {
-            virtio,
+            virtio: if platform.relocates() {
+                Version::Modern
+            } else {
+                Version::Legacy
+            },
             ..DeviceArguments::default()
         },
         6379,
@@ -162,19 +168,4 @@ fn clients_are_served(platform: Platform, virtio: Version) {
     }
     // Nobody has said that it failed meanwhile.
     assert_eq!(one.ask("PING"), "PONG");
-}
-
-#[test]
-fn clients_are_served_on_cheri_riscv() {
-    clients_are_served(Platform::MachineV9, Version::Legacy);
-}
-
-#[test]
-fn clients_are_served_on_cheri_riscv_with_addresses_from_zero() {
-    clients_are_served(Platform::MachineV8, Version::Modern);
-}
-
-#[test]
-fn clients_are_served_on_morello() {
-    clients_are_served(Platform::MachineMorello, Version::Legacy);
 }

@@ -78,14 +78,9 @@ pub(crate) fn largest(archive: &[u8]) -> io::Result<u64> {
     Ok(largest)
 }
 
-/// The program of cVMs for processes: an ELF header, a page of instructions that call a handler of signals and return from it, a
-/// segment of so many bytes for programs, and a page of text behind it, so that PCC covers what is between. The library OS
-/// loads programs there.
+/// The program of cVMs for processes: an ELF header, a segment of so many bytes for programs, and a page of text behind it, so that
+/// PCC covers what is before. The library OS loads programs there; nothing executes what is here.
 pub(crate) fn place(arch: Architecture, size: u64) -> Vec<u8> {
-    let text = |address, words: &[u32]| {
-        let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        Load::new(address, &code, elf::PF_R | elf::PF_X)
-    };
     let header = Load {
         offset: Some(0),
         file_size: Some(HEADER),
@@ -96,52 +91,18 @@ pub(crate) fn place(arch: Architecture, size: u64) -> Vec<u8> {
         memory_size: size,
         ..Load::new(PLACE, &[], elf::PF_R | elf::PF_W)
     };
-    let words = match arch {
-        Architecture::CheriRiscv => RISCV.to_vec(),
-        Architecture::Morello => arm(),
-    };
+    let text = Load::new(PLACE + size, &[0; 4], elf::PF_R | elf::PF_X);
     let program = Elf {
-        loads: vec![
-            header,
-            text(TRAMPOLINE, &words),
-            room,
-            text(PLACE + size, &words[words.len() - 1..]),
-        ],
+        entry: PLACE + size,
+        loads: vec![header, room, text],
         ..Elf::program(arch, &[])
     };
     program.to_bytes()
 }
 
-/// Bytes of an ELF header and four program headers, and where the parts are linked.
-const HEADER: u64 = 64 + 4 * 56;
-const TRAMPOLINE: u64 = 0x1000;
+/// Bytes of an ELF header and three program headers, and where the place is linked.
+const HEADER: u64 = 64 + 3 * 56;
 const PLACE: u64 = 0x1_0000;
-
-/// `jalr t0`, `li a7, 139`, `ecall`: call the handler, and `rt_sigreturn`.
-const RISCV: [u32; 3] = [0x0002_80e7, 0x08b0_0893, 0x0000_0073];
-
-/// The same; vector registers are saved around it, for whatever was interrupted may use them.
-fn arm() -> Vec<u32> {
-    let sp = 31 << 5;
-    // stp or ldp qN, qN+1, [sp, #16 * N]
-    let pairs = |instruction: u32| {
-        (0..32)
-            .step_by(2)
-            .map(move |n| instruction | n << 15 | (n + 1) << 10 | sp | n)
-    };
-    // str or ldr x9, [sp, #512]; x10, [sp, #520]
-    let states = |instruction: u32| [(64, 9), (65, 10)].map(|(place, n)| instruction | place << 10 | sp | n);
-    let mut words = vec![0xd108_43ff]; // sub sp, sp, #528
-    words.extend(pairs(0xad00_0000));
-    words.extend([0xd53b_4409, 0xd53b_442a]); // mrs x9, fpcr; mrs x10, fpsr
-    words.extend(states(0xf900_0000));
-    words.push(0xd63f_0200); // blr x16
-    words.extend(states(0xf940_0000));
-    words.extend([0xd51b_4409, 0xd51b_442a]); // msr fpcr, x9; msr fpsr, x10
-    words.extend(pairs(0xad40_0000));
-    words.extend([0x9108_43ff, 0xd280_1168, 0xd400_0001]); // add sp, sp, #528; mov x8, #139; svc #0
-    words
-}
 
 /// Adds what is in a folder, in the order of the names.
 fn add(builder: &mut Builder<Vec<u8>>, folder: &Path, inside: &Path) -> Result<(), String> {

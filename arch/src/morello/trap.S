@@ -236,7 +236,7 @@ intravisor_arm:
     MSR_C CTPIDR_EL1, 31
     msr tpidr_el1, x0
     MSR_C CELR_EL1, 31
-    mov x9, #{links_are_sentries}
+    mov x9, #{user_control}
     msr S3_3_C1_C2_2, x9        // CCTLR_EL0
     isb
     ret

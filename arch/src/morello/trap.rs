@@ -37,7 +37,7 @@ global_asm!(
     cause = const Frame::CAUSE,
     interrupted_sp = const Frame::INTERRUPTED_SP,
     status_mask = const STATUS_MASK,
-    links_are_sentries = const CCTLR_SBL,
+    user_control = const CCTLR,
     load_capability = const LOAD_CAPABILITY_BIT,
     monitor_frame = sym MONITOR_FRAME,
     monitor_fault = sym monitor_fault,
@@ -77,9 +77,9 @@ pub(super) static HART: Hart = Hart {
 const INTERRUPT: u64 = 1 << 63;
 const OTHER: u64 = 1 << 62;
 
-/// CCTLR_EL0.SBL: branches with link leave sentries, and Restricted branches need them. All other bits stay 0: DDC and
-/// PCC do not relocate.
-const CCTLR_SBL: u64 = 1 << 7;
+/// CCTLR_EL0.SBL: branches with link leave sentries, and Restricted branches need them. PERMVCT: the virtual counter can be
+/// read without the System permission. All other bits stay 0: DDC and PCC do not relocate.
+const CCTLR: u64 = 1 << 7 | 1 << 6;
 
 /// ESR_EL1 of `svc #0` in AArch64, and of a use of floating point that traps (exception class 7).
 const SYNDROME_HOSTCALL: u64 = 0x5600_0000;

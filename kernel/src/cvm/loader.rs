@@ -119,6 +119,7 @@ pub(crate) fn start_block(id: usize, spec: &CvmSpec, layout: &Layout, place: Pla
         local: if local_size > 0 { local } else { 0 },
         local_size,
         local_slot,
+        ..StartHeader::default()
     };
     block[..StartHeader::SIZE].copy_from_slice(&header.to_bytes());
     block

@@ -14,12 +14,14 @@ use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use crate::report::console::Lines;
 use crate::report::symbols::Functions;
+use abi::start::StartHeader;
 use abi::{Errno, FaultKind};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use arch::{Derivation, DeriveError, Frame, Register, Slot, user};
 use capability::Permissions;
+use core::mem::offset_of;
 use core::ops::Range;
 use id::{CvmId, ThreadId};
 use loader::{Home, Load, LoadError, Place, Source};
@@ -381,6 +383,16 @@ impl Cvm {
                 arch::service_stack_permissions(),
             ),
         ]
+    }
+
+    /// Lets its start block say how time is counted.
+    pub(crate) fn set_counter(&mut self, frequency: u64, start: u64) {
+        let words = self.block[offset_of!(StartHeader, counter_frequency)..]
+            .as_chunks_mut()
+            .0;
+        for (word, value) in words.iter_mut().zip([frequency, start]) {
+            *word = value.to_le_bytes();
+        }
     }
 
     /// Enters the cVM's capabilities in the ledger. It holds none yet.

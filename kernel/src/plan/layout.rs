@@ -62,6 +62,8 @@ pub(crate) struct Request {
     /// Bytes of the stacks of its gates, whole pages each.
     pub(crate) gate_stacks: u64,
     pub(crate) heap: u64,
+    /// Bytes right below a position-independent hybrid program that its PCC covers: text to come.
+    pub(crate) text: u64,
     /// The whole, when it is given.
     pub(crate) size: Option<u64>,
 }
@@ -231,18 +233,19 @@ pub(crate) fn plan(program: &Program, request: &Request) -> Result<Layout, Layou
         end: 0,
         purecap: program.purecap,
     };
+    // What the program takes, in linked addresses relative to its extent.
+    let extent = &program.extent;
+    let lead = program.code.start - extent.start;
     let code = if program.purecap {
         code_bounds(program)?
     } else {
+        let text = if program.relocatable { request.text } else { 0 };
         Code {
-            before: 0,
+            before: if text > 0 { lead + text } else { 0 },
             end: program.code.end,
             alignment: PAGE,
         }
     };
-    // What the program takes, in linked addresses relative to its extent.
-    let extent = &program.extent;
-    let lead = program.code.start - extent.start;
     let before = code.before.saturating_sub(lead).next_multiple_of(PAGE);
     let length = before + extent.end.max(code.end) - extent.start;
     let (stacks, taken) = if program.relocatable {

@@ -10,6 +10,7 @@ use crate::elf::{File, PAGE, Program};
 use crate::plan::layout::{self, Layout, LayoutError, Request};
 use crate::plan::manifest::CvmSpec;
 use crate::plan::ordered;
+use abi::hostcall::RAW_TEXT;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -187,6 +188,7 @@ fn plan(
         local: u64::from(spec.local) * GRANULE,
         gate_stacks: spec.gates.iter().map(|gate| gate.stack * u64::from(gate.callers)).sum(),
         heap: spec.heap,
+        text: if spec.raw == 0 { 0 } else { RAW_TEXT },
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),
     };

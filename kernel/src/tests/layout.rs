@@ -157,6 +157,31 @@ fn what_takes_all_of_the_greatest_size_has_a_place() {
 }
 
 #[test]
+fn text_to_come_lies_right_below_the_program_and_pcc_covers_it() {
+    let program = Program::check(stored(&program())).unwrap();
+    let request = Request {
+        start_block: 100,
+        stack: 4096,
+        ..Request::default()
+    };
+    let without = plan(&program, &request).unwrap();
+    let with = plan(
+        &program,
+        &Request {
+            text: 0x1000,
+            ..request
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        (with.code.start, with.code.end),
+        (with.bias + program.extent.start - 0x1000, without.code.end + 0x1000)
+    );
+    assert_eq!(with.program.start, with.code.start, "nothing else is there");
+    assert_eq!(with.heap.start, without.heap.start + 0x1000);
+}
+
+#[test]
 fn a_fixed_program_keeps_its_addresses() {
     let program = fixed(0x8200_1000);
     let layout = plan(

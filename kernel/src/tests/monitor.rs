@@ -91,6 +91,10 @@ fn a_cvm_starts_with_its_program_its_start_block_and_its_two_capabilities() {
     let block = stand_in::memory(frame(&monitor, 0).argument(0), frame(&monitor, 0).argument(1) as usize);
     let header = StartHeader::from_bytes(block[..StartHeader::SIZE].try_into().unwrap()).unwrap();
     assert_eq!(
+        (header.counter_frequency, header.counter_start),
+        (monitor.frequency, monitor.boot)
+    );
+    assert_eq!(
         (header.base, header.memory_size),
         (memory.start, memory.end - memory.start)
     );

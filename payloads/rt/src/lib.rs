@@ -45,6 +45,8 @@ pub mod line;
 #[cfg(target_os = "none")]
 mod local;
 #[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
 pub mod net;
 #[cfg(target_os = "none")]
 mod panic;
@@ -81,6 +83,8 @@ pub use gate::{Frame as GateFrame, FromPassed};
 pub use hostcall::{exit, info, yield_now};
 #[cfg(target_os = "none")]
 pub use local::LocalKey;
+#[cfg(target_os = "none")]
+pub use memory::zero;
 #[cfg(target_os = "none")]
 #[doc(hidden)]
 pub use service::handle;

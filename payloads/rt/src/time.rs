@@ -14,7 +14,7 @@ impl Instant {
     /// This moment.
     pub fn now() -> Instant {
         Instant {
-            nanoseconds: hostcall::clock(),
+            nanoseconds: hostcall::counted_clock(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use tests::{Outcome, Platform, Scenario, ext4, on_every_platform};
+use tools::Architecture;
 
 on_every_platform!(
     a_c_program_finds_its_arguments_and_its_environment,
@@ -16,10 +17,13 @@ on_every_platform!(
     files_are_as_programs_expect_them,
     pipes_sockets_and_events_wake_who_waits,
     threads_share_memory_and_wait_for_each_other,
+    datagrams_arrive_whole_or_not_at_all,
+    programs_keep_their_floating_point_registers,
     a_program_hostile_to_its_library_os_hurts_nobody,
     two_programs_share_a_library_os,
     an_exit_code_is_the_cvms,
     a_signal_that_a_program_sends_to_itself_ends_it,
+    time_is_told_without_a_call,
     random_numbers_come_from_a_device_where_there_is_one,
     a_fault_is_the_programs_own,
     processes_are_made_waited_for_and_ended,
@@ -200,6 +204,38 @@ fn threads_share_memory_and_wait_for_each_other(platform: Platform) {
     assert_eq!(outcome.of("it"), ["threads: thread 7: error 11"], "{outcome}");
 }
 
+fn datagrams_arrive_whole_or_not_at_all(platform: Platform) {
+    if let Some(said) = alone(platform, "linux-datagrams", "") {
+        assert_eq!(said, ["35 checks, 0 failures"]);
+    }
+}
+
+/// Hard float, which Morello's programs have anyway.
+fn programs_keep_their_floating_point_registers(platform: Platform) {
+    if platform.arch() != Architecture::CheriRiscv {
+        return;
+    }
+    for (program, expected) in [
+        ("linux-datagrams-float", "35 checks, 0 failures"),
+        ("linux-files-float", "77 checks, 0 failures"),
+    ] {
+        if tests::linux_program(platform, program).is_some()
+            && let Some(said) = alone(platform, program, "")
+        {
+            assert_eq!(said, [expected]);
+        }
+    }
+    if tests::linux_program(platform, "linux-signals-float").is_none() {
+        return;
+    }
+    let yaml = "cVMs:\n- {name: it, linux: {program: linux-signals-float}}\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    assert_eq!(outcome.of("it"), ["0 failures"], "{outcome}");
+    assert_eq!(outcome.row("it.program").state, "exited 134", "{outcome}");
+}
+
 fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
     // The monitor's memory, that of its library OS and that of others, the console's device.
     let (monitor, pool) = (platform.monitor(), platform.monitor() + 0x50_0000);
@@ -215,7 +251,7 @@ fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
     let said = outcome.of("hostile");
     assert_eq!(
         said.last(),
-        Some(&"17760 calls, most of them refused: yes"),
+        Some(&"17757 calls, most of them refused: yes"),
         "{outcome}"
     );
     assert_eq!(outcome.of("witness"), ["77 checks, 0 failures"], "{outcome}");
@@ -251,6 +287,18 @@ fn a_signal_that_a_program_sends_to_itself_ends_it(platform: Platform) {
     assert_eq!(outcome.of("it"), ["0 failures"], "{outcome}");
     // SIGABRT is 6.
     assert_eq!(outcome.row("it.program").state, "exited 134", "{outcome}");
+}
+
+fn time_is_told_without_a_call(platform: Platform) {
+    if let Some(said) = alone(platform, "linux-clock", "") {
+        assert_eq!(said, ["time without a call: all right"]);
+    }
+    // In a cVM for processes, where another program may have been before.
+    let yaml = "cVMs:\n- name: it\n  linux: {program: linux-clock, processes: 1, memory: 2MiB}\n";
+    if let Some(outcome) = boot(platform, yaml, &[]) {
+        outcome.assert_status(0);
+        assert_eq!(outcome.of("it"), ["time without a call: all right"], "{outcome}");
+    }
 }
 
 fn random_numbers_come_from_a_device_where_there_is_one(platform: Platform) {
@@ -357,7 +405,7 @@ fn a_hostile_child_hurts_neither_its_parent_nor_its_library_os(platform: Platfor
     outcome.assert_status(0);
     let said = outcome.of("it");
     let told: Vec<&&str> = said.iter().filter(|line| !line.starts_with("linux: ")).collect();
-    assert!(told.contains(&&"17760 calls, most of them refused: yes"), "{outcome}");
+    assert!(told.contains(&&"17757 calls, most of them refused: yes"), "{outcome}");
     assert!(told.contains(&&"after 0"), "{outcome}");
     // SIGSEGV is 11.
     assert!(told.contains(&&"then 139"), "{outcome}");

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use abi::hostcall::RAW_TEXT;
 use abi::start::{ALIGNMENT, StartHeader};
 use object::elf;
 
@@ -165,6 +166,8 @@ pub fn lay_out(machine: Machine, spec: &CvmSpec, facts: &Facts, serves: bool, ou
         let bounds = bounds.map_err(|alignment| format!("no code bounds: expected multiples of {alignment:#x}"))?;
         let start = facts.code_range().map_or(start, |code| code.start);
         (start, bounds.before, bounds.end, bounds.alignment)
+    } else if spec.raw != 0 && facts.kind != elf::ET_EXEC {
+        (start, start - first + RAW_TEXT, text_end, PAGE)
     } else {
         (start, 0, text_end, PAGE)
     };

@@ -46,12 +46,45 @@ pub const MACHINE: &str = "aarch64";
 /// Bytes between the thread pointer and the storage (ELF for the Arm 64-bit architecture).
 pub(crate) const THREAD_CONTROL_BLOCK: usize = 16;
 
+/// The counter of time.
+#[inline]
+pub(crate) fn counter() -> u64 {
+    let count;
+    // SAFETY: reads a counter; not before what comes before it, so that it never seems to go back.
+    unsafe { asm!("isb", "mrs {count}, cntvct_el0", count = out(reg) count, options(nostack, nomem)) };
+    count
+}
+
 /// The thread pointer.
 pub(crate) fn thread_pointer() -> u64 {
     let pointer;
     // SAFETY: reads a register.
     unsafe { asm!("mrs {pointer}, tpidr_el0", pointer = out(reg) pointer, options(nostack, nomem)) };
     pointer
+}
+
+/// Zeroes so many times 256 bytes, by stores of empty capabilities.
+///
+/// # Safety
+/// The memory is the caller's; `start` is a multiple of 16.
+pub(crate) unsafe fn zero_blocks(start: *mut u8, blocks: usize) {
+    // SAFETY: the caller promises it.
+    unsafe {
+        asm!(
+            "cbz x10, 2f",
+            "1:",
+            ".irp offset, 0, 32, 64, 96, 128, 160, 192, 224",
+            ".inst 0x42800000 | \\offset / 16 << 15 | 31 << 10 | 9 << 5 | 31", // STP czr, czr, [x9, #offset]
+            ".endr",
+            "add x9, x9, #256",
+            "subs x10, x10, #1",
+            "b.ne 1b",
+            "2:",
+            inout("x9") start => _,
+            inout("x10") blocks => _,
+            options(nostack),
+        );
+    }
 }
 
 /// The calling thread's `rt_locals`.

@@ -46,12 +46,45 @@ pub const MACHINE: &str = "riscv64";
 /// Bytes between the thread pointer and the storage (RISC-V ELF psABI).
 pub(crate) const THREAD_CONTROL_BLOCK: usize = 0;
 
+/// The counter of time.
+#[inline]
+pub(crate) fn counter() -> u64 {
+    let count;
+    // SAFETY: reads a counter.
+    unsafe { asm!("rdtime {count}", count = out(reg) count, options(nostack, nomem)) };
+    count
+}
+
 /// The thread pointer.
 pub(crate) fn thread_pointer() -> u64 {
     let pointer;
     // SAFETY: reads a register.
     unsafe { asm!("mv {pointer}, tp", pointer = out(reg) pointer, options(nostack, nomem)) };
     pointer
+}
+
+/// Zeroes so many times 256 bytes, by stores of empty capabilities.
+///
+/// # Safety
+/// The memory is the caller's; `start` is a multiple of 16.
+pub(crate) unsafe fn zero_blocks(start: *mut u8, blocks: usize) {
+    // SAFETY: the caller promises it.
+    unsafe {
+        asm!(
+            "beqz {left}, 2f",
+            "1:",
+            ".irp offset, 0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240",
+            ".insn s 0x23, 4, x0, \\offset({at})", // SC cnull, offset(at)
+            ".endr",
+            "addi {at}, {at}, 256",
+            "addi {left}, {left}, -1",
+            "bnez {left}, 1b",
+            "2:",
+            at = inout(reg) start => _,
+            left = inout(reg) blocks => _,
+            options(nostack),
+        );
+    }
 }
 
 /// The calling thread's `rt_locals`.

@@ -10,7 +10,7 @@ use abi::manifest::DeviceKind;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
-use library_os::{Archive, Error, MOUNT, Outcome, Platform, Roles, Start, System, Who, Window};
+use library_os::{Archive, Error, MOUNT, Outcome, Page, Platform, Roles, Start, System, Who, Window};
 use rt::alloc::boxed::Box;
 use rt::alloc::vec::Vec;
 use rt::device::Device;
@@ -19,6 +19,7 @@ use rt::{Answer, Buffer, Call, Errno, Token};
 
 use crate::card::{self, Card};
 use crate::disk;
+use crate::machine;
 
 rt::entry!(main);
 rt::handler!(handle);
@@ -50,7 +51,7 @@ fn main() -> Result<(), Errno> {
         None => Box::new(Vec::new()),
     };
     // Where nothing tells the time of day, the machine starts in 1970.
-    let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::clock()));
+    let epoch = rt::hostcall::wall_clock().map_or(0, |now| now.saturating_sub(rt::hostcall::counted_clock()));
     EPOCH.store(epoch, Ordering::Relaxed);
     *RANDOM.lock() = Some(generator()?);
     let mut system = System::new(archive, files, rt::var("LOG") == Some("debug"));
@@ -65,7 +66,7 @@ fn main() -> Result<(), Errno> {
             gateway: GATEWAY,
             seed: RANDOM.lock().as_mut().map_or(0, |random| random.next_u64()),
         };
-        system.attach(Network::new(&settings, &mut card, rt::hostcall::clock()));
+        system.attach(Network::new(&settings, &mut card, rt::hostcall::counted_clock()));
         *CARD.lock() = Some(card);
         let waits = rt::thread::Builder::new().stack_size(STACK);
         waits.spawn(move || wait_for_frames(place as u64))?;
@@ -157,7 +158,7 @@ fn exchange(system: &mut System, host: &mut Host<'_>) -> Option<Duration> {
 /// is, and no secret.
 fn generator() -> Result<ChaCha20Rng, Errno> {
     let Some(place) = device(DeviceKind::Entropy) else {
-        let time = rt::hostcall::clock() ^ rt::hostcall::wall_clock().unwrap_or(0);
+        let time = rt::hostcall::counted_clock() ^ rt::hostcall::wall_clock().unwrap_or(0);
         return Ok(ChaCha20Rng::seed_from_u64(time));
     };
     let mut device = Device::start(place, DeviceKind::Entropy, 0)?;
@@ -274,11 +275,21 @@ impl Platform for Host<'_> {
     fn zero(&mut self, address: u64, length: u64) {
         let to = ptr::with_exposed_provenance_mut::<u8>(address as usize);
         // SAFETY: as above.
-        unsafe { ptr::write_bytes(to, 0, length as usize) }
+        unsafe { rt::zero(to, length as usize) }
     }
 
+    #[inline]
     fn clock(&self) -> u64 {
-        rt::hostcall::clock()
+        rt::hostcall::counted_clock()
+    }
+
+    fn counter(&self) -> [u64; 2] {
+        let header = rt::start_block().header();
+        [header.counter_frequency, header.counter_start]
+    }
+
+    fn page(&self) -> Page {
+        machine::page()
     }
 
     fn epoch(&self) -> u64 {

@@ -5,6 +5,8 @@
 use crate::program::{Program, Who};
 use crate::system::{On, Outcome, System, Waiting};
 use crate::{Error, Platform, Result};
+use core::mem::offset_of;
+use core::ops::Range;
 use linux_raw_sys::general as sys;
 
 /// Signals that do nothing by themselves; those that stop a program have nobody who would let it go on.
@@ -25,6 +27,8 @@ pub(crate) const IGNORE: u64 = 1;
 const INFORMATION: u64 = 128;
 const BEFORE: u64 = 176;
 const SET: u64 = 40;
+/// Where it says what stack there is for handlers.
+const STACK: u64 = 16;
 /// Bytes of a frame. Linux's own has room for vector registers.
 const FRAME: u64 = INFORMATION + BEFORE + 816;
 /// Bytes of an instruction that makes a call, on both architectures.
@@ -33,6 +37,22 @@ const CALL: u64 = 4;
 /// The bit of a signal in a set.
 pub(crate) fn bit(signal: u32) -> u64 {
     1 << (signal - 1)
+}
+
+/// A stack for handlers as programs are told of it, of a thread whose stack pointer is here.
+pub(crate) fn stack(own: &Range<u64>, here: u64) -> [u8; size_of::<sys::stack_t>()] {
+    let flags = if own.is_empty() {
+        sys::SS_DISABLE
+    } else if own.contains(&here.wrapping_sub(1)) {
+        sys::SS_ONSTACK
+    } else {
+        0
+    };
+    let mut bytes = [0; size_of::<sys::stack_t>()];
+    bytes[offset_of!(sys::stack_t, ss_sp)..][..8].copy_from_slice(&own.start.to_ne_bytes());
+    bytes[offset_of!(sys::stack_t, ss_flags)..][..4].copy_from_slice(&flags.to_ne_bytes());
+    bytes[offset_of!(sys::stack_t, ss_size)..][..8].copy_from_slice(&(own.end - own.start).to_ne_bytes());
+    bytes
 }
 
 /// What a thread does that a handler is called in.
@@ -94,26 +114,10 @@ impl System {
                 }
             }
             IGNORE => {}
-            _ if !program.catches => {
-                let who = Who {
-                    client: program.client,
-                    thread: 0,
-                };
-                self.cannot_call(platform, who, signal);
-            }
             _ => {
                 program.pending |= bit(signal);
                 self.wake_for_signal(platform, key);
             }
-        }
-    }
-
-    fn cannot_call<P: Platform>(&mut self, platform: &mut P, who: Who, signal: u32) {
-        if self.shared.once(sys::__NR_rt_sigreturn.into()) {
-            let line = format_args!(
-                "signal {signal} has a handler, which nothing can call: expected linux.processes in the manifest"
-            );
-            platform.log(who, line);
         }
     }
 
@@ -151,6 +155,9 @@ impl System {
             }
             Ok(None) => {}
             Err(ended) => {
+                // It waits still, and ends as one that does.
+                let on = On::Time;
+                self.shared.waiting.push(Waiting { who, token, on });
                 self.finish(platform, key, ended, None);
             }
         }
@@ -233,20 +240,22 @@ impl System {
         if action.flags() & sys::SA_NODEFER == 0 {
             thread.blocked |= bit(signal);
         }
-        let frame = words[roles.stack].wrapping_sub(FRAME) & !15;
+        let (own, here) = (thread.stack.clone(), words[roles.stack]);
+        let elsewhere =
+            action.flags() & sys::SA_ONSTACK != 0 && !own.is_empty() && !own.contains(&here.wrapping_sub(1));
+        let frame = if elsewhere { own.end } else { here }.wrapping_sub(FRAME) & !15;
         let context = frame.wrapping_add(INFORMATION);
         let window = program.window;
         window.zero(platform, frame, FRAME).map_err(fault)?;
         let mut put = |at: u64, bytes: &[u8]| window.write(platform, at, bytes).map_err(fault);
         put(frame, &signal.to_le_bytes())?;
+        put(context.wrapping_add(STACK), &stack(&own, here))?;
         put(context.wrapping_add(SET), &restored.to_le_bytes())?;
         let saved = context.wrapping_add(BEFORE + roles.before);
         for (index, word) in words.iter().take(roles.count).enumerate() {
             put(saved.wrapping_add(8 * index as u64), &word.to_le_bytes())?;
         }
-        let slot = self.slots.get(&program.client);
-        let trampoline = slot.map(|slot| slot.trampoline).ok_or(sys::SIGSEGV)?;
-        words[roles.counter] = trampoline;
+        words[roles.counter] = program.page.handler(program.floats);
         words[roles.stack] = frame;
         words[roles.handler] = action.handler();
         words[roles.result] = signal.into();
@@ -263,9 +272,6 @@ impl System {
     pub(crate) fn come_back<P: Platform>(&mut self, platform: &mut P, who: Who) -> Result<Outcome> {
         let key = self.key(who);
         let program = self.programs.get_mut(&key).ok_or(Error::ESRCH)?;
-        if !program.catches {
-            return Err(Error::ENOSYS);
-        }
         let roles = platform.roles();
         let mut words = platform.registers(None)?;
         let context = words[roles.stack].wrapping_add(INFORMATION);

@@ -22,6 +22,7 @@ pub mod model;
 mod names;
 pub mod network;
 mod open;
+mod page;
 mod pipe;
 mod platform;
 mod process;
@@ -35,6 +36,7 @@ mod tree;
 mod window;
 
 pub use error::{Error, Result};
+pub use page::Page;
 pub use platform::{Archive, Platform, Roles};
 pub use program::Who;
 pub use stack::{ImageError, Start};

@@ -12,6 +12,8 @@ mod card;
 mod cvm;
 #[cfg(target_os = "none")]
 mod disk;
+#[cfg(target_os = "none")]
+mod machine;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

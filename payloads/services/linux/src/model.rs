@@ -3,8 +3,8 @@
 //! for is answered twice, and when something is left of programs that have ended.
 
 use crate::network::{Network, Settings};
-use crate::{Error, Outcome, Platform, Result, Roles, Start, System, Who, Window};
-use abi::hostcall::REGISTERS;
+use crate::{Error, Outcome, Page, Platform, Result, Roles, Start, System, Who, Window};
+use abi::hostcall::{RAW_TEXT, REGISTERS};
 use abi::start::{MAGIC, StartHeader};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,26 +19,28 @@ use smoltcp::time::Instant;
 /// Where programs see their memory, and how large it is.
 pub const SEEN: u64 = 0x10_0000;
 /// See [`SEEN`].
-pub const SIZE: u64 = 0x8000;
+pub const SIZE: u64 = 0x9000;
 /// Memory that calls can map.
-pub const HEAP: u64 = SEEN + 0x4000;
+pub const HEAP: u64 = SEEN + 0x5000;
 /// Memory that nothing else uses.
-pub const DATA: u64 = SEEN + 0x2000;
+pub const DATA: u64 = SEEN + 0x3000;
 /// Where the platform has the memory of each: far from each other.
 pub const NEAR: [u64; CLIENTS] = [0x7000_0000, 0x9000_0000, 0xb000_0000, 0xd000_0000];
 /// Programs, and cVMs for processes behind them.
 pub const CLIENTS: usize = 4;
 const PROGRAMS: usize = 2;
 /// Where a cVM for processes has the place for a program.
-const PLACE: u64 = 0x3000;
+const PLACE: u64 = 0x4000;
 /// A program that can be executed.
 pub const FILE: &str = "/bin/it";
 
 /// Most threads of a program.
 const THREADS: u16 = 4;
-/// Where each has its start block, and its stack of as many bytes.
-const BLOCK: u64 = 0x800;
-const STACK: u64 = 0x1000;
+/// Where each has its program, behind a page of text, its start block and its stack of so many bytes.
+const PROGRAM: u64 = RAW_TEXT;
+const BLOCK: u64 = PROGRAM + 0x800;
+const STACK: u64 = 0x2000;
+const STACK_SIZE: u64 = 0x1000;
 /// Bytes that files may take.
 const FILES: u64 = 64 * 1024;
 
@@ -104,6 +106,12 @@ impl Mock {
         self.registers.remove(&who);
     }
 
+    /// The registers of all threads of a program.
+    fn registers_of(&self, client: usize) -> Vec<[u64; REGISTERS]> {
+        let own = self.registers.iter().filter(|(who, _)| who.client as usize == client);
+        own.map(|(_, words)| *words).collect()
+    }
+
     /// A cVM is there no more.
     fn ended(&mut self, client: usize) {
         for thread in core::mem::take(&mut self.threads[client]) {
@@ -133,6 +141,18 @@ impl Platform for Mock {
 
     fn clock(&self) -> u64 {
         self.now
+    }
+
+    fn counter(&self) -> [u64; 2] {
+        [1_000_000_000, 0]
+    }
+
+    fn page(&self) -> Page {
+        Page {
+            image: &[0x13; 64],
+            data: 32,
+            handlers: [0, 4],
+        }
     }
 
     fn epoch(&self) -> u64 {
@@ -195,9 +215,11 @@ impl Platform for Mock {
 
     fn text(&mut self, client: u32, address: u64, length: u64, executable: bool) -> Result<()> {
         assert!(address.is_multiple_of(4096) && length.is_multiple_of(4096) && length > 0);
+        let part = address..address + length;
+        let page = SEEN..SEEN + RAW_TEXT;
         let place = SEEN + PLACE..SEEN + PLACE + 0x1000;
         assert!(
-            place.start <= address && address + length <= place.end,
+            part == page || place.start <= part.start && part.end <= place.end,
             "text beyond the place for it"
         );
         for page in (address - SEEN) / 4096..(address - SEEN + length) / 4096 {
@@ -396,15 +418,15 @@ impl Model {
             heap: HEAP,
             heap_size: SIZE - (HEAP - SEEN),
             stack: SEEN + STACK,
-            stack_size: STACK,
+            stack_size: STACK_SIZE,
             ..StartHeader::default()
         };
         let slot = client >= PROGRAMS;
         self.mock.text[client].clear();
         let memory = &mut self.mock.memory[client];
         memory.fill(0);
-        let bytes = elf(slot.then_some([PLACE, 0x1000]));
-        memory[..bytes.len()].copy_from_slice(&bytes);
+        let bytes = elf(slot.then_some([PLACE - PROGRAM, 0x1000]));
+        memory[PROGRAM as usize..][..bytes.len()].copy_from_slice(&bytes);
         let block = &mut memory[BLOCK as usize..];
         block[..StartHeader::SIZE].copy_from_slice(&header.to_bytes());
         let name = if slot { b"linux-process\0".as_slice() } else { b"name\0" };
@@ -413,7 +435,7 @@ impl Model {
         let start = Start {
             window,
             block: SEEN + BLOCK,
-            bias: SEEN,
+            bias: SEEN + PROGRAM,
         };
         self.mock.threads[client].insert(0);
         let who = Who {
@@ -424,7 +446,7 @@ impl Model {
         self.mock.calling = who;
         let outcome = self.system.begin(&mut self.mock, who, &start);
         match outcome {
-            Outcome::Begin(stack) if !slot => assert!((SEEN + STACK..SEEN + 2 * STACK).contains(&stack)),
+            Outcome::Begin(stack) if !slot => assert!((SEEN + STACK..SEEN + STACK + STACK_SIZE).contains(&stack)),
             Outcome::Wait { .. } | Outcome::EndProgram(_) if slot => self.conclude(who, outcome),
             other => panic!("a program that is in order does not start: {other:?}"),
         }
@@ -494,15 +516,16 @@ impl Model {
             return;
         }
         self.mock.calling = who;
-        // Who computes finds its memory as it has left it, whatever others do: but for the frames of its handlers, which programs
-        // that are in no cVM for processes do not have.
+        // Who computes finds its memory as it has left it, whatever others do: but for the frames of its handlers.
         let others = (0..PROGRAMS).filter(|other| *other != who.client as usize);
         let resting = others.filter(|other| !self.mock.waiting.values().any(|(who, _)| who.client as usize == *other));
-        let before: Vec<(usize, Vec<u8>)> = resting.map(|other| (other, self.mock.memory[other].clone())).collect();
+        let before: Vec<_> = resting
+            .map(|other| (other, self.mock.memory[other].clone(), self.mock.registers_of(other)))
+            .collect();
         let outcome = self.system.call(&mut self.mock, who, number, arguments);
-        for (other, before) in before {
+        for (other, before, registers) in before {
             assert!(
-                before == self.mock.memory[other],
+                before == self.mock.memory[other] || registers != self.mock.registers_of(other),
                 "a call wrote to another program's memory"
             );
         }
@@ -515,7 +538,7 @@ impl Model {
 
     /// Whether a program has been executed in this cVM.
     pub fn executes(&self, client: usize) -> bool {
-        !self.mock.text[client].is_empty()
+        self.mock.text[client].contains(&(PLACE / 4096))
     }
 
     /// All programs exit; nothing of them may be left but their files.

@@ -8,6 +8,7 @@ use core::fmt;
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
+use smoltcp::socket::udp;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpEndpoint, Ipv4Address, Ipv4Cidr};
 
@@ -18,6 +19,9 @@ const FRAMES: usize = 128;
 /// Bytes that have come and that are to be sent, of each.
 const RECEIVE: usize = 8 * 1024;
 const SEND: usize = 16 * 1024;
+/// Datagrams and bytes of them that have come and that are to be sent, of each.
+const DATAGRAMS: usize = 16;
+const DATAGRAM_BYTES: usize = 16 * 1024;
 /// How long a connection that its program has closed may take to end.
 const FAREWELL: Duration = Duration::from_secs(30);
 /// Ports of who asks for none: the second half of those that are for this; the first is the loopback network's.
@@ -49,6 +53,10 @@ struct Port {
 /// A connection to the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wire(SocketHandle);
+
+/// A port that datagrams come to and go from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Door(SocketHandle);
 
 /// What can be done with a connection without waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -303,6 +311,48 @@ impl Network {
         self.closing.push(wire.0);
     }
 
+    /// Lets datagrams come to a port, and go from it.
+    pub(crate) fn open_door(&mut self, port: u16) -> Result<Door> {
+        if self.sockets.iter().count() >= CONNECTIONS {
+            return Err(Error::ENOBUFS);
+        }
+        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; DATAGRAMS], vec![0; DATAGRAM_BYTES]);
+        let mut socket = udp::Socket::new(buffer(), buffer());
+        socket.bind(port).map_err(|_| Error::EADDRNOTAVAIL)?;
+        Ok(Door(self.sockets.add(socket)))
+    }
+
+    /// Lets no more datagrams come.
+    pub(crate) fn close_door(&mut self, door: Door) {
+        self.sockets.remove(door.0);
+    }
+
+    /// Whether a datagram has come, and whether there is room for one.
+    pub(crate) fn door_ready(&self, door: Door) -> (bool, bool) {
+        let socket = self.sockets.get::<udp::Socket<'_>>(door.0);
+        (socket.can_recv(), socket.can_send())
+    }
+
+    /// Adds a datagram to what is to be sent.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is no room; `EINVAL` for no address.
+    pub(crate) fn send_to(&mut self, door: Door, (host, port): (Host, u16), bytes: &[u8]) -> Result<()> {
+        self.touched = true;
+        let to = IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::from(host)), port);
+        let sent = self.sockets.get_mut::<udp::Socket<'_>>(door.0).send_slice(bytes, to);
+        sent.map_err(|error| match error {
+            udp::SendError::BufferFull => Error::EAGAIN,
+            udp::SendError::Unaddressable => Error::EINVAL,
+        })
+    }
+
+    /// Takes a datagram that has come, and from where.
+    pub(crate) fn receive_from(&mut self, door: Door) -> Option<((Host, u16), Vec<u8>)> {
+        let (bytes, told) = self.sockets.get_mut::<udp::Socket<'_>>(door.0).recv().ok()?;
+        Some((whose(told.endpoint), bytes.to_vec()))
+    }
+
     /// Lets frames come and go through a card, until there is nothing left to do; whether that may have changed anything.
     pub fn poll(&mut self, card: &mut impl Device, now: u64) -> bool {
         self.touched = false;
@@ -350,4 +400,100 @@ impl Network {
 fn whose(endpoint: IpEndpoint) -> (Host, u16) {
     let IpAddress::Ipv4(host) = endpoint.addr;
     (host.octets(), endpoint.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+    use smoltcp::phy::{DeviceCapabilities, Medium, RxToken, TxToken};
+
+    /// The end of a wire: what has come, and what is to go.
+    #[derive(Default)]
+    struct End {
+        come: VecDeque<Vec<u8>>,
+        go: Vec<Vec<u8>>,
+    }
+
+    struct Frame(Vec<u8>);
+    struct Room<'a>(&'a mut Vec<Vec<u8>>);
+
+    impl RxToken for Frame {
+        fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {
+            look(&self.0)
+        }
+    }
+
+    impl TxToken for Room<'_> {
+        fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
+            let mut frame = vec![0; length];
+            let result = write(&mut frame);
+            self.0.push(frame);
+            result
+        }
+    }
+
+    impl Device for End {
+        type RxToken<'a> = Frame;
+        type TxToken<'a> = Room<'a>;
+
+        fn receive(&mut self, _now: Instant) -> Option<(Frame, Room<'_>)> {
+            let frame = self.come.pop_front()?;
+            Some((Frame(frame), Room(&mut self.go)))
+        }
+
+        fn transmit(&mut self, _now: Instant) -> Option<Room<'_>> {
+            Some(Room(&mut self.go))
+        }
+
+        fn capabilities(&self) -> DeviceCapabilities {
+            let mut capabilities = DeviceCapabilities::default();
+            capabilities.medium = Medium::Ethernet;
+            capabilities.max_transmission_unit = 1514;
+            capabilities
+        }
+    }
+
+    #[test]
+    fn datagrams_go_to_another_machine_and_come_from_there() {
+        let mut ends = [End::default(), End::default()];
+        let mut networks = [1_u8, 2].map(|number| {
+            let settings = Settings {
+                card: [2, 0, 0, 0, 0, number],
+                host: ([10, 0, 2, number], 24),
+                gateway: [10, 0, 2, 1],
+                seed: 1,
+            };
+            Network::new(&settings, &mut End::default(), 0)
+        });
+        let doors = [
+            networks[0].open_door(1000).unwrap(),
+            networks[1].open_door(2000).unwrap(),
+        ];
+        assert_eq!(networks[0].door_ready(doors[0]), (false, true));
+        networks[0].send_to(doors[0], ([10, 0, 2, 2], 2000), b"there").unwrap();
+        let mut back = None;
+        // Both ask for each other's card first.
+        for round in 0..20 {
+            for index in 0..2 {
+                networks[index].poll(&mut ends[index], round * 1_000_000_000);
+                let frames = core::mem::take(&mut ends[index].go);
+                ends[1 - index].come.extend(frames);
+            }
+            if let Some((from, bytes)) = networks[1].receive_from(doors[1]) {
+                assert_eq!((from, bytes.as_slice()), (([10, 0, 2, 1], 1000), b"there".as_slice()));
+                networks[1].send_to(doors[1], from, b"and back").unwrap();
+            }
+            back = back.or_else(|| networks[0].receive_from(doors[0]));
+        }
+        assert_eq!(back, Some((([10, 0, 2, 2], 2000), b"and back".to_vec())));
+        assert_eq!(
+            networks[0].send_to(doors[0], ([10, 0, 2, 2], 0), b"x"),
+            Err(Error::EINVAL)
+        );
+        let full = (0..=DATAGRAMS).find_map(|_| networks[0].send_to(doors[0], ([10, 0, 2, 9], 1), b"x").err());
+        assert_eq!(full, Some(Error::EAGAIN));
+        networks[0].close_door(doors[0]);
+        assert_eq!(networks[0].count(), 0);
+    }
 }

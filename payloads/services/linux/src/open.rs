@@ -1,5 +1,6 @@
 //! Open files, and the descriptors that stand for them.
 
+use crate::calls::datagram::Datagrams;
 use crate::network::{Host, Network, Wire};
 use crate::pipe::Pipes;
 use crate::tree::{Node, Tree};
@@ -33,8 +34,10 @@ pub(crate) enum What {
     },
     /// `epoll`.
     Epoll(Vec<Interest>),
-    /// A socket, in whatever state.
+    /// A stream socket, in whatever state.
     Socket(Socket),
+    /// A datagram socket.
+    Datagrams(Datagrams),
 }
 
 /// What an `epoll` waits for.
@@ -192,6 +195,7 @@ impl Opens {
             What::File(node) | What::Folder(node) => behind.tree.closed(node),
             What::Source(pipe) => behind.pipes.close(pipe, false),
             What::Sink(pipe) => behind.pipes.close(pipe, true),
+            What::Datagrams(socket) => socket.close(behind.network.as_mut()),
             What::Socket(Socket { state, local, .. }) => match state {
                 SocketState::Fresh => {}
                 SocketState::Listening { queue, .. } => {

@@ -1,5 +1,6 @@
 //! What the system call layer is built on.
 
+use crate::page::Page;
 use crate::program::Who;
 use crate::{Error, Result};
 use abi::hostcall::REGISTERS;
@@ -86,6 +87,12 @@ pub trait Platform {
 
     /// Nanoseconds since the machine started.
     fn clock(&self) -> u64;
+
+    /// How a program can count the same itself: ticks of the counter in a second, and what it showed when the machine started.
+    fn counter(&self) -> [u64; 2];
+
+    /// The page of text that each program has.
+    fn page(&self) -> Page;
 
     /// Nanoseconds between the year 1970 and the start of the machine, as far as it is known.
     fn epoch(&self) -> u64;

@@ -3,10 +3,12 @@
 use crate::Window;
 use crate::arena::Arena;
 use crate::open::Descriptors;
+use crate::page::Placed;
 use crate::tree::Node;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem::offset_of;
+use core::ops::Range;
 use linux_raw_sys::general as sys;
 
 /// Who makes a system call: a cVM, and a thread by its place in it.
@@ -70,6 +72,8 @@ pub(crate) struct Thread {
     pub(crate) blocked: u64,
     /// Its list of locks that somebody may wait for when it ends (`set_robust_list`); 0 = none.
     pub(crate) robust: u64,
+    /// The stack for handlers that ask for one of their own (`sigaltstack`); empty = none.
+    pub(crate) stack: Range<u64>,
     /// Those that it does not want when the handler that comes next is over, where that is something else.
     pub(crate) restored: Option<u64>,
 }
@@ -85,8 +89,10 @@ pub(crate) struct Program {
     pub(crate) first: u16,
     /// The path of its file.
     pub(crate) file: Vec<u8>,
-    /// Whether handlers of signals can be called: there is what calls them.
-    pub(crate) catches: bool,
+    /// The page of text that it has from its library OS.
+    pub(crate) page: Placed,
+    /// Whether it uses registers for floating-point numbers.
+    pub(crate) floats: bool,
     /// Signals that have come and have handlers, which are still to be called.
     pub(crate) pending: u64,
     pub(crate) window: Window,

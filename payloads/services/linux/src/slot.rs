@@ -2,9 +2,10 @@
 //! by this side. An executable file is bytes that lie: what it says is checked against the place before anything is changed.
 
 use crate::arena::PAGE;
-use crate::stack::{Block, Image, ImageError};
+use crate::page::{self, Placed};
+use crate::stack::{self, Block, Image, ImageError};
 use crate::{Error, Platform, Result, Window};
-use abi::hostcall::{REGISTERS, TEXT_LIMIT};
+use abi::hostcall::{RAW_TEXT, REGISTERS, TEXT_LIMIT};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -19,8 +20,8 @@ const NAME: &[u8] = b"linux-process";
 const ET_DYN: u16 = 3;
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
-const PF_X: u32 = 1;
-const PF_W: u32 = 2;
+pub(crate) const PF_X: u32 = 1;
+pub(crate) const PF_W: u32 = 2;
 
 /// A cVM for processes.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub(crate) struct Slot {
     image: Range<u64>,
     pub(crate) heap: Range<u64>,
     stack: Range<u64>,
-    /// Instructions that call a handler of signals and come back by `rt_sigreturn`.
-    pub(crate) trampoline: u64,
+    /// Where its page of text is.
+    page: u64,
     /// What is text now.
     texts: Vec<Range<u64>>,
     /// How much of the image may hold something.
@@ -42,6 +43,15 @@ pub(crate) struct Slot {
     pub(crate) main: Option<u64>,
     /// Threads of programs that are over, which will find out.
     pub(crate) leaving: BTreeSet<u16>,
+}
+
+/// What a program begins with that has been loaded.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) window: Window,
+    pub(crate) page: Placed,
+    pub(crate) entry: u64,
+    pub(crate) stack: u64,
 }
 
 /// A segment of a file that goes to memory.
@@ -68,6 +78,9 @@ pub(crate) struct Executable {
     headers: u64,
     count: u64,
     end: u64,
+    text_end: u64,
+    /// Whether it uses registers for floating-point numbers.
+    pub(crate) floats: bool,
 }
 
 fn number<const SIZE: usize>(bytes: &[u8], at: usize) -> [u8; SIZE] {
@@ -82,6 +95,14 @@ macro_rules! read {
     ($bytes:expr, $type:ty, $field:ident as $integer:ty) => {
         <$integer>::from_le_bytes(number($bytes, core::mem::offset_of!($type, $field)))
     };
+}
+
+/// Of a program header that something is loaded by: the addresses it begins and ends at, and its flags.
+pub(crate) fn loaded(header: &[u8; size_of::<Elf64_Phdr>()]) -> Option<(u64, u64, u32)> {
+    let start = read!(header, Elf64_Phdr, p_vaddr as u64);
+    let end = start.checked_add(read!(header, Elf64_Phdr, p_memsz as u64))?;
+    let kind = read!(header, Elf64_Phdr, p_type as u32);
+    (kind == PT_LOAD && end < 1 << 40).then_some((start, end, read!(header, Elf64_Phdr, p_flags as u32)))
 }
 
 impl Executable {
@@ -160,19 +181,28 @@ impl Executable {
             return Err(Error::ENOEXEC);
         }
         let end = segments.last().map_or(0, |last| last.pages().end);
+        let texts = segments.iter().filter(|segment| segment.flags & PF_X != 0);
+        let text_end = texts.map(|segment| segment.pages().end).max().unwrap_or(0);
+        // What is written lies behind the text.
+        let below = |segment: &Segment| segment.flags & PF_W != 0 && segment.address < text_end;
+        if segments.iter().any(below) {
+            return Err(Error::ENOEXEC);
+        }
         Ok(Executable {
             segments,
             entry,
             headers: offset,
             count,
             end,
+            text_end,
+            floats: stack::floats(machine, read!(&header, Elf64_Ehdr, e_flags as u32)),
         })
     }
 }
 
 impl Slot {
-    /// The cVM that has begun, when it is one that was made for processes: its program is called so, and is a page of text, a
-    /// segment for programs, a page of text.
+    /// The cVM that has begun, when it is one that was made for processes: its program is called so, and is a
+    /// segment for programs and a page of text.
     pub(crate) fn find<P: Platform>(platform: &P, bias: u64, block: &Block, image: &Image) -> Option<Slot> {
         let name = block.texts.arguments.first()?;
         name.starts_with(NAME).then_some(())?;
@@ -197,7 +227,7 @@ impl Slot {
             image: start..place.end.max(start),
             heap,
             stack,
-            trampoline: image.entry,
+            page: bias.checked_sub(RAW_TEXT)?,
             texts: Vec::new(),
             dirty: 0,
             touched: 0..0,
@@ -243,8 +273,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Loads a program by `read(offset, to)`, and makes its stack. What the registers are when it begins, program counter and
-    /// stack pointer.
+    /// Loads a program by `read(offset, to)`, and makes its stack. What it begins with.
     ///
     /// # Errors
     /// `E2BIG` for too many arguments; any other when memory or file are not what they were said to be. In both cases there is no
@@ -256,8 +285,9 @@ impl Slot {
         executable: &Executable,
         texts: &Texts,
         read: impl Fn(u64, &mut [u8]) -> Result<usize>,
-    ) -> Result<[u64; 2]> {
+    ) -> Result<Loaded> {
         self.clear(platform, client)?;
+        let page = page::fill(platform, client, &self.window, self.page)?;
         self.dirty = executable.end;
         let mut buffer = alloc::vec![0; 4 * PAGE as usize];
         for segment in &executable.segments {
@@ -286,13 +316,23 @@ impl Slot {
             headers: self.image.start + executable.headers,
             header_size: size_of::<Elf64_Phdr>() as u64,
             count: executable.count,
+            floats: executable.floats,
+            // Of no matter for its stack.
+            text_end: None,
         };
-        let pointer = crate::stack::fill(platform, &image, &self.stack, texts);
+        let pointer = stack::fill(platform, &image, &self.stack, texts, page.start);
         let pointer = pointer.map_err(|error| match error {
             ImageError::Arguments { .. } => Error::E2BIG,
             _ => Error::EFAULT,
         })?;
-        Ok([image.entry, pointer])
+        Ok(Loaded {
+            window: self
+                .window
+                .with_text(&(page.start..self.image.start + executable.text_end)),
+            page,
+            entry: image.entry,
+            stack: pointer,
+        })
     }
 }
 

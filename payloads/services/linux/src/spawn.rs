@@ -3,6 +3,7 @@
 
 use crate::arena::Arena;
 use crate::open::{Descriptor, Descriptors};
+use crate::page::Placed;
 use crate::program::{Program, Thread, Who};
 use crate::slot::{Executable, Slot, Texts, Words};
 use crate::system::{On, Outcome, System, Waiting};
@@ -92,7 +93,8 @@ impl System {
             client: slot.0,
             first: 0,
             file: Vec::new(),
-            catches: false,
+            page: Placed::default(),
+            floats: false,
             pending: 0,
             window: slot.1,
             arena,
@@ -241,7 +243,8 @@ impl System {
             client: who.client,
             first: place,
             file: program.file.clone(),
-            catches: program.catches,
+            page: program.page,
+            floats: program.floats,
             pending: 0,
             window: program.window,
             arena: Arena::default(),
@@ -312,7 +315,7 @@ impl System {
             if who.thread != 0 {
                 return Err(Error::EAGAIN);
             }
-            self.end_threads(platform, key, Some(who));
+            self.end_threads(platform, key, Some(who), 0);
             let words = self.install(platform, key, key, execution);
             let begun = words.and_then(|words| platform.set_registers(None, &words));
             return Ok(match begun {
@@ -376,19 +379,20 @@ impl System {
             slot.used(program.arena.touched());
         }
         let read = |offset, to: &mut [u8]| tree.read(execution.node, offset, to);
-        let [entry, stack] = slot.load(platform, client, &executable, &execution.texts, read)?;
-        let (window, heap) = (slot.window, slot.heap.clone());
+        let loaded = slot.load(platform, client, &executable, &execution.texts, read)?;
+        let heap = slot.heap.clone();
         let program = self.programs.get_mut(&key).ok_or(Error::ESRCH)?;
-        program.window = window;
+        program.window = loaded.window;
         program.arena = Arena::new(heap);
         program.file.clone_from(&execution.file);
-        program.catches = true;
+        program.page = loaded.page;
+        program.floats = executable.floats;
         program.pending = 0;
         program.began = platform.clock();
         // What is ignored stays so; handlers are gone with their program.
         program.actions.retain(|_, action| action.handler() == 1);
         for thread in program.threads.values_mut() {
-            (thread.clear, thread.restored) = (0, None);
+            (thread.clear, thread.restored, thread.stack) = (0, None, 0..0);
         }
         for open in program.descriptors.take_closing() {
             self.shared.release(open);
@@ -398,13 +402,14 @@ impl System {
         }
         let roles = platform.roles();
         let mut words = [0; abi::hostcall::REGISTERS];
-        words[roles.counter] = entry;
-        words[roles.stack] = stack;
+        words[roles.counter] = loaded.entry;
+        words[roles.stack] = loaded.stack;
         Ok(words)
     }
 
-    /// Ends the threads of a program but for the one that makes a call.
-    fn end_threads<P: Platform>(&mut self, platform: &mut P, key: u32, caller: Option<Who>) {
+    /// Ends the threads of a program but for the one that makes a call; where the main thread's end is the cVM's, with this exit
+    /// code.
+    fn end_threads<P: Platform>(&mut self, platform: &mut P, key: u32, caller: Option<Who>, code: i32) {
         let Some(program) = self.programs.get_mut(&key) else {
             return;
         };
@@ -428,6 +433,7 @@ impl System {
             let token = known.map_or_else(|| platform.seize(who), Ok);
             match (token, &mut slot) {
                 (Ok(token), Some(slot)) if main => slot.main = Some(token),
+                (Ok(token), None) if main => platform.end(token, Some(code)),
                 (Ok(token), _) => platform.end(token, None),
                 (Err(Error::EAGAIN), Some(slot)) => {
                     slot.main = slot.main.filter(|_| !main);
@@ -454,7 +460,7 @@ impl System {
                 self.finish(platform, other, sys::SIGKILL, None);
             }
         }
-        self.end_threads(platform, key, caller);
+        self.end_threads(platform, key, caller, code(status));
         let Some(mut program) = self.programs.remove(&key) else {
             return Outcome::EndThread;
         };

@@ -2,13 +2,13 @@
 //! own program headers are.
 
 use crate::arena::PAGE;
-use crate::slot::Texts;
-use crate::{Error, Platform, Window};
+use crate::slot::{self, PF_W, PF_X, Texts};
+use crate::{Error, Platform, Roles, Window};
 use abi::start::StartHeader;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use linux_raw_sys::auxvec::{AT_CLKTCK, AT_PHENT, AT_PHNUM, AT_RANDOM, AT_SECURE, AT_UID};
+use linux_raw_sys::auxvec::{AT_CLKTCK, AT_PHENT, AT_PHNUM, AT_RANDOM, AT_SECURE, AT_SYSINFO_EHDR, AT_UID};
 use linux_raw_sys::auxvec::{AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_GID, AT_HWCAP, AT_NULL, AT_PAGESZ, AT_PHDR};
 use linux_raw_sys::elf_uapi::{Elf64_Ehdr, Elf64_Phdr};
 
@@ -39,6 +39,8 @@ pub enum ImageError {
     Header,
     /// Its program headers are not loaded.
     ProgramHeaders,
+    /// It writes what lies below its text.
+    Order,
     /// There are as many processes as there can be.
     Number,
     /// Arguments and environment are larger than a quarter of its stack.
@@ -60,6 +62,10 @@ impl fmt::Display for ImageError {
                 "no ELF header at linked address 0: expected a static position-independent program (-static-pie)"
             ),
             ImageError::ProgramHeaders => write!(f, "its program headers are not in its memory"),
+            ImageError::Order => write!(
+                f,
+                "it writes what lies below its text: expected the text first, as linkers have it"
+            ),
             ImageError::Number => write!(f, "there are as many processes as there can be"),
             ImageError::Arguments { needed, stack } => write!(
                 f,
@@ -100,6 +106,15 @@ pub(crate) struct Image {
     pub(crate) headers: u64,
     pub(crate) header_size: u64,
     pub(crate) count: u64,
+    /// Whether it uses registers for floating-point numbers.
+    pub(crate) floats: bool,
+    /// Where its text ends, if what it writes lies behind that.
+    pub(crate) text_end: Option<u64>,
+}
+
+/// Whether the flags of an ELF file say that it uses registers for floating-point numbers (RISC-V ELF psABI; elsewhere they all do).
+pub(crate) fn floats(machine: u16, flags: u32) -> bool {
+    machine != Roles::RISCV.machine || flags & 6 != 0
 }
 
 /// Finds the program that the monitor has loaded.
@@ -124,8 +139,24 @@ pub(crate) fn image<P: Platform>(platform: &P, start: &Start) -> Result<Image, I
         .wrapping_add(word(core::mem::offset_of!(Elf64_Ehdr, e_phoff)));
     let header_size = half(core::mem::offset_of!(Elf64_Ehdr, e_phentsize));
     let count = half(core::mem::offset_of!(Elf64_Ehdr, e_phnum));
+    let flags = word(core::mem::offset_of!(Elf64_Ehdr, e_flags)) as u32;
+    let machine = half(core::mem::offset_of!(Elf64_Ehdr, e_machine)) as u16;
     if header_size != size_of::<Elf64_Phdr>() as u64 || window.check(headers, header_size * count).is_err() {
         return Err(ImageError::ProgramHeaders);
+    }
+    let mut text_end = 0;
+    let mut written = u64::MAX;
+    for index in 0..count {
+        let mut bytes = [0; size_of::<Elf64_Phdr>()];
+        let read = window.read(platform, headers + index * header_size, &mut bytes);
+        read.map_err(|_| ImageError::ProgramHeaders)?;
+        let (start, end, flags) = slot::loaded(&bytes).unwrap_or_default();
+        if flags & PF_X != 0 {
+            text_end = text_end.max(end.next_multiple_of(PAGE));
+        }
+        if flags & PF_W != 0 {
+            written = written.min(start);
+        }
     }
     Ok(Image {
         window,
@@ -133,6 +164,8 @@ pub(crate) fn image<P: Platform>(platform: &P, start: &Start) -> Result<Image, I
         headers,
         header_size,
         count,
+        floats: floats(machine, flags),
+        text_end: (text_end <= written).then(|| start.bias.wrapping_add(text_end)),
     })
 }
 
@@ -162,6 +195,7 @@ pub(crate) fn fill<P: Platform>(
     image: &Image,
     stack: &Range<u64>,
     texts: &Texts,
+    page: u64,
 ) -> Result<u64, ImageError> {
     let Texts { arguments, environment } = texts;
     let window = &image.window;
@@ -169,7 +203,7 @@ pub(crate) fn fill<P: Platform>(
 
     let texts_size = |texts: &[Vec<u8>]| texts.iter().map(|text| text.len() as u64).sum::<u64>();
     let strings = texts_size(arguments) + texts_size(environment);
-    let vector_words = 1 + arguments.len() as u64 + 1 + environment.len() as u64 + 1 + 2 * 16;
+    let vector_words = 1 + arguments.len() as u64 + 1 + environment.len() as u64 + 1 + 2 * 17;
     let needed = strings + 16 + vector_words * 8 + 32;
     if needed > size / SHARE {
         return Err(ImageError::Arguments { needed, stack: size });
@@ -201,6 +235,7 @@ pub(crate) fn fill<P: Platform>(
     platform.random(&mut bytes);
     window.write(platform, random, &bytes).map_err(outside)?;
     for (kind, value) in [
+        (AT_SYSINFO_EHDR, page),
         (AT_PHDR, image.headers),
         (AT_PHENT, image.header_size),
         (AT_PHNUM, image.count),

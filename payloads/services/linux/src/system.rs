@@ -6,6 +6,7 @@ use crate::ext4::{Disk, Problem};
 use crate::names::name;
 use crate::network::Network;
 use crate::open::{Address, Behind, Id, Opens, Socket, SocketState, What};
+use crate::page;
 use crate::pipe::Pipes;
 use crate::process::Processes;
 use crate::program::{Program, Who};
@@ -240,7 +241,11 @@ impl System {
         }
         let end = header.stack.checked_add(header.stack_size);
         let stack = header.stack..end.ok_or(ImageError::Block)?;
-        let pointer = stack::fill(platform, &image, &stack, &block.texts)?;
+        let text_end = image.text_end.ok_or(ImageError::Order)?;
+        let place = start.bias.wrapping_sub(abi::hostcall::RAW_TEXT);
+        let page = page::fill(platform, who.client, &start.window, place);
+        let page = page.map_err(|_| ImageError::Outside("page of text"))?;
+        let pointer = stack::fill(platform, &image, &stack, &block.texts, page.start)?;
         // One that begins anew has nothing of its last life.
         if self.programs.contains_key(&who.client) {
             self.finish(platform, who.client, sys::SIGKILL, None);
@@ -248,8 +253,10 @@ impl System {
         }
         let id = self.shared.processes.add(Some(who.client + 1), 0);
         let id = id.map_err(|_| ImageError::Number)?;
-        let slot = (who.client, start.window);
-        let program = self.fresh(platform, id, slot, Arena::new(heap));
+        let window = start.window.with_text(&(page.start..text_end));
+        let slot = (who.client, window);
+        let mut program = self.fresh(platform, id, slot, Arena::new(heap));
+        (program.page, program.floats) = (page, image.floats);
         self.programs.insert(who.client, program);
         Ok(Outcome::Begin(pointer))
     }

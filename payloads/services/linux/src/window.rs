@@ -2,6 +2,7 @@
 
 use crate::{Error, Platform, Result};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Longest text that a program can pass, the NUL included (`PATH_MAX`).
 const TEXT_LIMIT: usize = 4096;
@@ -14,6 +15,8 @@ pub struct Window {
     seen: u64,
     size: u64,
     near: u64,
+    /// What nobody writes, from offset to offset: text, where the processor would end this side for it.
+    text: (u64, u64),
 }
 
 impl Window {
@@ -22,7 +25,8 @@ impl Window {
     pub fn new(seen: u64, size: u64, near: u64) -> Option<Window> {
         seen.checked_add(size)?;
         near.checked_add(size)?;
-        Some(Window { seen, size, near })
+        let text = (0, 0);
+        Some(Window { seen, size, near, text })
     }
 
     /// The lowest address as the program sees it.
@@ -33,6 +37,25 @@ impl Window {
     /// The first address behind it as the program sees it.
     pub fn end(&self) -> u64 {
         self.seen + self.size
+    }
+
+    /// The same, but that nobody writes in this range of addresses.
+    pub(crate) fn with_text(self, text: &Range<u64>) -> Window {
+        let offset = |address: u64| address.saturating_sub(self.seen);
+        Window {
+            text: (offset(text.start), offset(text.end)),
+            ..self
+        }
+    }
+
+    /// Where this side finds what is to be written.
+    fn near_to_write(&self, address: u64, length: u64) -> Result<u64> {
+        let near = self.near(address, length)?;
+        let offset = address - self.seen;
+        if offset < self.text.1 && offset + length > self.text.0 {
+            return Err(Error::EFAULT);
+        }
+        Ok(near)
     }
 
     /// Where this side finds `length` bytes that the program claims to be at `address`.
@@ -65,9 +88,9 @@ impl Window {
     /// Copies to the program.
     ///
     /// # Errors
-    /// As [`read`](Window::read).
+    /// As [`read`](Window::read); for its text, too.
     pub fn write<P: Platform>(&self, platform: &mut P, address: u64, from: &[u8]) -> Result<()> {
-        platform.store(self.near(address, from.len() as u64)?, from);
+        platform.store(self.near_to_write(address, from.len() as u64)?, from);
         Ok(())
     }
 
@@ -76,7 +99,7 @@ impl Window {
     /// # Errors
     /// As [`read`](Window::read).
     pub fn zero<P: Platform>(&self, platform: &mut P, address: u64, length: u64) -> Result<()> {
-        platform.zero(self.near(address, length)?, length);
+        platform.zero(self.near_to_write(address, length)?, length);
         Ok(())
     }
 
@@ -85,7 +108,7 @@ impl Window {
     /// # Errors
     /// As [`read`](Window::read).
     pub fn copy<P: Platform>(&self, platform: &mut P, from: u64, to: u64, length: u64) -> Result<()> {
-        let (from, to) = (self.near(from, length)?, self.near(to, length)?);
+        let (from, to) = (self.near(from, length)?, self.near_to_write(to, length)?);
         let mut buffer = [0; CHUNK];
         let mut done = 0;
         while done < length {

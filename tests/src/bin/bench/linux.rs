@@ -18,14 +18,19 @@ const LIMIT: u64 = 100_000_000;
 /// Calls of each loop of `payloads/linux/bench.c`.
 const ROUNDS: usize = 100;
 /// The loops, in their order.
-const LOOPS: [&str; 6] = [
+const LOOPS: [&str; 7] = [
     "getpid",
     "clock_gettime",
     "write of 64 bytes to a file in memory",
     "mmap",
     "munmap",
     "sched_yield",
+    "getppid",
 ];
+/// Calls of the page's `clock_gettime` between two of the last loop.
+const TIMES: u64 = 10;
+/// Most instructions of one of them, and of the loop around it.
+const PAGE_BAR: u64 = 60;
 
 /// What was counted of the calls that one instruction makes.
 #[derive(Default)]
@@ -76,11 +81,17 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         numbers[numbers.len() / 2]
     };
     let bars = platform.bars();
-    let [getpid, clock, write, map, unmap, create] = [0, 1, 2, 3, 4, 5].map(|index| loops[index]);
+    let [getpid, clock, write, map, unmap, create, told] = [0, 1, 2, 3, 4, 5, 6].map(|index| loops[index]);
     let of = |calls: &Calls| median(&calls.there_and_back);
     Ok(vec![
         Measurement::count(SECTION, LOOPS[0], of(getpid)).bar(Bar::at_most(bars.system_call)),
         Measurement::count(SECTION, LOOPS[1], of(clock)).bar(Bar::at_most(bars.system_call)),
+        Measurement::count(
+            SECTION,
+            "  the same without a call, by the page at AT_SYSINFO_EHDR",
+            (median(&told.between) - of(told)) / TIMES,
+        )
+        .bar(Bar::at_most(PAGE_BAR)),
         Measurement::count(SECTION, LOOPS[2], of(write)).bar(Bar::at_most(WRITE_BAR)),
         Measurement::count(SECTION, "a page by mmap, touched, munmap", of(map) + of(unmap)),
         Measurement::count(

@@ -238,6 +238,11 @@ fn time(checks: &mut Checks) {
             forward
         })
     });
+    checks.that("the-counter-tells-the-same-time", {
+        let before = rt::hostcall::clock();
+        let between = rt::hostcall::counted_clock();
+        (before..=rt::hostcall::clock()).contains(&between)
+    });
 }
 
 fn arguments(checks: &mut Checks) {

@@ -54,6 +54,12 @@ pub(super) fn privileged_write() {
     unsafe { asm!("msr vbar_el1, xzr", options(nomem, nostack)) }
 }
 
+/// A counter that is not the one of time.
+pub(super) fn counter_read() {
+    // SAFETY: traps.
+    unsafe { asm!("mrs {scratch}, cntpct_el0", scratch = out(reg) _, options(nomem, nostack)) }
+}
+
 pub(super) fn trap_return() {
     // SAFETY: traps.
     unsafe { asm!("eret", options(nomem, nostack)) }

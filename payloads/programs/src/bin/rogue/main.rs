@@ -34,12 +34,13 @@ const USAGE: i32 = 64;
 struct Granule([u64; 2]);
 
 /// Deeds without an address.
-const DEEDS: [(&str, fn()); 11] = [
+const DEEDS: [(&str, fn()); 12] = [
     ("illegal", machine::illegal),
     ("breakpoint", machine::breakpoint),
     ("csr-read", machine::privileged_read),
     ("csr-write", machine::privileged_write),
     ("trap-return", machine::trap_return),
+    ("counter-read", machine::counter_read),
     ("misaligned", misaligned),
     ("stack-overflow", stack_overflow),
     ("ddc-widen", ddc_widen),

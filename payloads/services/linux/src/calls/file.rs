@@ -77,7 +77,7 @@ impl<P: Platform> Context<'_, P> {
                 }
                 _ => return Err(Error::ENOTCONN),
             },
-            What::Sink(_) => return Err(Error::EBADF),
+            What::Sink(_) | What::Datagrams(_) => return Err(Error::EBADF),
             What::Epoll(_) => return Err(Error::EINVAL),
         };
         let count = self.shared.pipes.get_mut(pipe)?.read(to, peek)?;
@@ -125,7 +125,7 @@ impl<P: Platform> Context<'_, P> {
                 }
                 _ => return Err(Error::ENOTCONN),
             },
-            What::Source(_) | What::Folder(_) => return Err(Error::EBADF),
+            What::Source(_) | What::Folder(_) | What::Datagrams(_) => return Err(Error::EBADF),
             What::Epoll(_) => return Err(Error::EINVAL),
         };
         let count = self.shared.pipes.get_mut(pipe)?.write(from)?;
@@ -144,6 +144,12 @@ impl<P: Platform> Context<'_, P> {
     ) -> Result {
         let opened = self.shared.opens.get(id)?;
         Self::allows(opened.flags, writes)?;
+        if matches!(opened.what, What::Datagrams(_)) {
+            return match at {
+                At::Offset => self.move_datagram(id, &[[address, length]], ([0; 2], 0), writes),
+                At::Place(_) => Err(Error::ESPIPE),
+            };
+        }
         let seekable = matches!(opened.what, What::File(_));
         let appends = writes && seekable && opened.flags & sys::O_APPEND != 0;
         let mut offset = match at {
@@ -225,12 +231,10 @@ impl<P: Platform> Context<'_, P> {
             Err(Error::EAGAIN) if self.shared.opens.get(id)?.flags & sys::O_NONBLOCK == 0 => {
                 Ok(self.wait_again(None, 0))
             }
-            Err(Error::EPIPE) if self.program.catches && self.again.is_some() => {
-                match self.kill_self(sys::SIGPIPE.into())? {
-                    Outcome::Value(_) => Err(Error::EPIPE),
-                    ended => Ok(ended),
-                }
-            }
+            Err(Error::EPIPE) if self.again.is_some() => match self.kill_self(sys::SIGPIPE.into())? {
+                Outcome::Value(_) => Err(Error::EPIPE),
+                ended => Ok(ended),
+            },
             other => other.map(Outcome::Value),
         }
     }
@@ -270,6 +274,10 @@ impl<P: Platform> Context<'_, P> {
 
     /// Moves the bytes of a vector.
     pub(super) fn move_parts(&mut self, id: Id, parts: &[[u64; 2]], writes: bool) -> Result {
+        // A datagram is moved whole.
+        if matches!(self.shared.opens.get(id)?.what, What::Datagrams(_)) {
+            return self.move_datagram(id, parts, ([0; 2], 0), writes);
+        }
         let mut done = 0;
         for part in parts.iter().filter(|part| part[1] != 0) {
             match self.move_bytes(id, At::Offset, *part, writes, false) {

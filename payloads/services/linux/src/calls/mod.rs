@@ -1,5 +1,6 @@
 //! The system calls, one module a family.
 
+pub(crate) mod datagram;
 mod file;
 mod memory;
 mod path;
@@ -9,6 +10,8 @@ mod signal;
 mod socket;
 mod thread;
 mod time;
+
+pub(crate) use time::SECOND;
 
 use crate::program::{Program, Who};
 use crate::system::{On, Outcome, Shared, Waiting};
@@ -92,8 +95,8 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_accept4 => return Some(self.accept([a, b, c, d]).into()),
             sys::__NR_getsockname => self.socket_name(a, b, c, false),
             sys::__NR_getpeername => self.socket_name(a, b, c, true),
-            sys::__NR_sendto => return Some(self.transfer_socket([a, b, c, d], true).into()),
-            sys::__NR_recvfrom => return Some(self.transfer_socket([a, b, c, d], false).into()),
+            sys::__NR_sendto => return Some(self.transfer_socket([a, b, c, d], [e, f], true).into()),
+            sys::__NR_recvfrom => return Some(self.transfer_socket([a, b, c, d], [e, f], false).into()),
             sys::__NR_sendmsg => return Some(self.message(a, b, c, true).into()),
             sys::__NR_recvmsg => return Some(self.message(a, b, c, false).into()),
             sys::__NR_shutdown => self.shut_down(a, b),
@@ -150,7 +153,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_tkill => return Some(self.kill_thread(a, b).into()),
             sys::__NR_tgkill => return Some(self.kill_thread(b, c).into()),
             sys::__NR_getrusage => self.usage(a, b),
-            sys::__NR_sigaltstack => Ok(0),
+            sys::__NR_sigaltstack => self.set_stack(a, b),
             _ => return None,
         };
         Some(Outcome::of(result))

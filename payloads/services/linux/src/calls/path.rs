@@ -120,7 +120,7 @@ impl<P: Platform> Context<'_, P> {
         let mode = match self.shared.opens.get(open)?.what {
             What::File(node) | What::Folder(node) => return self.shared.tree.facts(node),
             What::Source(_) | What::Sink(_) => sys::S_IFIFO,
-            What::Socket(_) => sys::S_IFSOCK,
+            What::Socket(_) | What::Datagrams(_) => sys::S_IFSOCK,
             What::Event { .. } | What::Epoll(_) => 0,
             What::Console | What::Null | What::Zero | What::Random => sys::S_IFCHR,
         };

@@ -51,6 +51,11 @@ impl<P: Platform> Context<'_, P> {
             What::Sink(to) => writes(to),
             What::Event { count, .. } => (if *count > 0 { input } else { 0 } | output, *count),
             What::Epoll(_) => (0, 0),
+            What::Datagrams(socket) => {
+                let (reads, writes, came) = socket.ready(self.shared.network.as_ref());
+                let events = if reads { input } else { 0 } | if writes { output } else { 0 };
+                (events, came)
+            }
             What::Socket(socket) => match &socket.state {
                 SocketState::Fresh => (output | sys::EPOLLHUP, 0),
                 SocketState::Wired { wire, sends, moved, .. } => {
@@ -229,20 +234,22 @@ impl<P: Platform> Context<'_, P> {
         self.sleep(span)
     }
 
-    /// `recvfrom` and `sendto` on what is connected; `flags` may say not to wait, or to leave what is read.
+    /// `recvfrom` and `sendto`; `flags` may say not to wait, or to leave what is read. The address is of datagrams.
     pub(super) fn transfer_socket(
         &mut self,
         [descriptor, address, length, flags]: [u64; 4],
+        name: [u64; 2],
         writes: bool,
     ) -> Result<Outcome> {
-        use linux_raw_sys::net::{MSG_DONTWAIT, MSG_PEEK};
-        let id = self.socket_id(descriptor)?;
+        use linux_raw_sys::net::MSG_PEEK;
         let flags = flags as u32;
+        if let Some(id) = self.datagram_id(descriptor) {
+            let moved = self.move_datagram(id, &[[address, length]], (name, flags), writes);
+            return self.or_wait_unless(id, moved, flags);
+        }
+        let id = self.socket_id(descriptor)?;
         let peek = !writes && flags & MSG_PEEK != 0;
         let result = self.move_bytes(id, At::Offset, [address, length], writes, peek);
-        if flags & MSG_DONTWAIT != 0 {
-            return result.map(Outcome::Value);
-        }
-        self.or_wait(id, result)
+        self.or_wait_unless(id, result, flags)
     }
 }

@@ -1,11 +1,13 @@
 //! Signals: what programs say about them is kept, and those that they send are passed on; [`deliver`](crate::deliver) does the
-//! rest. Who is in no cVM for processes has no handlers: a signal ends it, or does nothing.
+//! rest.
 
 use super::Context;
+use crate::deliver::stack;
 use crate::deliver::{HARMLESS, IGNORE, bit};
 use crate::system::{On, Waiting};
 use crate::{Error, Outcome, Platform, Result};
 use alloc::vec::Vec;
+use core::mem::offset_of;
 use linux_raw_sys::general as sys;
 
 /// Bytes of a set of signals.
@@ -85,6 +87,42 @@ impl<P: Platform> Context<'_, P> {
         })
     }
 
+    /// `sigaltstack`.
+    pub(super) fn set_stack(&mut self, new: u64, old: u64) -> Result {
+        let place = self.who.thread;
+        let before = self
+            .program
+            .threads
+            .get(&place)
+            .map_or(0..0, |thread| thread.stack.clone());
+        let here = self.platform.registers(None)?[self.platform.roles().stack];
+        let within = before.contains(&here.wrapping_sub(1));
+        if new != 0 {
+            let mut bytes = [0; size_of::<sys::stack_t>()];
+            self.get(new, &mut bytes)?;
+            let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+            let start = word(offset_of!(sys::stack_t, ss_sp));
+            let flags = word(offset_of!(sys::stack_t, ss_flags)) as u32;
+            let size = word(offset_of!(sys::stack_t, ss_size));
+            let wanted = match flags {
+                sys::SS_DISABLE => 0..0,
+                0 | sys::SS_ONSTACK if size < sys::MINSIGSTKSZ.into() => return Err(Error::ENOMEM),
+                0 | sys::SS_ONSTACK => start..start.checked_add(size).ok_or(Error::ENOMEM)?,
+                _ => return Err(Error::EINVAL),
+            };
+            if within {
+                return Err(Error::EPERM);
+            }
+            if let Some(thread) = self.program.threads.get_mut(&place) {
+                thread.stack = wanted;
+            }
+        }
+        if old != 0 {
+            self.put(old, &stack(&before, here))?;
+        }
+        Ok(0)
+    }
+
     /// `rt_sigpending`.
     pub(super) fn pending(&mut self, address: u64, size: u64) -> Result {
         if size != SET as u64 {
@@ -152,23 +190,16 @@ impl<P: Platform> Context<'_, P> {
                     .threads
                     .values()
                     .all(|thread| thread.blocked & bit(number) != 0);
-                if blocked && self.program.catches {
+                if blocked && number != sys::SIGKILL {
                     self.program.pending |= bit(number);
                     return Ok(Outcome::Value(0));
                 }
                 Ok(Outcome::Killed(number))
             }
             IGNORE => Ok(Outcome::Value(0)),
-            _ if self.program.catches => {
+            _ => {
                 self.program.pending |= bit(number);
                 Ok(Outcome::Value(0))
-            }
-            _ => {
-                if self.shared.once(sys::__NR_rt_sigreturn.into()) {
-                    let line = format_args!("signal {number} has a handler, which nothing can call: ENOSYS");
-                    self.platform.log(self.who, line);
-                }
-                Err(Error::ENOSYS)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Stream sockets: between the programs of one library OS, a loopback network without packets, and to other machines.
+//! Sockets of streams: between the programs of one library OS, a loopback network without packets, and to other machines.
 
 use super::Context;
 use crate::layout::encode;
@@ -84,13 +84,15 @@ impl<P: Platform> Context<'_, P> {
         }
     }
 
-    fn stream_flags(kind: u64) -> Result<u32> {
+    /// The flags of a type, and whether it is of datagrams.
+    fn flags_of(kind: u64) -> Result<(u32, bool)> {
         let kind = kind as u32;
         let flags = kind & (sys::O_NONBLOCK | sys::O_CLOEXEC);
-        if kind & !flags != net::SOCK_STREAM {
-            return Err(Error::EPROTONOSUPPORT);
+        match kind & !flags {
+            net::SOCK_STREAM => Ok((flags, false)),
+            net::SOCK_DGRAM => Ok((flags, true)),
+            _ => Err(Error::EPROTONOSUPPORT),
         }
-        Ok(flags)
     }
 
     /// `socket`.
@@ -101,7 +103,10 @@ impl<P: Platform> Context<'_, P> {
             net::AF_UNIX => Address::Name(Vec::new()),
             _ => return Err(Error::EAFNOSUPPORT),
         };
-        let flags = Self::stream_flags(kind)?;
+        let (flags, datagrams) = Self::flags_of(kind)?;
+        if datagrams {
+            return self.datagram_socket(local, flags);
+        }
         let socket = Socket::new(SocketState::Fresh, local);
         let open = self
             .shared
@@ -115,7 +120,9 @@ impl<P: Platform> Context<'_, P> {
         if family as u32 != net::AF_UNIX {
             return Err(Error::EOPNOTSUPP);
         }
-        let flags = Self::stream_flags(kind)?;
+        let (flags, false) = Self::flags_of(kind)? else {
+            return Err(Error::EOPNOTSUPP);
+        };
         self.program.window.check(address, 8)?;
         let name = || Address::Name(Vec::new());
         let [first, second] = self.connection([name(), name()], flags & sys::O_NONBLOCK)?;
@@ -159,7 +166,7 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// The address that a program names.
-    fn address_of(&self, address: u64, length: u64, like: &Address) -> Result<Address> {
+    pub(super) fn address_of(&self, address: u64, length: u64, like: &Address) -> Result<Address> {
         let length = length as u32 as u64;
         if !(FAMILY as u64..=ADDRESS).contains(&length) {
             return Err(Error::EINVAL);
@@ -193,7 +200,7 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// Tells a program an address: as much of it as it has room for.
-    fn tell(&mut self, address: u64, room_at: u64, told: &Address) -> Result<()> {
+    pub(super) fn tell(&mut self, address: u64, room_at: u64, told: &Address) -> Result<()> {
         if address == 0 {
             return Ok(());
         }
@@ -238,10 +245,11 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// A port that nobody has.
-    fn free_port(&self) -> Result<u16> {
+    pub(super) fn free_port(&self) -> Result<u16> {
         let taken = |wanted: u16| {
             self.shared.opens.iter().any(|(_, opened)| match &opened.what {
                 What::Socket(socket) => matches!(socket.local, Address::Port { port, .. } if port == wanted),
+                What::Datagrams(socket) => matches!(socket.local, Address::Port { port, .. } if port == wanted),
                 _ => false,
             })
         };
@@ -252,6 +260,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `bind`.
     pub(super) fn bind(&mut self, descriptor: u64, address: u64, length: u64) -> Result {
+        if let Some(id) = self.datagram_id(descriptor) {
+            return self.bind_datagrams(id, address, length);
+        }
         let id = self.socket_id(descriptor)?;
         let socket = self.socket_in(id)?;
         if !matches!(socket.state, SocketState::Fresh) {
@@ -276,6 +287,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `listen`.
     pub(super) fn listen(&mut self, descriptor: u64, backlog: u64) -> Result {
+        if self.datagram_id(descriptor).is_some() {
+            return Err(Error::EOPNOTSUPP);
+        }
         let id = self.socket_id(descriptor)?;
         let local = self.socket_in(id)?.local.clone();
         if let Address::Port { port: 0, six } = local {
@@ -323,6 +337,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `connect`.
     pub(super) fn connect(&mut self, descriptor: u64, address: u64, length: u64) -> Result<Outcome> {
+        if let Some(id) = self.datagram_id(descriptor) {
+            return self.connect_datagrams(id, address, length).map(Outcome::Value);
+        }
         let id = self.socket_id(descriptor)?;
         let socket = self.socket_in(id)?;
         match socket.state {
@@ -380,6 +397,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `accept4`.
     pub(super) fn accept(&mut self, [descriptor, address, room, flags]: [u64; 4]) -> Result<Outcome> {
+        if self.datagram_id(descriptor).is_some() {
+            return Err(Error::EOPNOTSUPP);
+        }
         let id = self.socket_id(descriptor)?;
         let SocketState::Listening { queue, .. } = &mut self.socket_mut(id)?.state else {
             return Err(Error::EINVAL);
@@ -406,6 +426,11 @@ impl<P: Platform> Context<'_, P> {
 
     /// `getsockname` and `getpeername`.
     pub(super) fn socket_name(&mut self, descriptor: u64, address: u64, room: u64, peer: bool) -> Result {
+        if let Some(id) = self.datagram_id(descriptor) {
+            let told = self.datagram_name(id, peer)?;
+            self.tell(address, room, &told)?;
+            return Ok(0);
+        }
         let id = self.socket_id(descriptor)?;
         let socket = self.socket_in(id)?;
         let told = match &socket.state {
@@ -428,6 +453,10 @@ impl<P: Platform> Context<'_, P> {
 
     /// `shutdown`.
     pub(super) fn shut_down(&mut self, descriptor: u64, how: u64) -> Result {
+        if let Some(id) = self.datagram_id(descriptor) {
+            // Nothing waits for its end.
+            return self.datagram_name(id, true).map(|_| 0);
+        }
         let id = self.socket_id(descriptor)?;
         if how > 2 {
             return Err(Error::EINVAL);
@@ -466,6 +495,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `setsockopt`: nothing else that can be set makes a difference between programs in one memory.
     pub(super) fn set_option(&mut self, descriptor: u64, level: u64, name: u64, [value, length]: [u64; 2]) -> Result {
+        if self.datagram_id(descriptor).is_some() {
+            return Ok(0);
+        }
         let id = self.socket_id(descriptor)?;
         if (level as u32, name as u32) == (net::IPPROTO_IPV6 as u32, net::IPV6_V6ONLY) && length >= 4 {
             let only = self.program.window.half(self.platform, value)? != 0;
@@ -476,15 +508,29 @@ impl<P: Platform> Context<'_, P> {
 
     /// `getsockopt`.
     pub(super) fn option(&mut self, descriptor: u64, level: u64, name: u64, [value, room]: [u64; 2]) -> Result {
-        let id = self.socket_id(descriptor)?;
+        let datagrams = self.datagram_id(descriptor).is_some();
+        let id = if datagrams {
+            None
+        } else {
+            Some(self.socket_id(descriptor)?)
+        };
         let number = match (level as u32, name as u32) {
-            (net::SOL_SOCKET, net::SO_ERROR) => match (&self.socket_in(id)?.state, &self.shared.network) {
-                (SocketState::Wired { wire, moved: 0, .. }, Some(network)) => match network.is_connected(*wire) {
-                    Err(Error::ECONNREFUSED) => linux_raw_sys::errno::ECONNREFUSED,
+            (net::SOL_SOCKET, net::SO_TYPE) if datagrams => net::SOCK_DGRAM,
+            (net::SOL_SOCKET, net::SO_ERROR) => {
+                match (id.map(|id| self.socket_in(id)).transpose()?, &self.shared.network) {
+                    (
+                        Some(Socket {
+                            state: SocketState::Wired { wire, moved: 0, .. },
+                            ..
+                        }),
+                        Some(network),
+                    ) => match network.is_connected(*wire) {
+                        Err(Error::ECONNREFUSED) => linux_raw_sys::errno::ECONNREFUSED,
+                        _ => 0,
+                    },
                     _ => 0,
-                },
-                _ => 0,
-            },
+                }
+            }
             (net::SOL_SOCKET, net::SO_TYPE) => net::SOCK_STREAM,
             (net::SOL_SOCKET, net::SO_SNDBUF | net::SO_RCVBUF) => 16 * 1024,
             _ => 0,
@@ -497,6 +543,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `sendmsg` and `recvmsg`: their vectors, no ancillary data.
     pub(super) fn message(&mut self, descriptor: u64, address: u64, flags: u64, writes: bool) -> Result<Outcome> {
+        if let Some(id) = self.datagram_id(descriptor) {
+            return self.datagram_message(id, address, flags, writes);
+        }
         let id = self.socket_id(descriptor)?;
         // Name and its length, vector and its length, ancillary data and its length, flags.
         let vector = self.program.window.word(self.platform, address.wrapping_add(16))?;
@@ -508,10 +557,7 @@ impl<P: Platform> Context<'_, P> {
                 self.put(address.wrapping_add(at), &[0; 8][..length])?;
             }
         }
-        if flags as u32 & net::MSG_DONTWAIT != 0 {
-            return result.map(Outcome::Value);
-        }
-        self.or_wait(id, result)
+        self.or_wait_unless(id, result, flags as u32)
     }
 
     /// `sysinfo`: what a program has to itself.

@@ -55,6 +55,7 @@ impl<P: Platform> Context<'_, P> {
             blocked,
             robust: 0,
             restored: None,
+            stack: 0..0,
         };
         self.program.threads.insert(place, thread);
         for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {

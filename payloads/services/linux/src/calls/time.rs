@@ -8,7 +8,7 @@ use linux_raw_sys::general as sys;
 use linux_raw_sys::general::{__kernel_old_timeval, __kernel_timespec};
 
 /// Nanoseconds of a second.
-pub(super) const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 impl Program {
     /// Nanoseconds by one of Linux's clocks.
