@@ -145,8 +145,9 @@ fn what_a_gate_leaves_in_registers_does_not_reach_its_caller_in_c(platform: Plat
 fn whatever_enters_a_program_in_c_finds_its_global_pointer(platform: Platform) {
     let sources = [("global", "tests/tests/end_to_end/c/global.c")];
     let programs = programs(platform, &["slot.c", "gate.c", "pthread.c"], &sources);
-    let yaml = "cVMs:\n- {name: server, runtime: global, threads: 2, gates: [{function: work, stack: 4KiB}]}\n\
+    let yaml = "cVMs:\n- {name: server, runtime: global, gates: [{function: work, stack: 4KiB}]}\n\
                 - {name: caller, runtime: global, args: gate, local: 2, calls: [server.work]}\n\
+                - {name: thread, runtime: global, args: thread, threads: 2}\n\
                 - {name: client, runtime: global, args: call, callback_out: server}\n";
     boot(platform, yaml, &programs);
 }
