@@ -52,7 +52,15 @@ fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<u64, Errno>
     let mut writes = false;
     for index in 0..count {
         let record = address.wrapping_add(index * RECORD as u64);
-        let transfer = transfer(monitor, id, frame, authority, record)?;
+        let (transfer, local) = transfer(frame, authority, record)?;
+        // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
+        // learns that one uses it.
+        if local {
+            let range = transfer.address..transfer.address + u64::from(transfer.length);
+            if !monitor.buffers.allows(id.index(), range, transfer.written) {
+                return Err(Errno::EFAULT);
+            }
+        }
         // What the device writes comes last.
         if writes && !transfer.written {
             return Err(Errno::EINVAL);
@@ -61,45 +69,46 @@ fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<u64, Errno>
         // There is room: the count was looked at.
         let _ = transfers.push(transfer);
     }
-    monitor
-        .device(id, frame.argument(0))?
-        .submit(frame.argument(1), &transfers)
+    let device = monitor.device(id, frame.argument(0))?;
+    device.submit(frame.argument(1), &transfers)
 }
 
-/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do.
-fn transfer(monitor: &Monitor, id: CvmId, frame: &Frame, authority: &Slot, record: u64) -> Result<Transfer, Errno> {
+/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do; whether its authority
+/// is local.
+fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, bool), Errno> {
     static POINTER: Slot = Slot::null();
     let mut bytes = Record([0; RECORD]);
     user::copy_in(&mut bytes.0, authority, record).map_err(|_| Errno::EFAULT)?;
+    user::load_capability(&POINTER, authority, record).map_err(|_| Errno::EFAULT)?;
     let (&[pointer, _, length, flags], _) = bytes.0.as_chunks::<8>() else {
         return Err(Errno::EFAULT);
     };
     let [pointer, length, flags] = [pointer, length, flags].map(u64::from_le_bytes);
     let written = flags == SEGMENT_WRITTEN;
     if !(1..=SEGMENT_BYTES_LIMIT).contains(&length) || !(flags == 0 || written) {
+        POINTER.clear();
         return Err(Errno::EINVAL);
     }
-    user::load_capability(&POINTER, authority, record).map_err(|_| Errno::EFAULT)?;
-    let (address, covered) = if POINTER.tag() {
+    let covered = if POINTER.tag() {
         (POINTER.integer(), POINTER.covers(pointer, length, written))
     } else {
         let address = user::absolute(frame.data(), pointer);
         (address, frame.data().covers(address, length, written))
     };
     POINTER.clear();
-    let global = covered.ok_or(Errno::EFAULT)?;
+    let (address, Some(global)) = covered else {
+        return Err(Errno::EFAULT);
+    };
     let pages = address / PAGE * PAGE..(address + length).next_multiple_of(PAGE);
-    // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
-    // learns that one uses it.
-    let lasts = global || monitor.buffers.allows(id.index(), address..address + length, written);
-    if !lasts || !arch::protection::is_open(pages, written) {
+    if !arch::protection::is_open(pages, written) {
         return Err(Errno::EFAULT);
     }
-    Ok(Transfer {
+    let transfer = Transfer {
         address,
         length: length as u32,
         written,
-    })
+    };
+    Ok((transfer, !global))
 }
 
 /// A request of a driver whose hostcalls are short, or what has become of one; false when it has to be done at length.

@@ -108,8 +108,8 @@ const fn rings() -> Rings {
     }
 }
 
-/// A piece of memory that the device may use; the caller has checked that its driver may. Without a length it is none.
-#[derive(Clone, Copy, Default)]
+/// A piece of memory that the device may use; the caller has checked that its driver may.
+#[derive(Clone, Copy)]
 pub(crate) struct Transfer {
     pub(crate) address: u64,
     pub(crate) length: u32,
@@ -119,8 +119,10 @@ pub(crate) struct Transfer {
 /// What the monitor knows of a descriptor.
 #[derive(Clone, Copy, Default)]
 struct Descriptor {
-    /// What of it is in flight.
-    transfer: Transfer,
+    address: u64,
+    /// Bytes; 0 = it is not in flight.
+    length: u32,
+    written: bool,
     /// The one behind it, in its request or in the list of the free ones.
     next: u8,
     /// Of a request's first one: its descriptors, 0 = it is not in flight.
@@ -171,16 +173,22 @@ impl Queue {
         }
         let (head, last) = (self.free, transfers.len() - 1);
         for (index, transfer) in transfers.iter().enumerate() {
+            let Transfer {
+                address,
+                length,
+                written,
+            } = *transfer;
             let number = self.free as usize;
             let descriptor = &mut self.descriptors[number];
-            (self.free, descriptor.transfer) = (descriptor.next, *transfer);
-            let mut flags = if transfer.written { WRITTEN } else { 0 };
+            self.free = descriptor.next;
+            (descriptor.address, descriptor.length, descriptor.written) = (address, length, written);
+            let mut flags = if written { WRITTEN } else { 0 };
             if index < last {
                 flags |= NEXT | u64::from(self.free) << 16;
             }
             let [first, second] = &self.rings.descriptors[number];
-            first.store(transfer.address, Relaxed);
-            second.store(u64::from(transfer.length) | flags << 32, Relaxed);
+            first.store(address, Relaxed);
+            second.store(u64::from(length) | flags << 32, Relaxed);
         }
         self.descriptors[head as usize].count = transfers.len() as u8;
         self.free_count -= transfers.len() as u8;
@@ -213,8 +221,8 @@ impl Queue {
         for _ in 0..count {
             last = next;
             let descriptor = &mut self.descriptors[last];
-            let transfer = take(&mut descriptor.transfer);
-            writable += if transfer.written { transfer.length } else { 0 };
+            let length = take(&mut descriptor.length);
+            writable += if descriptor.written { length } else { 0 };
             next = descriptor.next.into();
         }
         self.descriptors[last].next = replace(&mut self.free, id as u8);
@@ -493,8 +501,8 @@ impl Device {
 /// Whether one of these devices may still use something of a range.
 pub(crate) fn in_flight(devices: &[Device], range: &Range<u64>) -> bool {
     let queues = devices.iter().flat_map(|device| &device.queues);
-    let mut all = queues.flat_map(|queue| queue.descriptors.iter().map(|descriptor| &descriptor.transfer));
-    let end = |one: &Transfer| one.address + u64::from(one.length);
+    let mut all = queues.flat_map(|queue| queue.descriptors.iter());
+    let end = |one: &Descriptor| one.address + u64::from(one.length);
     all.any(|one| one.length > 0 && one.address < range.end && end(one) > range.start)
 }
 
