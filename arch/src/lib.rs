@@ -9,7 +9,14 @@
 extern crate alloc;
 
 pub mod gate;
+mod permissions;
 mod types;
+pub mod user;
+
+pub use permissions::{
+    code_permissions, data_permissions, device_permissions, monitor_data_permissions, monitor_text_permissions,
+    read_only_permissions, service_stack_permissions,
+};
 
 pub use types::{
     Access, BootInfo, Derivation, DeriveError, Description, Device, Fault, Instruction, Kind, Platform, Refused,
@@ -26,10 +33,17 @@ mod morello;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 use morello as isa;
 
+#[cfg(target_os = "none")]
+mod board;
+#[cfg(target_os = "none")]
+use board::reach;
+
 #[cfg(not(target_os = "none"))]
 mod host;
 #[cfg(not(target_os = "none"))]
 use host as isa;
+#[cfg(not(target_os = "none"))]
+use host::reach;
 
 pub use isa::*;
 

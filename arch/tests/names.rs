@@ -102,7 +102,7 @@ fn every_architecture_defines_the_same_names() {
         "Slot::derive",
         "console::put",
         "protection::open",
-        "user::copy_in",
+        "virtio::read",
         "ELF_MACHINE",
     ] {
         assert!(reference.contains(name), "{name} is not seen in {reference:?}");

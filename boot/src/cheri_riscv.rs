@@ -27,7 +27,7 @@ unsafe extern "C" {
 extern "C" fn boot_main(hart: u64, device_tree: u64, bias: u64) -> ! {
     let address = |symbol: *const u8| (symbol as u64).wrapping_add(bias);
     let text = address(&raw const intravisor_text_end);
-    kernel::start(
+    crate::start(
         arch::BootInfo {
             hart,
             device_tree,

@@ -6,8 +6,15 @@
 use core::panic::PanicInfo;
 use kernel::Heap;
 
+#[cfg(feature = "contract")]
+use contract::start;
+#[cfg(not(feature = "contract"))]
+use kernel::start;
+
 #[cfg(target_arch = "riscv64")]
 mod cheri_riscv;
+#[cfg(feature = "contract")]
+mod contract;
 #[cfg(target_arch = "aarch64")]
 mod efi;
 #[cfg(target_arch = "aarch64")]

@@ -26,7 +26,7 @@ extern "C" fn boot_main(hart: u64, device_tree: u64, early_console: u64) -> ! {
     let text = &raw const intravisor_text_end as u64;
     // SAFETY: what wrote it is gone. It is read once, as what it has become: the compiler knows of no writes.
     let firmware = unsafe { &*core::hint::black_box(&raw const HANDOVER) };
-    kernel::start(
+    crate::start(
         arch::BootInfo {
             hart,
             device_tree,

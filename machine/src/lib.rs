@@ -20,6 +20,7 @@ pub mod morello;
 pub mod net;
 pub mod options;
 pub mod program;
+mod registers;
 pub mod riscv;
 mod stays;
 pub mod stop;

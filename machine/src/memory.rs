@@ -86,6 +86,20 @@ impl TaggedMemory {
         }
     }
 
+    /// Writes `N` bytes at a multiple of `N`, as [`TaggedMemory::write`] does; whether a watched granule has changed.
+    #[inline(always)]
+    pub fn write_aligned<const N: usize>(&mut self, offset: usize, value: [u8; N]) -> bool {
+        const { assert!(N.is_power_of_two() && N <= GRANULE) };
+        debug_assert!(offset.is_multiple_of(N));
+        self.bytes[offset..offset + N].copy_from_slice(&value);
+        let granule = offset / GRANULE;
+        if self.granules[granule] == 0 {
+            return false;
+        }
+        self.written(granule);
+        self.has_changed()
+    }
+
     #[cold]
     fn written(&mut self, granule: usize) {
         if self.granules[granule] & WATCHED != 0 {

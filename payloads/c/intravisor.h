@@ -314,7 +314,7 @@ static inline int64_t cvm_buffer_destroy(int64_t number) {
     return cvm_call(CVM_BUFFER_DESTROY, (cvm_word)number, 0, 0, 0);
 }
 
-/* Rests and lets syscall_handler serve the hostcalls of the cVMs that name this one; 0 when all of them have ended. */
+/* Rests and lets CVM_HANDLER serve the hostcalls of the cVMs that name this one; 0 when all of them have ended. */
 static inline int64_t cvm_serve(void) { return cvm_call(CVM_SERVE, 0, 0, 0, 0); }
 
 /* In a handler: answers the call. */
@@ -335,11 +335,42 @@ _Noreturn static inline void cvm_delegate(void) {
         cvm_call(CVM_DELEGATE, 0, 0, 0, 0);
 }
 
-/* A server defines this function. In a purecap server an argument is a capability where the caller passed one, or where the
- * monitor made one for the buffer of a hybrid caller; in a hybrid server all are integers, and the capabilities stay behind in
- * the argument registers, out of the compiler's sight. It ends by cvm_reply, cvm_reply_both or cvm_delegate. */
-_Noreturn void syscall_handler(cvm_word first, cvm_word second, cvm_word third, cvm_word fourth, cvm_word fifth,
-                               cvm_word sixth, uint64_t caller, uint64_t number);
+/* Makes the function that follows the handler of a server:
+ *
+ *     CVM_HANDLER(first, second, third, fourth, fifth, sixth, caller, number) {
+ *         cvm_delegate();
+ *     }
+ *
+ * In a purecap server an argument is a capability where the caller passed one, or where the monitor made one for the buffer of a hybrid
+ * caller; in a hybrid server all are integers, and the capabilities stay behind in the argument registers, out of the compiler's sight. It
+ * ends by cvm_reply, cvm_reply_both or cvm_delegate. */
+#define CVM_HANDLER(first, second, third, fourth, fifth, sixth, caller, number)                                                 \
+    CVM_HANDLER_ENTRY void CVM_HANDLER_NAME(cvm_word first, cvm_word second, cvm_word third, cvm_word fourth, cvm_word fifth,  \
+                                            cvm_word sixth, uint64_t caller, uint64_t number)
+
+#if defined(__riscv) && !defined(__CHERI_PURE_CAPABILITY__)
+/* FROM: the monitor. LIVE: the arguments, sp = top of the service stack. The global pointer is this program's to set, as at its start. */
+#define CVM_HANDLER_NAME cvm_handle
+#define CVM_HANDLER_ENTRY                                                                                                       \
+    __asm__(".pushsection .text.syscall_handler, \"ax\", @progbits\n"                                                          \
+            ".globl syscall_handler\n"                                                                                          \
+            ".type syscall_handler, @function\n"                                                                                \
+            "syscall_handler:\n"                                                                                                \
+            ".option push\n"                                                                                                    \
+            ".option norelax\n"                                                                                                 \
+            "\tlla gp, __global_pointer$\n"                                                                                     \
+            ".option pop\n"                                                                                                     \
+            "\ttail cvm_handle\n"                                                                                               \
+            ".size syscall_handler, . - syscall_handler\n"                                                                      \
+            ".popsection\n");                                                                                                   \
+    _Noreturn static void cvm_handle(cvm_word, cvm_word, cvm_word, cvm_word, cvm_word, cvm_word, uint64_t, uint64_t);           \
+    __attribute__((used)) _Noreturn static
+#else
+#define CVM_HANDLER_NAME syscall_handler
+#define CVM_HANDLER_ENTRY                                                                                                       \
+    _Noreturn void syscall_handler(cvm_word, cvm_word, cvm_word, cvm_word, cvm_word, cvm_word, uint64_t, uint64_t);             \
+    _Noreturn
+#endif
 
 #ifdef __CHERI_PURE_CAPABILITY__
 

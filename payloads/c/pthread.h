@@ -3,7 +3,7 @@
  *
  * A lock that is free, or a once that is done, costs no hostcall. _Thread_local works. Functions return 0 or an error number, which is positive.
  * Stacks are CVM_THREAD_STACK bytes, CVM_THREAD_STACKS of them in all (both can be said when pthread.c is compiled), unless
- * pthread_attr_setstack gives another. The clock of pthread_cond_timedwait is cvm_clock(). Of a gate's function and of syscall_handler only
+ * pthread_attr_setstack gives another. The clock of pthread_cond_timedwait is cvm_clock(). Of a gate's function and of CVM_HANDLER only
  * locks, conditions and onces are any use: they run with the main thread's storage, or with none, and what stops them leaves a lock locked.
  *
  * Left out: cancellation, read-write locks, barriers, scheduling, and locks that know their owner. */

@@ -2,8 +2,7 @@
 
 #include "intravisor.h"
 
-_Noreturn void syscall_handler(cvm_word first, cvm_word second, cvm_word third, cvm_word fourth, cvm_word fifth,
-                               cvm_word sixth, uint64_t caller, uint64_t number) {
+CVM_HANDLER(first, second, third, fourth, fifth, sixth, caller, number) {
     static const char line[] = "a write from C\n";
     (void)first, (void)second, (void)third, (void)fourth, (void)fifth, (void)sixth, (void)caller;
     if (number == CVM_WRITE)

@@ -7,6 +7,7 @@
 pub mod artifacts;
 pub mod board;
 pub mod code;
+pub mod ext4;
 pub mod fuzz;
 pub mod lines;
 pub mod outcome;

@@ -114,7 +114,7 @@ pub fn wall_clock(platform: &Platform) -> Option<u64> {
     let request = Derivation {
         base,
         length: 8,
-        permissions: super::device_permissions(),
+        permissions: crate::device_permissions(),
         address: base,
     };
     CLOCK.derive(super::root(), &request).ok()?;

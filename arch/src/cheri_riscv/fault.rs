@@ -1,8 +1,9 @@
 //! What a fault was: mcause and mtval say cause and register, the faulting instruction tells the address.
 
 use super::frame::{Frame, REGISTER_NAMES};
-use super::{user, variant};
+use super::variant;
 use crate::types::{Access, Fault, Instruction};
+use crate::user;
 use abi::FaultKind;
 
 /// `mcause` values (RISC-V privileged architecture 1.12, table 3.6; CHERI ISAv9, section 4.9).

@@ -3,8 +3,9 @@
 
 use super::float::{self, FloatState};
 use super::slot::{Kind, Slot};
-use super::{user, variant};
+use super::variant;
 use crate::types::{Derivation, DeriveError, Register, Start};
+use crate::user;
 use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
@@ -72,7 +73,7 @@ impl Frame {
     pub(super) const STATUS: usize = offset_of!(Frame, status);
     pub(super) const POINTER: usize = offset_of!(Frame, pointer);
 
-    pub(super) const fn empty() -> Frame {
+    pub(crate) const fn empty() -> Frame {
         Frame {
             registers: [const { Slot::null() }; 32],
             ddc: Slot::null(),
@@ -107,7 +108,7 @@ impl Frame {
             &Derivation {
                 base,
                 length: size_of::<Frame>() as u64,
-                permissions: super::slot::monitor_data_permissions(),
+                permissions: crate::monitor_data_permissions(),
                 address: base,
             },
         )
@@ -421,7 +422,7 @@ impl Frame {
     /// For the monitor's own frame, when a copy was refused: the monitor's registers hold integers, and besides them what is
     /// left of a cVM's capabilities, the refused one and those that nothing has overwritten since the trap. The integers
     /// stay, no capability does.
-    pub(super) fn forget_capabilities(&self) {
+    pub(crate) fn forget_capabilities(&self) {
         for register in 1..self.registers.len() {
             self.registers[register].set_integer(self.integer(register));
         }

@@ -8,21 +8,22 @@ pub mod protection;
 mod slot;
 pub(crate) mod switcher;
 mod trap;
-pub mod user;
 mod variant;
+mod word;
 
+pub use crate::board::{FatalHandler, Handler, caller, root};
 pub use device::{
     NEEDED, USUAL_WINDOWS, console, interrupts, known, note_device, power_off, timer, virtio, wall_clock, window,
 };
 pub use fault::describe;
 pub use frame::Frame;
-pub use slot::{
-    Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
-    monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
-};
-pub use trap::{FatalHandler, Handler, install, resume};
+pub use slot::{Slot, address_base, representable};
+pub(crate) use slot::{faithful, privileged};
+pub use trap::{install, resume};
 pub use variant::{isa, physical, pointer, relocates};
+pub(crate) use word::load_word;
 
+use crate::board::MONITOR_FRAME;
 use crate::types::{DeriveError, Relocation};
 use capability::Decoded;
 use core::arch::asm;
@@ -61,16 +62,7 @@ pub fn relocation(kind: u32) -> Option<Relocation> {
     }
 }
 
-/// The root capability, from reset until the kernel destroys it.
-#[unsafe(export_name = "intravisor_root")]
-static ROOT: Slot = Slot::null();
-/// The frame that a fault of the monitor itself is saved to.
-static MONITOR_FRAME: Frame = Frame::empty();
-
 unsafe extern "C" {
-    static intravisor_stack_bottom: u8;
-    static intravisor_stack_top: u8;
-    static intravisor_emergency_stack_top: u8;
     fn intravisor_set_data(slot: *const u64);
 }
 
@@ -86,13 +78,8 @@ pub fn keep_for_firmware() -> Option<Decoded> {
 /// When the monitor's own frame cannot be given its authority.
 pub fn init(bias: u64) -> Result<(), DeriveError> {
     variant::set_bias(bias);
-    MONITOR_FRAME.attach(&ROOT)?;
-    trap::init(&ROOT, MONITOR_FRAME.own())
-}
-
-/// The slot that the reset code stores the root capability to.
-pub fn root() -> &'static Slot {
-    &ROOT
+    MONITOR_FRAME.attach(root())?;
+    trap::init(root(), MONITOR_FRAME.own())
 }
 
 /// Makes `data` the monitor's own data capability. Its bounds must hold the monitor's stack, data and heap. Pointers
@@ -128,14 +115,6 @@ pub fn text() -> Decoded {
     decoded
 }
 
-fn stack_top() -> u64 {
-    &raw const intravisor_stack_top as u64
-}
-
-fn emergency_stack_top() -> u64 {
-    &raw const intravisor_emergency_stack_top as u64
-}
-
 /// The monitor's frame pointer, where a backtrace of the running code starts.
 #[inline(always)]
 pub fn frame_pointer() -> u64 {
@@ -143,21 +122,4 @@ pub fn frame_pointer() -> u64 {
     // SAFETY: reads s0.
     unsafe { asm!("mv {pointer}, s0", pointer = out(reg) pointer, options(nostack, nomem)) };
     pointer
-}
-
-/// Return address (physical) and frame pointer of the caller of the monitor's function that has this frame pointer;
-/// `None` when it does not point into the monitor's stacks.
-pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
-    let stacks = &raw const intravisor_stack_bottom as u64..emergency_stack_top();
-    let slots = frame_pointer.checked_add_signed(BACKTRACE_PREVIOUS)?..frame_pointer;
-    if !frame_pointer.is_multiple_of(8) || slots.start < stacks.start || slots.end > stacks.end {
-        return None;
-    }
-    let read = |offset: i64| {
-        let word = frame_pointer.wrapping_add_signed(offset) as *const u64;
-        // SAFETY: an aligned word of the monitor's own stacks.
-        unsafe { word.read() }
-    };
-    let caller = read(BACKTRACE_RETURN);
-    (caller != 0).then(|| [caller.wrapping_add(variant::bias()), read(BACKTRACE_PREVIOUS)])
 }

@@ -34,7 +34,7 @@ impl Slot {
     }
 
     /// Address of the slot as the monitor's own pointers count.
-    pub(super) fn pointer(&self) -> *mut u64 {
+    pub(crate) fn pointer(&self) -> *mut u64 {
         self.words.get().cast()
     }
 
@@ -390,44 +390,14 @@ pub(super) enum Kind {
     Entry,
 }
 
-/// Permissions of a cVM's code capability: never access to system registers.
-pub fn code_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::INVOKE
+/// What loads what was stored as it was: no permission of its own.
+pub(crate) fn faithful() -> Permissions {
+    Permissions::empty()
 }
 
-/// Permissions of a cVM's data capability: never Execute, never sealing authority, and no place for local capabilities.
-pub fn data_permissions() -> Permissions {
-    service_stack_permissions() - Permissions::STORE_LOCAL
-}
-
-/// Permissions of the one place that holds local capabilities: the stack on which a server's handler runs.
-pub fn service_stack_permissions() -> Permissions {
-    monitor_data_permissions() | Permissions::INVOKE
-}
-
-/// Permissions of what a cVM may read and not change: start block, constants.
-pub fn read_only_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::LOAD | Permissions::LOAD_CAPABILITY
-}
-
-/// Permissions of the monitor's own data capability.
-pub fn monitor_data_permissions() -> Permissions {
-    Permissions::GLOBAL
-        | Permissions::LOAD
-        | Permissions::STORE
-        | Permissions::LOAD_CAPABILITY
-        | Permissions::STORE_CAPABILITY
-        | Permissions::STORE_LOCAL
-}
-
-/// Permissions of the monitor's own code capability: it alone may access system registers.
-pub fn monitor_text_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::SYSTEM
-}
-
-/// Permissions of a device window.
-pub fn device_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE
+/// What the monitor's own code has besides: access to system registers.
+pub(crate) fn privileged() -> Permissions {
+    Permissions::SYSTEM
 }
 
 /// Rounds a region so that its bounds are representable: the length to use and the alignment that its base needs.

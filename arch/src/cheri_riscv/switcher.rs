@@ -107,7 +107,7 @@ pub(crate) fn switcher() -> (*const u8, &'static Places) {
 
 /// What the switcher executes with. It is local, like whatever leads into it.
 pub fn switcher_permissions() -> Permissions {
-    super::code_permissions() - Permissions::GLOBAL
+    crate::code_permissions() - Permissions::GLOBAL
 }
 
 /// Where capabilities are made before they are stored.

@@ -1,14 +1,15 @@
 //! Trap entry and exit: the assembly, and what happens between it and the kernel.
 
 use super::frame::Frame;
-use super::slot::{Slot, monitor_data_permissions};
-use super::{float, user, variant};
+use super::slot::Slot;
+use super::{float, variant};
+use crate::board::{FatalHandler, Handler, MONITOR_FRAME, emergency_stack_top, monitor_fault, set_fatal, stack_top};
+use crate::monitor_data_permissions;
 use crate::types::{Derivation, DeriveError, Trap};
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::cell::Cell;
 use core::mem::{offset_of, size_of};
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
@@ -118,11 +119,22 @@ pub(super) fn init(root: &Slot, nested: &Slot) -> Result<(), DeriveError> {
         address: base,
     };
     HART.own.derive(root, &request)?;
-    HART.data.copy_from(root);
+    // What DDC is now: the root, and where the processor relocates, at the origin of the monitor's pointers.
+    // SAFETY: stores DDC to a live, aligned slot; the register is cleared.
+    unsafe {
+        asm!(
+            ".insn r 0x5b, 0, 0x01, x6, x0, x1",               // CSpecialRW c6, DDC
+            ".insn s 0x23, 4, x6, 0({slot})",                  // SC c6, 0(slot)
+            "li x6, 0",
+            slot = in(reg) HART.data.pointer(),
+            out("x6") _,
+            options(nostack),
+        );
+    }
     HART.nested.copy_from(nested);
     HART.pointer.set(&raw const HART as u64);
-    HART.stack.set(super::stack_top());
-    HART.fault_stack.set(super::emergency_stack_top());
+    HART.stack.set(stack_top());
+    HART.fault_stack.set(emergency_stack_top());
     HART.back.set(intravisor_back as *const () as u64);
     HART.fault_back.set(intravisor_fault_back as *const () as u64);
     Ok(())
@@ -141,18 +153,10 @@ const CAUSE_ILLEGAL: u64 = 2;
 const CAUSE_TIMER: u64 = 1 << 63 | 7;
 const CAUSE_EXTERNAL: u64 = 1 << 63 | 11;
 
-/// What happens with a trap out of a frame: the handler returns the frame to resume. There is one for hostcalls - the frame
-/// points behind the instruction then - and another one, which asks [`Frame::trap`] what it was.
-pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
-/// What the kernel does when the monitor itself faults.
-pub type FatalHandler = fn(&'static Frame) -> !;
-
-static FATAL: AtomicUsize = AtomicUsize::new(0);
-
 /// Registers what handles the traps out of cVMs, and what the kernel does with a fault of the monitor, and arms the trap
 /// entry.
 pub fn install(fatal: FatalHandler, hostcall: Handler, handler: Handler) {
-    FATAL.store(fatal as usize, Ordering::Relaxed);
+    set_fatal(fatal);
     let absolute = |function: u64| function.wrapping_add(variant::bias());
     // SAFETY: the slots live in a static; the monitor's own frame is pinned in another one and has its authority (`init`
     // attached both).
@@ -166,11 +170,7 @@ pub fn install(fatal: FatalHandler, hostcall: Handler, handler: Handler) {
         }
         intravisor_code(HART.leave.pointer(), absolute(intravisor_leave as *const () as u64), 1);
         let entry = absolute(intravisor_trap_entry as *const () as u64);
-        intravisor_arm(
-            (&raw const super::MONITOR_FRAME).cast(),
-            entry,
-            (&raw const HART).cast(),
-        );
+        intravisor_arm((&raw const MONITOR_FRAME).cast(), entry, (&raw const HART).cast());
     }
 }
 
@@ -191,16 +191,4 @@ impl Frame {
             _ => Trap::Fault,
         }
     }
-}
-
-/// The handler of the monitor's own frame: refused by a cVM's capability in a copy routine, or a bug of the monitor.
-extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
-    if let Some(fixup) = user::fixup(frame.pc()) {
-        frame.set_pc(fixup);
-        frame.forget_capabilities();
-        return frame;
-    }
-    // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.
-    let fatal = unsafe { core::mem::transmute::<usize, FatalHandler>(FATAL.load(Ordering::Relaxed)) };
-    fatal(frame)
 }

@@ -1,8 +1,8 @@
 //! Register frames of the stand-in: the registers that the kernel looks at, and ways for a test to set them.
 
 use super::slot::Slot;
-use super::user;
 use crate::types::{Derivation, DeriveError, Register, Start, Trap};
+use crate::user;
 use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};

@@ -3,16 +3,15 @@
 //! [`stand_in`] lets the test look at them and change them.
 
 mod frame;
+pub(crate) mod reach;
 mod slot;
 pub mod stand_in;
 pub(crate) mod switcher;
-pub mod user;
 
 pub use frame::Frame;
-pub use slot::{
-    Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
-    monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
-};
+pub(crate) use reach::load_word;
+pub use slot::{Slot, address_base, representable};
+pub(crate) use slot::{faithful, privileged};
 
 use crate::types::{DeriveError, Description, Device, Fault, Kind, Platform, Relocation, VIRTIO_LIMIT, Window};
 use abi::FaultKind;

@@ -171,44 +171,14 @@ fn derived(parent: &Slot, request: &Derivation) -> Result<Capability, DeriveErro
     }
 }
 
-/// Permissions of a cVM's code capability.
-pub fn code_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::INVOKE
+/// What loads what was stored as it was: no permission of its own.
+pub(crate) fn faithful() -> Permissions {
+    Permissions::empty()
 }
 
-/// Permissions of a cVM's data capability: never Execute, never sealing authority, and no place for local capabilities.
-pub fn data_permissions() -> Permissions {
-    service_stack_permissions() - Permissions::STORE_LOCAL
-}
-
-/// Permissions of the one place that holds local capabilities: the stack on which a server's handler runs.
-pub fn service_stack_permissions() -> Permissions {
-    monitor_data_permissions() | Permissions::INVOKE
-}
-
-/// Permissions of what a cVM may read and not change: start block, constants.
-pub fn read_only_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::LOAD | Permissions::LOAD_CAPABILITY
-}
-
-/// Permissions of the monitor's own data capability.
-pub fn monitor_data_permissions() -> Permissions {
-    Permissions::GLOBAL
-        | Permissions::LOAD
-        | Permissions::STORE
-        | Permissions::LOAD_CAPABILITY
-        | Permissions::STORE_CAPABILITY
-        | Permissions::STORE_LOCAL
-}
-
-/// Permissions of the monitor's own code capability.
-pub fn monitor_text_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::SYSTEM
-}
-
-/// Permissions of a device window.
-pub fn device_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE
+/// What the monitor's own code has besides: access to system registers.
+pub(crate) fn privileged() -> Permissions {
+    Permissions::SYSTEM
 }
 
 /// The length and the alignment of the base that make bounds representable.

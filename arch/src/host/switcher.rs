@@ -3,12 +3,12 @@
 
 use super::frame::Frame;
 use super::slot::Slot;
-use super::user;
 use crate::gate::{
     DATA, DEPTH, ENTRY, GATE, GATE_OF_SEAT, NEXT, Places, SEAT_SIZE, STACK, THREAD, Way, erase, free, level, point,
     set_free, set_next, store, word,
 };
 use crate::types::{Derivation, DeriveError, Start};
+use crate::user;
 use capability::Permissions;
 
 /// The switcher's pages.
@@ -55,7 +55,7 @@ pub(crate) fn switcher() -> (*const u8, &'static Places) {
 
 /// What the switcher would execute with.
 pub fn switcher_permissions() -> Permissions {
-    super::code_permissions()
+    crate::code_permissions()
 }
 
 /// Where capabilities are made before they are stored: a test's own.

@@ -134,7 +134,7 @@ pub fn wall_clock(platform: &Platform) -> Option<u64> {
     let request = Derivation {
         base,
         length: 4,
-        permissions: super::device_permissions(),
+        permissions: crate::device_permissions(),
         address: base,
     };
     CLOCK.derive(super::root(), &request).ok()?;

@@ -1,8 +1,8 @@
 //! What a fault was: ESR_EL1 says the cause, FAR_EL1 the address, the faulting instruction tells whose authority it was.
 
 use super::frame::Frame;
-use super::user;
 use crate::types::{Access, Fault, Instruction};
+use crate::user;
 use abi::FaultKind;
 use capability::{Decoded, Permissions};
 

@@ -79,7 +79,7 @@ impl Frame {
     pub(super) const CAUSE: usize = offset_of!(Frame, cause);
     pub(super) const INTERRUPTED_SP: usize = offset_of!(Frame, interrupted_sp);
 
-    pub(super) const fn empty() -> Frame {
+    pub(crate) const fn empty() -> Frame {
         Frame {
             status: Cell::new(0),
             fresh: Cell::new(0),
@@ -433,7 +433,7 @@ impl Frame {
     /// For the monitor's own frame, when a copy was refused: the monitor's registers hold integers, and besides them what is
     /// left of a cVM's capabilities, the refused one and those that nothing has overwritten since the trap. The integers
     /// stay, no capability does.
-    pub(super) fn forget_capabilities(&self) {
+    pub(crate) fn forget_capabilities(&self) {
         for register in &self.registers {
             register.set_integer(register.integer());
         }

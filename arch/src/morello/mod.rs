@@ -10,18 +10,18 @@ pub mod protection;
 mod slot;
 pub(crate) mod switcher;
 mod trap;
-pub mod user;
+mod word;
 
+pub use crate::board::{FatalHandler, Handler, caller, root};
 pub use device::{NEEDED, USUAL_WINDOWS, console, known, note_device, timer, virtio, wall_clock, window};
 pub use fault::describe;
 pub use frame::Frame;
 pub use gic::interrupts;
 pub use power::{keep_for_firmware, power_off};
-pub use slot::{
-    Slot, address_base, code_permissions, data_permissions, device_permissions, monitor_data_permissions,
-    monitor_text_permissions, read_only_permissions, representable, service_stack_permissions,
-};
-pub use trap::{FatalHandler, Handler, install, resume};
+pub use slot::{Slot, address_base, representable};
+pub(crate) use slot::{faithful, privileged};
+pub use trap::{install, resume};
+pub(crate) use word::load_word;
 
 use crate::types::{DeriveError, Relocation};
 use capability::Decoded;
@@ -57,16 +57,7 @@ const R_MORELLO_GLOB_DAT: u32 = 0xe801;
 const R_MORELLO_JUMP_SLOT: u32 = 0xe802;
 const R_MORELLO_RELATIVE: u32 = 0xe803;
 
-/// The root capability, from reset until the kernel destroys it.
-#[unsafe(export_name = "intravisor_root")]
-static ROOT: Slot = Slot::null();
-/// The frame that a fault of the monitor itself is saved to.
-static MONITOR_FRAME: Frame = Frame::empty();
-
 unsafe extern "C" {
-    static intravisor_stack_bottom: u8;
-    static intravisor_stack_top: u8;
-    static intravisor_emergency_stack_top: u8;
     fn intravisor_set_data(slot: *const u64);
     fn intravisor_own(code: *mut u64, data: *mut u64);
 }
@@ -88,11 +79,6 @@ pub fn relocation(kind: u32) -> Option<Relocation> {
 /// None on this architecture.
 pub fn init(_bias: u64) -> Result<(), DeriveError> {
     Ok(())
-}
-
-/// The slot that the reset code stores the root capability to.
-pub fn root() -> &'static Slot {
-    &ROOT
 }
 
 /// Makes `data` the monitor's own data capability. Its bounds must hold the monitor's stack, data and heap.
@@ -142,14 +128,6 @@ pub fn isa() -> &'static str {
     "Morello"
 }
 
-fn stack_top() -> u64 {
-    &raw const intravisor_stack_top as u64
-}
-
-fn emergency_stack_top() -> u64 {
-    &raw const intravisor_emergency_stack_top as u64
-}
-
 /// The monitor's frame pointer, where a backtrace of the running code starts.
 #[inline(always)]
 pub fn frame_pointer() -> u64 {
@@ -157,21 +135,4 @@ pub fn frame_pointer() -> u64 {
     // SAFETY: reads x29.
     unsafe { asm!("mov {pointer}, x29", pointer = out(reg) pointer, options(nostack, nomem)) };
     pointer
-}
-
-/// Return address and frame pointer of the caller of the monitor's function that has this frame pointer; `None` when it
-/// does not point into the monitor's stacks.
-pub fn caller(frame_pointer: u64) -> Option<[u64; 2]> {
-    let stacks = &raw const intravisor_stack_bottom as u64..emergency_stack_top();
-    let end = frame_pointer.checked_add(16)?;
-    if !frame_pointer.is_multiple_of(8) || frame_pointer < stacks.start || end > stacks.end {
-        return None;
-    }
-    let read = |offset: i64| {
-        let word = frame_pointer.wrapping_add_signed(offset) as *const u64;
-        // SAFETY: an aligned word of the monitor's own stacks.
-        unsafe { word.read() }
-    };
-    let caller = read(BACKTRACE_RETURN);
-    (caller != 0).then(|| [caller, read(BACKTRACE_PREVIOUS)])
 }

@@ -48,7 +48,7 @@ impl Slot {
     }
 
     /// Address of the slot.
-    pub(super) fn pointer(&self) -> *mut u64 {
+    pub(crate) fn pointer(&self) -> *mut u64 {
         self.words.get().cast()
     }
 
@@ -266,52 +266,14 @@ const STORE: u64 = 1 << 16;
 /// Number of the bit of LoadCapability.
 pub(super) const LOAD_CAPABILITY_BIT: u32 = 14;
 
-/// Permissions of a cVM's code capability: never System, never Executive.
-pub fn code_permissions() -> Permissions {
-    Permissions::GLOBAL
-        | Permissions::EXECUTE
-        | Permissions::LOAD
-        | Permissions::LOAD_CAPABILITY
-        | Permissions::MUTABLE_LOAD
-        | Permissions::INVOKE
+/// What loads what was stored as it was.
+pub(crate) fn faithful() -> Permissions {
+    Permissions::MUTABLE_LOAD
 }
 
-/// Permissions of a cVM's data capability: never Execute, never sealing authority, never CompartmentID, never StoreLocal:
-/// what is lent to it cannot be kept.
-pub fn data_permissions() -> Permissions {
-    Permissions::GLOBAL
-        | Permissions::LOAD
-        | Permissions::STORE
-        | Permissions::LOAD_CAPABILITY
-        | Permissions::STORE_CAPABILITY
-        | Permissions::MUTABLE_LOAD
-        | Permissions::INVOKE
-}
-
-/// Permissions of a service stack: the only memory of a cVM that lent capabilities can be stored to.
-pub fn service_stack_permissions() -> Permissions {
-    data_permissions() | Permissions::STORE_LOCAL
-}
-
-/// Permissions of memory that a cVM may only read. With MutableLoad, as what it loads from there is as strong as it was
-/// stored.
-pub fn read_only_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::MUTABLE_LOAD
-}
-
-/// Permissions of the monitor's own data capability: register frames hold local capabilities, too.
-pub fn monitor_data_permissions() -> Permissions {
-    service_stack_permissions() - Permissions::INVOKE
-}
-
-/// Permissions of the monitor's own code capability: it alone may access system registers and both register banks.
-pub fn monitor_text_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::EXECUTE | Permissions::SYSTEM | Permissions::EXECUTIVE
-}
-
-/// Permissions of a device window.
-pub fn device_permissions() -> Permissions {
-    Permissions::GLOBAL | Permissions::LOAD | Permissions::STORE
+/// What the monitor's own code has besides: access to system registers and to both register banks.
+pub(crate) fn privileged() -> Permissions {
+    Permissions::SYSTEM | Permissions::EXECUTIVE
 }
 
 /// Rounds a region so that its bounds are representable: the length to use and the alignment that its base needs.

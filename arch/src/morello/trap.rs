@@ -2,13 +2,13 @@
 
 use super::frame::{Frame, STATUS_MASK};
 use super::slot::LOAD_CAPABILITY_BIT;
-use super::{float, timer, user};
+use super::{float, timer};
+use crate::board::{FatalHandler, Handler, MONITOR_FRAME, emergency_stack_top, monitor_fault, set_fatal, stack_top};
 use crate::types::Trap;
 use core::arch::global_asm;
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
@@ -39,7 +39,7 @@ global_asm!(
     status_mask = const STATUS_MASK,
     user_control = const CCTLR,
     load_capability = const LOAD_CAPABILITY_BIT,
-    monitor_frame = sym super::MONITOR_FRAME,
+    monitor_frame = sym MONITOR_FRAME,
     monitor_fault = sym monitor_fault,
     switch_float = sym float::switch_to,
 );
@@ -86,20 +86,12 @@ const SYNDROME_HOSTCALL: u64 = 0x5600_0000;
 const CLASS_SHIFT: u32 = 26;
 const CLASS_FLOAT: u64 = 0x07;
 
-/// What happens with a trap out of a frame: the handler returns the frame to resume. There is one for hostcalls - the frame
-/// points behind the instruction then - and another one, which asks [`Frame::trap`] what it was.
-pub type Handler = extern "C" fn(&'static Frame) -> &'static Frame;
-/// What the kernel does when the monitor itself faults.
-pub type FatalHandler = fn(&'static Frame) -> !;
-
-static FATAL: AtomicUsize = AtomicUsize::new(0);
-
 /// Registers what handles the traps out of cVMs, and what the kernel does with a fault of the monitor, and arms the trap
 /// entry. From here on no register that a cVM can name holds what reset left there.
 pub fn install(fatal: FatalHandler, hostcall: Handler, handler: Handler) {
-    FATAL.store(fatal as usize, Ordering::Relaxed);
-    HART.stack.set(super::stack_top());
-    HART.fault_stack.set(super::emergency_stack_top());
+    set_fatal(fatal);
+    HART.stack.set(stack_top());
+    HART.fault_stack.set(emergency_stack_top());
     HART.hostcall_handler.set(Some(hostcall));
     HART.handler.set(Some(handler));
     // SAFETY: the structure is complete and lives in a static.
@@ -133,17 +125,4 @@ impl Frame {
         self.note_fault_address();
         Trap::Fault
     }
-}
-
-/// The handler of the monitor's own frame: refused by a cVM's capability in a copy routine, a way to power off that does
-/// not exist, or a bug of the monitor.
-extern "C" fn monitor_fault(frame: &'static Frame) -> &'static Frame {
-    if let Some(fixup) = user::fixup(frame.pc()) {
-        frame.set_pc(fixup);
-        frame.forget_capabilities();
-        return frame;
-    }
-    // SAFETY: `install` stored a `FatalHandler` before it armed the trap entry.
-    let fatal = unsafe { core::mem::transmute::<usize, FatalHandler>(FATAL.load(Ordering::Relaxed)) };
-    fatal(frame)
 }

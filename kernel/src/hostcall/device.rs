@@ -3,9 +3,10 @@
 use crate::cvm::id::CvmId;
 use crate::cvm::short::Short;
 use crate::elf::PAGE;
-use crate::run::device::{Device, Transfer};
+use crate::hostcall::sync;
+use crate::run::device::Transfer;
 use crate::run::monitor::{Monitor, Outcome};
-use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, SLEEP_LIMIT, Segment, WAIT_FOREVER};
+use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, Segment};
 use abi::{Errno, Hostcall};
 use arch::{Frame, Slot, user};
 
@@ -16,44 +17,32 @@ const RECORD: usize = size_of::<Segment>();
 #[repr(align(8))]
 struct Record([u8; RECORD]);
 
-/// What the hostcalls of the family do but those that submit and wait: both results.
-fn plain(device: &mut Device, hostcall: Hostcall, frame: &Frame) -> Result<(u64, u64), Errno> {
+/// A hostcall of the family. Whoever waits for a device that does not run any more learns so.
+#[inline(never)]
+pub(super) fn serve(monitor: &mut Monitor, id: CvmId, hostcall: Hostcall, frame: &Frame) -> Result<Outcome, Errno> {
+    let device = monitor.device(id, frame.argument(0))?;
     let [first, second] = [1, 2].map(|index| frame.argument(index));
-    match hostcall {
+    let results = match hostcall {
+        Hostcall::DeviceSubmit => return submit(monitor, id, frame).map(Outcome::Value),
+        Hostcall::DeviceWait => return wait(monitor, id, frame),
         Hostcall::DeviceInfo => Ok(device.info()),
         Hostcall::DeviceConfig => device.configuration(first, second),
         Hostcall::DeviceStart => device.start(first),
         Hostcall::DeviceTake => device.take(first),
         _ => device.reset(),
+    };
+    let (waiters, runs) = (device.waiters(), device.running);
+    if !runs {
+        monitor.scheduler.wake_waiters(waiters, u64::MAX);
     }
-}
-
-fn set(frame: &Frame, (first, second): (u64, u64)) -> Outcome {
-    frame.set_result(first);
+    let (value, second) = results?;
     frame.set_second(second);
-    Outcome::Set
-}
-
-/// A hostcall of the family. Whoever waits for a device that does not run any more learns so.
-#[inline(never)]
-pub(super) fn serve(monitor: &mut Monitor, id: CvmId, hostcall: Hostcall, frame: &Frame) -> Result<Outcome, Errno> {
-    let device = monitor.device(id, frame.argument(0))?;
-    match hostcall {
-        Hostcall::DeviceSubmit => return submit(monitor, id, frame),
-        Hostcall::DeviceWait => return wait(monitor, id, frame),
-        _ => {}
-    }
-    let results = plain(device, hostcall, frame);
-    if !device.runs() {
-        let waiters = device.waiters();
-        monitor.wake_driver(waiters);
-    }
-    results.map(|results| set(frame, results))
+    Ok(Outcome::Value(value))
 }
 
 /// `device_submit(device, queue, segments, count)`.
 #[inline(never)]
-fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
+fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<u64, Errno> {
     let count = frame.argument(3);
     let mut transfers = heapless::Vec::<Transfer, SEGMENT_LIMIT>::new();
     let (authority, address) = frame.pointer(2);
@@ -63,15 +52,7 @@ fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Er
     let mut writes = false;
     for index in 0..count {
         let record = address.wrapping_add(index * RECORD as u64);
-        let (transfer, local) = transfer(frame, authority, record)?;
-        // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
-        // learns that one uses it.
-        if local {
-            let range = transfer.address..transfer.address + u64::from(transfer.length);
-            if !monitor.buffers.allows(id.index(), range, transfer.written) {
-                return Err(Errno::EFAULT);
-            }
-        }
+        let transfer = transfer(monitor, id, frame, authority, record)?;
         // What the device writes comes last.
         if writes && !transfer.written {
             return Err(Errno::EINVAL);
@@ -80,46 +61,45 @@ fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Er
         // There is room: the count was looked at.
         let _ = transfers.push(transfer);
     }
-    let device = monitor.device(id, frame.argument(0))?;
-    Ok(Outcome::Value(device.submit(frame.argument(1), &transfers)?))
+    monitor
+        .device(id, frame.argument(0))?
+        .submit(frame.argument(1), &transfers)
 }
 
-/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do; whether its authority
-/// is local.
-fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, bool), Errno> {
+/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do.
+fn transfer(monitor: &Monitor, id: CvmId, frame: &Frame, authority: &Slot, record: u64) -> Result<Transfer, Errno> {
     static POINTER: Slot = Slot::null();
     let mut bytes = Record([0; RECORD]);
     user::copy_in(&mut bytes.0, authority, record).map_err(|_| Errno::EFAULT)?;
-    user::load_capability(&POINTER, authority, record).map_err(|_| Errno::EFAULT)?;
     let (&[pointer, _, length, flags], _) = bytes.0.as_chunks::<8>() else {
         return Err(Errno::EFAULT);
     };
     let [pointer, length, flags] = [pointer, length, flags].map(u64::from_le_bytes);
     let written = flags == SEGMENT_WRITTEN;
     if !(1..=SEGMENT_BYTES_LIMIT).contains(&length) || !(flags == 0 || written) {
-        POINTER.clear();
         return Err(Errno::EINVAL);
     }
-    let covered = if POINTER.tag() {
+    user::load_capability(&POINTER, authority, record).map_err(|_| Errno::EFAULT)?;
+    let (address, covered) = if POINTER.tag() {
         (POINTER.integer(), POINTER.covers(pointer, length, written))
     } else {
         let address = user::absolute(frame.data(), pointer);
         (address, frame.data().covers(address, length, written))
     };
     POINTER.clear();
-    let (address, Some(global)) = covered else {
-        return Err(Errno::EFAULT);
-    };
+    let global = covered.ok_or(Errno::EFAULT)?;
     let pages = address / PAGE * PAGE..(address + length).next_multiple_of(PAGE);
-    if !arch::protection::is_open(pages, written) {
+    // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
+    // learns that one uses it.
+    let lasts = global || monitor.buffers.allows(id.index(), address..address + length, written);
+    if !lasts || !arch::protection::is_open(pages, written) {
         return Err(Errno::EFAULT);
     }
-    let transfer = Transfer {
+    Ok(Transfer {
         address,
         length: length as u32,
         written,
-    };
-    Ok((transfer, !global))
+    })
 }
 
 /// A request of a driver whose hostcalls are short, or what has become of one; false when it has to be done at length.
@@ -127,49 +107,41 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &Frame, short: &Short) -> bool
     const SUBMIT: u64 = Hostcall::DeviceSubmit as u64;
     const TAKE: u64 = Hostcall::DeviceTake as u64;
     let (number, id) = (frame.number(), CvmId::new(short.id as usize));
-    let outcome = match number {
+    let done = match number {
         SUBMIT if short.is_direct(number) => submit(monitor, id, frame),
         TAKE if short.is_direct(number) => {
             let device = monitor.device(id, frame.argument(0));
             let taken = device.and_then(|device| device.take(frame.argument(1)));
-            taken.map(|taken| set(frame, taken))
+            taken.map(|(value, second)| {
+                frame.set_second(second);
+                value
+            })
         }
         _ => return false,
     };
-    match outcome {
-        Ok(Outcome::Value(value)) => frame.set_result(value),
+    match done {
+        Ok(value) => frame.set_result(value),
         Err(Errno::EAGAIN) => frame.set_result(Errno::EAGAIN.to_result()),
         // What is wrong is found again; and of a device that does not run any more others have to learn.
         Err(_) => return false,
-        Ok(_) => {}
     }
     true
 }
 
 /// `device_wait(device, queues, timeout)`.
 fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
-    let timeout = frame.argument(2);
-    let forever = timeout == WAIT_FOREVER;
-    if timeout > SLEEP_LIMIT && !forever {
-        return Err(Errno::EINVAL);
-    }
+    let timeout = sync::timeout(frame.argument(2))?;
     let device = monitor.device(id, frame.argument(0))?;
     let waiters = device.waiters();
     // What others wait for may be among what is taken away here.
-    let wakes = device.acknowledge() || !device.runs();
-    let (runs, waits) = (device.runs(), device.runs() && device.expects(frame.argument(1)));
+    let wakes = device.acknowledge() || !device.running;
+    let waits = device.running.then(|| device.expects(frame.argument(1)));
     if wakes {
-        monitor.wake_driver(waiters);
+        monitor.scheduler.wake_waiters(waiters, u64::MAX);
     }
-    match (runs, waits) {
-        (false, _) => return Err(Errno::EIO),
-        (_, false) => return Ok(Outcome::Value(0)),
-        _ if timeout == 0 => return Err(Errno::ETIMEDOUT),
-        _ => {}
+    match waits {
+        None => Err(Errno::EIO),
+        Some(false) => Ok(Outcome::Value(0)),
+        Some(true) => sync::wait_for(monitor, waiters, timeout),
     }
-    let now = arch::timer::now();
-    // As `nanosleep`: at least the time asked for.
-    let until = now.saturating_add(monitor.ticks(timeout)).saturating_add(1);
-    monitor.scheduler.wait(waiters, (!forever).then_some(until), now);
-    Ok(Outcome::Switch)
 }

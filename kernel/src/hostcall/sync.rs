@@ -37,26 +37,39 @@ pub(crate) fn usual_wake(monitor: &mut Monitor, frame: &'static Frame) -> Usual 
     }
 }
 
+/// A timeout as the hostcalls have it: nanoseconds, or none to wait for ever.
+pub(super) fn timeout(nanoseconds: u64) -> Result<Option<u64>, Errno> {
+    match nanoseconds {
+        WAIT_FOREVER => Ok(None),
+        ..=SLEEP_LIMIT => Ok(Some(nanoseconds)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Lets the caller wait until somebody wakes who waits for an address, or time is over.
+pub(super) fn wait_for(monitor: &mut Monitor, address: u64, timeout: Option<u64>) -> Result<Outcome, Errno> {
+    if timeout == Some(0) {
+        return Err(Errno::ETIMEDOUT);
+    }
+    let now = arch::timer::now();
+    // As `nanosleep`: at least the time asked for.
+    let until = timeout.map(|time| now.saturating_add(monitor.ticks(time)).saturating_add(1));
+    monitor.scheduler.wait(address, until, now);
+    Ok(Outcome::Switch)
+}
+
 /// `wait(word, expected, timeout)`.
 #[inline(never)]
 pub(super) fn wait(monitor: &mut Monitor, frame: &Frame) -> Result<Outcome, Errno> {
-    let (expected, timeout) = (frame.argument(1), frame.argument(2));
-    let forever = timeout == WAIT_FOREVER;
-    if expected > u64::from(u32::MAX) || (timeout > SLEEP_LIMIT && !forever) {
+    let (expected, timeout) = (frame.argument(1), timeout(frame.argument(2))?);
+    if expected > u64::from(u32::MAX) {
         return Err(Errno::EINVAL);
     }
     let (address, found) = word(frame)?;
     if found != expected {
         return Err(Errno::EAGAIN);
     }
-    if timeout == 0 {
-        return Err(Errno::ETIMEDOUT);
-    }
-    let now = arch::timer::now();
-    // As `nanosleep`: at least the time asked for.
-    let until = now.saturating_add(monitor.ticks(timeout)).saturating_add(1);
-    monitor.scheduler.wait(address, (!forever).then_some(until), now);
-    Ok(Outcome::Switch)
+    wait_for(monitor, address, timeout)
 }
 
 /// `wake(word, count)`.

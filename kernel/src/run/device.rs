@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Platform, VIRTIO_WINDOW, virtio};
-use core::mem::{offset_of, replace, take};
+use core::mem::{forget, offset_of, replace, take};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
@@ -90,6 +90,8 @@ struct Rings {
     used_flags: AtomicU16,
     used_index: AtomicU16,
     used: [[AtomicU32; 2]; SIZE],
+    /// What a disk says of itself: the question, its answer, and how it went.
+    identity: [AtomicU32; 10],
 }
 
 const _: () = assert!(offset_of!(Rings, used_flags).is_multiple_of(USED_ALIGNMENT) && size_of::<Rings>() == PAGE);
@@ -102,11 +104,12 @@ const fn rings() -> Rings {
         used_flags: AtomicU16::new(0),
         used_index: AtomicU16::new(0),
         used: [const { [const { AtomicU32::new(0) }; 2] }; SIZE],
+        identity: [const { AtomicU32::new(0) }; 10],
     }
 }
 
-/// A piece of memory that the device may use; the caller has checked that its driver may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A piece of memory that the device may use; the caller has checked that its driver may. Without a length it is none.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Transfer {
     pub(crate) address: u64,
     pub(crate) length: u32,
@@ -116,10 +119,8 @@ pub(crate) struct Transfer {
 /// What the monitor knows of a descriptor.
 #[derive(Clone, Copy, Default)]
 struct Descriptor {
-    address: u64,
-    /// Bytes; 0 = it is not in flight.
-    length: u32,
-    written: bool,
+    /// What of it is in flight.
+    transfer: Transfer,
     /// The one behind it, in its request or in the list of the free ones.
     next: u8,
     /// Of a request's first one: its descriptors, 0 = it is not in flight.
@@ -128,8 +129,8 @@ struct Descriptor {
 
 /// A queue. What it has in flight stands here: nothing is read back from memory that the device writes.
 struct Queue {
-    rings: &'static Rings,
     descriptors: Box<[Descriptor; SIZE]>,
+    rings: Box<Rings>,
     free: u8,
     free_count: u8,
     made: u16,
@@ -139,7 +140,7 @@ struct Queue {
 impl Queue {
     fn new() -> Queue {
         let mut queue = Queue {
-            rings: Box::leak(Box::new(rings())),
+            rings: Box::new(rings()),
             descriptors: Box::new([Descriptor::default(); SIZE]),
             free: 0,
             free_count: 0,
@@ -156,8 +157,8 @@ impl Queue {
             index.store(0, Relaxed);
         }
         for (next, descriptor) in (1..).zip(self.descriptors.iter_mut()) {
-            let cleared = Descriptor::default();
-            *descriptor = Descriptor { next, ..cleared };
+            *descriptor = Descriptor::default();
+            descriptor.next = next;
         }
         (self.free, self.free_count) = (0, SIZE as u8);
         (self.made, self.taken) = (0, 0);
@@ -168,24 +169,18 @@ impl Queue {
         if transfers.is_empty() || transfers.len() > self.free_count as usize {
             return None;
         }
-        let head = self.free;
+        let (head, last) = (self.free, transfers.len() - 1);
         for (index, transfer) in transfers.iter().enumerate() {
-            let Transfer {
-                address,
-                length,
-                written,
-            } = *transfer;
             let number = self.free as usize;
             let descriptor = &mut self.descriptors[number];
-            self.free = descriptor.next;
-            (descriptor.address, descriptor.length, descriptor.written) = (address, length, written);
-            let mut flags = if written { WRITTEN } else { 0 };
-            if index + 1 < transfers.len() {
+            (self.free, descriptor.transfer) = (descriptor.next, *transfer);
+            let mut flags = if transfer.written { WRITTEN } else { 0 };
+            if index < last {
                 flags |= NEXT | u64::from(self.free) << 16;
             }
             let [first, second] = &self.rings.descriptors[number];
-            first.store(address, Relaxed);
-            second.store(u64::from(length) | flags << 32, Relaxed);
+            first.store(transfer.address, Relaxed);
+            second.store(u64::from(transfer.length) | flags << 32, Relaxed);
         }
         self.descriptors[head as usize].count = transfers.len() as u8;
         self.free_count -= transfers.len() as u8;
@@ -195,10 +190,15 @@ impl Queue {
         Some(head.into())
     }
 
+    /// How many requests the device says that it has finished, beyond those taken.
+    fn finished(&self) -> u16 {
+        self.rings.used_index.load(Acquire).wrapping_sub(self.taken)
+    }
+
     /// Takes a request that the device has finished: its id, and how many bytes were written. Devices of before virtio 1.0 say
     /// more than they can have written. `EAGAIN` when there is none; `EIO` when the device says what cannot be.
     fn take(&mut self) -> Result<(u64, u64), Errno> {
-        let finished = self.rings.used_index.load(Acquire).wrapping_sub(self.taken);
+        let finished = self.finished();
         if finished == 0 {
             return Err(Errno::EAGAIN);
         }
@@ -213,8 +213,8 @@ impl Queue {
         for _ in 0..count {
             last = next;
             let descriptor = &mut self.descriptors[last];
-            let length = take(&mut descriptor.length);
-            writable += if descriptor.written { length } else { 0 };
+            let transfer = take(&mut descriptor.transfer);
+            writable += if transfer.written { transfer.length } else { 0 };
             next = descriptor.next.into();
         }
         self.descriptors[last].next = replace(&mut self.free, id as u8);
@@ -229,8 +229,10 @@ impl Queue {
 pub(crate) struct Found {
     slot: usize,
     kind: DeviceKind,
+    /// How many of its kind are before it.
+    place: usize,
     version: u32,
-    interrupt: u32,
+    pub(super) interrupt: u32,
 }
 
 /// Looks once into every slot for a virtio device, the highest first, through a capability over the slot's window; those that
@@ -264,6 +266,7 @@ pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
         found.push(Found {
             slot: number,
             kind,
+            place,
             version,
             interrupt: slot.interrupt,
         });
@@ -271,11 +274,22 @@ pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
     found
 }
 
+impl Found {
+    /// Whether a name in the manifest means it.
+    fn is_called(self, kind: DeviceKind, which: &Which) -> bool {
+        let same = || match which {
+            Which::Place(place) => *place == self.place,
+            Which::Identity(identity) => Device::identity(self).as_ref() == Some(identity),
+        };
+        self.kind == kind && same()
+    }
+}
+
 /// A device of a cVM.
 pub(crate) struct Device {
-    found: Found,
+    pub(super) found: Found,
     /// It was started, and not reset since. One that does not run may have things in flight: it has not confirmed its reset.
-    running: bool,
+    pub(crate) running: bool,
     queues: Vec<Queue>,
 }
 
@@ -295,12 +309,11 @@ impl Device {
     }
 
     /// A device that does nothing, with queues.
-    fn new(found: Found, limit: usize) -> Result<Device, &'static str> {
-        let (running, queues) = (false, Vec::new());
+    fn new(found: Found) -> Result<Device, &'static str> {
+        let (running, queues) = (false, Vec::with_capacity(QUEUE_LIMIT));
         let mut device = Device { found, running, queues };
-        let confirmed = device.reset();
-        confirmed.map_err(|_| "the device does not confirm its reset")?;
-        while device.queues.len() < limit {
+        device.reset().map_err(|_| "the device does not confirm its reset")?;
+        while device.queues.len() < QUEUE_LIMIT {
             device.write(QUEUE, device.queues.len() as u32);
             match device.read(QUEUE_SIZE_LIMIT) as usize {
                 0 => break,
@@ -313,7 +326,7 @@ impl Device {
 
     /// What waits for the device waits for this address: no cVM's.
     pub(crate) fn waiters(&self) -> u64 {
-        self.queues.first().map_or(0, |queue| arch::physical(queue.rings))
+        self.queues.first().map_or(0, |queue| arch::physical(&*queue.rings))
     }
 
     /// Resets the device; when this returns well, it uses no memory any more.
@@ -371,7 +384,7 @@ impl Device {
             self.write(PAGE_SIZE, PAGE as u32);
         }
         for (number, queue) in (0..).zip(&self.queues) {
-            let rings = queue.rings;
+            let rings = &*queue.rings;
             let (ours, used) = (arch::physical(&rings.available), arch::physical(&rings.used_flags));
             let places = [arch::physical(rings), ours, used];
             self.write(QUEUE, number);
@@ -409,16 +422,6 @@ impl Device {
         Ok(id.into())
     }
 
-    /// Whether it is of any use.
-    pub(crate) fn runs(&self) -> bool {
-        self.running
-    }
-
-    /// The number of its interrupt.
-    pub(crate) fn interrupt(&self) -> u32 {
-        self.found.interrupt
-    }
-
     /// `device_take`. A device that is broken is reset.
     pub(crate) fn take(&mut self, number: u64) -> Result<(u64, u64), Errno> {
         let taken = self.queue(number)?.take();
@@ -443,53 +446,55 @@ impl Device {
     /// Whether there is nothing to take from these queues: then the device interrupts when there is.
     pub(crate) fn expects(&self, queues: u64) -> bool {
         let mut numbered = (0..).zip(&self.queues);
-        let finished = |queue: &Queue| queue.rings.used_index.load(Acquire) != queue.taken;
-        let finished = numbered.any(|(number, queue)| queues >> number & 1 == 1 && finished(queue));
+        let finished = numbered.any(|(number, queue)| queues >> number & 1 == 1 && queue.finished() > 0);
         if !finished {
             arch::interrupts::open(self.found.interrupt);
         }
         !finished
     }
 
-    /// What the device calls itself, as a name in the manifest would: zeros when it does not say.
-    fn identity(found: Found) -> [u8; IDENTITY_LENGTH] {
-        let (card, mut identity) = (found.kind == DeviceKind::Net, [0; IDENTITY_LENGTH]);
-        let Ok(mut device) = Device::new(found, usize::from(!card)) else {
-            return identity;
-        };
-        if card && device.info().0 & HAS_ADDRESS != 0 {
+    /// What a device that nobody uses yet calls itself, as a name in the manifest would.
+    fn identity(found: Found) -> Option<[u8; IDENTITY_LENGTH]> {
+        let (mut device, mut identity) = (Device::new(found).ok()?, [0; IDENTITY_LENGTH]);
+        if found.kind == DeviceKind::Net && device.info().0 & HAS_ADDRESS != 0 {
             for (register, byte) in (CONFIGURATION..).zip(&mut identity[..6]) {
                 *byte = virtio::read_byte(found.slot, register);
             }
         } else if found.kind == DeviceKind::Block && device.start(0).is_ok() {
             // The header asks for the serial number; that, and the status behind it (virtio 1.2, section 5.2.6).
-            let words: Box<[AtomicU32; 10]> = Box::new([8, 0, 0, 0, 0, 0, 0, 0, 0, u32::MAX].map(AtomicU32::new));
+            let words = &device.queues.first()?.rings.identity;
+            let address = arch::physical(words);
+            words[0].store(8, Relaxed);
+            words[9].store(u32::MAX, Relaxed);
             let pieces = [(0, 16, false), (16, IDENTITY_LENGTH as u32, true), (36, 1, true)];
             let pieces = pieces.map(|(offset, length, written)| Transfer {
-                address: arch::physical(&*words) + offset,
+                address: address + offset,
                 length,
                 written,
             });
-            let submitted = device.submit(0, &pieces);
-            let answered = submitted.is_ok() && (0..IDENTITY_PATIENCE).any(|_| device.take(0).is_ok());
+            let asked = device.submit(0, &pieces).is_ok();
+            let answered = asked && (0..IDENTITY_PATIENCE).any(|_| device.take(0).is_ok());
             if device.reset().is_err() {
-                // It may still write there.
-                Box::leak(words);
-            } else if answered && words[9].load(Relaxed) as u8 == 0 {
+                // It may still write to its page.
+                forget(device);
+                return None;
+            }
+            let words = &device.queues[0].rings.identity;
+            if answered && words[9].load(Relaxed) as u8 == 0 {
                 for (bytes, word) in identity.chunks_mut(4).zip(&words[4..]) {
                     bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes());
                 }
             }
         }
-        identity
+        Some(identity)
     }
 }
 
 /// Whether one of these devices may still use something of a range.
 pub(crate) fn in_flight(devices: &[Device], range: &Range<u64>) -> bool {
     let queues = devices.iter().flat_map(|device| &device.queues);
-    let mut all = queues.flat_map(|queue| queue.descriptors.iter());
-    let end = |one: &Descriptor| one.address + u64::from(one.length);
+    let mut all = queues.flat_map(|queue| queue.descriptors.iter().map(|descriptor| &descriptor.transfer));
+    let end = |one: &Transfer| one.address + u64::from(one.length);
     all.any(|one| one.length > 0 && one.address < range.end && end(one) > range.start)
 }
 
@@ -501,13 +506,6 @@ impl Monitor {
     // Not part of the frame that is there while programs are loaded: the stack is small.
     #[inline(never)]
     pub(crate) fn give_devices(&mut self, found: &[Found]) -> Result<(), String> {
-        let mut names = self.cvms.iter().flat_map(|cvm| &cvm.spec.devices);
-        let asked = if names.any(|name| name.contains('@')) {
-            found
-        } else {
-            &[]
-        };
-        let identities: Vec<_> = asked.iter().map(|found| Device::identity(*found)).collect();
         let mut given: Vec<(usize, String)> = Vec::new();
         for cvm in &mut self.cvms {
             cvm.first_device = self.devices.len();
@@ -515,21 +513,17 @@ impl Monitor {
                 let refuse = |problem: &str| format!("cVM {}: devices = \"{name}\": {problem}", cvm.spec.name);
                 // The manifest was checked to have names of devices, each once.
                 let (kind, which) = abi::manifest::device(name).ok_or_else(|| refuse("no device's name"))?;
-                let same = (0..).zip(found).filter(|(_, found)| found.kind == kind);
-                let mut called: Vec<(usize, &Found)> = match which {
-                    Which::Place(place) => same.skip(place).take(1).collect(),
-                    Which::Identity(wanted) => same.filter(|(at, _)| identities[*at] == wanted).collect(),
-                };
-                let one = called.pop().ok_or_else(|| refuse("the machine has no such device"))?;
-                if !called.is_empty() {
+                let mut called = found.iter().filter(|one| one.is_called(kind, &which));
+                let one = called.next().ok_or_else(|| refuse("the machine has no such device"))?;
+                if called.next().is_some() {
                     return Err(refuse("the machine has several such devices"));
                 }
-                if let Some((_, driver)) = given.iter().find(|(at, _)| *at == one.0) {
+                if let Some((_, driver)) = given.iter().find(|(slot, _)| *slot == one.slot) {
                     return Err(refuse(&format!("it is also {driver}, expected one driver of a device")));
                 }
-                given.push((one.0, format!("{name} of cVM {}", cvm.spec.name)));
-                let device = Device::new(*one.1, QUEUE_LIMIT).map_err(refuse)?;
-                arch::interrupts::prepare(device.interrupt());
+                given.push((one.slot, format!("{name} of cVM {}", cvm.spec.name)));
+                let device = Device::new(*one).map_err(refuse)?;
+                arch::interrupts::prepare(one.interrupt);
                 self.devices.push(device);
             }
         }
@@ -544,11 +538,6 @@ impl Monitor {
         device
             .and_then(|device| self.devices.get_mut(device))
             .ok_or(Errno::ENOENT)
-    }
-
-    /// Wakes who waits for a device.
-    pub(crate) fn wake_driver(&mut self, device: u64) {
-        self.scheduler.wake_waiters(device, u64::MAX);
     }
 
     /// The driver's life is over: no device uses its memory any more. False when one may.

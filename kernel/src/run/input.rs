@@ -19,7 +19,7 @@ impl Monitor {
         arch::interrupts::service(|number| {
             if number.is_some() {
                 let mut devices = devices.iter_mut();
-                if let Some(device) = devices.find(|device| Some(device.interrupt()) == number) {
+                if let Some(device) = devices.find(|device| Some(device.found.interrupt) == number) {
                     device.acknowledge();
                     interrupted = Some(device.waiters());
                 }
@@ -37,7 +37,7 @@ impl Monitor {
         });
         // The interrupt is closed now, until somebody waits again.
         if let Some(device) = interrupted {
-            self.wake_driver(device);
+            self.scheduler.wake_waiters(device, u64::MAX);
         }
         self.serve_readers();
     }

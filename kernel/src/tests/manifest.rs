@@ -126,8 +126,9 @@ fn reached(next: &[usize; 3]) -> [[bool; 3]; 3] {
     for _ in 0..3 {
         for (from, to) in next.iter().enumerate().filter(|(_, to)| **to < 3) {
             all[from][*to] = true;
-            for further in 0..3 {
-                all[from][further] |= all[*to][further];
+            let further = all[*to];
+            for (reached, further) in all[from].iter_mut().zip(further) {
+                *reached |= further;
             }
         }
     }

@@ -37,6 +37,10 @@ pub(super) mod attribute {
 pub(super) struct Entry {
     /// Number of the virtual page; all ones: empty.
     page: u64,
+    /// Address of the page where it is of the first RAM and may be read, else of none.
+    read: u64,
+    /// Address of the page where it is of the first RAM and may be written, else of none.
+    written: u64,
     /// Offset of the page in its RAM, or its physical address when it is no RAM.
     pub(super) place: u64,
     /// Which RAM.
@@ -45,18 +49,31 @@ pub(super) struct Entry {
     pub(super) attributes: u8,
 }
 
+/// No address of a page.
+const NOWHERE: u64 = u64::MAX;
+
 const EMPTY: Entry = Entry {
     page: u64::MAX,
+    read: NOWHERE,
+    written: NOWHERE,
     place: 0,
     ram: 0,
     attributes: 0,
 };
 
+/// Of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Load,
+    Store,
+}
+
 /// Remembered translations: of data, and of instructions, which end at their decoded page; one set each for unprivileged
 /// accesses, one for the others.
 #[derive(Clone)]
 pub(super) struct Tlb {
-    sets: [Box<[Entry; ENTRIES]>; 2],
+    /// Those for privileged accesses, then those for unprivileged ones.
+    data: Box<[Entry; 2 * ENTRIES]>,
     code: [[(u64, usize); CODE_ENTRIES]; 2],
     used: bool,
 }
@@ -64,7 +81,7 @@ pub(super) struct Tlb {
 impl Default for Tlb {
     fn default() -> Self {
         Self {
-            sets: [Box::new([EMPTY; ENTRIES]), Box::new([EMPTY; ENTRIES])],
+            data: Box::new([EMPTY; 2 * ENTRIES]),
             code: [[NO_CODE; CODE_ENTRIES]; 2],
             used: false,
         }
@@ -75,12 +92,37 @@ impl Tlb {
     /// Forgets everything.
     pub(super) fn flush(&mut self) {
         if self.used {
-            for set in &mut self.sets {
-                set.fill(EMPTY);
-            }
+            self.data.fill(EMPTY);
             self.code = [[NO_CODE; CODE_ENTRIES]; 2];
             self.used = false;
         }
+    }
+
+    /// The place of an address among the remembered pages.
+    #[inline(always)]
+    fn index(address: u64, user: bool) -> usize {
+        (address / PAGE) as usize % ENTRIES + ENTRIES * usize::from(user)
+    }
+
+    /// The place in the first RAM of `length` bytes at `address`, a multiple of `alignment`, that may be accessed so.
+    #[inline(always)]
+    pub(super) fn direct_place(
+        &self,
+        address: u64,
+        length: u64,
+        alignment: u64,
+        direction: Direction,
+        user: bool,
+    ) -> Option<usize> {
+        let entry = &self.data[Self::index(address, user)];
+        let page = match direction {
+            Direction::Load => entry.read,
+            Direction::Store => entry.written,
+        };
+        let within = address % PAGE;
+        // What is aligned to its length lies within one page.
+        let fits = length <= alignment || within <= PAGE - length;
+        (address & (!(PAGE - 1) | (alignment - 1)) == page && fits).then_some((entry.place + within) as usize)
     }
 
     /// The decoded page from which an address is fetched, if it was translated before.
@@ -231,7 +273,7 @@ impl Core {
     #[inline(always)]
     fn entry(&mut self, bus: &mut Bus, address: u64, access: Access, user: bool) -> Step<Entry> {
         let page = address / PAGE;
-        let entry = self.tlb.sets[usize::from(user)][page as usize % ENTRIES];
+        let entry = self.tlb.data[Tlb::index(address, user)];
         let needed = if matches!(access, Access::Write) {
             attribute::WRITE
         } else {
@@ -249,21 +291,32 @@ impl Core {
         let found = self.translate(bus, address, access, user)?;
         let physical = found.physical & !(PAGE - 1);
         let entry = match bus.ram_at(physical) {
-            Some((ram, offset)) => Entry {
-                page,
-                place: offset,
-                ram,
-                attributes: found.attributes | attribute::RAM,
-            },
+            Some((ram, place)) => {
+                let where_allowed = |attribute| {
+                    if ram == 0 && found.attributes & attribute != 0 {
+                        page * PAGE
+                    } else {
+                        NOWHERE
+                    }
+                };
+                Entry {
+                    page,
+                    read: where_allowed(attribute::READ),
+                    written: where_allowed(attribute::WRITE),
+                    place,
+                    ram,
+                    attributes: found.attributes | attribute::RAM,
+                }
+            }
             None => Entry {
                 page,
                 place: physical,
-                ram: 0,
                 attributes: found.attributes & !attribute::RAM,
+                ..EMPTY
             },
         };
         self.tlb.used = true;
-        self.tlb.sets[usize::from(user)][page as usize % ENTRIES] = entry;
+        self.tlb.data[Tlb::index(address, user)] = entry;
         Ok(entry)
     }
 
@@ -329,7 +382,7 @@ impl Core {
 
     #[cold]
     fn load_device<const N: usize>(&mut self, bus: &mut Bus, address: u64, physical: u64) -> Step<[u8; N]> {
-        self.look = true;
+        self.pause();
         let mut bytes = [0; N];
         for (index, part) in bytes.chunks_mut(8).enumerate() {
             let Some(value) = bus.device_read(self.number, physical + index as u64 * 8, part.len()) else {
@@ -372,7 +425,7 @@ impl Core {
 
     #[cold]
     fn store_device<const N: usize>(&mut self, bus: &mut Bus, address: u64, physical: u64, bytes: [u8; N]) -> Step {
-        self.look = true;
+        self.pause();
         for (index, part) in bytes.chunks(8).enumerate() {
             let mut value = [0; 8];
             value[..part.len()].copy_from_slice(part);

@@ -236,7 +236,7 @@ impl Board {
 
     fn start_at(&mut self, entry: u64, x0: u64) {
         let core = &mut self.cores[0];
-        (core.pc, core.next) = (entry, entry);
+        core.pc = entry;
         core.set_x(0, x0);
     }
 

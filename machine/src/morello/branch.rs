@@ -1,19 +1,40 @@
 //! Branches of A64 and calls into the next exception level (DDI 0487 C4.1.3). In C64 a link is a capability derived from PCC.
 
 use super::bus::Bus;
-use super::core::{Core, Step, cctlr};
-use super::decode::{Row, bit, bits, rd, rn, row, signed};
+use super::core::{Core, Leave, Step, cctlr};
+use super::decode::{Row, bits, rd, rn, row, signed};
 use super::exception::class;
+use super::integer::cut;
 use capability::morello::Capability;
 
 /// Branches, exception generation, exception return.
 pub(super) const INSTRUCTIONS: &[Row] = &[
     row!("0001 01.. .... .... .... .... .... ....", branch),
     row!("1001 01.. .... .... .... .... .... ....", branch_link),
-    row!("0101 0100 .... .... .... .... ...0 ....", branch_conditional),
-    row!(".011 0100 .... .... .... .... .... ....", compare_branch),
-    row!(".011 0101 .... .... .... .... .... ....", compare_branch),
-    row!(".011 011. .... .... .... .... .... ....", test_branch),
+    row!("0101 0100 .... .... .... .... ...0 0000", branch_conditional::<0>),
+    row!("0101 0100 .... .... .... .... ...0 0001", branch_conditional::<1>),
+    row!("0101 0100 .... .... .... .... ...0 0010", branch_conditional::<2>),
+    row!("0101 0100 .... .... .... .... ...0 0011", branch_conditional::<3>),
+    row!("0101 0100 .... .... .... .... ...0 0100", branch_conditional::<4>),
+    row!("0101 0100 .... .... .... .... ...0 0101", branch_conditional::<5>),
+    row!("0101 0100 .... .... .... .... ...0 0110", branch_conditional::<6>),
+    row!("0101 0100 .... .... .... .... ...0 0111", branch_conditional::<7>),
+    row!("0101 0100 .... .... .... .... ...0 1000", branch_conditional::<8>),
+    row!("0101 0100 .... .... .... .... ...0 1001", branch_conditional::<9>),
+    row!("0101 0100 .... .... .... .... ...0 1010", branch_conditional::<10>),
+    row!("0101 0100 .... .... .... .... ...0 1011", branch_conditional::<11>),
+    row!("0101 0100 .... .... .... .... ...0 1100", branch_conditional::<12>),
+    row!("0101 0100 .... .... .... .... ...0 1101", branch_conditional::<13>),
+    row!("0101 0100 .... .... .... .... ...0 111.", branch_conditional::<14>),
+    row!(
+        "0011 0100 .... .... .... .... .... ....",
+        compare_branch::<false, false>
+    ),
+    row!("0011 0101 .... .... .... .... .... ....", compare_branch::<false, true>),
+    row!("1011 0100 .... .... .... .... .... ....", compare_branch::<true, false>),
+    row!("1011 0101 .... .... .... .... .... ....", compare_branch::<true, true>),
+    row!(".011 0110 .... .... .... .... .... ....", test_branch::<false>),
+    row!(".011 0111 .... .... .... .... .... ....", test_branch::<true>),
     row!("1101 0110 0001 1111 0000 00.. ...0 0000", branch_register),
     row!("1101 0110 0011 1111 0000 00.. ...0 0000", branch_link_register),
     row!("1101 0110 0101 1111 0000 00.. ...0 0000", branch_register),
@@ -49,37 +70,35 @@ impl Core {
 }
 
 fn branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    core.branch(core.pc.wrapping_add_signed(signed(word, 0, 26) * 4));
-    Ok(())
+    core.branch(core.pc.wrapping_add_signed(signed(word, 0, 26) * 4))
 }
 
 fn branch_link(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let link = core.link();
-    core.branch(core.pc.wrapping_add_signed(signed(word, 0, 26) * 4));
     core.set_c(30, link);
-    Ok(())
+    core.branch(core.pc.wrapping_add_signed(signed(word, 0, 26) * 4))
 }
 
-fn branch_conditional(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    if core.condition(bits(word, 0, 4)) {
-        core.branch(core.pc.wrapping_add_signed(signed(word, 5, 19) * 4));
+/// A function is made for each condition, as for the forms of the two that follow, so that the host's processor learns each on
+/// its own how it goes.
+fn branch_conditional<const CONDITION: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    if core.condition(CONDITION) {
+        return core.branch(core.pc.wrapping_add_signed(signed(word, 5, 19) * 4));
     }
     Ok(())
 }
 
-fn compare_branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let value = core.x(rd(word));
-    let zero = if bit(word, 31) { value == 0 } else { value as u32 == 0 };
-    if zero != bit(word, 24) {
-        core.branch(core.pc.wrapping_add_signed(signed(word, 5, 19) * 4));
+fn compare_branch<const WIDE: bool, const UNEQUAL: bool>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    if (cut(core.x(rd(word)), WIDE) == 0) != UNEQUAL {
+        return core.branch(core.pc.wrapping_add_signed(signed(word, 5, 19) * 4));
     }
     Ok(())
 }
 
-fn test_branch(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+fn test_branch<const SET: bool>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let number = bits(word, 31, 1) << 5 | bits(word, 19, 5);
-    if (core.x(rd(word)) >> number & 1 == 1) == bit(word, 24) {
-        core.branch(core.pc.wrapping_add_signed(signed(word, 5, 14) * 4));
+    if (core.x(rd(word)) >> number & 1 == 1) == SET {
+        return core.branch(core.pc.wrapping_add_signed(signed(word, 5, 14) * 4));
     }
     Ok(())
 }
@@ -92,26 +111,24 @@ impl Core {
 }
 
 fn branch_register(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    core.branch(core.integer_target(rn(word)));
-    Ok(())
+    core.branch(core.integer_target(rn(word)))
 }
 
 fn branch_link_register(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let (target, link) = (core.integer_target(rn(word)), core.link());
-    core.branch(target);
     core.set_c(30, link);
-    Ok(())
+    core.branch(target)
 }
 
 fn exception_return(core: &mut Core, bus: &mut Bus, _: u32) -> Step {
     if core.el == 0 {
         return core.undefined();
     }
-    core.exception_return()?;
+    core.exception_return();
     if core.el == 0 {
         core.stays.leave(bus.now);
     }
-    Ok(())
+    Err(Leave::Jumped)
 }
 
 fn supervisor_call(core: &mut Core, _: &mut Bus, word: u32) -> Step {
@@ -180,6 +197,6 @@ fn semihosting(core: &mut Core, bus: &mut Bus, _: u32) -> Step {
     let code = u64::from_le_bytes(core.load(bus, block + 8, false)?);
     let status = if reason == APPLICATION_EXIT { code as u8 } else { 1 };
     bus.stop = Some(crate::Stop::Exit(status));
-    core.look = true;
+    core.pause();
     Ok(())
 }

@@ -299,6 +299,11 @@ impl Bus {
         })
     }
 
+    /// Whether a watched granule was written.
+    pub(super) fn code_has_changed(&self) -> bool {
+        self.ram.iter().any(TaggedMemory::has_changed)
+    }
+
     /// Physical addresses of the watched granules that were written.
     pub(super) fn take_changed_code(&mut self) -> Vec<u64> {
         let mut changed = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::access::LOAD;
 use super::bus::Bus;
-use super::core::{Core, Step, cctlr, permission};
+use super::core::{Core, Leave, Step, cctlr, permission};
 use super::decode::{Row, bit, bits, rd, rm, rn, row, signed};
 use capability::morello::{Capability, OTYPE_LOAD_BRANCH, OTYPE_LOAD_PAIR_BRANCH};
 
@@ -21,7 +21,7 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
 impl Core {
     /// Branches to `target`, leaving a link in C30 first if asked to. A target that is not allowed loses its tag, and the
     /// fault happens there.
-    fn jump(&mut self, mut target: Capability, link: bool, demand: Demand, may_restrict: bool) {
+    fn jump(&mut self, mut target: Capability, link: bool, demand: Demand, may_restrict: bool) -> Step {
         if !may_restrict && self.executive() && !target.has_permission_bits(permission::EXECUTIVE) {
             target = target.clear_tag();
         }
@@ -38,7 +38,8 @@ impl Core {
             self.set_c(30, link);
         }
         self.c64 = target.address() & 1 == 1;
-        self.branch_to_capability(target.with_address_unchecked(target.address() & !1));
+        self.go_to_capability(target.with_address_unchecked(target.address() & !1));
+        Err(Leave::Jumped)
     }
 }
 
@@ -46,6 +47,7 @@ impl Core {
 fn switch_instruction_set(core: &mut Core, _: &mut Bus, _: u32) -> Step {
     core.require_capabilities()?;
     core.c64 = !core.c64;
+    core.forget_direct();
     Ok(())
 }
 
@@ -70,8 +72,7 @@ fn branch_capability(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let sealed_by_rule = core.cctlr() & cctlr::SBL != 0 && form >= 2;
     let demand = if sealed_by_rule { Demand::Sentry } else { Demand::Any };
     let target = core.c(rn(word));
-    core.jump(target, kind == 1, demand, restricted);
-    Ok(())
+    core.jump(target, kind == 1, demand, restricted)
 }
 
 /// BRS, BLRS, RETS with a pair: code and data sealed with the same otype.
@@ -92,8 +93,7 @@ fn branch_sealed_pair(core: &mut Core, _: &mut Bus, word: u32) -> Step {
         (code.clear_tag(), data)
     };
     core.set_c(29, data);
-    core.jump(code, bits(word, 13, 2) == 1, Demand::Any, false);
-    Ok(())
+    core.jump(code, bits(word, 13, 2) == 1, Demand::Any, false)
 }
 
 /// LDPBR, LDPBLR: loads data and target.
@@ -110,8 +110,7 @@ fn load_pair_branch(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let target = core.load_capability(bus, address.wrapping_add(16), &base, user)?;
     let data = core.load_capability(bus, address, &base, user)?;
     core.set_c(rd(word), data);
-    core.jump(target, bit(word, 13), Demand::Any, false);
-    Ok(())
+    core.jump(target, bit(word, 13), Demand::Any, false)
 }
 
 /// BR, BLR through memory: loads the target.
@@ -129,6 +128,5 @@ fn load_branch(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     core.check_alignment(address, 16, false)?;
     let user = core.user();
     let target = core.load_capability(bus, address, &base, user)?;
-    core.jump(target, bit(word, 0), Demand::Any, false);
-    Ok(())
+    core.jump(target, bit(word, 0), Demand::Any, false)
 }

@@ -4,24 +4,36 @@
 //! execution stays in one page and inside PCC's bounds, an instruction costs one lookup and one indirect call; whatever may
 //! end that (a branch out of the page, another PCC, a change of the translation, a store into decoded code) empties the
 //! fetch window, and the next instruction is fetched the long way with all its checks.
+//!
+//! The address of the instruction and the clock are the loop's own while it goes on from one instruction to the next: it
+//! tells core and bus, and asks neither.
 
 use super::access::Tlb;
 use super::bus::Bus;
 use super::coverage::Coverage;
 use super::decode;
+use super::direct::Direct;
 use super::exception::Pending;
 use super::registers::SystemRegisters;
 use super::timer::{FREQUENCY, Timers};
+use crate::registers::{DISCARD, Registers};
 use crate::stays::Stays;
 use capability::morello::Capability;
 use std::collections::HashMap;
 
-/// An exception was recorded in the core and is taken as soon as the instruction is left.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Raised;
+/// Why execution does not simply go on with the instruction that follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// An exception was recorded in the core and is taken as soon as the instruction is left.
+    Raised,
+    /// It goes on at `pc`, which has been set.
+    Jumped,
+    /// The instruction has to be decoded first.
+    Undecoded,
+}
 
 /// What executing (a part of) an instruction comes to.
-pub(super) type Step<T = ()> = Result<T, Raised>;
+pub(super) type Step<T = ()> = Result<T, Leave>;
 
 /// The function that executes one kind of instruction.
 pub(super) type Handler = fn(&mut Core, &mut Bus, u32) -> Step;
@@ -86,32 +98,44 @@ pub(super) enum Activity {
     Off,
 }
 
-/// Addresses that can be fetched without any further check, and where their decoded instructions are.
+/// Instructions that can be fetched without any further check, and where they are decoded.
 #[derive(Clone, Copy, Debug)]
 struct Window {
+    /// Address of the first one.
     first: u64,
-    /// One past the last address at which an instruction may start.
-    end: u64,
+    count: usize,
     page: usize,
 }
 
 const CLOSED: Window = Window {
-    first: 1,
-    end: 0,
+    first: 0,
+    count: 0,
     page: 0,
 };
+
+/// The number of the instruction at `address`, counted from the one at `first`. Where the addresses do not differ by whole
+/// instructions it is beyond all windows.
+#[inline(always)]
+fn number(first: u64, address: u64) -> usize {
+    address.wrapping_sub(first).rotate_right(2) as usize
+}
+
+impl Window {
+    #[inline(always)]
+    fn holds(&self, address: u64) -> bool {
+        number(self.first, address) < self.count
+    }
+}
 
 /// One CPU.
 #[derive(Clone)]
 pub(super) struct Core {
     pub(super) number: usize,
-    /// C0 to C30, and NULL as the thirty-first.
-    pub(super) c: [Capability; 32],
+    /// C0 to C30; the thirty-first stays NULL.
+    c: Registers<Capability>,
     pub(super) v: [u128; 32],
-    /// Address of the instruction that is executed.
+    /// Address of the instruction that is executed; where a branch or an exception leads, from then on.
     pub(super) pc: u64,
-    /// Address of the instruction that follows it.
-    pub(super) next: u64,
     /// PCC without its address, which is `pc`.
     pub(super) pcc: Capability,
     /// CSP of EL0 to EL3, and the restricted one.
@@ -142,11 +166,14 @@ pub(super) struct Core {
     pub(super) activity: Activity,
     /// An event for WFE is pending.
     pub(super) event: bool,
-    /// Interrupt inputs may have changed: leave the fast loop and look.
+    /// Interrupt inputs may have changed: the board is to look. Set by [`Core::pause`].
     pub(super) look: bool,
+    /// Time at which the loop is left; zero as soon as something wants to be looked at.
+    end: u64,
     pub(super) instructions: u64,
     pub(super) stays: Stays,
     window: Window,
+    pub(super) direct: Direct,
 }
 
 /// What a load-exclusive remembers: where, how much, and what was there (low, high, tag of up to two granules).
@@ -160,8 +187,8 @@ pub(super) struct Exclusive {
 /// A decoded instruction.
 #[derive(Clone, Copy)]
 struct Slot {
-    /// `None` until the instruction is executed for the first time.
-    handler: Option<Handler>,
+    /// [`undecoded`] until the instruction is executed for the first time.
+    handler: Handler,
     word: u32,
 }
 
@@ -176,7 +203,14 @@ pub(super) struct Code {
 
 const PAGE: u64 = 4096;
 const SLOTS: usize = PAGE as usize / 4;
-const UNDECODED: Slot = Slot { handler: None, word: 0 };
+const UNDECODED: Slot = Slot {
+    handler: undecoded,
+    word: 0,
+};
+
+fn undecoded(_: &mut Core, _: &mut Bus, _: u32) -> Step {
+    Err(Leave::Undecoded)
+}
 
 impl Code {
     fn page(&mut self, physical: u64) -> usize {
@@ -209,10 +243,9 @@ impl Core {
         let el = levels.highest();
         let mut core = Self {
             number,
-            c: [Capability::NULL; 32],
+            c: Registers::new(),
             v: [0; 32],
             pc: entry,
-            next: entry,
             pcc: Capability::ROOT,
             sp: [Capability::NULL; 5],
             ddc: [Capability::ROOT; 5],
@@ -236,9 +269,11 @@ impl Core {
             activity: Activity::Running,
             event: false,
             look: true,
+            end: 0,
             instructions: 0,
             stays: Stays::default(),
             window: CLOSED,
+            direct: Direct::NONE,
         };
         // Levels that do not exist hold no authority either.
         for (el, exists) in [(2, levels.el2), (3, levels.el3)] {
@@ -258,51 +293,51 @@ impl Core {
     /// X`n` as an operand; 31 is zero.
     #[inline(always)]
     pub(super) fn x(&self, n: u32) -> u64 {
-        self.c[(n & 31) as usize].address()
+        self.c.integer((n & 31) as u8)
     }
 
     /// Writes X`n`, which leaves no capability in it; 31 is dropped.
     #[inline(always)]
     pub(super) fn set_x(&mut self, n: u32, value: u64) {
-        if n & 31 != 31 {
-            self.c[(n & 31) as usize] = Capability::from_integer(value);
-        }
+        self.c.set_integer(destination(n), value);
     }
 
     /// X`n` as an operand; 31 is SP.
     #[inline(always)]
     pub(super) fn x_or_sp(&self, n: u32) -> u64 {
-        self.c_or_sp(n).address()
+        if n & 31 == 31 {
+            self.sp[self.bank].address()
+        } else {
+            self.x(n)
+        }
     }
 
     /// Writes X`n`; 31 is SP.
     #[inline(always)]
     pub(super) fn set_x_or_sp(&mut self, n: u32, value: u64) {
-        self.set_c_or_sp(n, Capability::from_integer(value));
+        if n & 31 == 31 {
+            self.sp[self.bank] = Capability::from_integer(value);
+        } else {
+            self.c.set_integer((n & 31) as u8, value);
+        }
     }
 
     /// C`n` as an operand; 31 is NULL.
     #[inline(always)]
     pub(super) fn c(&self, n: u32) -> Capability {
-        self.c[(n & 31) as usize]
+        self.c.capability((n & 31) as u8)
     }
 
     /// Writes C`n`; 31 is dropped.
     #[inline(always)]
     pub(super) fn set_c(&mut self, n: u32, value: Capability) {
-        if n & 31 != 31 {
-            self.c[(n & 31) as usize] = value;
-        }
+        self.c.set_capability(destination(n), value);
     }
 
     /// C`n` as an operand; 31 is CSP.
     #[inline(always)]
     pub(super) fn c_or_sp(&self, n: u32) -> Capability {
-        if n & 31 == 31 {
-            self.sp[self.bank]
-        } else {
-            self.c[(n & 31) as usize]
-        }
+        if n & 31 == 31 { self.sp[self.bank] } else { self.c(n) }
     }
 
     /// Writes C`n`; 31 is CSP.
@@ -311,7 +346,7 @@ impl Core {
         if n & 31 == 31 {
             self.sp[self.bank] = value;
         } else {
-            self.c[(n & 31) as usize] = value;
+            self.c.set_capability((n & 31) as u8, value);
         }
     }
 
@@ -338,6 +373,7 @@ impl Core {
             (true, false) => 0,
             (true, true) => self.el.into(),
         };
+        self.direct = Direct::NONE;
     }
 
     /// CCTLR of the current exception level.
@@ -366,19 +402,26 @@ impl Core {
         }
     }
 
-    /// Goes on at `target` with the same PCC, which loses its tag when its bounds cannot follow.
+    /// Branches to `target` with the same PCC, which loses its tag when its bounds cannot follow.
     #[inline(always)]
-    pub(super) fn branch(&mut self, target: u64) {
-        if !self.pcc.in_bounds(target, 4) {
+    pub(super) fn branch(&mut self, target: u64) -> Step {
+        self.go_to(target);
+        Err(Leave::Jumped)
+    }
+
+    /// Goes on at `target`, as [`Core::branch`] does.
+    #[inline(always)]
+    pub(super) fn go_to(&mut self, target: u64) {
+        if !self.window.holds(target) && !self.pcc.in_bounds(target, 4) {
             self.set_pcc_bounds(self.current_pcc().set_address(target));
         }
-        self.next = target;
+        self.pc = target;
     }
 
     /// Goes on at the address of `target` with `target` as PCC.
-    pub(super) fn branch_to_capability(&mut self, target: Capability) {
+    pub(super) fn go_to_capability(&mut self, target: Capability) {
         self.set_pcc_bounds(target);
-        self.next = target.address();
+        self.pc = target.address();
     }
 
     fn set_pcc_bounds(&mut self, pcc: Capability) {
@@ -388,15 +431,23 @@ impl Core {
             && old.base() == pcc.base()
             && old.top() == pcc.top();
         if !same {
-            self.window = CLOSED;
+            self.close_window();
         }
         self.pcc = pcc;
         self.select_bank();
     }
 
-    /// The next instruction is fetched the long way.
+    /// The next instruction is fetched the long way, and the next access checked against DDC.
     pub(super) fn close_window(&mut self) {
         self.window = CLOSED;
+        self.direct = Direct::NONE;
+        self.end = 0;
+    }
+
+    /// Lets the board look at what may have changed, as soon as the instruction is done.
+    pub(super) fn pause(&mut self) {
+        self.look = true;
+        self.end = 0;
     }
 
     /// Executes until `until` on the bus's clock, or until something wants to be looked at. The interrupt inputs have been
@@ -412,40 +463,61 @@ impl Core {
     fn run_counting<const COUNTED: bool>(&mut self, bus: &mut Bus, code: &mut Code, until: u64) {
         let start = bus.now;
         while bus.now < until && !self.look {
-            let offset = self.pc.wrapping_sub(self.window.first);
-            let slot = if self.pc < self.window.end && self.pc >= self.window.first && offset & 3 == 0 {
-                code.pages[self.window.page][(self.pc as usize % PAGE as usize) / 4]
-            } else {
-                match self.open_window(bus, code) {
-                    Ok(slot) => slot,
-                    Err(Raised) => {
-                        bus.now += 1;
-                        self.take_pending(bus);
-                        continue;
-                    }
-                }
-            };
-            bus.now += 1;
-            if COUNTED && let Some(coverage) = code.coverage.as_mut().filter(|coverage| coverage.counts(self)) {
-                // One that is not decoded yet is counted when it is.
-                if let Some(handler) = slot.handler {
-                    coverage.count(handler, slot.word);
-                }
+            if !self.window.holds(self.pc) && self.open_window(bus, code).is_err() {
+                bus.now += 1;
+                self.take_pending(bus);
+                continue;
             }
-            self.next = self.pc.wrapping_add(4);
-            let result = match slot.handler {
-                Some(handler) => handler(self, bus, slot.word),
-                None => self.decode_here(bus, code),
+            self.end = until;
+            let left = match self.run_window::<COUNTED>(bus, code) {
+                Err(Leave::Undecoded) => self.decode_here(bus, code),
+                left => left,
             };
-            match result {
-                Ok(()) => self.pc = self.next,
-                Err(Raised) => self.take_pending(bus),
+            if left == Err(Leave::Raised) {
+                bus.now += 1;
+                self.take_pending(bus);
             }
         }
         self.instructions += bus.now - start;
     }
 
-    /// Decodes the instruction at `pc`, which lies in the window, and executes it.
+    /// Executes from the open window until control leaves it, time is up, or an instruction is not done.
+    #[inline(always)]
+    fn run_window<const COUNTED: bool>(&mut self, bus: &mut Bus, code: &mut Code) -> Step {
+        let Window { first, count, page } = self.window;
+        let slots = &code.pages[page][first as usize % PAGE as usize / 4..][..count];
+        let (mut pc, mut now) = (self.pc, bus.now);
+        let mut left = Ok(());
+        while let Some(slot) = slots.get(number(first, pc)) {
+            self.pc = pc;
+            bus.now = now + 1;
+            let counts = COUNTED && code.coverage.as_ref().is_some_and(|coverage| coverage.counts(self));
+            let done = (slot.handler)(self, bus, slot.word);
+            if counts
+                && done != Err(Leave::Undecoded)
+                && let Some(coverage) = &mut code.coverage
+            {
+                coverage.count(slot.handler, slot.word);
+            }
+            match done {
+                Ok(()) => pc = pc.wrapping_add(4),
+                Err(Leave::Jumped) => pc = self.pc,
+                Err(_) => {
+                    left = done;
+                    break;
+                }
+            }
+            now += 1;
+            if now >= self.end {
+                break;
+            }
+        }
+        self.pc = pc;
+        bus.now = now;
+        left
+    }
+
+    /// Decodes the instruction at `pc`, which lies in the window.
     #[cold]
     fn decode_here(&mut self, bus: &mut Bus, code: &mut Code) -> Step {
         let physical = self.translate_fetch(bus, self.pc)?;
@@ -453,45 +525,49 @@ impl Core {
             return self.external_fetch_abort();
         };
         let handler = decode::decode(word);
-        code.pages[self.window.page][(self.pc % PAGE) as usize / 4] = Slot {
-            handler: Some(handler),
-            word,
-        };
-        if let Some(coverage) = code.coverage.as_mut().filter(|coverage| coverage.counts(self)) {
-            coverage.count(handler, word);
-        }
-        handler(self, bus, word)
+        code.pages[self.window.page][(self.pc % PAGE) as usize / 4] = Slot { handler, word };
+        Ok(())
     }
 
-    /// Fetches the long way: checks PCC, translates, and opens the window on the page.
-    #[cold]
-    fn open_window(&mut self, bus: &mut Bus, code: &mut Code) -> Step<Slot> {
-        code.forget_changed(bus);
-        self.check_state()?;
-        // The reference reports what translation finds before what alignment and PCC say.
-        let user = self.user();
-        let page = match self.tlb.code(self.pc, user) {
-            Some(page) => page,
-            None => {
-                let physical = self.translate_fetch(bus, self.pc)?;
-                if bus.fetch(physical & !3).is_none() {
-                    self.external_fetch_abort()?;
-                }
-                code.page(physical)
-            }
+    /// Checks PCC, translates, and opens the window on the page.
+    #[inline(always)]
+    fn open_window(&mut self, bus: &mut Bus, code: &mut Code) -> Step {
+        let page = match self.tlb.code(self.pc, self.user()) {
+            Some(page) if !self.illegal && !bus.code_has_changed() => page,
+            _ => self.find_page(bus, code)?,
         };
         self.check_fetch()?;
-        self.tlb.set_code(self.pc, user, page);
         let start = self.pc & !(PAGE - 1);
-        // The last address at which an instruction may start is four below both the page's end and the top.
-        let first = start.max(self.pcc.base());
+        let first = (start.max(self.pcc.base()) + 3) & !3;
+        // The last instruction ends at the page's end or at the top; that the one at `pc` does was checked.
         let top = self.pcc.top().min(u128::from(start) + u128::from(PAGE));
-        let end = u64::try_from(top).map_or(u64::MAX, |top| top.saturating_sub(3));
-        self.window = Window {
-            first: (first + 3) & !3,
-            end,
-            page,
-        };
-        Ok(code.pages[page][(self.pc % PAGE) as usize / 4])
+        let count = (top - u128::from(first)) as usize / 4;
+        self.window = Window { first, count, page };
+        Ok(())
     }
+
+    /// The page of decoded instructions in which `pc` lies, the long way.
+    #[cold]
+    fn find_page(&mut self, bus: &mut Bus, code: &mut Code) -> Step<usize> {
+        code.forget_changed(bus);
+        self.check_state()?;
+        let user = self.user();
+        if let Some(page) = self.tlb.code(self.pc, user) {
+            return Ok(page);
+        }
+        // The reference reports what translation finds before what alignment and PCC say.
+        let physical = self.translate_fetch(bus, self.pc)?;
+        if bus.fetch(physical & !3).is_none() {
+            self.external_fetch_abort()?;
+        }
+        let page = code.page(physical);
+        self.tlb.set_code(self.pc, user, page);
+        Ok(page)
+    }
+}
+
+/// The register in which a result for register `n` is kept; 31 is dropped.
+#[inline(always)]
+fn destination(n: u32) -> u8 {
+    if n & 31 == 31 { DISCARD } else { (n & 31) as u8 }
 }

@@ -225,7 +225,7 @@ impl Efi {
             0x8085_3510
         };
         core.registers.sctlr[regime] |= 0x1005;
-        (core.pc, core.next) = (image + pe.entry, image + pe.entry);
+        core.pc = image + pe.entry;
         core.set_x(0, IMAGE);
         core.set_x(1, system);
         core.set_x(30, stubs + u64::from(service::RETURNED) * STUB);
@@ -424,7 +424,7 @@ impl Efi {
                     "the application returned to the firmware with status {status:#x}{}",
                     if status == LOAD_ERROR { ", a load error" } else { "" }
                 )));
-                core.look = true;
+                core.pause();
                 status
             }
             _ => UNSUPPORTED,

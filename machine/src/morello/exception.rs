@@ -1,7 +1,7 @@
 //! Exceptions: how they are recorded, taken and returned from (DDI 0487 D1.10, DDI 0606 chapter 2.10).
 
 use super::bus::Bus;
-use super::core::{Core, Raised, Step, cctlr, permission};
+use super::core::{Core, Leave, Step, cctlr, permission};
 use crate::Stop;
 use capability::morello::Capability;
 
@@ -85,7 +85,7 @@ impl Core {
             far: None,
             after: false,
         });
-        Err(Raised)
+        Err(Leave::Raised)
     }
 
     /// Records a supervisor, hypervisor or monitor call, which returns behind the instruction.
@@ -94,7 +94,7 @@ impl Core {
         if let Some(pending) = &mut self.pending {
             pending.after = true;
         }
-        Err(Raised)
+        Err(Leave::Raised)
     }
 
     /// Records an undefined instruction.
@@ -111,7 +111,7 @@ impl Core {
             far: None,
             after: false,
         });
-        Err(Raised)
+        Err(Leave::Raised)
     }
 
     fn default_target(&self) -> u8 {
@@ -155,7 +155,7 @@ impl Core {
         if let Some(pending) = &mut self.pending {
             pending.far = Some(address);
         }
-        Err(Raised)
+        Err(Leave::Raised)
     }
 
     /// Records an instruction abort at the current address.
@@ -189,7 +189,18 @@ impl Core {
     }
 
     /// Checks alignment and PCC before an instruction is executed.
+    #[inline(always)]
     pub(super) fn check_fetch(&mut self) -> Step {
+        let pcc = &self.pcc;
+        let executable = pcc.tag() && !pcc.is_sealed() && pcc.has_permission_bits(permission::EXECUTE);
+        if executable && self.pc & 3 == 0 && pcc.in_bounds(self.pc, 4) {
+            return Ok(());
+        }
+        self.refuse_fetch()
+    }
+
+    #[cold]
+    fn refuse_fetch(&mut self) -> Step {
         if self.pc & 3 != 0 {
             let _: Step = self.raise(class::PC_ALIGNMENT, 0);
             return self.with_far(self.pc);
@@ -200,10 +211,8 @@ impl Core {
             status::CAPABILITY_SEAL
         } else if !self.pcc.has_permission_bits(permission::EXECUTE) {
             status::CAPABILITY_PERMISSION
-        } else if !self.pcc.in_bounds(self.pc, 4) {
-            status::CAPABILITY_BOUNDS
         } else {
-            return Ok(());
+            status::CAPABILITY_BOUNDS
         };
         let target = self.capability_target();
         self.instruction_abort_at(target, status)
@@ -385,13 +394,12 @@ impl Core {
         let address = (vector.address() & !0x7ff).wrapping_add(offset);
         if with_capabilities {
             let pcc = if vector.is_sealed() { vector.clear_tag() } else { vector };
-            self.branch_to_capability(pcc.set_address(address));
+            self.go_to_capability(pcc.set_address(address));
         } else {
-            self.branch(address);
+            self.go_to(address);
         }
-        self.pc = self.next;
         self.select_bank();
-        self.look = true;
+        self.pause();
         if pending.syndrome.is_some() && !pending.after && interrupted == (self.el, self.pc) {
             // The first instruction of the vector cannot be executed: nothing else will ever happen.
             bus.stop = Some(Stop::TrapLoop {
@@ -414,7 +422,7 @@ impl Core {
     }
 
     /// Returns from an exception (ERET).
-    pub(super) fn exception_return(&mut self) -> Step {
+    pub(super) fn exception_return(&mut self) {
         let from = usize::from(self.el);
         let spsr = self.registers.spsr[from] as u32;
         let elr = self.registers.elr[from];
@@ -452,8 +460,7 @@ impl Core {
             self.illegal = true;
         }
         self.close_window();
-        self.branch_to_capability(pcc);
-        self.look = true;
-        Ok(())
+        self.go_to_capability(pcc);
+        self.pause();
     }
 }

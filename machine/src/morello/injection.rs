@@ -29,8 +29,7 @@ impl Board {
         let core = &mut self.cores[core];
         let address = core.x(LR).wrapping_add(core.pcc_offset());
         core.set_x(0, result);
-        core.branch(address);
-        core.pc = core.next;
+        core.go_to(address);
         core.close_window();
     }
 }
@@ -82,8 +81,7 @@ mod tests {
         lost.fire_timer(0);
         assert!(!asserted(&lost), "it is lost until the guest sets it");
         // From the first instruction on once more.
-        lost.cores[0].branch(start);
-        lost.cores[0].pc = lost.cores[0].next;
+        lost.cores[0].go_to(start);
         assert_eq!(lost.run(Until::exit(4)), Stop::Limit);
         assert!(asserted(&lost));
     }

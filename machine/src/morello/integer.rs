@@ -7,26 +7,50 @@ use super::decode::{Row, bit, bits, ra, rd, rm, rn, row};
 /// Data processing (immediate).
 pub(super) const IMMEDIATE: &[Row] = &[
     row!("...1 0000 .... .... .... .... .... ....", address_relative),
-    row!("1001 0001 00.. .... .... .... .... ....", add_sub_immediate::<ADD>),
-    row!("1101 0001 00.. .... .... .... .... ....", add_sub_immediate::<SUBTRACT>),
+    row!("0001 0001 00.. .... .... .... .... ....", add_sub_immediate::<0b000>),
+    row!("0101 0001 00.. .... .... .... .... ....", add_sub_immediate::<0b010>),
+    row!("0111 0001 00.. .... .... .... .... ....", add_sub_immediate::<0b011>),
+    row!("1001 0001 00.. .... .... .... .... ....", add_sub_immediate::<0b100>),
+    row!("1101 0001 00.. .... .... .... .... ....", add_sub_immediate::<0b110>),
+    row!("1111 0001 00.. .... .... .... .... ....", add_sub_immediate::<0b111>),
     row!("...1 0001 0... .... .... .... .... ....", add_sub_immediate::<ANY>),
-    row!("1..1 0010 0... .... .... .... .... ....", logical_immediate),
-    row!("0..1 0010 00.. .... .... .... .... ....", logical_immediate),
-    row!("1001 0010 1... .... .... .... .... ....", move_wide),
-    row!("11.1 0010 1... .... .... .... .... ....", move_wide),
-    row!("0001 0010 10.. .... .... .... .... ....", move_wide),
-    row!("01.1 0010 10.. .... .... .... .... ....", move_wide),
-    row!("1..1 0011 01.. .... .... .... .... ....", bitfield),
-    row!("0..1 0011 000. .... 0... .... .... ....", bitfield),
+    row!("0001 0010 00.. .... .... .... .... ....", logical_immediate::<0b000>),
+    row!("0111 0010 00.. .... .... .... .... ....", logical_immediate::<0b011>),
+    row!("1001 0010 0... .... .... .... .... ....", logical_immediate::<0b100>),
+    row!("1111 0010 0... .... .... .... .... ....", logical_immediate::<0b111>),
+    row!("1..1 0010 0... .... .... .... .... ....", logical_immediate::<ANY>),
+    row!("0..1 0010 00.. .... .... .... .... ....", logical_immediate::<ANY>),
+    row!("0101 0010 10.. .... .... .... .... ....", move_wide::<0b010>),
+    row!("1101 0010 1... .... .... .... .... ....", move_wide::<0b110>),
+    row!("1111 0010 1... .... .... .... .... ....", move_wide::<0b111>),
+    row!("1001 0010 1... .... .... .... .... ....", move_wide::<ANY>),
+    row!("0001 0010 10.. .... .... .... .... ....", move_wide::<ANY>),
+    row!("0111 0010 10.. .... .... .... .... ....", move_wide::<ANY>),
+    row!("0101 0011 000. .... 0... .... .... ....", bitfield::<0b010>),
+    row!("1001 0011 01.. .... .... .... .... ....", bitfield::<0b100>),
+    row!("1101 0011 01.. .... .... .... .... ....", bitfield::<0b110>),
+    row!("1..1 0011 01.. .... .... .... .... ....", bitfield::<ANY>),
+    row!("0..1 0011 000. .... 0... .... .... ....", bitfield::<ANY>),
     row!("1001 0011 110. .... .... .... .... ....", extract),
     row!("0001 0011 100. .... 0... .... .... ....", extract),
 ];
 
 /// Data processing (register).
 pub(super) const REGISTER: &[Row] = &[
-    row!("1010 1010 000. .... 0000 0011 111. ....", logical_shifted::<MOVE>),
-    row!("1..0 1010 .... .... .... .... .... ....", logical_shifted::<ANY>),
-    row!("0..0 1010 .... .... 0... .... .... ....", logical_shifted::<ANY>),
+    row!("0010 1010 000. .... 0000 0011 111. ....", move_register::<false>),
+    row!("1010 1010 000. .... 0000 0011 111. ....", move_register::<true>),
+    row!("0000 1010 000. .... 0000 00.. .... ....", logical::<0b000>),
+    row!("0010 1010 000. .... 0000 00.. .... ....", logical::<0b001>),
+    row!("1000 1010 000. .... 0000 00.. .... ....", logical::<0b100>),
+    row!("1010 1010 000. .... 0000 00.. .... ....", logical::<0b101>),
+    row!("1..0 1010 .... .... .... .... .... ....", logical_shifted),
+    row!("0..0 1010 .... .... 0... .... .... ....", logical_shifted),
+    row!("0000 1011 000. .... 0000 00.. .... ....", add_sub_register::<0b000>),
+    row!("0100 1011 000. .... 0000 00.. .... ....", add_sub_register::<0b010>),
+    row!("0110 1011 000. .... 0000 00.. .... ....", add_sub_register::<0b011>),
+    row!("1000 1011 000. .... .... .... .... ....", add_sub_register::<0b100>),
+    row!("1100 1011 000. .... .... .... .... ....", add_sub_register::<0b110>),
+    row!("1110 1011 000. .... .... .... .... ....", add_sub_register::<0b111>),
     row!("1..0 1011 0.0. .... .... .... .... ....", add_sub_shifted),
     row!("1..0 1011 100. .... .... .... .... ....", add_sub_shifted),
     row!("0..0 1011 000. .... 0... .... .... ....", add_sub_shifted),
@@ -47,6 +71,16 @@ pub(super) const REGISTER: &[Row] = &[
     row!("1001 1011 .01. .... .... .... .... ....", multiply_add_long),
     row!("1001 1011 .10. .... 0... .... .... ....", multiply_high),
 ];
+
+/// The form of which a function is made when it is not made for one: the instruction's fields say which. Functions for the
+/// most frequent forms are made each on its own, as in `memory`: they are named by bits 31 to 29, the width and the operation.
+const ANY: u32 = u32::MAX;
+
+/// Bits 31 to 29: those of the form for which a function is made, or the instruction's.
+#[inline(always)]
+const fn operation<const FORM: u32>(word: u32) -> u32 {
+    if FORM == ANY { word >> 29 } else { FORM }
+}
 
 /// Whether the 64-bit form is meant.
 #[inline(always)]
@@ -100,10 +134,11 @@ fn logical_flags(result: u64, wide: bool) -> u32 {
 }
 
 #[inline(always)]
-fn add_sub(core: &mut Core, word: u32, x: u64, y: u64) -> (u64, bool) {
-    let wide = wide(word);
-    let (y, carry) = if bit(word, 30) { (!y, 1) } else { (y, 0) };
-    if bit(word, 29) {
+fn add_sub<const FORM: u32>(core: &mut Core, word: u32, x: u64, y: u64) -> (u64, bool) {
+    let operation = operation::<FORM>(word);
+    let wide = bit(operation, 2);
+    let (y, carry) = if bit(operation, 1) { (!y, 1) } else { (y, 0) };
+    if bit(operation, 0) {
         let (sum, flags) = add_with_carry(x, y, carry, wide);
         core.nzcv = flags;
         (sum, true)
@@ -112,30 +147,13 @@ fn add_sub(core: &mut Core, word: u32, x: u64, y: u64) -> (u64, bool) {
     }
 }
 
-/// Forms of which the most frequent ones have functions of their own, as in `memory`: of 64 bits, without flags; a move between
-/// registers; any.
-const ADD: u32 = 0;
-const SUBTRACT: u32 = 1;
-const MOVE: u32 = 2;
-const ANY: u32 = u32::MAX;
-
 fn add_sub_immediate<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let immediate = u64::from(bits(word, 10, 12)) << (12 * bits(word, 22, 1));
-    if FORM != ANY {
-        let x = core.x_or_sp(rn(word));
-        let sum = if FORM == ADD {
-            x.wrapping_add(immediate)
-        } else {
-            x.wrapping_sub(immediate)
-        };
-        core.set_x_or_sp(rd(word), sum);
-        return Ok(());
-    }
-    if bit(word, 23) {
+    if FORM == ANY && bit(word, 23) {
         return core.undefined();
     }
+    let immediate = u64::from(bits(word, 10, 12)) << (12 * bits(word, 22, 1));
     let x = core.x_or_sp(rn(word));
-    let (sum, flags) = add_sub(core, word, x, immediate);
+    let (sum, flags) = add_sub::<FORM>(core, word, x, immediate);
     if flags {
         core.set_x(rd(word), sum);
     } else {
@@ -144,10 +162,19 @@ fn add_sub_immediate<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -
     Ok(())
 }
 
+/// The operand is not shifted, or to the left where the form is of 64 bits.
+fn add_sub_register<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let amount = if bit(FORM, 2) { bits(word, 10, 6) } else { 0 };
+    let (x, y) = (core.x(rn(word)), core.x(rm(word)) << amount);
+    let (sum, _) = add_sub::<FORM>(core, word, x, y);
+    core.set_x(rd(word), sum);
+    Ok(())
+}
+
 fn add_sub_shifted(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let y = shift(core.x(rm(word)), bits(word, 22, 2), bits(word, 10, 6), wide(word));
     let x = core.x(rn(word));
-    let (sum, _) = add_sub(core, word, x, y);
+    let (sum, _) = add_sub::<ANY>(core, word, x, y);
     core.set_x(rd(word), sum);
     Ok(())
 }
@@ -159,7 +186,7 @@ fn add_sub_extended(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     }
     let y = extend(core.x(rm(word)), bits(word, 13, 3), amount);
     let x = core.x_or_sp(rn(word));
-    let (sum, flags) = add_sub(core, word, x, y);
+    let (sum, flags) = add_sub::<ANY>(core, word, x, y);
     if flags {
         core.set_x(rd(word), sum);
     } else {
@@ -237,43 +264,44 @@ pub(super) fn bit_mask(n: u32, imms: u32, immr: u32) -> Option<u64> {
     if s == levels {
         return None;
     }
-    let size = 1u32 << length;
-    let element = (1u64 << (s + 1)) - 1;
-    let low = if size == 64 { u64::MAX } else { (1 << size) - 1 };
-    let rotated = if r == 0 {
-        element
-    } else {
-        (element >> r | element << (size - r)) & low
+    /// What repeats an element of 2, 4, … 64 bits, by the logarithm of their number.
+    const REPEAT: [u64; 7] = {
+        let mut repeat = [1; 7];
+        let mut length = 0;
+        while length < 6 {
+            repeat[length] = u64::MAX / ((1 << (1 << length)) - 1);
+            length += 1;
+        }
+        repeat
     };
-    let mut result = rotated;
-    let mut filled = size;
-    while filled < 64 {
-        result |= result << filled;
-        filled *= 2;
-    }
-    Some(result)
+    let element = u64::MAX >> (63 - s);
+    Some(element.wrapping_mul(REPEAT[length as usize]).rotate_right(r))
 }
 
-fn logical(core: &mut Core, word: u32, x: u64, y: u64) -> u64 {
-    let result = match bits(word, 29, 2) {
+/// A logical operation, with flags where it sets them.
+#[inline(always)]
+fn operate<const FORM: u32>(core: &mut Core, word: u32, x: u64, y: u64) -> u64 {
+    let operation = operation::<FORM>(word);
+    let result = match operation & 3 {
         0 | 3 => x & y,
         1 => x | y,
         _ => x ^ y,
     };
-    let result = cut(result, wide(word));
-    if bits(word, 29, 2) == 3 {
-        core.nzcv = logical_flags(result, wide(word));
+    let wide = bit(operation, 2);
+    let result = cut(result, wide);
+    if operation & 3 == 3 {
+        core.nzcv = logical_flags(result, wide);
     }
     result
 }
 
-fn logical_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+fn logical_immediate<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let Some(mask) = bit_mask(bits(word, 22, 1), bits(word, 10, 6), bits(word, 16, 6)) else {
         return core.undefined();
     };
     let x = core.x(rn(word));
-    let result = logical(core, word, x, mask);
-    if bits(word, 29, 2) == 3 {
+    let result = operate::<FORM>(core, word, x, mask);
+    if operation::<FORM>(word) & 3 == 3 {
         core.set_x(rd(word), result);
     } else {
         core.set_x_or_sp(rd(word), result);
@@ -281,55 +309,76 @@ fn logical_immediate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     Ok(())
 }
 
-fn logical_shifted<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    if FORM == MOVE {
-        let value = core.x(rm(word));
-        core.set_x(rd(word), value);
-        return Ok(());
-    }
-    let y = shift(core.x(rm(word)), bits(word, 22, 2), bits(word, 10, 6), wide(word));
-    let y = if bit(word, 21) { !y } else { y };
-    let x = core.x(rn(word));
-    let result = logical(core, word, x, y);
+/// The form without a shift.
+fn logical<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let (x, y) = (core.x(rn(word)), core.x(rm(word)));
+    let result = operate::<FORM>(core, word, x, y);
     core.set_x(rd(word), result);
     Ok(())
 }
 
-fn move_wide(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+fn move_register<const WIDE: bool>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let value = core.x(rm(word));
+    core.set_x(rd(word), cut(value, WIDE));
+    Ok(())
+}
+
+fn logical_shifted(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let y = shift(core.x(rm(word)), bits(word, 22, 2), bits(word, 10, 6), wide(word));
+    let y = if bit(word, 21) { !y } else { y };
+    let x = core.x(rn(word));
+    let result = operate::<ANY>(core, word, x, y);
+    core.set_x(rd(word), result);
+    Ok(())
+}
+
+fn move_wide<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
     let at = 16 * bits(word, 21, 2);
     let immediate = u64::from(bits(word, 5, 16)) << at;
-    let result = match bits(word, 29, 2) {
+    let operation = operation::<FORM>(word);
+    let result = match operation & 3 {
         0 => !immediate,
         2 => immediate,
         _ => core.x(rd(word)) & !(0xffff << at) | immediate,
     };
-    core.set_x(rd(word), cut(result, wide(word)));
+    core.set_x(rd(word), cut(result, bit(operation, 2)));
     Ok(())
 }
 
-fn bitfield(core: &mut Core, _: &mut Bus, word: u32) -> Step {
-    let (immr, imms) = (bits(word, 16, 6), bits(word, 10, 6));
-    let wide = wide(word);
-    let size = if wide { 64 } else { 32 };
-    if bits(word, 29, 2) == 3 {
-        return core.undefined();
-    }
-    let source = cut(core.x(rn(word)), wide);
-    // Either a field of the source comes down to bit 0, or its low bits go up.
-    let (width, field, at) = if imms >= immr {
-        (imms - immr + 1, source >> immr, 0)
-    } else {
-        (imms + 1, source, size - immr)
-    };
-    let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
-    let placed = (field & mask) << at;
-    let result = match bits(word, 29, 2) {
-        0 => {
-            let empty = 64 - width - at;
-            ((placed << empty) as i64 >> empty) as u64
+/// Takes `value`'s bits from 0 or `immr` up to `imms`, and places them at `size - immr` or 0: UBFM, or SBFM if `signed`. What is
+/// above `imms` is shifted out at the top, then what is left comes down to its place.
+#[inline(always)]
+const fn field(value: u64, immr: u32, imms: u32, wide: bool, signed: bool) -> u64 {
+    let down = immr.wrapping_sub(imms + 1);
+    if wide {
+        let up = value << (63 - imms);
+        if signed {
+            (up as i64 >> (down & 63)) as u64
+        } else {
+            up >> (down & 63)
         }
-        1 => core.x(rd(word)) & !(mask << at) | placed,
-        _ => placed,
+    } else {
+        let up = (value as u32) << (31 - imms);
+        let placed = if signed {
+            (up as i32 >> (down & 31)) as u32
+        } else {
+            up >> (down & 31)
+        };
+        placed as u64
+    }
+}
+
+fn bitfield<const FORM: u32>(core: &mut Core, _: &mut Bus, word: u32) -> Step {
+    let (immr, imms, operation) = (bits(word, 16, 6), bits(word, 10, 6), operation::<FORM>(word));
+    let (source, wide) = (core.x(rn(word)), bit(operation, 2));
+    let result = match operation & 3 {
+        0 => field(source, immr, imms, wide, true),
+        1 => {
+            let mask = field(u64::MAX, immr, imms, wide, false);
+            core.x(rd(word)) & !mask | field(source, immr, imms, wide, false)
+        }
+        2 => field(source, immr, imms, wide, false),
+        _ => return core.undefined(),
     };
     core.set_x(rd(word), cut(result, wide));
     Ok(())
@@ -370,14 +419,12 @@ fn shift(value: u64, kind: u32, amount: u32, wide: bool) -> u64 {
 /// An extended operand (ExtendReg): zero or sign extension of 8 to 64 bits, then a shift.
 #[inline(always)]
 pub(super) fn extend(value: u64, option: u32, amount: u32) -> u64 {
-    let extended = match option {
-        0 => u64::from(value as u8),
-        1 => u64::from(value as u16),
-        2 => u64::from(value as u32),
-        4 => value as i8 as u64,
-        5 => value as i16 as u64,
-        6 => value as i32 as u64,
-        _ => value,
+    let unused = 64 - (8 << (option & 3));
+    let up = value << unused;
+    let extended = if bit(option, 2) {
+        (up as i64 >> unused) as u64
+    } else {
+        up >> unused
     };
     extended << amount
 }

@@ -39,13 +39,37 @@ pub(super) const INSTRUCTIONS: &[Row] = &[
     row!("..10 1000 1... .... .... .... .... ....", pair_post_index::<ANY>),
     row!("..10 1001 0... .... .... .... .... ....", pair_offset::<ANY>),
     row!("..10 1001 1... .... .... .... .... ....", pair_pre_index::<ANY>),
+    row!("1011 1000 000. .... .... 00.. .... ....", unscaled::<{ single(2, 0) }>),
+    row!("1011 1000 010. .... .... 00.. .... ....", unscaled::<{ single(2, 1) }>),
     row!("1111 1000 000. .... .... 00.. .... ....", unscaled::<{ single(3, 0) }>),
     row!("1111 1000 010. .... .... 00.. .... ....", unscaled::<{ single(3, 1) }>),
     row!("..11 1000 ..0. .... .... 00.. .... ....", unscaled::<ANY>),
-    row!("..11 1000 ..0. .... .... 01.. .... ....", post_index),
+    row!(
+        "0011 1000 000. .... .... 01.. .... ....",
+        post_index::<{ single(0, 0) }>
+    ),
+    row!(
+        "0011 1000 010. .... .... 01.. .... ....",
+        post_index::<{ single(0, 1) }>
+    ),
+    row!("..11 1000 ..0. .... .... 01.. .... ....", post_index::<ANY>),
     row!("..11 1000 ..0. .... .... 10.. .... ....", unprivileged),
-    row!("..11 1000 ..0. .... .... 11.. .... ....", pre_index),
-    row!("..11 1000 ..1. .... .1.. 10.. .... ....", register_offset),
+    row!("0011 1000 010. .... .... 11.. .... ....", pre_index::<{ single(0, 1) }>),
+    row!("1111 1000 000. .... .... 11.. .... ....", pre_index::<{ single(3, 0) }>),
+    row!("..11 1000 ..0. .... .... 11.. .... ....", pre_index::<ANY>),
+    row!(
+        "0011 1000 011. .... .1.. 10.. .... ....",
+        register_offset::<{ single(0, 1) }>
+    ),
+    row!(
+        "1011 1000 011. .... .1.. 10.. .... ....",
+        register_offset::<{ single(2, 1) }>
+    ),
+    row!(
+        "1111 1000 011. .... .1.. 10.. .... ....",
+        register_offset::<{ single(3, 1) }>
+    ),
+    row!("..11 1000 ..1. .... .1.. 10.. .... ....", register_offset::<ANY>),
     row!(
         "0011 1001 00.. .... .... .... .... ....",
         unsigned_offset::<{ single(0, 0) }>
@@ -125,6 +149,26 @@ impl Transfer {
         Some(Self { size, kind })
     }
 
+    /// From the form for which a function is made, or the fields.
+    #[inline(always)]
+    fn of<const FORM: u32>(word: u32) -> Option<Self> {
+        match FORM {
+            ANY => Self::from_fields(bits(word, 30, 2), bits(word, 22, 2)),
+            form => Self::from_fields(form >> 2, form & 3),
+        }
+    }
+
+    /// What a register holds after `value` was loaded.
+    #[inline(always)]
+    const fn extend(self, value: u64) -> u64 {
+        let unused = 64 - (8 << self.size);
+        match self.kind {
+            Kind::LoadSigned => ((value << unused) as i64 >> unused) as u64,
+            Kind::LoadSigned32 => ((value << unused) as i64 >> unused) as u32 as u64,
+            _ => value,
+        }
+    }
+
     const fn permissions(self) -> u32 {
         match self.kind {
             Kind::Store => STORE,
@@ -170,6 +214,7 @@ impl Core {
         if what.kind == Kind::Prefetch {
             return Ok(());
         }
+        self.remember_direct();
         self.check_sp(n)?;
         let address = self.authorise(base, n, address, 1 << what.size, what.permissions())?;
         if what.kind == Kind::Store {
@@ -177,14 +222,32 @@ impl Core {
             return self.store_sized(bus, address, what.size, value, user);
         }
         let value = self.load_sized(bus, address, what.size, user)?;
-        let unused = 64 - (8 << what.size);
-        let value = match what.kind {
-            Kind::LoadSigned => ((value << unused) as i64 >> unused) as u64,
-            Kind::LoadSigned32 => u64::from(((value << unused) as i64 >> unused) as u32),
-            _ => value,
-        };
-        self.set_x(t, value);
+        self.set_x(t, what.extend(value));
         Ok(())
+    }
+
+    /// Transfers register `t` at an integer address the short way; whether it has.
+    #[inline(always)]
+    fn transfer_direct(&mut self, bus: &mut Bus, what: Transfer, t: u32, address: u64) -> bool {
+        let value = self.x(t);
+        let loaded = match (what.kind, what.size) {
+            (Kind::Prefetch, _) => None,
+            (Kind::Store, 0) => return self.store_direct(bus, address, [value as u8]),
+            (Kind::Store, 1) => return self.store_direct(bus, address, (value as u16).to_le_bytes()),
+            (Kind::Store, 2) => return self.store_direct(bus, address, (value as u32).to_le_bytes()),
+            (Kind::Store, _) => return self.store_direct(bus, address, value.to_le_bytes()),
+            (_, 0) => self.load_direct(bus, address).map(|[byte]| u64::from(byte)),
+            (_, 1) => self
+                .load_direct(bus, address)
+                .map(|bytes| u16::from_le_bytes(bytes).into()),
+            (_, 2) => self
+                .load_direct(bus, address)
+                .map(|bytes| u32::from_le_bytes(bytes).into()),
+            _ => self.load_direct(bus, address).map(u64::from_le_bytes),
+        };
+        let Some(value) = loaded else { return false };
+        self.set_x(t, what.extend(value));
+        true
     }
 
     /// Writes a new address to base register `n`: moves the capability in C64, leaves an integer in A64.
@@ -200,35 +263,70 @@ impl Core {
 }
 
 fn transfer_of(core: &mut Core, word: u32) -> Step<Transfer> {
-    transfer_of_form::<ANY>(core, word)
-}
-
-#[inline(always)]
-fn transfer_of_form<const FORM: u32>(core: &mut Core, word: u32) -> Step<Transfer> {
-    let (size, opc) = match FORM {
-        ANY => (bits(word, 30, 2), bits(word, 22, 2)),
-        form => (form >> 2, form & 3),
-    };
-    match Transfer::from_fields(size, opc) {
+    match Transfer::of::<ANY>(word) {
         Some(transfer) => Ok(transfer),
         None => core.undefined(),
     }
 }
 
-fn unsigned_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of_form::<FORM>(core, word)?;
-    let address = core
-        .x_or_sp(rn(word))
-        .wrapping_add(u64::from(bits(word, 10, 12)) << what.size);
+/// The long way of a transfer that leaves its base register alone.
+#[cold]
+fn transfer_checked(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Step {
+    let what = transfer_of(core, word)?;
     let user = core.user();
     core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
 }
 
-fn unscaled<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of_form::<FORM>(core, word)?;
-    let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
+/// The long way of a transfer that then writes `base` to its base register.
+#[cold]
+fn transfer_checked_and_move(core: &mut Core, bus: &mut Bus, word: u32, address: u64, base: u64) -> Step {
+    let what = transfer_of(core, word)?;
+    if what.kind == Kind::Prefetch {
+        return core.undefined();
+    }
     let user = core.user();
-    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
+    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)?;
+    core.write_back(rn(word), base);
+    Ok(())
+}
+
+/// Transfers at an address that is made from the base and the size.
+#[inline(always)]
+fn transfer_at<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32, address: impl Fn(u64, u32) -> u64) -> Step {
+    if let Some(what) = Transfer::of::<FORM>(word)
+        && let Some(base) = core.direct_base(rn(word))
+        && core.transfer_direct(bus, what, rd(word), address(base, what.size))
+    {
+        return Ok(());
+    }
+    let address = address(core.x_or_sp(rn(word)), bits(word, 30, 2));
+    transfer_checked(core, bus, word, address)
+}
+
+/// Transfers at the base, or at the sum of it and the offset that becomes the new base.
+#[inline(always)]
+fn transfer_and_move<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32, before: bool) -> Step {
+    let start = core.x_or_sp(rn(word));
+    let moved = start.wrapping_add_signed(signed(word, 12, 9));
+    let address = if before { moved } else { start };
+    if let Some(what) = Transfer::of::<FORM>(word)
+        && core.direct_base(rn(word)).is_some()
+        && core.transfer_direct(bus, what, rd(word), address)
+    {
+        core.set_x_or_sp(rn(word), moved);
+        return Ok(());
+    }
+    transfer_checked_and_move(core, bus, word, address, moved)
+}
+
+fn unsigned_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    transfer_at::<FORM>(core, bus, word, |base, size| {
+        base.wrapping_add(u64::from(bits(word, 10, 12)) << size)
+    })
+}
+
+fn unscaled<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    transfer_at::<FORM>(core, bus, word, |base, _| base.wrapping_add_signed(signed(word, 12, 9)))
 }
 
 fn unprivileged(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
@@ -249,37 +347,20 @@ impl Core {
     }
 }
 
-fn post_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of(core, word)?;
-    if what.kind == Kind::Prefetch {
-        return core.undefined();
-    }
-    let address = core.x_or_sp(rn(word));
-    let user = core.user();
-    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)?;
-    core.write_back(rn(word), address.wrapping_add_signed(signed(word, 12, 9)));
-    Ok(())
+fn post_index<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    transfer_and_move::<FORM>(core, bus, word, false)
 }
 
-fn pre_index(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of(core, word)?;
-    if what.kind == Kind::Prefetch {
-        return core.undefined();
-    }
-    let address = core.x_or_sp(rn(word)).wrapping_add_signed(signed(word, 12, 9));
-    let user = core.user();
-    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)?;
-    core.write_back(rn(word), address);
-    Ok(())
+fn pre_index<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    transfer_and_move::<FORM>(core, bus, word, true)
 }
 
-fn register_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let what = transfer_of(core, word)?;
-    let amount = if bit(word, 12) { what.size } else { 0 };
-    let offset = extend(core.x(rm(word)), bits(word, 13, 3), amount);
-    let address = core.x_or_sp(rn(word)).wrapping_add(offset);
-    let user = core.user();
-    core.transfer(bus, what, Base::Normal, (rn(word), rd(word)), address, user)
+fn register_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let offset = core.x(rm(word));
+    transfer_at::<FORM>(core, bus, word, |base, size| {
+        let amount = if bit(word, 12) { size } else { 0 };
+        base.wrapping_add(extend(offset, bits(word, 13, 3), amount))
+    })
 }
 
 fn prefetch(_: &mut Core, _: &mut Bus, _: u32) -> Step {
@@ -314,20 +395,32 @@ fn pair_no_allocate(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
 
 fn pair_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let address = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
-    transfer_pair::<FORM>(core, bus, word, address)
+    if pair_direct::<FORM>(core, bus, word, address) {
+        return Ok(());
+    }
+    pair_checked(core, bus, word, address)
 }
 
 fn pair_pre_index<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let address = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
-    transfer_pair::<FORM>(core, bus, word, address)?;
-    core.write_back(rn(word), address);
+    let moved = core.x_or_sp(rn(word)).wrapping_add_signed(pair_immediate(word));
+    if pair_direct::<FORM>(core, bus, word, moved) {
+        core.set_x_or_sp(rn(word), moved);
+        return Ok(());
+    }
+    pair_checked(core, bus, word, moved)?;
+    core.write_back(rn(word), moved);
     Ok(())
 }
 
 fn pair_post_index<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
-    let address = core.x_or_sp(rn(word));
-    transfer_pair::<FORM>(core, bus, word, address)?;
-    core.write_back(rn(word), address.wrapping_add_signed(pair_immediate(word)));
+    let start = core.x_or_sp(rn(word));
+    let moved = start.wrapping_add_signed(pair_immediate(word));
+    if pair_direct::<FORM>(core, bus, word, start) {
+        core.set_x_or_sp(rn(word), moved);
+        return Ok(());
+    }
+    pair_checked(core, bus, word, start)?;
+    core.write_back(rn(word), moved);
     Ok(())
 }
 
@@ -335,16 +428,33 @@ fn pair_immediate(word: u32) -> i64 {
     signed(word, 15, 7) << if bit(word, 31) { 3 } else { 2 }
 }
 
+/// Transfers a pair of words the short way; whether it has.
 #[inline(always)]
-fn transfer_pair<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Step {
-    let (opc, load) = match FORM {
-        ANY => (bits(word, 30, 2), bit(word, 22)),
-        form => (form >> 1, form & 1 == 1),
+fn pair_direct<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> bool {
+    if FORM == ANY || core.direct_base(rn(word)).is_none() {
+        return false;
+    }
+    if FORM == pair(2, false) {
+        let words = [core.x(rd(word)), core.x(ra(word))];
+        return core.store_words_direct(bus, address, words);
+    }
+    let Some([one, two]) = core.load_words_direct(bus, address) else {
+        return false;
     };
+    core.set_x(rd(word), one);
+    core.set_x(ra(word), two);
+    true
+}
+
+/// The long way of a pair.
+#[cold]
+fn pair_checked(core: &mut Core, bus: &mut Bus, word: u32, address: u64) -> Step {
+    let (opc, load) = (bits(word, 30, 2), bit(word, 22));
     if opc == 3 || opc == 1 && !load {
         return core.undefined();
     }
     let size = if opc == 2 { 3 } else { 2 };
+    core.remember_direct();
     core.check_sp(rn(word))?;
     let address = core.authorise(
         Base::Normal,

@@ -27,6 +27,7 @@ mod config;
 mod core;
 mod coverage;
 mod decode;
+mod direct;
 mod efi;
 mod efi_file;
 mod efi_tables;

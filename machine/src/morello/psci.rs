@@ -40,7 +40,7 @@ pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
             core.ddc[0].decode(),
             core.pc
         )));
-        core.look = true;
+        core.pause();
         return true;
     }
     let function = core.x(0) as u32;
@@ -54,18 +54,18 @@ pub(super) fn call(core: &mut Core, bus: &mut Bus, conduit: Conduit) -> bool {
             } else {
                 Stop::Reset
             });
-            core.look = true;
+            core.pause();
             0
         }
         CPU_OFF => {
             core.activity = Activity::Off;
             bus.powered[core.number] = false;
-            core.look = true;
+            core.pause();
             0
         }
         CPU_SUSPEND => {
             core.activity = Activity::Waiting;
-            core.look = true;
+            core.pause();
             0
         }
         CPU_ON => {
@@ -107,6 +107,6 @@ fn start(core: &mut Core, bus: &mut Bus, target: u64, entry: u64, context: u64) 
         context,
         el: core.el.max(1),
     });
-    core.look = true;
+    core.pause();
     0
 }

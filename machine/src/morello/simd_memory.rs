@@ -1,6 +1,6 @@
 //! Loads and stores of SIMD&FP registers: single, pair, literal, structures (DDI 0487 C4.1.4).
 
-use super::access::{Base, LOAD, STORE};
+use super::access::{Base, Direction, LOAD, STORE};
 use super::bus::Bus;
 use super::core::{Core, Step};
 use super::decode::{Row, bit, bits, ra, rd, rm, rn, row, signed};
@@ -11,16 +11,44 @@ use super::integer::extend;
 pub(super) const INSTRUCTIONS: &[Row] = &[
     row!("0.01 1100 .... .... .... .... .... ....", load_literal),
     row!("1001 1100 .... .... .... .... .... ....", load_literal),
-    row!("..10 110. .... .... .... .... .... ....", pair),
+    row!("0110 110. .0.. .... .... .... .... ....", pair::<{ form_of(3, false) }>),
+    row!("0110 110. .1.. .... .... .... .... ....", pair::<{ form_of(3, true) }>),
+    row!("1010 110. .0.. .... .... .... .... ....", pair::<{ form_of(4, false) }>),
+    row!("1010 110. .1.. .... .... .... .... ....", pair::<{ form_of(4, true) }>),
+    row!("..10 110. .... .... .... .... .... ....", pair::<ANY>),
     row!("..11 1100 ..0. .... .... .0.. .... ....", unscaled),
     row!("..11 1100 ..0. .... .... .1.. .... ....", indexed),
     row!("..11 1100 ..1. .... .1.. 10.. .... ....", register_offset),
-    row!("..11 1101 .... .... .... .... .... ....", unsigned_offset),
+    row!(
+        "0011 1101 10.. .... .... .... .... ....",
+        unsigned_offset::<{ form_of(4, false) }>
+    ),
+    row!(
+        "0011 1101 11.. .... .... .... .... ....",
+        unsigned_offset::<{ form_of(4, true) }>
+    ),
+    row!(
+        "1111 1101 00.. .... .... .... .... ....",
+        unsigned_offset::<{ form_of(3, false) }>
+    ),
+    row!(
+        "1111 1101 01.. .... .... .... .... ....",
+        unsigned_offset::<{ form_of(3, true) }>
+    ),
+    row!("..11 1101 .... .... .... .... .... ....", unsigned_offset::<ANY>),
     row!("0.00 1100 0.00 0000 .... .... .... ....", multiple_structures),
     row!("0.00 1100 1.0. .... .... .... .... ....", multiple_structures),
     row!("0.00 1101 0..0 0000 .... .... .... ....", single_structure),
     row!("0.00 1101 1... .... .... .... .... ....", single_structure),
 ];
+
+/// The form of which a function is made when it is not made for one: the instruction's fields say which.
+const ANY: u32 = u32::MAX;
+
+/// The form of a load or store by the binary logarithm of the size in bytes.
+const fn form_of(size: u32, load: bool) -> u32 {
+    size << 1 | load as u32
+}
 
 impl Core {
     /// Refuses SIMD&FP where CPACR, CPTR_EL2 or CPTR_EL3 switch it off.
@@ -97,6 +125,36 @@ impl Core {
         self.store_sized(bus, address, size, value as u64, user)
     }
 
+    /// Transfers `COUNT` registers of the form's size that follow each other in memory, the short way; whether it has.
+    #[inline(always)]
+    fn vectors_direct<const FORM: u32, const COUNT: usize>(
+        &mut self,
+        bus: &mut Bus,
+        registers: [u32; COUNT],
+        n: u32,
+        address: u64,
+    ) -> bool {
+        if FORM == ANY || !self.registers.fp_enabled[usize::from(self.el)] || self.direct_base(n).is_none() {
+            return false;
+        }
+        let (size, load) = (FORM >> 1, FORM & 1 == 1);
+        let direction = if load { Direction::Load } else { Direction::Store };
+        let Some(place) = self.direct_place(address, (COUNT as u64) << size, 1 << size, direction) else {
+            return false;
+        };
+        // Where both are the same register, the first is loaded, as on the long way.
+        for (number, register) in registers.into_iter().enumerate().rev() {
+            let (register, place, ram) = (register as usize % 32, place + (number << size), &mut bus.ram[0]);
+            match (load, size) {
+                (true, 4) => self.v[register] = u128::from_le_bytes(ram.read(place)),
+                (true, _) => self.v[register] = u64::from_le_bytes(ram.read(place)).into(),
+                (false, 4) => self.write_aligned(ram, place, self.v[register].to_le_bytes()),
+                (false, _) => self.write_aligned(ram, place, (self.v[register] as u64).to_le_bytes()),
+            }
+        }
+        true
+    }
+
     /// Transfers V`t` at `address`, which base register `n` authorises.
     pub(super) fn transfer_vector(
         &mut self,
@@ -108,6 +166,7 @@ impl Core {
         address: u64,
     ) -> Step {
         self.require_fp()?;
+        self.remember_direct();
         self.check_sp(n)?;
         let address = self.authorise(base, n, address, 1 << size, if load { LOAD } else { STORE })?;
         let user = self.user();
@@ -133,7 +192,18 @@ fn form(core: &mut Core, word: u32) -> Step<(u32, bool)> {
     }
 }
 
-fn unsigned_offset(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+fn unsigned_offset<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let start = core.x_or_sp(rn(word));
+    let offset = u64::from(bits(word, 10, 12));
+    if core.vectors_direct::<FORM, 1>(bus, [rd(word)], rn(word), start.wrapping_add(offset << (FORM >> 1 & 7))) {
+        return Ok(());
+    }
+    unsigned_offset_checked(core, bus, word)
+}
+
+/// The long way.
+#[cold]
+fn unsigned_offset_checked(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let (size, load) = form(core, word)?;
     let address = core
         .x_or_sp(rn(word))
@@ -183,7 +253,23 @@ fn load_literal(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     Ok(())
 }
 
-fn pair(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+fn pair<const FORM: u32>(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
+    let (n, mode) = (rn(word), bits(word, 23, 2));
+    let start = core.x_or_sp(n);
+    let moved = start.wrapping_add_signed(signed(word, 15, 7) << (FORM >> 1 & 7));
+    let first = if mode == 1 { start } else { moved };
+    if core.vectors_direct::<FORM, 2>(bus, [rd(word), ra(word)], n, first) {
+        if mode & 1 == 1 {
+            core.set_x_or_sp(n, moved);
+        }
+        return Ok(());
+    }
+    pair_checked(core, bus, word)
+}
+
+/// The long way of a pair.
+#[cold]
+fn pair_checked(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let opc = bits(word, 30, 2);
     if opc == 3 {
         return core.undefined();
@@ -193,6 +279,7 @@ fn pair(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
     let (n, load, mode) = (rn(word), bit(word, 22), bits(word, 23, 2));
     let start = core.x_or_sp(n);
     let moved = start.wrapping_add_signed(signed(word, 15, 7) << size);
+    core.remember_direct();
     core.check_sp(n)?;
     let first = if mode == 1 { start } else { moved };
     let address = core.authorise(Base::Normal, n, first, 2 << size, if load { LOAD } else { STORE })?;

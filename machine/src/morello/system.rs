@@ -428,6 +428,8 @@ fn access_capability(core: &mut Core, form: Form, encoding: u16) -> Step {
         core.set_c(form.target, value);
     } else {
         *place = value;
+        // It may have been DDC.
+        core.forget_direct();
     }
     Ok(())
 }
@@ -468,7 +470,7 @@ fn read(core: &mut Core, bus: &mut Bus, encoding: u16) -> Step<u64> {
         return Ok(core.timers.read(timer, register, bus.now));
     }
     if bus.gic_register_exists(encoding) {
-        core.look = true;
+        core.pause();
         return Ok(bus.gic_register_read(core.number, encoding));
     }
     Ok(match encoding {
@@ -504,19 +506,19 @@ fn read(core: &mut Core, bus: &mut Bus, encoding: u16) -> Step<u64> {
 fn write(core: &mut Core, bus: &mut Bus, encoding: u16, value: u64) -> Step {
     if let Some((timer, register)) = Timer::from_encoding(encoding) {
         core.timers.write(timer, register, value, bus.now);
-        core.look = true;
+        core.pause();
         return Ok(());
     }
     if bus.gic_register_exists(encoding) {
         bus.gic_register_write(core.number, encoding, value);
-        core.look = true;
+        core.pause();
         return Ok(());
     }
     match encoding {
         NZCV => core.nzcv = value as u32 & pstate::NZCV,
         DAIF => {
             core.daif = value as u32 & pstate::DAIF;
-            core.look = true;
+            core.pause();
         }
         SPSEL => {
             core.sp_selected = value & 1 == 1;
@@ -544,7 +546,7 @@ fn write(core: &mut Core, bus: &mut Bus, encoding: u16, value: u64) -> Step {
             core.update_enables();
             core.tlb.flush();
             core.close_window();
-            core.look = true;
+            core.pause();
         }
     }
     Ok(())

@@ -36,10 +36,10 @@ pub(super) fn hint(core: &mut Core, bus: &mut Bus, word: u32) -> Step {
             }
             core.activity = Activity::Waiting;
             core.stays.wait(bus.now);
-            core.look = true;
+            core.pause();
         }
         // WFE may always return at once; giving up the turn lets the other cores go on.
-        1 | 2 => core.look = true,
+        1 | 2 => core.pause(),
         _ => (),
     }
     Ok(())
@@ -72,7 +72,7 @@ pub(super) fn set_pstate(core: &mut Core, _: &mut Bus, word: u32) -> Step {
             }
             let mask = immediate << 6;
             core.daif = if op2 == 6 { core.daif | mask } else { core.daif & !mask };
-            core.look = true;
+            core.pause();
         }
         _ => return core.undefined(),
     }
@@ -130,7 +130,7 @@ pub(super) fn system_instruction(core: &mut Core, bus: &mut Bus, form: Form) -> 
             if crm & 4 == 0 || crm & 7 == 3 {
                 bus.broadcast_flush = true;
             }
-            core.look = true;
+            core.pause();
         }
         (7, 8 | 9) => translate_address(core, bus, encoding, form.target),
         _ => (),

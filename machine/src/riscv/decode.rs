@@ -2,7 +2,7 @@
 
 use super::decode_float::decode_float;
 use super::operation::{Atomic, Kind, Operation};
-use super::registers::DISCARD;
+use crate::registers::DISCARD;
 
 /// Destination register `rd`.
 pub(super) fn destination(rd: u32) -> u8 {

@@ -3,8 +3,8 @@
 use super::code;
 use super::disassemble_float as float;
 use super::operation::{Atomic, Kind, Operation};
-use super::registers::DISCARD;
 use super::trap::special_register_name;
+use crate::registers::DISCARD;
 
 /// The instruction `word` (the low half for a compressed one) as text.
 pub fn disassemble(word: u32, capability_mode: bool) -> String {

@@ -3,12 +3,12 @@
 use capability::riscv::Capability;
 
 use crate::cli::Isa;
+use crate::registers::Registers;
 use crate::stays::Stays;
 
 use super::float::FloatRegisters;
 use super::map;
 use super::pmp::Pmp;
-use super::registers::Registers;
 use super::trace::TrapRecord;
 use super::trap::{CAUSE_INTERRUPT, CapabilityCause, REGISTER_PCC, Trap};
 
@@ -142,7 +142,7 @@ pub(super) struct Reservation {
 pub(super) struct Hart {
     pub(super) id: usize,
     pub(super) isa: Isa,
-    pub(super) registers: Registers,
+    pub(super) registers: Registers<Capability>,
     pub(super) floats: FloatRegisters,
     pub(super) pc: u64,
     /// PCC but for its address, which is `pc`.

@@ -38,7 +38,6 @@ mod inspect;
 pub mod map;
 mod operation;
 mod pmp;
-mod registers;
 mod rtc;
 mod snapshot;
 mod trace;

@@ -11,6 +11,7 @@ mod floating_point;
 mod integer;
 mod lab;
 mod memory;
+mod short_way;
 mod simd;
 mod startup;
 mod translation;

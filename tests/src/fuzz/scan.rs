@@ -153,9 +153,13 @@ impl Setup {
         })
     }
 
-    /// Compares what the monitor counts with what a scan finds, when the fuzzed cVM runs and can ask.
+    /// Compares what the monitor counts with what a scan finds, when the fuzzed cVM runs and can ask. Not where several of its
+    /// threads execute the program, which could take an answer for theirs.
     pub(super) fn compare(&mut self, scanned: &mut Scanned) -> Vec<String> {
         let mut found = Vec::new();
+        if self.kind.is_followed() {
+            return found;
+        }
         for index in 0.. {
             // The first time its registers get to where they are saved, and nobody comes in between until the second time.
             let Some(Ok(_)) = self.ask(index) else { break };

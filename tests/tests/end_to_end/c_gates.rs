@@ -19,6 +19,7 @@ on_every_platform_with_clang!(
     a_gate_in_rust_expects_anything,
     a_purecap_gate_expects_anything,
     what_a_gate_leaves_in_registers_does_not_reach_its_caller_in_c,
+    whatever_enters_a_program_in_c_finds_its_global_pointer,
 );
 
 const LIBRARY: [&str; 2] = ["slot.c", "gate.c"];
@@ -139,4 +140,13 @@ fn what_a_gate_leaves_in_registers_does_not_reach_its_caller_in_c(platform: Plat
         .member("server", server.elf().to_bytes())
         .member("victim", victim);
     scenario.boot(platform).assert_status(0);
+}
+
+fn whatever_enters_a_program_in_c_finds_its_global_pointer(platform: Platform) {
+    let sources = [("global", "tests/tests/end_to_end/c/global.c")];
+    let programs = programs(platform, &["slot.c", "gate.c", "pthread.c"], &sources);
+    let yaml = "cVMs:\n- {name: server, runtime: global, threads: 2, gates: [{function: work, stack: 4KiB}]}\n\
+                - {name: caller, runtime: global, args: gate, local: 2, calls: [server.work]}\n\
+                - {name: client, runtime: global, args: call, callback_out: server}\n";
+    boot(platform, yaml, &programs);
 }

@@ -156,27 +156,6 @@ fn a_server_in_c_serves() {
 
 #[test]
 #[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
-fn the_start_code_sets_the_global_pointer_that_linkers_count_on() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let source = directory.path().join("global.c");
-    let text = "#include \"intravisor.h\"\n\
-                extern char __global_pointer$[];\n\
-                int main(int argc, char **argv) {\n\
-                    char *global;\n\
-                    (void)argc, (void)argv;\n\
-                    __asm__ volatile(\"mv %0, gp\" : \"=r\"(global));\n\
-                    return global == __global_pointer$ ? 0 : 1;\n\
-                }\n";
-    fs::write(&source, text).expect("a writable directory");
-    let program = build(Architecture::CheriRiscv, &source);
-    for platform in [Platform::MachineV9, Platform::MachineV8] {
-        let scenario = Scenario::new([cvm("c", "global", &[])]).member("global", program.as_slice());
-        scenario.boot(platform).assert_status(0);
-    }
-}
-
-#[test]
-#[cfg_attr(not(clang), ignore = "clang and ld.lld are not on PATH")]
 fn a_c_program_waits_and_wakes() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let source = directory.path().join("waits.c");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::{Outcome, Platform, Scenario, on_every_platform};
+use tests::{Outcome, Platform, Scenario, ext4, on_every_platform};
 use tools::Architecture;
 
 on_every_platform!(
@@ -11,6 +11,9 @@ on_every_platform!(
     a_root_of_16_mib_is_read_where_it_lies,
     lua_is_a_prompt_on_the_console,
     sqlite_keeps_a_database_in_a_file,
+    sqlite_keeps_a_database_on_a_disk,
+    a_disk_that_another_cvm_drives_is_mounted_as_well,
+    a_disk_without_a_file_system_is_named_with_what_to_do,
     files_are_as_programs_expect_them,
     pipes_sockets_and_events_wake_who_waits,
     threads_share_memory_and_wait_for_each_other,
@@ -130,11 +133,47 @@ fn lua_is_a_prompt_on_the_console(platform: Platform) {
 }
 
 fn sqlite_keeps_a_database_in_a_file(platform: Platform) {
-    let Some(outcome) = example(platform, "sqlite") else {
+    let yaml = "cVMs:\n- name: it\n  linux: {program: sqlite, memory: 8MiB}\n  args: [/tmp/it.db, create table t(a), insert into t \
+                values(6) returning a * 7, pragma integrity_check]\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
         return;
     };
     outcome.assert_status(0);
-    assert_eq!(outcome.of("sqlite"), ["46|199", "ok"], "{outcome}");
+    assert_eq!(outcome.of("it"), ["42", "ok"], "{outcome}");
+}
+
+fn sqlite_keeps_a_database_on_a_disk(platform: Platform) {
+    let (Some(_), Some(image)) = (tests::linux_program(platform, "sqlite"), ext4::image(16 * 1024)) else {
+        return;
+    };
+    let outcome = Scenario::example(platform, "sqlite").disk("", image).boot(platform);
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("sqlite"), ["1|46", "ok"], "{outcome}");
+}
+
+fn a_disk_that_another_cvm_drives_is_mounted_as_well(platform: Platform) {
+    let (Some(_), Some(image)) = (tests::linux_program(platform, "sqlite"), ext4::image(4 * 1024)) else {
+        return;
+    };
+    let yaml = "cVMs:\n- {name: storage, runtime: disk, devices: block0}\n- name: it\n  linux: {program: sqlite, memory: 8MiB}\n  \
+                disk: {of: storage, access: write}\n  args: [/disk/it.db, create table t(a), insert into t values(6) returning a \
+                * 7, pragma integrity_check]\n";
+    let scenario = Scenario::yaml(platform, yaml).disk("", image);
+    let outcome = scenario.until([("it", "ok")]).boot(platform);
+    assert_eq!(outcome.of("it"), ["42", "ok"], "{outcome}");
+}
+
+fn a_disk_without_a_file_system_is_named_with_what_to_do(platform: Platform) {
+    if tests::linux_program(platform, "linux-hello").is_none() {
+        return;
+    }
+    let yaml = "cVMs:\n- {name: it, linux: {program: linux-hello}, devices: block0}\n";
+    let outcome = Scenario::yaml(platform, yaml).disk("", vec![0; 1 << 20]).boot(platform);
+    let expected = [
+        "linux: the disk for /disk cannot be used:",
+        "linux: no ext4 is on it: on the host, mke2fs -t ext4 IMAGE",
+    ];
+    assert_eq!(outcome.of("it")[..2], expected, "{outcome}");
 }
 
 fn files_are_as_programs_expect_them(platform: Platform) {

@@ -32,6 +32,7 @@ mod restart;
 mod schedule;
 mod servers;
 mod service;
+mod stack;
 mod threads;
 mod trees;
 mod vectors;

@@ -2,6 +2,7 @@
 
 use abi::manifest::{FLOAT_NO, FLOAT_YES, RestartPolicy};
 use abi::{Errno, Hostcall};
+use tests::code::assembler::Assembler;
 use tests::code::assembler::Register::{Argument, Scratch};
 use tests::code::attack::Attacker;
 use tests::{Platform, Scenario, cvm, on_every_platform};
@@ -14,6 +15,7 @@ on_every_platform!(
     the_manifest_decides_who_has_floating_point_registers,
     a_gate_with_vector_clears_them_on_the_way_there_and_back,
     a_gate_without_vector_closes_them_to_both_sides,
+    a_handler_begins_every_call_with_floating_point_registers_that_are_zero,
 );
 
 /// How often a program of the second test gives the processor away.
@@ -163,6 +165,110 @@ fn the_manifest_decides_who_has_floating_point_registers(platform: Platform) {
     }
 }
 
+/// Every 64 bits of the floating-point registers, and the status: the instructions that read one into a general register, and
+/// that write one from it.
+fn float_words(a: &Assembler, register: u32) -> Vec<[u32; 2]> {
+    if a.is_riscv() {
+        // FMV.X.D, FMV.D.X; CSRRS and CSRRW of fcsr.
+        let registers = (0..32).map(|float| [0xe200_0053 | float << 15, 0xf200_0053 | float << 7]);
+        let words = registers.chain([[0x0030_2073, 0x0030_1073]]);
+        return words
+            .map(|[read, write]| [read | register << 7, write | register << 15])
+            .collect();
+    }
+    // UMOV and INS of both halves; MRS and MSR of FPSR and FPCR.
+    let halves = (0..64).map(|half| (half >> 1, 0x4e08_0000 | (half & 1) << 20));
+    let registers = halves.map(|(float, half)| {
+        [
+            half | 0x3c00 | float << 5 | register,
+            half | 0x1c00 | register << 5 | float,
+        ]
+    });
+    let statuses = [[0xd53b_4420, 0xd51b_4420], [0xd53b_4400, 0xd51b_4400]];
+    let statuses = statuses.map(|[read, write]| [read | register, write | register]);
+    registers.chain(statuses).collect()
+}
+
+/// What a status register is filled with, if this reads one: a bit that stays as it is written.
+fn status(a: &Assembler, read: u32) -> Option<u64> {
+    match (a.is_riscv(), read & !31) {
+        (true, _) => (read & 0x7f == 0x73).then_some(1),
+        (false, 0xd53b_4420) => Some(1),
+        (false, 0xd53b_4400) => Some(1 << 22),
+        _ => None,
+    }
+}
+
+/// The floating-point registers hold numbers from this one on, or else it exits with the code; without a number they are 0.
+fn float_holds(a: &mut Assembler, first: Option<u64>, code: u32) {
+    let (wanted, found, wrong) = (Scratch(0), Scratch(1), Scratch(2));
+    a.constant(wanted, first.unwrap_or_default()).set(wrong, 0);
+    for [read, _] in float_words(a, a.number(found)) {
+        a.push(read);
+        if first.is_some() {
+            if let Some(status) = status(a, read) {
+                a.constant(wanted, status);
+            }
+            a.subtract_register(found, wanted).add(wanted, wanted, 1);
+        }
+        a.or(wrong, found);
+    }
+    a.must_be_zero(wrong, code);
+}
+
+/// Fills them.
+fn fill_float(a: &mut Assembler, first: u64) {
+    let word = Scratch(0);
+    a.constant(word, first);
+    for [read, write] in float_words(a, a.number(word)) {
+        if let Some(status) = status(a, read) {
+            a.constant(word, status);
+        }
+        a.push(write).add(word, word, 1);
+    }
+}
+
+fn a_handler_begins_every_call_with_floating_point_registers_that_are_zero(platform: Platform) {
+    const MAIN: u64 = 0x4000_0000_1234_5600;
+    let mut server = Attacker::new(platform);
+    fill_float(&mut server, MAIN);
+    server.hostcall(Hostcall::Serve);
+    float_holds(&mut server, Some(MAIN), 80);
+    server.exit(0);
+    server.handler();
+    float_holds(&mut server, None, 81);
+    fill_float(&mut server, 0x7ff8_dead_beef_0011);
+    server.hostcall(Hostcall::Yield).reply(7);
+    let client = |first: u64| {
+        let mut a = Attacker::new(platform);
+        fill_float(&mut a, first);
+        for _ in 0..3 {
+            a.hostcall(Hostcall::Null);
+            a.add(Argument(0), Argument(0), -7).must_be_zero(Argument(0), 82);
+        }
+        float_holds(&mut a, Some(first), 83);
+        a.exit(0);
+        a
+    };
+    let bytes = |a: Attacker| {
+        let mut elf = a.elf();
+        elf.flags |= if platform.arch() == Architecture::Morello { 0 } else { 4 };
+        elf.to_bytes()
+    };
+    let served = |name: &str| CvmSpec {
+        callback_out: "server".to_owned(),
+        ..cvm(name, name, &[])
+    };
+    let outcome = Scenario::new([cvm("server", "server", &[]), served("one"), served("two")])
+        .member("server", bytes(server))
+        .member("one", bytes(client(0xbff0_0000_0000_0042)))
+        .member("two", bytes(client(0x3ff0_0000_0000_0077)))
+        .boot(platform);
+    for name in ["server", "one", "two"] {
+        assert_eq!(outcome.row(name).state, "exited 0", "{name}: {outcome}");
+    }
+}
+
 fn vector_registers_are_kept_and_never_seen_by_others(platform: Platform) {
     let restarted = CvmSpec {
         restart: Restart {
@@ -234,7 +340,7 @@ fn must_be_vectors(a: &mut Attacker, first: Option<u64>, code: u32) {
             .collect() // FMOV from Dn, from Vn.D[1]
     };
     let differs = Scratch(2);
-    let mut must_be_the_same = |a: &mut Attacker, read: u32| {
+    let must_be_the_same = |a: &mut Attacker, read: u32| {
         a.push(read);
         a.subtract_register(found, word).or(differs, found);
     };

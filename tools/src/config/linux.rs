@@ -1,7 +1,7 @@
 //! `linux`: a Linux program. One entry of `cVMs` becomes two: the library OS, and within it the program, whose hostcalls only
 //! the library OS understands.
 
-use abi::manifest as names;
+use abi::manifest::{self as names, DeviceKind};
 
 use super::reader::Reader;
 use super::{Draft, PLACES, Reference, Root};
@@ -21,7 +21,7 @@ const KEYS: [&str; 8] = [
     "programs",
 ];
 /// Keys of the entry that the pair leaves no room for, and why.
-const TAKEN: [(&str, &str); 11] = [
+const TAKEN: [(&str, &str); 10] = [
     ("runtime", "the library OS runs it; expected linux.program"),
     ("heap", "a Linux program maps its memory itself; expected linux.memory"),
     ("callback_out", "the library OS serves its hostcalls"),
@@ -31,10 +31,6 @@ const TAKEN: [(&str, &str); 11] = [
     ("hostcalls", "a Linux program makes system calls"),
     ("raw", "a Linux program is raw"),
     ("handlers", "the library OS handles one call at a time"),
-    (
-        "disk",
-        "the library OS mounts no disk; expected linux.root, or devices with a card",
-    ),
     (
         "net",
         "the library OS has no port of a switch; expected devices with a card of its own",
@@ -54,9 +50,11 @@ const PROCESSES: u32 = 64;
 /// Where executable files go in what programs see.
 const FOLDER: &str = "/bin";
 const FILES: u64 = 4 << 20;
-/// Bytes that the library OS needs for itself, those of connections, and those of the stack of its handler.
+/// Bytes that the library OS needs for itself, those of connections, those of a disk's blocks in memory, and those of the stack of
+/// its handler.
 const OWN_HEAP: u64 = 512 << 10;
 const CONNECTIONS: u64 = 2 << 20;
+const BLOCKS: u64 = 4 << 20;
 const OWN_STACK: u64 = 32 << 10;
 
 /// The value of the key.
@@ -174,9 +172,15 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             reader.error(Some(position), Some(key), None, problem);
         }
     }
-    if let Some(position) = program.given("devices").filter(|_| linux.with.is_some()) {
-        let problem = "belongs to the library OS, which linux.with names; expected it there";
-        reader.error(Some(position), Some("devices"), None, problem);
+    for key in ["devices", "disk"] {
+        if let Some(position) = program.given(key).filter(|_| linux.with.is_some()) {
+            let problem = "belongs to the library OS, which linux.with names; expected it there";
+            reader.error(Some(position), Some(key), None, problem);
+        }
+    }
+    if let Some(position) = program.given("disk").filter(|_| has_disk(&program)) {
+        let problem = "has no place beside a disk of devices: programs see one disk; expected one of the two";
+        reader.error(Some(position), Some("disk"), None, problem);
     }
     let name = program.name().to_owned();
     let server = linux.with.clone().unwrap_or(Reference {
@@ -184,7 +188,6 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
         position: linux.position,
     });
     let mut outer = Vec::new();
-    let spec = &mut program.config.spec;
     if linux.with.is_none() {
         if name.len() + SUFFIX.len() > names::NAME_LIMIT {
             let problem = format!(
@@ -193,8 +196,8 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             );
             reader.error(Some(program.position), Some("name"), Some(&name), problem);
         }
-        spec.name = format!("{name}{SUFFIX}");
-        outer.push(library(&name, &program, &linux));
+        outer.push(library(&name, &mut program, &linux));
+        program.config.spec.name = format!("{name}{SUFFIX}");
     }
     if linux.processes > 0 {
         outer.extend(places(reader, &name, &program, &linux, &server));
@@ -264,8 +267,15 @@ fn places(reader: &mut Reader<'_>, name: &str, program: &Draft, linux: &Linux, s
     (1..=linux.processes).map(place).collect()
 }
 
-/// The library OS of a program.
-fn library(name: &str, program: &Draft, linux: &Linux) -> Draft {
+/// Whether a disk is among the devices of an entry.
+fn has_disk(program: &Draft) -> bool {
+    let kinds = program.config.spec.devices.iter().map(|device| names::device(device));
+    kinds.flatten().any(|(kind, _)| kind == DeviceKind::Block)
+}
+
+/// The library OS of a program, which has what the entry gives of devices.
+fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
+    let has_disk = program.disk.is_some() || has_disk(program);
     let mut outer = program.unadorned(name, LINUX, linux.position);
     let spec = &mut outer.config.spec;
     spec.priority = program.config.spec.priority;
@@ -278,13 +288,18 @@ fn library(name: &str, program: &Draft, linux: &Linux) -> Draft {
     if linux.log {
         spec.env.push("LOG=debug".to_owned());
     }
-    // They are the library OS's, which has them for the program.
     spec.devices.clone_from(&program.config.spec.devices);
     if !spec.devices.is_empty() {
         spec.heap = spec.heap.saturating_add(CONNECTIONS);
         // One waits for the devices.
         spec.threads = 2;
     }
+    if has_disk {
+        spec.heap = spec.heap.saturating_add(BLOCKS);
+        // One commits now and then.
+        spec.threads += 1;
+    }
+    outer.disk = program.disk.take();
     outer.config.root.clone_from(&linux.root);
     if linux.processes > 0 {
         let file = linux

@@ -10,7 +10,7 @@ use abi::manifest::DeviceKind;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
-use library_os::{Archive, Error, Outcome, Page, Platform, Roles, Start, System, Who, Window};
+use library_os::{Archive, Error, MOUNT, Outcome, Page, Platform, Roles, Start, System, Who, Window};
 use rt::alloc::boxed::Box;
 use rt::alloc::vec::Vec;
 use rt::device::Device;
@@ -18,6 +18,7 @@ use rt::sync::Mutex;
 use rt::{Answer, Buffer, Call, Errno, Token};
 
 use crate::card::{self, Card};
+use crate::disk;
 use crate::machine;
 
 rt::entry!(main);
@@ -35,7 +36,9 @@ const ENTROPY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long nobody looks at the clocks of connections, at most.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Bytes of the stack of the thread that waits for frames.
+/// How often what was written to a disk is committed that nobody has asked to be.
+const AGE: Duration = Duration::from_secs(5);
+/// Bytes of the stack of the thread that waits for frames, and of that which commits.
 const STACK: usize = 32 * 1024;
 /// This machine's address where nothing else is said, and who takes what is for others: as on the machine's own network.
 const ADDRESS: ([u8; 4], u8) = ([10, 0, 2, 15], 24);
@@ -68,8 +71,54 @@ fn main() -> Result<(), Errno> {
         let waits = rt::thread::Builder::new().stack_size(STACK);
         waits.spawn(move || wait_for_frames(place as u64))?;
     }
+    let has_disk = mount(&mut system)?;
     *SYSTEM.lock() = Some(system);
+    if has_disk {
+        let commits = rt::thread::Builder::new().stack_size(STACK);
+        commits.spawn(commit_now_and_then)?;
+    }
     rt::hostcall::serve()
+}
+
+/// Mounts the disk that the manifest gives, if it does.
+fn mount(system: &mut System) -> Result<bool, Errno> {
+    let disk = match (rt::var(rt::disk::VARIABLE), device(DeviceKind::Block)) {
+        (Some(_), _) => rt::disk::Disk::open()?,
+        (None, Some(place)) => rt::disk::Disk::start(place)?,
+        (None, None) => return Ok(false),
+    };
+    let host = Host { call: None };
+    match system.mount(&host, disk::new(disk)) {
+        Ok(repaired) => {
+            if repaired {
+                rt::println!("linux: /{MOUNT}: it was not ended in order, and is in order now");
+            }
+            if system.is_read_only() {
+                rt::println!("linux: /{MOUNT}: its files can only be read");
+            }
+            Ok(true)
+        }
+        Err(problem) => {
+            rt::println!("linux: the disk for /{MOUNT} cannot be used:");
+            rt::println!("linux: {problem}");
+            Err(Errno::EIO)
+        }
+    }
+}
+
+/// Commits what programs have written and nobody has asked to be committed: what a program leaves that ends by a fault, too.
+fn commit_now_and_then() {
+    loop {
+        if rt::sleep(AGE).is_err() {
+            return;
+        }
+        if let Some(system) = SYSTEM.lock().as_mut()
+            && let Err(error) = system.commit(&Host { call: None })
+        {
+            rt::println!("linux: /{MOUNT}: the disk has failed: {error:?}");
+            return;
+        }
+    }
 }
 
 /// The place of the first device of a kind.

@@ -40,5 +40,5 @@ pub use page::Page;
 pub use platform::{Archive, Platform, Roles};
 pub use program::Who;
 pub use stack::{ImageError, Start};
-pub use system::{Outcome, System};
+pub use system::{MOUNT, Outcome, System};
 pub use window::Window;

@@ -114,6 +114,8 @@ names! {
     statfs __NR_statfs
     statx __NR_statx
     symlinkat __NR_symlinkat
+    sync __NR_sync
+    syncfs __NR_syncfs
     sysinfo __NR_sysinfo
     tgkill __NR_tgkill
     tkill __NR_tkill

@@ -471,6 +471,15 @@ impl System {
         }
         shared.tree.closed(program.directory);
         shared.stirred = true;
+        if self.programs.is_empty()
+            && let Err(error) = shared.tree.finish(System::real_time(platform))
+        {
+            let who = Who { client, thread: 0 };
+            platform.log(
+                who,
+                format_args!("the disk: {error:?}: what was written last may be lost"),
+            );
+        }
         let parent = shared.processes.get(id).map_or(0, |process| process.parent);
         let ignores = |parent: &Program| {
             let action = parent.action(sys::SIGCHLD);

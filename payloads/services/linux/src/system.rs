@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::calls::Context;
+use crate::ext4::{Disk, Problem};
 use crate::names::name;
 use crate::network::Network;
 use crate::open::{Address, Behind, Id, Opens, Socket, SocketState, What};
@@ -23,6 +24,9 @@ use smoltcp::phy::Device;
 
 /// Most numbers that are named in the log because they are not there.
 const NAMED: usize = 64;
+
+/// The folder in `/` with the files of a disk.
+pub const MOUNT: &str = "disk";
 
 /// How a system call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -429,6 +433,38 @@ impl System {
             }
             self.stir(platform);
         }
+    }
+
+    /// Lets programs see the files of a disk in the folder [`MOUNT`]. Whether it had to be brought in order.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn mount<P: Platform>(
+        &mut self,
+        platform: &P,
+        disk: Box<dyn Disk + Send>,
+    ) -> core::result::Result<bool, Problem> {
+        self.shared
+            .tree
+            .mount(MOUNT.as_bytes(), disk, System::real_time(platform))
+    }
+
+    /// Whether the files of a disk can only be read.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.tree.is_read_only()
+    }
+
+    /// What programs have written to a disk outlasts a loss of power from now on.
+    ///
+    /// # Errors
+    /// `EIO` when the disk has failed.
+    pub fn commit<P: Platform>(&mut self, platform: &P) -> Result<()> {
+        self.shared.tree.commit(None, System::real_time(platform))
+    }
+
+    /// Nanoseconds since 1970.
+    pub(crate) fn real_time<P: Platform>(platform: &P) -> u64 {
+        platform.clock().saturating_add(platform.epoch())
     }
 
     /// Connects the programs to the outside.

@@ -511,8 +511,26 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// `fsync` and `fdatasync`: files are in memory.
-    pub(super) fn synchronize(&self, descriptor: u64) -> Result {
+    /// `fsync` and `fdatasync`.
+    pub(super) fn synchronize(&mut self, descriptor: u64) -> Result {
+        let open = self.program.descriptors.get(descriptor)?;
+        if let What::File(node) | What::Folder(node) = self.shared.opens.get(open)?.what {
+            let now = self.real_time();
+            self.shared.tree.commit(Some(node), now)?;
+        }
+        Ok(0)
+    }
+
+    /// `sync`, which never fails.
+    pub(super) fn synchronize_all(&mut self) -> Result {
+        let now = self.real_time();
+        // Whoever wants to know whether it has asks for one file.
+        let _ = self.shared.tree.commit(None, now);
+        Ok(0)
+    }
+
+    /// What a descriptor is asked for that nothing follows from.
+    pub(super) fn acknowledge(&self, descriptor: u64) -> Result {
         self.program.descriptors.get(descriptor)?;
         Ok(0)
     }

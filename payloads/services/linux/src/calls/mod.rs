@@ -51,7 +51,9 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_fcntl => self.file_control(a, b, c),
             sys::__NR_ioctl => self.control(a, b, c),
             sys::__NR_ftruncate => self.resize(a, b),
-            sys::__NR_fsync | sys::__NR_fdatasync | sys::__NR_flock | sys::__NR_fadvise64 => self.synchronize(a),
+            sys::__NR_fsync | sys::__NR_fdatasync | sys::__NR_syncfs => self.synchronize(a),
+            sys::__NR_sync => self.synchronize_all(),
+            sys::__NR_flock | sys::__NR_fadvise64 => self.acknowledge(a),
             sys::__NR_pipe2 => self.pipe(a, b),
 
             sys::__NR_openat => self.open(a, b, c, d),
@@ -74,7 +76,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_fchmod => self.permit_open(a, b),
             sys::__NR_fchmodat => self.permit(a, b, c),
             // Everything belongs to everybody.
-            sys::__NR_fchown => self.synchronize(a),
+            sys::__NR_fchown => self.acknowledge(a),
             sys::__NR_utimensat => self.touch([a, b, c, d]),
 
             sys::__NR_ppoll => return Some(self.poll(a, b, c).into()),

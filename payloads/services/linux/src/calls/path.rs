@@ -84,8 +84,11 @@ impl<P: Platform> Context<'_, P> {
         }
         if let What::File(node) | What::Folder(node) = what {
             self.shared.tree.opened(node);
+            if flags & sys::O_DSYNC != 0 && writes {
+                self.shared.tree.synchronous(node);
+            }
         }
-        let kept = flags & (sys::O_ACCMODE | sys::O_APPEND | sys::O_NONBLOCK | sys::O_DIRECTORY);
+        let kept = flags & (sys::O_ACCMODE | sys::O_SYNC | sys::O_APPEND | sys::O_NONBLOCK | sys::O_DIRECTORY);
         let open = self.shared.opens.add(what, kept);
         self.descriptor_for(open, flags)
     }
@@ -93,14 +96,15 @@ impl<P: Platform> Context<'_, P> {
     fn put_facts(&mut self, address: u64, facts: &Facts) -> Result {
         let parts = |time: u64| (time / SECOND, time % SECOND);
         let ((accessed, accessed_rest), (seconds, rest)) = (parts(facts.accessed), parts(facts.modified));
+        let (device, number) = facts.numbers();
         let bytes = encode!(sys::stat {
-            st_dev: 1,
-            st_ino: facts.node as u64 + 1,
+            st_dev: device,
+            st_ino: number,
             st_mode: facts.mode,
             st_nlink: facts.links as _,
             st_size: facts.size as _,
             st_blksize: 4096,
-            st_blocks: facts.size.div_ceil(512) as _,
+            st_blocks: facts.sectors as _,
             st_atime: accessed as _,
             st_atime_nsec: accessed_rest,
             st_mtime: seconds as _,
@@ -125,6 +129,7 @@ impl<P: Platform> Context<'_, P> {
             mode: mode | 0o600,
             links: 1,
             size: 0,
+            sectors: 0,
             accessed: 0,
             modified: 0,
         })
@@ -167,8 +172,8 @@ impl<P: Platform> Context<'_, P> {
         self.program.window.check(address, length)?;
         let mut done = 0;
         loop {
-            let index = self.shared.opens.get(open)?.offset;
-            let Some((name, facts)) = self.shared.tree.entry(folder, index)? else {
+            let from = self.shared.opens.get(open)?.offset;
+            let Some((name, facts, next)) = self.shared.tree.entry(folder, from)? else {
                 return Ok(done);
             };
             let size = (ENTRY + name.len() + 1).next_multiple_of(8);
@@ -176,8 +181,8 @@ impl<P: Platform> Context<'_, P> {
                 return if done == 0 { Err(Error::EINVAL) } else { Ok(done) };
             }
             let header = encode!(sys::linux_dirent64 {
-                d_ino: facts.node as u64 + 1,
-                d_off: index as i64 + 1,
+                d_ino: facts.numbers().1,
+                d_off: next as i64,
                 d_reclen: size as u16,
                 d_type: (facts.mode >> 12) as u8,
             });
@@ -187,7 +192,7 @@ impl<P: Platform> Context<'_, P> {
             entry[ENTRY..ENTRY + name.len()].copy_from_slice(&name);
             self.put(address + done, entry)?;
             done += size as u64;
-            self.shared.opens.get_mut(open)?.offset = index + 1;
+            self.shared.opens.get_mut(open)?.offset = next;
         }
     }
 
@@ -259,7 +264,8 @@ impl<P: Platform> Context<'_, P> {
     /// `linkat`.
     pub(super) fn link(&mut self, from: u64, old: u64, to: u64, new: u64) -> Result {
         let (from, to) = (self.place(from, old, false)?, self.place(to, new, false)?);
-        self.shared.tree.link(from.node.ok_or(Error::ENOENT)?, &to)?;
+        let now = self.real_time();
+        self.shared.tree.link(from.node.ok_or(Error::ENOENT)?, &to, now)?;
         Ok(0)
     }
 
@@ -288,14 +294,17 @@ impl<P: Platform> Context<'_, P> {
     /// `fchmodat`.
     pub(super) fn permit(&mut self, folder: u64, path: u64, mode: u64) -> Result {
         let place = self.place(folder, path, true)?;
-        self.shared.tree.permit(place.node.ok_or(Error::ENOENT)?, mode as u32)?;
+        let now = self.real_time();
+        let node = place.node.ok_or(Error::ENOENT)?;
+        self.shared.tree.permit(node, mode as u32, now)?;
         Ok(0)
     }
 
     /// `fchmod`.
     pub(super) fn permit_open(&mut self, descriptor: u64, mode: u64) -> Result {
         let node = self.file(descriptor, false)?;
-        self.shared.tree.permit(node, mode as u32)?;
+        let now = self.real_time();
+        self.shared.tree.permit(node, mode as u32, now)?;
         Ok(0)
     }
 
@@ -313,7 +322,8 @@ impl<P: Platform> Context<'_, P> {
             accessed = self.time_to_set(times)?;
             modified = self.time_to_set(second)?;
         }
-        self.shared.tree.touch(node, accessed, modified)?;
+        let now = self.real_time();
+        self.shared.tree.touch(node, accessed, modified, now)?;
         Ok(0)
     }
 
@@ -327,33 +337,33 @@ impl<P: Platform> Context<'_, P> {
         }
     }
 
-    /// `statfs`, of any path that is there: all is one file system in memory.
+    /// `statfs`.
     pub(super) fn file_system_at(&mut self, path: u64, address: u64) -> Result {
         let place = self.place(HERE as u64, path, true)?;
-        place.node.ok_or(Error::ENOENT)?;
-        self.put_file_system(address)
+        self.put_file_system(place.node.ok_or(Error::ENOENT)?, address)
     }
 
     /// `fstatfs`.
     pub(super) fn file_system(&mut self, descriptor: u64, address: u64) -> Result {
-        self.program.descriptors.get(descriptor)?;
-        self.put_file_system(address)
+        let open = self.program.descriptors.get(descriptor)?;
+        let node = match self.shared.opens.get(open)?.what {
+            What::File(node) | What::Folder(node) => node,
+            _ => crate::tree::ROOT,
+        };
+        self.put_file_system(node, address)
     }
 
-    fn put_file_system(&mut self, address: u64) -> Result {
-        const BLOCK: u64 = crate::bytes::PAGE as u64;
-        let (whole, left) = self.shared.tree.room();
-        let (whole, left) = (whole.div_ceil(BLOCK).max(1), left / BLOCK);
+    fn put_file_system(&mut self, node: Node, address: u64) -> Result {
+        let room = self.shared.tree.room(node)?;
         let bytes = encode!(sys::statfs64 {
-            f_type: sys::TMPFS_MAGIC.into(),
-            f_bsize: BLOCK as _,
-            f_frsize: BLOCK as _,
-            f_blocks: whole,
-            f_bfree: left,
-            f_bavail: left,
-            // A file takes room, and has no number of its own.
-            f_files: whole,
-            f_ffree: left,
+            f_type: room.kind.into(),
+            f_bsize: room.block as _,
+            f_frsize: room.block as _,
+            f_blocks: room.blocks,
+            f_bfree: room.free,
+            f_bavail: room.free,
+            f_files: room.files,
+            f_ffree: room.free_files,
             f_namelen: crate::tree::NAME as _,
         });
         self.put(address, &bytes)?;

@@ -65,12 +65,13 @@ pub(super) struct Journal {
     pub(super) used: bool,
 }
 
-/// A block that is to be written to its place.
-pub(super) struct Update {
+/// What a descriptor says of a block behind it.
+pub(super) struct Tag {
+    /// Where it belongs.
     pub(super) home: u64,
-    pub(super) at: u32,
+    /// Whether it begins with the magic number, which is left out.
     pub(super) escaped: bool,
-    pub(super) sum: u32,
+    sum: u32,
 }
 
 impl Journal {
@@ -125,7 +126,7 @@ impl Journal {
             return Err(Problem::Damaged("its journal, which says so"));
         }
         if self.incompatible() & !(REVOKES | WIDE | SUMS_2 | SUMS_3) != 0 {
-            return Err(Problem::Needs("a journal without features that are not there"));
+            return Err(Problem::Needs("a journal of another form: e2fsck -f, tune2fs"));
         }
         let whole = sb.get(..SB_SIZE).unwrap_or_default();
         if self.has_sums() && crc_around(!0, whole, SB_SUM, 4) != be32(sb, SB_SUM) {
@@ -206,18 +207,28 @@ impl Journal {
         crc(crc(self.seed(), &sequence.to_be_bytes()), bytes)
     }
 
-    pub(super) fn descriptor(&self, size: usize, data: &[(u64, bool, Vec<u8>)]) -> Vec<u8> {
+    /// The tag of a block that belongs there.
+    pub(super) fn tagged(&self, home: u64, bytes: &[u8]) -> Tag {
+        let escaped = be32(bytes, 0) == MAGIC;
+        let before = crc(self.seed(), &self.sequence.to_be_bytes());
+        let sum = match escaped {
+            true => crc_around(before, bytes, 0, 4),
+            false => crc(before, bytes),
+        };
+        Tag { home, escaped, sum }
+    }
+
+    pub(super) fn descriptor(&self, size: usize, tags: &[Tag]) -> Vec<u8> {
         let mut bytes = self.header(size, DESCRIPTOR);
         let mut at = HEADER;
-        for (index, (home, escaped, block)) in data.iter().enumerate() {
+        for (index, tag) in tags.iter().enumerate() {
             let flags = [
-                (*escaped, ESCAPED),
+                (tag.escaped, ESCAPED),
                 (index > 0, SAME_NAME),
-                (index + 1 == data.len(), LAST),
+                (index + 1 == tags.len(), LAST),
             ];
             let flags = flags.iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag);
-            let (low, high) = (*home as u32, (*home >> 32) as u32);
-            let sum = self.sum(self.sequence, block);
+            let (low, high, sum) = (tag.home as u32, (tag.home >> 32) as u32, tag.sum);
             put32_be(&mut bytes, at, low);
             if self.incompatible() & SUMS_3 != 0 {
                 put32_be(&mut bytes, at + 4, flags);
@@ -262,15 +273,15 @@ impl Journal {
     }
 
     /// Whether a block of data is as its tag says.
-    pub(super) fn is_whole(&self, bytes: &[u8], sequence: u32, sum: u32) -> bool {
-        let features = self.incompatible();
+    pub(super) fn is_whole(&self, bytes: &[u8], sequence: u32, tag: &Tag) -> bool {
+        let (features, sum) = (self.incompatible(), tag.sum);
         let found = self.sum(sequence, bytes);
         features & SUMS_3 != 0 && found == sum
             || features & SUMS_3 == 0 && (features & SUMS_2 == 0 || found as u16 == sum as u16)
     }
 
-    /// What a descriptor says of the blocks behind it: their places, whether they are escaped, their checksums.
-    pub(super) fn read_tags(&self, bytes: &[u8]) -> Vec<(u64, bool, u32)> {
+    /// What a descriptor says of the blocks behind it.
+    pub(super) fn read_tags(&self, bytes: &[u8]) -> Vec<Tag> {
         let features = self.incompatible();
         let end = bytes.len() - if self.has_sums() { 4 } else { 0 };
         let mut found = Vec::new();
@@ -284,7 +295,11 @@ impl Journal {
                 (be16(bytes, at + 6).into(), high, be16(bytes, at + 4).into())
             };
             let high = if features & WIDE != 0 { high } else { 0 };
-            found.push((u64::from(high) << 32 | u64::from(low), flags & ESCAPED != 0, sum));
+            found.push(Tag {
+                home: u64::from(high) << 32 | u64::from(low),
+                escaped: flags & ESCAPED != 0,
+                sum,
+            });
             at += self.tag() + if flags & SAME_NAME != 0 { 0 } else { NAME };
             if flags & LAST != 0 {
                 break;

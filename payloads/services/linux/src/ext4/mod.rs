@@ -2,7 +2,7 @@
 //!
 //! The host's `mke2fs` makes such a file system, its `e2fsck` finds it in order, and Linux mounts it. Whatever a disk holds is an
 //! allegation: numbers are checked where they are used, walks are bounded by what the disk can hold, and what does not fit
-//! together is `EIO`. Every operation happens as a whole or not at all: [`store`] takes it back where it fails halfway, and
+//! together is `EIO`. Every operation happens as a whole or not at all: `store` takes it back where it fails halfway, and
 //! commits it together with others.
 //!
 //! What it does not write: files without extents, and file systems with features that change what is written elsewhere; those
@@ -112,10 +112,10 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::None => f.write_str("there is no ext4 on it: make one on the host with mke2fs -t ext4 IMAGE"),
-            Problem::Needs(what) => write!(f, "its ext4 needs {what}"),
-            Problem::Features(features) => write!(f, "its ext4 has features that are not there: {features:#x}"),
-            Problem::Damaged(what) => write!(f, "{what} is damaged: repair it on the host with e2fsck IMAGE"),
+            Problem::None => f.write_str("no ext4 is on it: on the host, mke2fs -t ext4 IMAGE"),
+            Problem::Needs(what) => write!(f, "it needs {what}"),
+            Problem::Features(features) => write!(f, "features that are not there: {features:#x}"),
+            Problem::Damaged(what) => write!(f, "{what} is damaged: on the host, e2fsck -f IMAGE"),
             Problem::Error(error) => write!(f, "{error:?}"),
         }
     }
@@ -201,7 +201,7 @@ impl Shape {
             return Err(Problem::Features(incompatible & !READABLE));
         }
         if incompatible & FILE_TYPES == 0 || le32(sb, 0x4c) == 0 {
-            return Err(Problem::Needs("kinds of files in folders: make it with mke2fs -t ext4"));
+            return Err(Problem::Needs("the feature filetype, which mke2fs -t ext4 gives it"));
         }
         let has_sums = le32(sb, 0x64) & SUMS != 0;
         let seed = if incompatible & SUM_SEED != 0 {

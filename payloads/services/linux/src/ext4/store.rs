@@ -5,7 +5,7 @@
 //! when the journal is half full, or at the end.
 
 use super::bytes::{be32, put32_be};
-use super::journal::{COMMIT, DESCRIPTOR, Journal, MAGIC, REVOKE, Run, Update};
+use super::journal::{COMMIT, DESCRIPTOR, Journal, MAGIC, REVOKE, Run, Tag};
 use super::{Disk, Problem, SECTOR, SIZE};
 use crate::{Error, Result};
 use alloc::boxed::Box;
@@ -14,9 +14,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Blocks that are only read and stay in memory, at most.
-const CLEAN: usize = 512;
+const CLEAN: usize = 256;
 /// Blocks that a commit may have before it is made without being asked for.
-const MANY: usize = 256;
+const MANY: usize = 128;
 
 /// What has become of a block in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +228,8 @@ impl Store {
         }
         done?;
         let room = self.journal.as_ref().map_or(0, |journal| journal.length - journal.head);
-        // There has to be room for the largest transaction; one operation may go beyond the limit.
-        if (room as usize) < self.limit() * 4 {
+        // There has to be room for the largest transaction; one operation may go beyond the limit. And memory ends, too.
+        if (room as usize) < self.limit() * 4 || self.committed > 2 * MANY {
             self.settle()?;
         }
         Ok(())
@@ -256,21 +256,24 @@ impl Store {
         }
         let mut at = journal.head;
         for part in changed.chunks(tags) {
-            let mut data = Vec::new();
+            let mut blocks = Vec::new();
             for number in part {
-                let block = self.cache.get(number).ok_or(Error::EIO)?;
-                let escaped = be32(&block.bytes, 0) == MAGIC;
-                let mut bytes = block.bytes.clone();
-                if escaped {
-                    put32_be(&mut bytes, 0, 0);
-                }
-                data.push((*number, escaped, bytes));
+                let bytes = &self.cache.get(number).ok_or(Error::EIO)?.bytes;
+                blocks.push(journal.tagged(*number, bytes));
             }
-            let descriptor = journal.descriptor(self.size, &data);
+            let descriptor = journal.descriptor(self.size, &blocks);
             self.put(journal.place(at)?, &descriptor)?;
             at += 1;
-            for (_, _, bytes) in data {
-                self.put(journal.place(at)?, &bytes)?;
+            for block in blocks {
+                let place = journal.place(at)? * (self.size / SECTOR) as u64;
+                let bytes = &self.cache.get(&block.home).ok_or(Error::EIO)?.bytes;
+                if block.escaped {
+                    let mut bytes = bytes.clone();
+                    put32_be(&mut bytes, 0, 0);
+                    self.disk.write(place, &bytes)?;
+                } else {
+                    self.disk.write(place, bytes)?;
+                }
                 at += 1;
             }
         }
@@ -348,9 +351,7 @@ impl Store {
         let replayed = journal.used;
         if replayed {
             if !writable {
-                return Err(Problem::Needs(
-                    "a disk that can be written: its journal is to be replayed",
-                ));
+                return Err(Problem::Needs("to be written, to replay its journal"));
             }
             self.replay(&mut journal)?;
             self.disk.flush()?;
@@ -373,7 +374,7 @@ impl Store {
         let first = journal.sequence;
         // What was given up in which transaction; then what there is to write.
         let mut revoked = BTreeMap::new();
-        let mut updates: Vec<(u32, Vec<Update>)> = Vec::new();
+        let mut updates: Vec<(u32, Vec<(u32, Tag)>)> = Vec::new();
         let mut current = Vec::new();
         let mut at = start;
         let mut sequence = first;
@@ -389,8 +390,8 @@ impl Store {
                     if !journal.is_sound(&block, self.size - 4) {
                         break;
                     }
-                    for (home, escaped, sum) in journal.read_tags(&block) {
-                        current.push(Update { home, at, escaped, sum });
+                    for tag in journal.read_tags(&block) {
+                        current.push((at, tag));
                         at = journal.after(at);
                         if current.len() > journal.length as usize {
                             return Err(Problem::Damaged("its journal"));
@@ -417,9 +418,9 @@ impl Store {
             }
         }
         for (number, updates) in updates {
-            for update in updates {
-                let mut bytes = self.fetch(journal.place(update.at)?)?;
-                if !journal.is_whole(&bytes, number, update.sum) {
+            for (at, update) in updates {
+                let mut bytes = self.fetch(journal.place(at)?)?;
+                if !journal.is_whole(&bytes, number, &update) {
                     return Err(Problem::Damaged("a block in its journal"));
                 }
                 if revoked

@@ -1,5 +1,6 @@
-//! The tree of files: what an archive holds, and above it what programs have written, in memory.
+//! Files in memory: what an archive holds, and above it what programs have written.
 
+use super::{Device, Facts, Node, Place, ROOT, Room};
 use crate::bytes::{Bytes, PAGE};
 use crate::{Archive, Error, Result};
 use alloc::boxed::Box;
@@ -8,16 +9,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use linux_raw_sys::general as sys;
 
-/// Number of a node.
-pub(crate) type Node = usize;
-
-/// The node of `/`.
-pub(crate) const ROOT: Node = 0;
-
-/// Most symbolic links on the way along a path.
-const LINKS: u32 = 40;
-/// Longest name in a folder.
-pub(crate) const NAME: usize = 255;
 /// What a node takes beside its contents, about.
 const NODE: u64 = 256;
 /// Longest file.
@@ -32,15 +23,6 @@ fn charge(left: &mut u64, bytes: u64) -> bool {
         }
         None => false,
     }
-}
-
-/// A file that is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Device {
-    Console,
-    Null,
-    Zero,
-    Random,
 }
 
 /// The bytes of a file.
@@ -60,19 +42,6 @@ enum Kind {
     Device(Device),
 }
 
-/// What `stat` tells of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) node: Node,
-    /// Kind and permissions.
-    pub(crate) mode: u32,
-    pub(crate) links: u32,
-    pub(crate) size: u64,
-    /// Nanoseconds since 1970: of the last access that was told, and of the last change.
-    pub(crate) accessed: u64,
-    pub(crate) modified: u64,
-}
-
 #[derive(Debug)]
 struct Inode {
     kind: Kind,
@@ -89,22 +58,9 @@ struct Inode {
     modified: u64,
 }
 
-/// Where a path leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The folder that it ends in.
-    pub(crate) folder: Node,
-    /// The last name.
-    pub(crate) name: Vec<u8>,
-    /// What has this name, if anything has.
-    pub(crate) node: Option<Node>,
-    /// Whether the path says that it is a folder.
-    pub(crate) slash: bool,
-}
-
-/// The tree.
+/// The files.
 #[derive(Debug)]
-pub(crate) struct Tree {
+pub(super) struct Memory {
     nodes: Vec<Option<Inode>>,
     archive: Box<dyn Archive>,
     /// Bytes that programs may write, and those that they may still write.
@@ -112,10 +68,10 @@ pub(crate) struct Tree {
     left: u64,
 }
 
-impl Tree {
+impl Memory {
     /// A tree with `/dev` and `/tmp`, for so many bytes above what `archive` holds.
-    pub(crate) fn new(archive: Box<dyn Archive>, left: u64) -> Tree {
-        let mut tree = Tree {
+    pub(super) fn new(archive: Box<dyn Archive>, left: u64) -> Memory {
+        let mut tree = Memory {
             nodes: Vec::new(),
             archive: Box::new(Vec::new()),
             whole: left,
@@ -147,7 +103,7 @@ impl Tree {
     }
 
     /// The folder of this name in `/`, made when it is not there.
-    fn folder_for(&mut self, name: &[u8]) -> Node {
+    pub(super) fn folder_for(&mut self, name: &[u8]) -> Node {
         match self.child(ROOT, name) {
             Some(node) if self.is_folder(node) => node,
             _ => self.insert(ROOT, name, Kind::Folder(BTreeMap::new()), 0o755, 0),
@@ -221,16 +177,32 @@ impl Tree {
         }
     }
 
+    /// What has a name in a folder.
+    pub(super) fn step(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        let entries = self.entries(folder)?;
+        Ok(match name {
+            b"." => Some(folder),
+            b".." => Some(self.inode(folder)?.parent),
+            _ => entries.get(name).copied(),
+        })
+    }
+
+    /// The name of something in a folder.
+    pub(super) fn name_of(&self, folder: Node, node: Node) -> Result<&[u8]> {
+        let named = self.entries(folder)?.iter().find(|(_, entry)| **entry == node);
+        Ok(named.ok_or(Error::ENOENT)?.0)
+    }
+
     fn child(&self, folder: Node, name: &[u8]) -> Option<Node> {
         self.entries(folder).ok()?.get(name).copied()
     }
 
-    pub(crate) fn is_folder(&self, node: Node) -> bool {
+    pub(super) fn is_folder(&self, node: Node) -> bool {
         self.entries(node).is_ok()
     }
 
     /// The device that a node is.
-    pub(crate) fn device(&self, node: Node) -> Option<Device> {
+    pub(super) fn device(&self, node: Node) -> Option<Device> {
         match self.inode(node).ok()?.kind {
             Kind::Device(device) => Some(device),
             _ => None,
@@ -238,83 +210,15 @@ impl Tree {
     }
 
     /// Where a symbolic link leads.
-    pub(crate) fn target(&self, node: Node) -> Result<&[u8]> {
+    pub(super) fn target(&self, node: Node) -> Result<&[u8]> {
         match &self.inode(node)?.kind {
             Kind::Link(target) => Ok(target),
             _ => Err(Error::EINVAL),
         }
     }
 
-    /// Follows a path from a folder; a symbolic link at its end only when asked to.
-    pub(crate) fn find(&self, from: Node, path: &[u8], follow: bool) -> Result<Place> {
-        let mut links = 0;
-        self.walk(from, path, follow, &mut links)
-    }
-
-    fn walk(&self, from: Node, path: &[u8], follow: bool, links: &mut u32) -> Result<Place> {
-        if path.is_empty() {
-            return Err(Error::ENOENT);
-        }
-        let mut folder = if path[0] == b'/' { ROOT } else { from };
-        let slash = path.ends_with(b"/");
-        let mut names = path
-            .split(|byte| *byte == b'/')
-            .filter(|name| !name.is_empty())
-            .peekable();
-        let mut place = Place {
-            folder,
-            name: Vec::new(),
-            node: Some(folder),
-            slash,
-        };
-        while let Some(name) = names.next() {
-            if name.len() > NAME {
-                return Err(Error::ENAMETOOLONG);
-            }
-            let last = names.peek().is_none();
-            let entries = self.entries(folder)?;
-            let node = match name {
-                b"." => Some(folder),
-                b".." => Some(self.inode(folder)?.parent),
-                _ => entries.get(name).copied(),
-            };
-            let mut found = node;
-            if let Some(node) = node
-                && let Kind::Link(target) = &self.inode(node)?.kind
-                && (!last || follow || slash)
-            {
-                *links += 1;
-                if *links > LINKS {
-                    return Err(Error::ELOOP);
-                }
-                let there = self.walk(folder, target, true, links)?;
-                if last {
-                    return Ok(Place { slash, ..there });
-                }
-                found = there.node;
-            }
-            if last {
-                place = Place {
-                    folder,
-                    name: name.to_vec(),
-                    node: found,
-                    slash,
-                };
-            } else {
-                folder = found.ok_or(Error::ENOENT)?;
-            }
-        }
-        if let Some(node) = place.node
-            && slash
-            && !self.is_folder(node)
-        {
-            return Err(Error::ENOTDIR);
-        }
-        Ok(place)
-    }
-
     /// What `stat` tells.
-    pub(crate) fn facts(&self, node: Node) -> Result<Facts> {
+    pub(super) fn facts(&self, node: Node) -> Result<Facts> {
         let inode = self.inode(node)?;
         let (kind, size) = match &inode.kind {
             Kind::Folder(entries) => (sys::S_IFDIR, entries.len() as u64),
@@ -328,13 +232,14 @@ impl Tree {
             mode: kind | inode.permissions,
             links: inode.links,
             size,
+            sectors: size.div_ceil(512),
             accessed: inode.accessed,
             modified: inode.modified,
         })
     }
 
     /// Copies from a file; how many bytes.
-    pub(crate) fn read(&self, node: Node, offset: u64, to: &mut [u8]) -> Result<usize> {
+    pub(super) fn read(&self, node: Node, offset: u64, to: &mut [u8]) -> Result<usize> {
         let range = match &self.inode(node)?.kind {
             Kind::File(Content::Archive(range)) => range,
             Kind::File(Content::Memory(bytes)) => return Ok(bytes.read(offset, to)),
@@ -376,7 +281,7 @@ impl Tree {
     }
 
     /// Copies to a file.
-    pub(crate) fn write(&mut self, node: Node, offset: u64, from: &[u8], now: u64) -> Result<()> {
+    pub(super) fn write(&mut self, node: Node, offset: u64, from: &[u8], now: u64) -> Result<()> {
         let end = offset.checked_add(from.len() as u64).filter(|end| *end <= LARGEST);
         end.ok_or(Error::EFBIG)?;
         let (bytes, left) = self.memory(node, now)?;
@@ -385,7 +290,7 @@ impl Tree {
     }
 
     /// Gives a file a length.
-    pub(crate) fn resize(&mut self, node: Node, length: u64, now: u64) -> Result<()> {
+    pub(super) fn resize(&mut self, node: Node, length: u64, now: u64) -> Result<()> {
         if self.is_folder(node) {
             return Err(Error::EISDIR);
         }
@@ -430,7 +335,7 @@ impl Tree {
     }
 
     /// Makes an empty file.
-    pub(crate) fn make_file(&mut self, place: &Place, permissions: u32, now: u64) -> Result<Node> {
+    pub(super) fn make_file(&mut self, place: &Place, permissions: u32, now: u64) -> Result<Node> {
         if place.slash {
             return Err(Error::EISDIR);
         }
@@ -438,17 +343,17 @@ impl Tree {
     }
 
     /// Makes an empty folder.
-    pub(crate) fn make_folder(&mut self, place: &Place, permissions: u32, now: u64) -> Result<Node> {
+    pub(super) fn make_folder(&mut self, place: &Place, permissions: u32, now: u64) -> Result<Node> {
         self.new_in(place, Kind::Folder(BTreeMap::new()), permissions, now)
     }
 
     /// Makes a symbolic link.
-    pub(crate) fn make_link(&mut self, place: &Place, target: Vec<u8>, now: u64) -> Result<Node> {
+    pub(super) fn make_link(&mut self, place: &Place, target: Vec<u8>, now: u64) -> Result<Node> {
         self.new_in(place, Kind::Link(target), 0o777, now)
     }
 
     /// Gives a file another name.
-    pub(crate) fn link(&mut self, node: Node, place: &Place) -> Result<()> {
+    pub(super) fn link(&mut self, node: Node, place: &Place) -> Result<()> {
         self.is_free(place)?;
         if self.is_folder(node) {
             return Err(Error::EPERM);
@@ -459,7 +364,7 @@ impl Tree {
     }
 
     /// Takes a name away.
-    pub(crate) fn remove(&mut self, place: &Place, folder: bool, now: u64) -> Result<()> {
+    pub(super) fn remove(&mut self, place: &Place, folder: bool, now: u64) -> Result<()> {
         let node = place.node.ok_or(Error::ENOENT)?;
         match self.entries(node) {
             _ if place.name.is_empty() || place.name == b"." || place.name == b".." => return Err(Error::EINVAL),
@@ -483,7 +388,7 @@ impl Tree {
     }
 
     /// Gives what is at `from` the name at `to`, instead of what had it.
-    pub(crate) fn rename(&mut self, from: &Place, to: &Place, keep: bool, now: u64) -> Result<()> {
+    pub(super) fn rename(&mut self, from: &Place, to: &Place, keep: bool, now: u64) -> Result<()> {
         let node = from.node.ok_or(Error::ENOENT)?;
         for place in [from, to] {
             if place.name.is_empty() || place.name == b"." || place.name == b".." {
@@ -532,14 +437,14 @@ impl Tree {
     }
 
     /// Somebody has opened a node.
-    pub(crate) fn opened(&mut self, node: Node) {
+    pub(super) fn opened(&mut self, node: Node) {
         if let Ok(inode) = self.inode_mut(node) {
             inode.users += 1;
         }
     }
 
     /// Somebody uses a node no more.
-    pub(crate) fn closed(&mut self, node: Node) {
+    pub(super) fn closed(&mut self, node: Node) {
         if let Ok(inode) = self.inode_mut(node) {
             inode.users = inode.users.saturating_sub(1);
         }
@@ -562,13 +467,13 @@ impl Tree {
 
     /// Nodes that are open.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.nodes.iter().flatten().filter(|inode| inode.users > 0).count()
     }
 
     /// Whether names, links and the room that programs have altogether fit together; else what does not.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn check(&self, room: u64) -> core::result::Result<(), alloc::string::String> {
+    pub(super) fn check(&self, room: u64) -> core::result::Result<(), alloc::string::String> {
         let mut names = alloc::vec![0; self.nodes.len()];
         let mut taken = self.left;
         for (node, inode) in self.nodes.iter().enumerate() {
@@ -597,26 +502,35 @@ impl Tree {
     }
 
     /// Sets permissions.
-    pub(crate) fn permit(&mut self, node: Node, permissions: u32) -> Result<()> {
+    pub(super) fn permit(&mut self, node: Node, permissions: u32) -> Result<()> {
         self.inode_mut(node)?.permissions = permissions & 0o777;
         Ok(())
     }
 
     /// Sets the times of the last access and of the last change, those that are given.
-    pub(crate) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>) -> Result<()> {
+    pub(super) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>) -> Result<()> {
         let inode = self.inode_mut(node)?;
         inode.accessed = accessed.unwrap_or(inode.accessed);
         inode.modified = modified.unwrap_or(inode.modified);
         Ok(())
     }
 
-    /// Bytes that programs may write at all, and still.
-    pub(crate) fn room(&self) -> (u64, u64) {
-        (self.whole, self.left)
+    /// Bytes that programs may write at all, and still. A file takes room, and has no number of its own.
+    pub(super) fn room(&self) -> Room {
+        const BLOCK: u64 = PAGE as u64;
+        let (whole, left) = (self.whole.div_ceil(BLOCK).max(1), self.left / BLOCK);
+        Room {
+            kind: sys::TMPFS_MAGIC,
+            block: BLOCK,
+            blocks: whole,
+            free: left,
+            files: whole,
+            free_files: left,
+        }
     }
 
     /// Entry `index` of a folder, the first two are `.` and `..`: its name and what it is.
-    pub(crate) fn entry(&self, folder: Node, index: u64) -> Result<Option<(Vec<u8>, Facts)>> {
+    pub(super) fn entry(&self, folder: Node, index: u64) -> Result<Option<(Vec<u8>, Facts, u64)>> {
         let entries = self.entries(folder)?;
         let (name, node) = match index {
             0 => (b".".to_vec(), folder),
@@ -626,27 +540,7 @@ impl Tree {
                 None => return Ok(None),
             },
         };
-        Ok(Some((name, self.facts(node)?)))
-    }
-
-    /// The path of a folder.
-    pub(crate) fn path(&self, mut folder: Node) -> Result<Vec<u8>> {
-        let mut names = Vec::new();
-        while folder != ROOT {
-            let parent = self.inode(folder)?.parent;
-            let named = self.entries(parent)?.iter().find(|(_, node)| **node == folder);
-            names.push(named.ok_or(Error::ENOENT)?.0.clone());
-            folder = parent;
-        }
-        let mut path = Vec::new();
-        for name in names.iter().rev() {
-            path.push(b'/');
-            path.extend_from_slice(name);
-        }
-        if path.is_empty() {
-            path.push(b'/');
-        }
-        Ok(path)
+        Ok(Some((name, self.facts(node)?, index + 1)))
     }
 }
 
@@ -662,118 +556,5 @@ impl Inode {
             accessed: modified,
             modified,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOM: u64 = 16 * 1024;
-
-    fn tree() -> Tree {
-        Tree::new(Box::new(Vec::new()), ROOM)
-    }
-
-    fn file(tree: &mut Tree, path: &[u8]) -> Node {
-        let place = tree.find(ROOT, path, true).unwrap();
-        tree.make_file(&place, 0o644, 7).unwrap()
-    }
-
-    #[test]
-    fn what_is_written_is_read_again_and_holes_are_zero() {
-        let mut tree = tree();
-        let node = file(&mut tree, b"/tmp/a");
-        tree.write(node, 4, b"text", 8).unwrap();
-        let mut bytes = [1; 16];
-        assert_eq!(tree.read(node, 0, &mut bytes), Ok(8));
-        assert_eq!(&bytes[..8], b"\0\0\0\0text");
-        assert_eq!(tree.read(node, 9, &mut bytes), Ok(0));
-        assert_eq!(tree.facts(node).unwrap().modified, 8);
-        tree.resize(node, 5, 9).unwrap();
-        tree.resize(node, 8, 9).unwrap();
-        assert_eq!(tree.read(node, 4, &mut bytes), Ok(4));
-        assert_eq!(&bytes[..4], b"t\0\0\0", "what was cut is gone");
-    }
-
-    #[test]
-    fn there_is_room_for_so_much_and_it_comes_back() {
-        let mut tree = tree();
-        let before = tree.left;
-        let node = file(&mut tree, b"/tmp/a");
-        assert_eq!(tree.write(node, 0, &[1; 9_000], 0), Ok(()));
-        assert_eq!(tree.write(node, 9_000, &[1; 5_000], 0), Err(Error::ENOSPC));
-        assert_eq!(tree.write(node, u64::MAX, &[1], 0), Err(Error::EFBIG));
-        tree.opened(node);
-        let place = tree.find(ROOT, b"/tmp/a", true).unwrap();
-        tree.remove(&place, false, 0).unwrap();
-        assert_eq!(tree.read(node, 0, &mut [0; 4]), Ok(4), "as long as it is open");
-        tree.closed(node);
-        assert_eq!(tree.left, before);
-        assert_eq!(tree.facts(node), Err(Error::ENOENT));
-    }
-
-    #[test]
-    fn a_folder_that_is_gone_takes_nothing_and_leads_out() {
-        let mut tree = tree();
-        let place = tree.find(ROOT, b"/tmp/deep", false).unwrap();
-        let deep = tree.make_folder(&place, 0o755, 0).unwrap();
-        tree.opened(deep);
-        let place = tree.find(ROOT, b"/tmp/deep", false).unwrap();
-        tree.remove(&place, true, 0).unwrap();
-        let inside = tree.find(deep, b"file", false).unwrap();
-        assert_eq!(tree.make_file(&inside, 0o644, 0), Err(Error::ENOENT));
-        let other = file(&mut tree, b"/tmp/other");
-        assert_eq!(tree.link(other, &inside), Err(Error::ENOENT));
-        let from = tree.find(ROOT, b"/tmp/other", false).unwrap();
-        assert_eq!(tree.rename(&from, &inside, false, 0), Err(Error::ENOENT));
-        assert_eq!(tree.find(deep, b"..", true).unwrap().node, Some(ROOT));
-        tree.closed(deep);
-        assert_eq!(tree.check(ROOM), Ok(()));
-    }
-
-    #[test]
-    fn paths_lead_where_they_say() {
-        let mut tree = tree();
-        let place = tree.find(ROOT, b"/tmp/deep/", false).unwrap();
-        assert_eq!(place.node, None);
-        let deep = tree.make_folder(&place, 0o755, 0).unwrap();
-        let inner = file(&mut tree, b"/tmp/deep/../deep/./file");
-        let link = tree.find(deep, b"link", false).unwrap();
-        tree.make_link(&link, b"../deep/file".to_vec(), 0).unwrap();
-        assert_eq!(tree.find(ROOT, b"/tmp/deep/link", true).unwrap().node, Some(inner));
-        assert_ne!(tree.find(ROOT, b"/tmp/deep/link", false).unwrap().node, Some(inner));
-        assert_eq!(tree.find(ROOT, b"/tmp/deep/file/", true), Err(Error::ENOTDIR));
-        assert_eq!(tree.find(ROOT, b"/tmp/none/file", true), Err(Error::ENOENT));
-        assert_eq!(tree.path(deep).unwrap(), b"/tmp/deep");
-        let round = tree.find(ROOT, b"/tmp/round", false).unwrap();
-        tree.make_link(&round, b"round".to_vec(), 0).unwrap();
-        assert_eq!(tree.find(ROOT, b"/tmp/round", true), Err(Error::ELOOP));
-        assert_eq!(
-            tree.find(ROOT, b"/../../tmp", true).unwrap().node,
-            tree.find(ROOT, b"tmp", true).unwrap().node
-        );
-    }
-
-    #[test]
-    fn a_folder_does_not_move_into_itself_and_only_an_empty_one_goes() {
-        let mut tree = tree();
-        let outer = tree.find(ROOT, b"/tmp/outer", false).unwrap();
-        tree.make_folder(&outer, 0o755, 0).unwrap();
-        let inner = tree.find(ROOT, b"/tmp/outer/inner", false).unwrap();
-        tree.make_folder(&inner, 0o755, 0).unwrap();
-        let outer = tree.find(ROOT, b"/tmp/outer", false).unwrap();
-        let into = tree.find(ROOT, b"/tmp/outer/inner/x", false).unwrap();
-        assert_eq!(tree.rename(&outer, &into, false, 0), Err(Error::EINVAL));
-        assert_eq!(tree.remove(&outer, true, 0), Err(Error::ENOTEMPTY));
-        let inner = tree.find(ROOT, b"/tmp/outer/inner", false).unwrap();
-        let up = tree.find(ROOT, b"/tmp/up", false).unwrap();
-        tree.rename(&inner, &up, false, 0).unwrap();
-        let up = tree.find(ROOT, b"/tmp/up", false).unwrap();
-        assert_eq!(tree.path(up.node.unwrap()).unwrap(), b"/tmp/up");
-        assert_eq!(tree.remove(&up, true, 0), Ok(()));
-        let outer = tree.find(ROOT, b"/tmp/outer", false).unwrap();
-        assert_eq!(tree.remove(&outer, false, 0), Err(Error::EISDIR));
-        assert_eq!(tree.remove(&outer, true, 0), Ok(()));
     }
 }
