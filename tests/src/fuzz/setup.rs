@@ -571,44 +571,41 @@ fn start(board: &mut Board, platform: Platform, kind: Kind, entries: &dyn Fn(&Bo
         // Its caller has a lesser priority than it.
         order[4..].rotate_right(1);
     }
-    let all = order.clone();
     let mut known = (usize::MAX, Vec::new());
-    for name in order {
+    let mut left = 0..0;
+    // Equals may start in another order.
+    let mut awaited = order.clone();
+    while !awaited.is_empty() {
+        // On to whoever runs next, at once: nobody's first turn may be missed.
+        let stop = board.run_into_user_mode(BOOT, |pc| !left.contains(&pc));
+        assert_eq!(
+            stop,
+            Stop::Condition,
+            "{awaited:?} do not start:\n{}",
+            board.console().text()
+        );
         // The ledger may have grown since the last one has started.
-        loop {
-            assert_eq!(
-                board.run_into_user_mode(BOOT, |_| true),
-                Stop::Condition,
-                "{name} does not start:\n{}",
-                board.console().text()
-            );
-            // The memory of one that is within another is a part of that one's.
-            let printed = board.console().output().len();
-            if printed != known.0 {
-                known = (printed, entries(board));
-            }
-            let entries = &known.1;
-            let runs = |name: &&str| memory_of(entries, name).filter(|memory| memory.contains(&board.pc(0)));
-            let size = |name: &&str| runs(name).map(|memory| memory.end - memory.start);
-            let running = all
-                .iter()
-                .filter(|name| runs(name).is_some())
-                .min_by_key(|name| size(name));
-            if running == Some(&name) {
-                break;
-            }
-            // On to whoever runs next, at once: nobody's first turn may be missed.
-            let left = running.and_then(runs).unwrap_or(0..0);
-            let stop = board.run_into_user_mode(BOOT, |pc| !left.contains(&pc));
-            assert_eq!(
-                stop,
-                Stop::Condition,
-                "{name} does not start:\n{}",
-                board.console().text()
-            );
+        let printed = board.console().output().len();
+        if printed != known.0 {
+            known = (printed, entries(board));
         }
-        frames.push(Seen::now(board, name));
+        let entries = &known.1;
+        let runs = |name: &str| memory_of(entries, name).filter(|memory| memory.contains(&board.pc(0)));
+        // The memory of one that is within another is a part of that one's.
+        let running = order
+            .iter()
+            .filter_map(|name| Some((*name, runs(name)?)))
+            .min_by_key(|(_, memory)| memory.end - memory.start);
+        left = 0..0;
+        if let Some((name, memory)) = running {
+            left = memory;
+            if awaited.contains(&name) {
+                awaited.retain(|other| *other != name);
+                frames.push(Seen::now(board, name));
+            }
+        }
     }
+    frames.sort_by_key(|seen| order.iter().position(|name| *name == seen.of));
     if kind == Kind::Serving {
         let memory = memory_of(&entries(board), SUBJECT).expect("the fuzzed cVM in the ledger");
         let stop = board.run_into_user_mode(BOOT, |pc| memory.contains(&pc));
@@ -651,41 +648,47 @@ fn start(board: &mut Board, platform: Platform, kind: Kind, entries: &dyn Fn(&Bo
         _ => Vec::new(),
     };
     let entries = entries(board);
-    for (place, unknown) in places {
-        let (mut unknown, first): (usize, usize) = (unknown, frames.len());
+    let mut missing: Vec<(i64, usize)> = places;
+    let first = frames.len();
+    // Where a program begins is the last place, and nobody is left to be seen then.
+    while let Some((begins, _)) = missing.last().copied() {
         let code = entries.iter().rfind(|entry| entry.name == format!("{SUBJECT} code"));
         let text = code.expect("the fuzzed cVM in the ledger").what;
-        loop {
-            let stop = board.run_into_user_mode(BOOT, |pc| text.in_bounds(pc, 4) && pc & 0xfff == place as u64);
-            assert_eq!(
-                stop,
-                Stop::Condition,
-                "nobody comes by {place:#x}:\n{}",
-                board.console().text()
-            );
-            let handler = kind == Kind::Deferring && place == deferring::prelude(platform).waits;
-            let seen = Seen {
-                area: if handler {
-                    board.general_bounds(programs::service_stack(platform.arch()))
-                } else {
-                    0..0
-                },
-                ..Seen::now(board, SUBJECT)
-            };
-            if !frames
-                .iter()
-                .any(|known: &Seen| (known.of, &known.frame) == (SUBJECT, &seen.frame))
-            {
+        let came_by = |pc: u64| {
+            let place = (pc & 0xfff) as i64;
+            let expected = || missing.iter().any(|(missing, _)| *missing == place);
+            (text.in_bounds(pc, 4) && expected()).then_some(place)
+        };
+        let stop = board.run_into_user_mode(BOOT, |pc| came_by(pc).is_some());
+        let place = came_by(board.pc(0)).filter(|_| stop == Stop::Condition);
+        let place = place.unwrap_or_else(|| panic!("nobody comes by {missing:x?}:\n{}", board.console().text()));
+        let handler = kind == Kind::Deferring && place == deferring::prelude(platform).waits;
+        let seen = Seen {
+            area: if handler {
+                board.general_bounds(programs::service_stack(platform.arch()))
+            } else {
+                0..0
+            },
+            ..Seen::now(board, SUBJECT)
+        };
+        let known = |known: &Seen| (known.of, &known.frame) == (SUBJECT, &seen.frame);
+        if place == begins && missing.len() == 1 {
+            if !frames.iter().any(known) {
                 frames.push(seen);
-                unknown = unknown.saturating_sub(1);
             }
-            if unknown == 0 {
-                break;
-            }
+            break;
         }
-        // Who of them comes first hangs on how long a line takes to print.
-        frames[first..].sort_by_key(|seen| seen.frame.start);
+        if place != begins && !frames.iter().any(known) {
+            frames.push(seen);
+            missing
+                .iter_mut()
+                .filter(|(at, _)| *at == place)
+                .for_each(|(_, left)| *left -= 1);
+            missing.retain(|(at, left)| *at == begins || *left > 0);
+        }
     }
+    // Who of them comes first hangs on how long a line takes to print.
+    frames[first..].sort_by_key(|seen| seen.frame.start);
     frames
 }
 
