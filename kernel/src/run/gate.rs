@@ -382,9 +382,10 @@ impl Monitor {
             let (alone, main) = (cvm.spec.threads == 1, cvm.main());
             let served = cvm.service.as_ref().is_some_and(|service| service.clients > 0);
             let ended = matches!(cvm.life, Life::Ended(_));
-            let rests = alone && self.scheduler[main].state == State::Serving;
+            let rests = self.scheduler[main].state == State::Serving;
             cvm.is_reached = cvm.is_linked && !ended && (served || !rests);
-            if cvm.is_reached {
+            // Its other threads may call while the main thread rests.
+            if cvm.is_reached || (cvm.is_linked && !ended && !alone) {
                 self.reached.push(CvmId::new(index));
             }
         }

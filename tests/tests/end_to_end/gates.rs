@@ -12,6 +12,7 @@ on_every_platform!(
     a_caller_ends_before_another_one_is_loaded,
     nothing_beside_a_slice_is_passed,
     purecap_and_hybrid_programs_calculate_for_each_other,
+    a_server_with_more_threads_rests_until_nobody_is_left_who_could_call,
 );
 
 /// A cVM with this program.
@@ -119,6 +120,44 @@ fn purecap_and_hybrid_programs_calculate_for_each_other(platform: Platform) {
             "the mean of 1 and the squares is 7",
         ];
         assert_eq!(outcome.of("purecap"), expected, "{server}: {outcome}");
+    }
+}
+
+fn a_server_with_more_threads_rests_until_nobody_is_left_who_could_call(platform: Platform) {
+    let server = program(platform, |a| {
+        a.hostcall(Hostcall::Serve).exit(0);
+        a.gate("one");
+        a.set(Argument(0), 1).return_from_gate();
+        a.handler();
+        a.hostcall(Hostcall::Delegate);
+    });
+    let client = program(platform, |a| {
+        a.ask("server.one").call_gate();
+        a.add(Argument(0), Argument(0), -1).must_be_zero(Argument(0), 1);
+        a.hostcall(Hostcall::Null);
+        a.exit(0);
+    });
+    for calls_too in [false, true] {
+        let mut cvms = [
+            CvmSpec {
+                gates: vec!["one 4096 1".into()],
+                threads: 3,
+                ..CvmSpec::new("server", "server")
+            },
+            CvmSpec {
+                calls: vec!["server.one".into()],
+                local: 2,
+                ..CvmSpec::new("client", "client")
+            },
+        ];
+        if calls_too {
+            cvms[1].callback_out = "server".into();
+        }
+        let scenario = Scenario::new(cvms).member("server", server.clone());
+        scenario
+            .member("client", client.clone())
+            .boot(platform)
+            .assert_status(0);
     }
 }
 
