@@ -39,7 +39,7 @@ const REVOKED: u64 = 4 * MILLISECOND;
 const SIZE: u64 = 256;
 const BOTH: u64 = BUFFER_READ | BUFFER_WRITE;
 /// The only buffer's number.
-const NUMBER: u64 = 0;
+const NUMBER: u64 = crate::capfiles::SHARED as u64;
 /// Where the start block says at what offset the capability over the local area lies.
 const LOCAL_SLOT: i64 = 104;
 /// Exit code of a holder that has got nothing, so that its attack is none.
@@ -224,7 +224,7 @@ const ATTACKS: &[Attack] = &[
                 refused(a, EPERM as i64);
                 a.call(BufferDestroy, &[NUMBER]);
                 refused(a, EPERM as i64);
-                for number in [1, 15, 16, 0xffff, 1 << 16, 1 << 32, u64::MAX] {
+                for number in [NUMBER + 1, NUMBER + 15, NUMBER + 16, 0xffff, 1 << 16, 1 << 32, u64::MAX] {
                     for call in [BufferMap, BufferGrant, BufferRevoke, BufferDestroy] {
                         a.call(call, &[number, 1, 1]);
                         refused(a, ENOENT as i64);
@@ -306,17 +306,19 @@ const ATTACKS: &[Attack] = &[
                 local_area(a);
                 for life in 0..3_u64 {
                     a.call(BufferCreate, &[4096]);
-                    a.constant(B, life << 16).must_be_equal(B, Argument(0), EMPTY_HANDED);
-                    a.call(BufferMap, &[life << 16, BOTH]);
+                    a.constant(B, NUMBER | life << 16)
+                        .must_be_equal(B, Argument(0), EMPTY_HANDED);
+                    a.call(BufferMap, &[NUMBER | life << 16, BOTH]);
                     a.copy(KEPT, Argument(0));
                     is_tagged(a, KEPT);
                     a.load_through(A, KEPT).must_be_zero(A, UNPUNISHED);
                     a.constant(A, u64::MAX).store_through(A, KEPT);
                     a.store_capability_through(KEPT, LOCAL);
-                    a.call(BufferDestroy, &[life << 16]).must_be_zero(Argument(0), 3);
+                    a.call(BufferDestroy, &[NUMBER | life << 16])
+                        .must_be_zero(Argument(0), 3);
                     a.load_capability_through(A, LOCAL).must_be_untagged(A, UNPUNISHED);
                     a.must_be_untagged(KEPT, UNPUNISHED);
-                    a.call(BufferMap, &[life << 16, BOTH]);
+                    a.call(BufferMap, &[NUMBER | life << 16, BOTH]);
                     refused(a, ENOENT as i64);
                 }
                 a.exit(0);
@@ -341,7 +343,8 @@ fn is_tagged(a: &mut Attacker, register: Register) {
 
 /// In the owner: makes the buffer and grants it to all.
 fn grants(a: &mut Attacker, rights: u64) {
-    a.call(BufferCreate, &[SIZE]).must_be_zero(Argument(0), 40);
+    a.call(BufferCreate, &[SIZE]).set(A, NUMBER as u32);
+    a.must_be_equal(Argument(0), A, 40);
     if rights != 0 {
         for cvm in 0..6 {
             a.call(BufferGrant, &[NUMBER, cvm, rights]);

@@ -28,8 +28,11 @@ const D: Register = Scratch(3);
 /// Bytes of each.
 const SIZE: u32 = 1024;
 
-/// The capfiles of every image with a cast, and what they begin with.
-pub(crate) fn shared() -> [(BufferSpec, Member); 2] {
+/// How many capfiles every image with a cast has: the number of the first buffer that a cVM makes, for capfiles are buffers, too.
+pub(crate) const SHARED: usize = 2;
+
+/// They, and what they begin with.
+pub(crate) fn shared() -> [(BufferSpec, Member); SHARED] {
     [("board", true), ("notice", false)].map(|(name, writable)| {
         BufferSpec::capfile(name, SIZE.into(), writable).with_data(*b"to whom it may concern\n")
     })

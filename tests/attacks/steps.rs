@@ -28,6 +28,8 @@ const C: Register = Scratch(2);
 const MILLISECOND: u64 = 1_000_000;
 /// cVMs that want to hold a buffer; not all of them can.
 const HOLDERS: u64 = 12;
+/// The number of the buffer that is made.
+const MADE: u64 = crate::capfiles::SHARED as u64;
 /// cVMs of a crowd.
 const CROWD: u64 = 100;
 /// When all of a crowd do the same.
@@ -42,10 +44,10 @@ const ATTACKS: &[Attack] = &[
             let mut owner = role(platform, "revoke-from-many", |a| {
                 a.call(BufferCreate, &[64]);
                 for cvm in 0..HOLDERS {
-                    a.call(BufferGrant, &[0, cvm, BUFFER_READ]);
+                    a.call(BufferGrant, &[MADE, cvm, BUFFER_READ]);
                 }
                 a.call(Nanosleep, &[TOGETHER]);
-                a.call(BufferRevoke, &[0, BUFFER_ALL])
+                a.call(BufferRevoke, &[MADE, BUFFER_ALL])
                     .must_be_zero(Argument(0), 41)
                     .exit(0);
             });
@@ -56,7 +58,7 @@ const ATTACKS: &[Attack] = &[
                     a.load_capability(Scratch(3), A, 0);
                     a.set(C, 100);
                     let start = a.here();
-                    a.hostcall(Yield).call(BufferMap, &[0, BUFFER_READ]);
+                    a.hostcall(Yield).call(BufferMap, &[MADE, BUFFER_READ]);
                     a.tag_of(B, Argument(0)).branch_not_zero(B, 8).jump(8).jump(12);
                     a.count_down(C, start).exit(0);
                     a.copy(Scratch(4), Argument(0)).set(A, 16).set(C, 256);

@@ -652,7 +652,7 @@ fn start(board: &mut Board, platform: Platform, kind: Kind, entries: &dyn Fn(&Bo
     };
     let entries = entries(board);
     for (place, unknown) in places {
-        let mut unknown: usize = unknown;
+        let (mut unknown, first): (usize, usize) = (unknown, frames.len());
         let code = entries.iter().rfind(|entry| entry.name == format!("{SUBJECT} code"));
         let text = code.expect("the fuzzed cVM in the ledger").what;
         loop {
@@ -683,6 +683,8 @@ fn start(board: &mut Board, platform: Platform, kind: Kind, entries: &dyn Fn(&Bo
                 break;
             }
         }
+        // Who of them comes first hangs on how long a line takes to print.
+        frames[first..].sort_by_key(|seen| seen.frame.start);
     }
     frames
 }
