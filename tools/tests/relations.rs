@@ -900,8 +900,8 @@ fn the_disk_of_a_linux_program_is_its_library_oss() {
     assert_eq!(spec("storage").args, ["a,0,rest,write"]);
     assert!(spec("a.program").env.is_empty() && spec("b.program").devices.is_empty());
     assert_eq!(spec("b").devices, ["block1", "net0"]);
-    // One commits what programs have written, one waits for frames.
-    assert_eq!((spec("a").threads, spec("b").threads), (2, 3));
+    // One waits for the console, one commits what programs have written, one waits for frames.
+    assert_eq!((spec("a").threads, spec("b").threads), (3, 4));
     assert_eq!(spec("b").heap - spec("a").heap, 2 << 20, "for connections");
     for (entry, expected) in [
         (

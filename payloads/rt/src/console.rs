@@ -122,20 +122,8 @@ pub fn print_error(arguments: fmt::Arguments<'_>) {
 /// # Errors
 /// As [`hostcall::write_all`] and [`hostcall::read`]; `EINVAL` when the environment says something unknown.
 pub fn read_line(buffer: &mut [u8]) -> Result<Option<&[u8]>, Errno> {
-    let mode = Mode::from_environment(crate::var(MODE), crate::var(INTERRUPT)).ok_or(Errno::EINVAL)?;
-    flush()?;
-    let read = |portion: &mut [u8]| {
-        flush()?;
-        hostcall::read(STREAM_INPUT, portion)
-    };
-    let echo = |text: &[u8]| {
-        PRINTED.store(true, Relaxed);
-        OUTPUT
-            .lock()
-            .push(text, |line| hostcall::write_all(STREAM_OUTPUT, line))
-    };
-    let input = INPUT.lock().next_line(buffer, mode, read, echo)?;
-    match input {
+    let mode = mode()?;
+    match read_input(buffer)? {
         Input::Line(length) => Ok(Some(&buffer[..length])),
         Input::End => Ok(None),
         Input::Interrupt
@@ -148,6 +136,30 @@ pub fn read_line(buffer: &mut [u8]) -> Result<Option<&[u8]>, Errno> {
         }
         Input::Interrupt => Ok(None),
     }
+}
+
+fn mode() -> Result<Mode, Errno> {
+    Mode::from_environment(crate::var(MODE), crate::var(INTERRUPT)).ok_or(Errno::EINVAL)
+}
+
+/// As [`read_line`], for who tells Ctrl-C from the end of the input.
+///
+/// # Errors
+/// As there.
+pub fn read_input(buffer: &mut [u8]) -> Result<Input, Errno> {
+    let mode = mode()?;
+    flush()?;
+    let read = |portion: &mut [u8]| {
+        flush()?;
+        hostcall::read(STREAM_INPUT, portion)
+    };
+    let echo = |text: &[u8]| {
+        PRINTED.store(true, Relaxed);
+        OUTPUT
+            .lock()
+            .push(text, |line| hostcall::write_all(STREAM_OUTPUT, line))
+    };
+    INPUT.lock().next_line(buffer, mode, read, echo)
 }
 
 /// Prints to the console; see [`println!`](crate::println).

@@ -10,6 +10,8 @@ on_every_platform!(
     lua_runs_its_script_from_the_packed_folder,
     a_root_of_16_mib_is_read_where_it_lies,
     lua_is_a_prompt_on_the_console,
+    ctrl_c_is_a_signal_to_the_program_that_has_the_console,
+    a_program_goes_on_while_another_one_reads_the_console,
     sqlite_keeps_a_database_in_a_file,
     sqlite_keeps_a_database_on_a_disk,
     a_disk_that_another_cvm_drives_is_mounted_as_well,
@@ -130,6 +132,38 @@ fn lua_is_a_prompt_on_the_console(platform: Platform) {
     };
     outcome.assert_status(0);
     assert!(outcome.of("lua").contains(&"42"), "{outcome}");
+}
+
+fn ctrl_c_is_a_signal_to_the_program_that_has_the_console(platform: Platform) {
+    // With a place for processes handlers are called: Lua's makes an error of the signal, and the prompt goes on.
+    let yaml = "cVMs:\n- name: lua\n  linux: {program: lua, memory: 8MiB, processes: 1}\n";
+    let input = [
+        ("> ", "print('be' .. 'gun') while true do end\r"),
+        ("begun", "\x03"),
+        ("interrupted!", "print('and' .. ' on') os.exit(3)\r"),
+    ];
+    let Some(outcome) = boot(platform, yaml, &input) else {
+        return;
+    };
+    outcome.assert_status(3);
+    assert!(outcome.of("lua").contains(&"and on"), "{outcome}");
+    // Without one it ends the program.
+    let yaml = "cVMs:\n- {name: lua, linux: {program: lua, memory: 8MiB}}\n";
+    let Some(outcome) = boot(platform, yaml, &[("> ", "print(1)\x03")]) else {
+        return;
+    };
+    outcome.assert_status(130);
+}
+
+fn a_program_goes_on_while_another_one_reads_the_console(platform: Platform) {
+    let yaml = "cVMs:\n- name: first\n  linux: {program: lua, memory: 8MiB}\n- name: second\n  linux: {program: lua, memory: 8MiB, with: \
+                first}\n  args: [-e, 'for n = 1, 20 do print(n * n) end']\n";
+    // Nothing is typed before the other one has ended.
+    let Some(outcome) = boot(platform, yaml, &[("400", "os.exit(0)\r")]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    assert_eq!(outcome.of("second").len(), 20, "{outcome}");
 }
 
 fn sqlite_keeps_a_database_in_a_file(platform: Platform) {

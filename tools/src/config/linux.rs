@@ -282,6 +282,8 @@ fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
     spec.restart = program.config.spec.restart;
     spec.heap = OWN_HEAP.saturating_add(linux.files);
     spec.service_stack = OWN_STACK;
+    // One waits for the console.
+    spec.threads += 1;
     // For the capability over what its programs see as `/`.
     spec.local = PLACES;
     spec.env.push(format!("FILES={}", linux.files));
@@ -292,7 +294,7 @@ fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
     if !spec.devices.is_empty() {
         spec.heap = spec.heap.saturating_add(CONNECTIONS);
         // One waits for the devices.
-        spec.threads = 2;
+        spec.threads += 1;
     }
     if has_disk {
         spec.heap = spec.heap.saturating_add(BLOCKS);

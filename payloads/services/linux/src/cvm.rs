@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write as _};
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use abi::hostcall::{REGISTERS, START};
@@ -10,10 +10,11 @@ use abi::manifest::DeviceKind;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use library_os::network::{Network, Settings};
-use library_os::{Archive, Error, MOUNT, Outcome, Page, Platform, Roles, Start, System, Who, Window};
+use library_os::{Archive, Error, Input, MOUNT, Outcome, Page, Platform, Roles, Start, System, Who, Window};
 use rt::alloc::boxed::Box;
 use rt::alloc::vec::Vec;
 use rt::device::Device;
+use rt::line::Input as Read;
 use rt::sync::Mutex;
 use rt::{Answer, Buffer, Call, Errno, Token};
 
@@ -31,6 +32,10 @@ static CARD: Mutex<Option<Card>> = Mutex::new(None);
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// The generator of random numbers.
 static RANDOM: Mutex<Option<ChaCha20Rng>> = Mutex::new(None);
+/// Whether a program wants to hear of the console's input.
+static INPUT: AtomicU32 = AtomicU32::new(NOT_EXPECTED);
+const NOT_EXPECTED: u32 = 0;
+const EXPECTED: u32 = 1;
 /// How long a source of random bytes may take.
 const ENTROPY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -38,7 +43,7 @@ const ENTROPY_PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often what was written to a disk is committed that nobody has asked to be.
 const AGE: Duration = Duration::from_secs(5);
-/// Bytes of the stack of the thread that waits for frames, and of that which commits.
+/// Bytes of the stacks of threads that wait: for frames, for the console, for the time to commit.
 const STACK: usize = 32 * 1024;
 /// This machine's address where nothing else is said, and who takes what is for others: as on the machine's own network.
 const ADDRESS: ([u8; 4], u8) = ([10, 0, 2, 15], 24);
@@ -73,6 +78,7 @@ fn main() -> Result<(), Errno> {
     }
     let has_disk = mount(&mut system)?;
     *SYSTEM.lock() = Some(system);
+    rt::thread::Builder::new().stack_size(STACK).spawn(read_console)?;
     if has_disk {
         let commits = rt::thread::Builder::new().stack_size(STACK);
         commits.spawn(commit_now_and_then)?;
@@ -102,6 +108,40 @@ fn mount(system: &mut System) -> Result<bool, Errno> {
             rt::println!("linux: the disk for /{MOUNT} cannot be used:");
             rt::println!("linux: {problem}");
             Err(Errno::EIO)
+        }
+    }
+}
+
+/// Tells programs what comes from the console, from when one of them wants to hear of it: until then it may be for others.
+fn read_console() {
+    let mut line = [0; rt::console::LINE_LIMIT];
+    loop {
+        while INPUT.load(Ordering::Acquire) != EXPECTED {
+            match rt::hostcall::wait(&INPUT, NOT_EXPECTED, None) {
+                Ok(()) | Err(Errno::EAGAIN) => {}
+                Err(_) => return,
+            }
+        }
+        // Room for the end of the line, which is left out.
+        let (last, room) = (line.len() - 1, line.len() - 1);
+        let input = match rt::console::read_input(&mut line[..room]) {
+            Ok(Read::Line(length)) => {
+                line[length.min(last)] = b'\n';
+                Input::Line(&line[..=length.min(last)])
+            }
+            Ok(Read::Interrupt) => Input::Interrupt,
+            Ok(Read::End) | Err(_) => {
+                // There may be more, but only who asks again wants it.
+                INPUT.store(NOT_EXPECTED, Ordering::Release);
+                Input::End
+            }
+        };
+        if let Some(system) = SYSTEM.lock().as_mut() {
+            let mut host = Host { call: None };
+            system.input(&mut host, input);
+            if system.has_news() {
+                exchange(system, &mut host);
+            }
         }
     }
 }
@@ -305,17 +345,11 @@ impl Platform for Host<'_> {
         let _ = rt::hostcall::write_all(abi::hostcall::STREAM_OUTPUT, bytes);
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> usize {
-        // Room for the end of the line, which `read_line` leaves out.
-        let Some(room) = buffer.len().checked_sub(1) else {
-            return 0;
-        };
-        let count = match rt::read_line(&mut buffer[..room]) {
-            Ok(Some(line)) => line.len(),
-            Ok(None) | Err(_) => return 0,
-        };
-        buffer[count] = b'\n';
-        count + 1
+    fn expect_input(&mut self) {
+        if INPUT.swap(EXPECTED, Ordering::AcqRel) != EXPECTED {
+            // Who does not wait looks again anyway.
+            let _ = rt::hostcall::wake(&INPUT, 1);
+        }
     }
 
     fn random(&mut self, bytes: &mut [u8]) {

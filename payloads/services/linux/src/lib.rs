@@ -13,6 +13,7 @@ extern crate alloc;
 mod arena;
 mod bytes;
 mod calls;
+mod console;
 mod deliver;
 mod error;
 pub mod ext4;
@@ -35,6 +36,7 @@ mod tar;
 mod tree;
 mod window;
 
+pub use console::Input;
 pub use error::{Error, Result};
 pub use page::Page;
 pub use platform::{Archive, Platform, Roles};

@@ -165,10 +165,7 @@ impl Platform for Mock {
 
     fn write(&mut self, _bytes: &[u8]) {}
 
-    fn read(&mut self, buffer: &mut [u8]) -> usize {
-        buffer[0] = b'\n';
-        1
-    }
+    fn expect_input(&mut self) {}
 
     fn random(&mut self, bytes: &mut [u8]) {
         bytes.fill(4);
@@ -492,6 +489,12 @@ impl Model {
     pub fn frame(&mut self, bytes: &[u8]) {
         self.card.received.push_back(bytes[..bytes.len().min(FRAME)].to_vec());
         self.system.exchange(&mut self.mock, &mut self.card);
+        self.check();
+    }
+
+    /// Something comes from the console.
+    pub fn input(&mut self, input: crate::Input<'_>) {
+        self.system.input(&mut self.mock, input);
         self.check();
     }
 

@@ -103,8 +103,8 @@ pub trait Platform {
     /// Writes all of `bytes` to the console.
     fn write(&mut self, bytes: &[u8]);
 
-    /// Waits for input from the console; how many bytes it put into `buffer`, 0 at its end.
-    fn read(&mut self, buffer: &mut [u8]) -> usize;
+    /// A program wants input from the console: [`System::input`](crate::System::input) is told of it from now on.
+    fn expect_input(&mut self);
 
     /// Random bytes.
     fn random(&mut self, bytes: &mut [u8]);

@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::calls::Context;
+use crate::console::Console;
 use crate::ext4::{Disk, Problem};
 use crate::names::name;
 use crate::network::Network;
@@ -74,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) opens: Opens,
     pub(crate) pipes: Pipes,
     pub(crate) network: Option<Network>,
+    pub(crate) console: Console,
     pub(crate) processes: Processes,
     /// Signals that are on their way: to whom.
     pub(crate) signals: Vec<(u32, u32)>,
@@ -203,6 +205,7 @@ impl System {
                 opens: Opens::default(),
                 pipes: Pipes::default(),
                 network: None,
+                console: Console::default(),
                 processes: Processes::default(),
                 signals: Vec::new(),
                 crossing: Vec::new(),

@@ -2,8 +2,8 @@
 //! a program's memory is ever touched, nothing panics, what a thread waits for is answered at most once, and nothing is left
 //! of programs that have ended. `scripts/fuzz linux` does the same, guided by coverage.
 
-use library_os::Who;
 use library_os::model::{DATA, HEAP, Model, NEAR, SEEN, SIZE};
+use library_os::{Input, Who};
 use proptest::prelude::*;
 
 /// What programs pass: small numbers, addresses of their own, the edges of everything.
@@ -57,6 +57,12 @@ proptest! {
         }
         for (who, number, arguments) in calls {
             model.pass(1000);
+            match arguments[5] % 16 {
+                1 => model.input(Input::Line(b"line\n")),
+                2 => model.input(Input::End),
+                3 => model.input(Input::Interrupt),
+                _ => {}
+            }
             model.call(who, number, arguments);
         }
         model.finish();

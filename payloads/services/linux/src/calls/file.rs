@@ -37,7 +37,11 @@ impl<P: Platform> Context<'_, P> {
     /// Puts some bytes of an open file into the buffer.
     fn take_bytes(&mut self, id: Id, offset: Option<u64>, to: &mut [u8], peek: bool) -> Result<usize> {
         let pipe = match &mut self.shared.opens.get_mut(id)?.what {
-            What::Console => return Ok(self.platform.read(to)),
+            What::Console => {
+                self.shared.console.reader = self.program.id;
+                self.platform.expect_input();
+                return self.shared.console.take(to).ok_or(Error::EAGAIN);
+            }
             What::Null => return Ok(0),
             What::Zero => {
                 to.fill(0);

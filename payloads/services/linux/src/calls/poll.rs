@@ -43,10 +43,9 @@ impl<P: Platform> Context<'_, P> {
             (events, found.map_or(0, |pipe| pipe.changes))
         };
         match &opened.what {
-            // Whoever reads the console waits for a line; it may be there already.
-            What::Console | What::Null | What::Zero | What::Random | What::File(_) | What::Folder(_) => {
-                (input | output, 0)
-            }
+            What::Console if self.shared.console.is_ready() => (input | output, 0),
+            What::Console => (output, 0),
+            What::Null | What::Zero | What::Random | What::File(_) | What::Folder(_) => (input | output, 0),
             What::Source(from) => reads(from, sys::EPOLLHUP),
             What::Sink(to) => writes(to),
             What::Event { count, .. } => (if *count > 0 { input } else { 0 } | output, *count),
@@ -87,6 +86,19 @@ impl<P: Platform> Context<'_, P> {
         }
     }
 
+    /// The same for who waits for it.
+    fn expect_ready(&mut self, id: Id) -> (u32, u64) {
+        if self
+            .shared
+            .opens
+            .get(id)
+            .is_ok_and(|opened| matches!(opened.what, What::Console))
+        {
+            self.platform.expect_input();
+        }
+        self.ready(id)
+    }
+
     /// `ppoll`.
     pub(super) fn poll(&mut self, address: u64, count: u64, span: u64) -> Result<Outcome> {
         if count > MOST {
@@ -102,7 +114,7 @@ impl<P: Platform> Context<'_, P> {
             let events: i16 = field!(bytes, sys::pollfd, events);
             let told = match self.program.descriptors.get(descriptor as u64) {
                 _ if descriptor < 0 => 0,
-                Ok(id) => self.ready(id).0 & (events as u16 as u32 | ALWAYS),
+                Ok(id) => self.expect_ready(id).0 & (events as u16 as u32 | ALWAYS),
                 Err(_) => sys::POLLNVAL,
             };
             found += u64::from(told != 0);
@@ -196,7 +208,7 @@ impl<P: Platform> Context<'_, P> {
             if found == count {
                 break;
             }
-            let (ready, changes) = self.ready(open);
+            let (ready, changes) = self.expect_ready(open);
             let interest = &mut self.interests(epoll)?[index];
             let told = ready & (interest.events | ALWAYS);
             let changed = interest.told != Some((told, changes));
