@@ -49,6 +49,8 @@ pub(super) fn read(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Ou
     let (authority, address) = frame.pointer(1);
     user::probe_write(authority, address, length).map_err(|_| Errno::EFAULT)?;
     if length == 0 {
+        let cvm = &mut monitor.cvms[id.index()];
+        cvm.lines.prompt(&cvm.spec.name);
         return Ok(Outcome::Value(0));
     }
     monitor.service_devices();

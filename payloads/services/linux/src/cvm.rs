@@ -346,6 +346,8 @@ impl Platform for Host<'_> {
     }
 
     fn expect_input(&mut self) {
+        // The thread that reads may wait already: what is written since then is a prompt, too.
+        let _ = rt::hostcall::read(abi::hostcall::STREAM_INPUT, &mut []);
         if INPUT.swap(EXPECTED, Ordering::AcqRel) != EXPECTED {
             // Who does not wait looks again anyway.
             let _ = rt::hostcall::wake(&INPUT, 1);
