@@ -3,12 +3,12 @@
 
 use super::frame::Frame;
 use super::slot::Slot;
-use crate::user;
 use crate::gate::{
     DATA, DEPTH, ENTRY, GATE, GATE_OF_SEAT, NEXT, Places, SEAT_SIZE, STACK, THREAD, Way, erase, free, level, point,
     set_free, set_next, store, word,
 };
 use crate::types::{Derivation, DeriveError, Start};
+use crate::user;
 use capability::Permissions;
 
 /// The switcher's pages.
