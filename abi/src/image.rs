@@ -4,12 +4,14 @@
 //! monitor's symbols and the archive. The header stands at offset [`OFFSET`] of the image, after the 64 bytes that a
 //! boot loader may want for its own header; `pack` fills in the appended parts.
 
+use core::fmt;
+
 /// Offset of the header in the image, in bytes.
 pub const OFFSET: usize = 0x40;
 /// First eight bytes of the header.
 pub const MAGIC: [u8; 8] = *b"intravsr";
 /// Version of this layout.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Alignment of the appended parts in bytes.
 pub const PART_ALIGNMENT: u64 = 16;
 
@@ -113,8 +115,48 @@ pub const SIGNATURE_HEADER: &[u8] = b"070701\
     00000000\
     signature";
 
-/// A symbol table: `u32` count, then per function `u32` offset from the start of the image and `u32` offset of its
-/// NUL-terminated name from the start of the table, sorted by address; then the names.
+/// Longest name in a symbol table, in bytes.
+pub const SYMBOL_NAME_LIMIT: usize = 255;
+
+/// The name of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SymbolName {
+    bytes: [u8; SYMBOL_NAME_LIMIT],
+    length: usize,
+}
+
+impl SymbolName {
+    const EMPTY: SymbolName = SymbolName {
+        bytes: [0; SYMBOL_NAME_LIMIT],
+        length: 0,
+    };
+
+    /// Becomes its own first bytes and these.
+    fn go_on(&mut self, shared: usize, rest: &[u8]) -> Option<()> {
+        let length = shared + rest.len();
+        if shared > self.length {
+            return None;
+        }
+        self.bytes.get_mut(shared..length)?.copy_from_slice(rest);
+        self.length = length;
+        Some(())
+    }
+
+    /// The name; nothing where it is no text.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for SymbolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A symbol table: `u32` count of functions; the `u32` offset of each from the start of the image, sorted; the `u16` number of the
+/// name of each; then the names in alphabetical order, each a byte that says how many bytes of the one before it begins
+/// with, what follows these, and NUL.
 #[derive(Clone, Copy)]
 pub struct Symbols<'a> {
     bytes: &'a [u8],
@@ -127,26 +169,38 @@ impl<'a> Symbols<'a> {
     }
 
     fn word(&self, at: usize) -> Option<u32> {
-        let bytes = self.bytes.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        let bytes = self.bytes.get(at..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    }
+
+    fn start(&self, function: usize) -> Option<u32> {
+        self.word(function.checked_mul(4)?.checked_add(4)?)
     }
 
     /// Name of the function that holds this offset from the start of the image, and the distance from its start.
-    pub fn lookup(&self, offset: u32) -> Option<(&'a str, u32)> {
+    pub fn lookup(&self, offset: u32) -> Option<(SymbolName, u32)> {
         let count = self.word(0)? as usize;
         let (mut low, mut high) = (0, count);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.word(middle.checked_mul(8)?.checked_add(4)?)? <= offset {
+            if self.start(middle)? <= offset {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        let entry = low.checked_sub(1)?.checked_mul(8)?.checked_add(4)?;
-        let start = self.word(entry)?;
-        let name = self.bytes.get(self.word(entry + 4)? as usize..)?;
-        let length = name.iter().position(|byte| *byte == 0)?;
-        Some((core::str::from_utf8(&name[..length]).ok()?, offset - start))
+        let function = low.checked_sub(1)?;
+        let start = self.start(function)?;
+        let numbers = count.checked_mul(4)?.checked_add(4)?;
+        let number = self.bytes.get(numbers + 2 * function..)?.first_chunk()?;
+        let mut names = self.bytes.get(numbers + 2 * count..)?;
+        let mut name = SymbolName::EMPTY;
+        for _ in 0..=u16::from_le_bytes(*number) {
+            let (shared, rest) = names.split_first()?;
+            let end = rest.iter().position(|byte| *byte == 0)?;
+            name.go_on(usize::from(*shared), &rest[..end])?;
+            names = &rest[end + 1..];
+        }
+        Some((name, offset - start))
     }
 }

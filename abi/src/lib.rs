@@ -6,6 +6,7 @@
 
 #![no_std]
 
+pub mod elf;
 pub mod error;
 pub mod fault;
 pub mod hostcall;

@@ -23,7 +23,7 @@ _start:
     .word 0
     # abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
-    .word 2
+    .word 3
     .word 243
     .dword intravisor_image_size
     .dword 0, 0, 0, 0

@@ -46,7 +46,7 @@ _start:
     .word pe_header - _start
     // abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
-    .word 2
+    .word 3
     .word 183
     .quad intravisor_image_size
     .quad 0, 0, 0, 0

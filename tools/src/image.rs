@@ -1,8 +1,8 @@
 //! `intravisor.img`: the monitor as it lies in memory, its symbols, the archive. The layout is in [`abi::image`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use abi::image::{ImageHeader, OFFSET, PART_ALIGNMENT, VERSION};
+use abi::image::{ImageHeader, OFFSET, PART_ALIGNMENT, SYMBOL_NAME_LIMIT, VERSION};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, elf};
 
@@ -179,35 +179,33 @@ fn shorten(name: &str) -> String {
     short
 }
 
-fn encode_symbols(names: &BTreeMap<u32, String>) -> Result<Vec<u8>, ImageError> {
-    let word = |number: usize| {
-        u32::try_from(number)
-            .map(u32::to_le_bytes)
-            .map_err(|_| ImageError::Symbols)
+fn encode_symbols(functions: &BTreeMap<u32, String>) -> Result<Vec<u8>, ImageError> {
+    let count = u32::try_from(functions.len()).map_err(|_| ImageError::Symbols)?;
+    let cut = |name: &str| {
+        let ends = (0..=name.len().min(SYMBOL_NAME_LIMIT)).rev();
+        let end = ends.into_iter().find(|end| name.is_char_boundary(*end));
+        name.as_bytes()[..end.unwrap_or_default()].to_vec()
     };
-    let mut table = word(names.len())?.to_vec();
-    let mut texts: Vec<u8> = Vec::new();
-    let names_at = 4 + 8 * names.len();
-    // Functions of one name, as generic ones are for several types, share it; so do those whose name is the end of another.
-    let mut by_length: Vec<&String> = names.values().collect();
-    by_length.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    let mut places = BTreeMap::new();
-    for name in by_length {
-        let with_end: Vec<u8> = name.bytes().chain([0]).collect();
-        let place = texts
-            .windows(with_end.len())
-            .position(|window| window == with_end)
-            .unwrap_or_else(|| {
-                texts.extend(&with_end);
-                texts.len() - with_end.len()
-            });
-        places.insert(name, place);
-    }
-    for (offset, name) in names {
+    // Functions of one name, as generic ones are for several types, share it; and neighbours in the alphabet how they begin.
+    let names: BTreeSet<Vec<u8>> = functions.values().map(|name| cut(name)).collect();
+    let numbers: BTreeMap<&Vec<u8>, usize> = names.iter().zip(0..).collect();
+    let mut table = count.to_le_bytes().to_vec();
+    for offset in functions.keys() {
         table.extend(offset.to_le_bytes());
-        table.extend(word(names_at + places[name])?);
     }
-    table.extend(texts);
+    for name in functions.values() {
+        let number = u16::try_from(numbers[&cut(name)]).map_err(|_| ImageError::Symbols)?;
+        table.extend(number.to_le_bytes());
+    }
+    let mut before: &[u8] = &[];
+    for name in &names {
+        let shared = before.iter().zip(name).take_while(|(one, other)| one == other).count();
+        // At most the limit, which a byte can say.
+        table.push(shared as u8);
+        table.extend(&name[shared..]);
+        table.push(0);
+        before = name;
+    }
     Ok(table)
 }
 
@@ -463,10 +461,13 @@ mod tests {
         .unwrap();
         let parts = Image::parse(&image).unwrap();
         assert_eq!((parts.symbol_count(), parts.archive), (2, &[][..]));
-        let symbols = Symbols::new(parts.symbols);
-        assert_eq!(symbols.lookup(0), Some(("reset", 0)));
-        assert_eq!(symbols.lookup(0xfff), Some(("reset", 0xfff)));
-        assert_eq!(symbols.lookup(0x1010), Some(("kernel::start", 0x10)));
+        let found = |offset: u32| {
+            let (name, distance) = Symbols::new(parts.symbols).lookup(offset)?;
+            Some((name.to_string(), distance))
+        };
+        assert_eq!(found(0), Some(("reset".to_owned(), 0)));
+        assert_eq!(found(0xfff), Some(("reset".to_owned(), 0xfff)));
+        assert_eq!(found(0x1010), Some(("kernel::start".to_owned(), 0x10)));
     }
 
     #[test]
@@ -495,12 +496,41 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_and_ends_of_names_stand_once() {
-        let names = [(0, "end"), (8, "an::end"), (16, "end"), (24, "other")].map(|(at, name)| (at, name.to_owned()));
-        let table = encode_symbols(&BTreeMap::from(names.clone())).unwrap();
-        assert_eq!(table.len(), 4 + 4 * 8 + "an::end".len() + 1 + "other".len() + 1);
+    fn equal_names_and_beginnings_of_names_stand_once() {
+        let names = [
+            (4, "kernel::run"),
+            (8, "kernel::start"),
+            (16, "kernel::run"),
+            (24, "other"),
+            (32, "kernel"),
+        ];
+        let table = encode_symbols(&names.map(|(at, name)| (at, name.to_owned())).into()).unwrap();
+        let rests = ["kernel", "::run", "start", "other"].map(|rest| rest.len() + 2);
+        assert_eq!(table.len(), 4 + 5 * 6 + rests.iter().sum::<usize>());
         for (at, name) in names {
-            assert_eq!(Symbols::new(&table).lookup(at + 1), Some((name.as_str(), 1)));
+            let (found, distance) = Symbols::new(&table).lookup(at + 1).unwrap();
+            assert_eq!((found.as_str(), distance), (name, 1));
+        }
+        assert_eq!(Symbols::new(&table).lookup(3), None, "before the first one");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_a_damaged_table_says_nothing_wrong() {
+        let long = "é".repeat(200);
+        let table = encode_symbols(&BTreeMap::from([(0, "a".to_owned()), (8, long.clone())])).unwrap();
+        let (found, _) = Symbols::new(&table).lookup(9).unwrap();
+        assert!(found.as_str().len() >= SYMBOL_NAME_LIMIT - 1 && long.starts_with(found.as_str()));
+        for end in 0..table.len() {
+            let found = Symbols::new(&table[..end]).lookup(9);
+            assert_eq!(found, None, "{end} bytes of {}", table.len());
+        }
+        for at in 0..table.len() {
+            for value in 0..=255 {
+                let mut damaged = table.clone();
+                damaged[at] = value;
+                // Whatever comes of it, it comes to an end.
+                let _ = Symbols::new(&damaged).lookup(9).map(|(name, _)| name.as_str().len());
+            }
         }
     }
 
@@ -551,7 +581,7 @@ mod tests {
     fn a_monitor_without_or_with_a_foreign_header_is_refused() {
         let mut bare = monitor(Architecture::CheriRiscv, 243);
         bare.loads[0].data[OFFSET] = 0;
-        let text = "no image header: expected \"intravsr\" and version 2 at offset 0x40";
+        let text = "no image header: expected \"intravsr\" and version 3 at offset 0x40";
         assert_eq!(
             build(&bare.to_bytes(), Architecture::CheriRiscv, None)
                 .unwrap_err()

@@ -25,13 +25,14 @@ pub(crate) use word::load_word;
 
 use crate::board::MONITOR_FRAME;
 use crate::types::{DeriveError, Relocation};
+use abi::elf;
 use capability::Decoded;
 use core::arch::asm;
 
 /// ELF machine number of monitor and cVMs (EM_RISCV).
 pub const ELF_MACHINE: u16 = 243;
-/// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
-pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
+/// ELF header flags that mark a purecap program.
+pub const ELF_PURECAP_FLAGS: u32 = elf::EF_RISCV_CHERIABI | elf::EF_RISCV_CAP_MODE;
 /// Whether ELF header flags ask for what a cVM does not have: registers of quadruple precision (EF_RISCV_FLOAT_ABI_QUAD).
 pub fn refuses_elf_flags(flags: u32) -> bool {
     flags & 0x6 == 0x6
@@ -51,13 +52,11 @@ pub const BACKTRACE_RETURN: i64 = -8;
 /// See [`BACKTRACE_RETURN`].
 pub const BACKTRACE_PREVIOUS: i64 = -16;
 
-/// What an ELF relocation type means: R_RISCV_RELATIVE and R_RISCV_CHERI_CAPABILITY; R_RISCV_FUNC_RELATIVE (194) and
-/// R_RISCV_CHERI_CAPABILITY_CODE (195), which newer linkers write for functions (CHERI Alliance LLVM,
-/// `llvm/include/llvm/BinaryFormat/ELFRelocs/RISCV.def`).
+/// What an ELF relocation type asks for; `None` when the loader does not know it.
 pub fn relocation(kind: u32) -> Option<Relocation> {
     match kind {
-        3 | 194 => Some(Relocation::Relative),
-        193 | 195 => Some(Relocation::Symbol),
+        elf::R_RISCV_RELATIVE | elf::R_RISCV_FUNC_RELATIVE => Some(Relocation::Relative),
+        elf::R_RISCV_CHERI_CAPABILITY | elf::R_RISCV_CHERI_CAPABILITY_CODE => Some(Relocation::Symbol),
         _ => None,
     }
 }

@@ -14,13 +14,13 @@ pub use slot::{Slot, address_base, representable};
 pub(crate) use slot::{faithful, privileged};
 
 use crate::types::{DeriveError, Description, Device, Fault, Kind, Platform, Relocation, VIRTIO_LIMIT, Window};
-use abi::FaultKind;
+use abi::{FaultKind, elf};
 use capability::Decoded;
 
 /// ELF machine number of cVMs (EM_RISCV).
 pub const ELF_MACHINE: u16 = 243;
-/// ELF header flags that mark a purecap program (EF_RISCV_CHERIABI, EF_RISCV_CAP_MODE).
-pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000 | 0x0002_0000;
+/// ELF header flags that mark a purecap program.
+pub const ELF_PURECAP_FLAGS: u32 = elf::EF_RISCV_CHERIABI | elf::EF_RISCV_CAP_MODE;
 /// Whether ELF header flags ask for what a cVM does not have (EF_RISCV_FLOAT_ABI_QUAD).
 pub fn refuses_elf_flags(flags: u32) -> bool {
     flags & 0x6 == 0x6
@@ -41,9 +41,9 @@ pub const BACKTRACE_PREVIOUS: i64 = -16;
 /// What an ELF relocation type means: those of CHERI-RISC-V, and Morello's fragment besides, so that tests reach it.
 pub fn relocation(kind: u32) -> Option<Relocation> {
     match kind {
-        3 | 194 => Some(Relocation::Relative),
-        193 | 195 => Some(Relocation::Symbol),
-        0xe803 => Some(Relocation::Fragment),
+        elf::R_RISCV_RELATIVE | elf::R_RISCV_FUNC_RELATIVE => Some(Relocation::Relative),
+        elf::R_RISCV_CHERI_CAPABILITY | elf::R_RISCV_CHERI_CAPABILITY_CODE => Some(Relocation::Symbol),
+        elf::R_MORELLO_RELATIVE => Some(Relocation::Fragment),
         _ => None,
     }
 }

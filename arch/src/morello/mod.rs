@@ -24,13 +24,14 @@ pub use trap::{install, resume};
 pub(crate) use word::load_word;
 
 use crate::types::{DeriveError, Relocation};
+use abi::elf;
 use capability::Decoded;
 use core::arch::asm;
 
 /// ELF machine number of monitor and cVMs (EM_AARCH64).
 pub const ELF_MACHINE: u16 = 183;
-/// ELF header flag that marks a purecap program (EF_AARCH64_CHERI_PURECAP).
-pub const ELF_PURECAP_FLAGS: u32 = 0x0001_0000;
+/// ELF header flag that marks a purecap program.
+pub const ELF_PURECAP_FLAGS: u32 = elf::EF_AARCH64_CHERI_PURECAP;
 /// Bytes between the thread pointer and the TLS block, hybrid and purecap (ELF for the Arm 64-bit architecture: variant I, a
 /// thread control block of two pointers; of capabilities in a purecap program: Morello LLVM, `getTlsTpOffset` of
 /// `lld/ELF/InputSection.cpp`, and binutils, `ld/testsuite/ld-aarch64/morello-tlsle.d`).
@@ -51,12 +52,6 @@ pub const BACKTRACE_RETURN: i64 = 8;
 /// See [`BACKTRACE_RETURN`].
 pub const BACKTRACE_PREVIOUS: i64 = 0;
 
-const R_AARCH64_RELATIVE: u32 = 1027;
-const R_MORELLO_CAPINIT: u32 = 0xe800;
-const R_MORELLO_GLOB_DAT: u32 = 0xe801;
-const R_MORELLO_JUMP_SLOT: u32 = 0xe802;
-const R_MORELLO_RELATIVE: u32 = 0xe803;
-
 unsafe extern "C" {
     fn intravisor_set_data(slot: *const u64);
     fn intravisor_own(code: *mut u64, data: *mut u64);
@@ -66,9 +61,9 @@ unsafe extern "C" {
 /// its Morello supplement).
 pub fn relocation(kind: u32) -> Option<Relocation> {
     match kind {
-        R_AARCH64_RELATIVE => Some(Relocation::Relative),
-        R_MORELLO_CAPINIT | R_MORELLO_GLOB_DAT | R_MORELLO_JUMP_SLOT => Some(Relocation::Symbol),
-        R_MORELLO_RELATIVE => Some(Relocation::Fragment),
+        elf::R_AARCH64_RELATIVE => Some(Relocation::Relative),
+        elf::R_MORELLO_CAPINIT | elf::R_MORELLO_GLOB_DAT | elf::R_MORELLO_JUMP_SLOT => Some(Relocation::Symbol),
+        elf::R_MORELLO_RELATIVE => Some(Relocation::Fragment),
         _ => None,
     }
 }

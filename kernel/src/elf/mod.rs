@@ -8,6 +8,7 @@ mod relocation;
 mod section;
 mod symbol;
 
+pub(crate) use abi::elf::PAGE;
 pub(crate) use bytes::File;
 pub(crate) use error::{ElfError, Reason};
 pub(crate) use relocation::{Relocation, Value};
@@ -38,8 +39,6 @@ const PT_CHERI_TGOT: u32 = 0x6434_8451;
 /// Flags of segments.
 const PF_X: u32 = 1;
 const PF_W: u32 = 2;
-/// Alignment of everything with permissions of its own.
-pub(crate) const PAGE: u64 = 4096;
 /// Largest address space of a program: no size below overflows when added to an address.
 const EXTENT_LIMIT: u64 = 1 << 40;
 /// Bytes of a relocation with addend.

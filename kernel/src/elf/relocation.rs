@@ -6,6 +6,9 @@ use super::bytes::{File, double, loaded_range};
 use super::dynamic::CAP_RELOC_SIZE;
 use super::symbol::{STT_FUNC, STT_NOTYPE, STT_OBJECT};
 use super::{ElfError, Program, RELA_SIZE, Reason, Segment, is_code};
+use abi::elf::{
+    CAP_RELOC_CODE, CAP_RELOC_CONSTANT, CAP_RELOC_FUNCTION, FRAGMENT_CONSTANT, FRAGMENT_DATA, FRAGMENT_FUNCTION,
+};
 use core::ops::Range;
 
 /// Bytes of a capability, and the alignment of its place.
@@ -13,15 +16,7 @@ const CAPABILITY_SIZE: u64 = 16;
 /// Bytes that the address of a capability may lie below its object and above, however small that is.
 const REACH_BELOW: u64 = 1024;
 const REACH_ABOVE: u64 = 2048;
-/// Permissions of an entry of `__cap_relocs`: a function, a constant; none = data.
-const CAP_RELOC_FUNCTION: u64 = 1 << 63;
-const CAP_RELOC_CONSTANT: u64 = 1 << 62;
-/// … and a place in a function that nothing else may take the place of (CHERI LLVM, `lld/ELF/Arch/Cheri.cpp`).
-const CAP_RELOC_CODE: u64 = 1 << 60;
-/// Permissions of a fragment of R_MORELLO_RELATIVE, in the highest 8 bits of its second word.
-const FRAGMENT_CONSTANT: u64 = 1;
-const FRAGMENT_DATA: u64 = 2;
-const FRAGMENT_FUNCTION: u64 = 4;
+/// Where the permissions of a fragment stand in its second word: the highest 8 bits.
 const FRAGMENT_PERMISSIONS: u32 = 56;
 
 /// File ranges of the tables, each made of whole entries.
@@ -221,13 +216,16 @@ impl Program {
         let fragment = fragment.and_then(|fragment| elf.array::<16>(fragment.start));
         let fragment = fragment.ok_or(Reason::Fragment(address))?;
         let (start, what) = (double(&fragment, 0), double(&fragment, 8));
-        let (size, permissions) = (what & ((1 << FRAGMENT_PERMISSIONS) - 1), what >> FRAGMENT_PERMISSIONS);
+        let (size, permissions) = (
+            what & ((1 << FRAGMENT_PERMISSIONS) - 1),
+            (what >> FRAGMENT_PERMISSIONS) as u8,
+        );
         let target = start.wrapping_add(addend);
         match permissions {
             // The fragment's bounds are those that the linker has computed for PCC: the monitor has its own.
             FRAGMENT_FUNCTION => self.function(target),
             FRAGMENT_CONSTANT | FRAGMENT_DATA => self.object(start, size, target, permissions == FRAGMENT_DATA),
-            _ => Err(Reason::Permissions(permissions)),
+            _ => Err(Reason::Permissions(permissions.into())),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Function names for backtraces: of a cVM from its ELF's symbol table, of the monitor from the image.
 
 use crate::elf::File;
-use abi::image::Symbols;
+use abi::image::{SymbolName, Symbols};
 
 /// ELF symbol type of a function (STT_FUNC).
 const FUNCTION: u8 = 2;
@@ -163,7 +163,7 @@ pub(crate) struct MonitorSymbols {
 
 /// Name of the monitor's function at a physical address, and the distance from its start; none before the table has been
 /// read.
-pub(crate) fn of_monitor(address: u64) -> Option<(&'static str, u32)> {
+pub(crate) fn of_monitor(address: u64) -> Option<(SymbolName, u32)> {
     let symbols = MONITOR.get()?;
     let offset = u32::try_from(address.checked_sub(symbols.image_start)?).ok()?;
     Symbols::new(symbols.table).lookup(offset)

@@ -16,21 +16,11 @@ use serde::Serialize;
 use dynamic::Dynamic;
 use purecap::{PurecapRelocation, Wanted};
 
+pub use abi::elf::{EF_AARCH64_CHERI_PURECAP, EF_RISCV_CAP_MODE, EF_RISCV_CHERIABI, PAGE};
 pub use check::{ElfError, More};
 pub use flags::{Patch, patches};
 pub use purecap_check::RelocationProblem;
 pub use strip::strip;
-
-/// Page size of the second line of defence on both architectures, in bytes: segments with different owners or
-/// permissions, and the memory of different cVMs, do not share a page.
-pub const PAGE: u64 = 4096;
-
-/// `e_flags`, RISC-V: written for the CHERI pure-capability ABI.
-pub const EF_RISCV_CHERIABI: u32 = 0x0001_0000;
-/// `e_flags`, RISC-V: starts in capability mode.
-pub const EF_RISCV_CAP_MODE: u32 = 0x0002_0000;
-/// `e_flags`, Morello: written for the pure-capability ABI.
-pub const EF_AARCH64_CHERI_PURECAP: u32 = 0x0001_0000;
 
 /// Dynamic tag of a table of relative relocations in packed form (ELF gABI, 2022).
 pub const DT_RELR: u32 = 36;

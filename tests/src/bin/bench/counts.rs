@@ -287,7 +287,7 @@ fn fault(platform: &dyn Platform) -> Result<[Measurement; 3]> {
             .checked_sub(platform.load_address())
             .and_then(|offset| u32::try_from(offset).ok());
         let found = offset.and_then(|offset| symbols.lookup(offset));
-        found.is_some_and(|(name, _)| name.contains("::console::"))
+        found.is_some_and(|(name, _)| name.as_str().contains("::console::"))
     };
     let measure = |append: &str| {
         // The other one runs first, so that it is loaded when its turn comes again.
