@@ -112,7 +112,7 @@ impl Monitor {
             let Some(service) = &mut cvm.service else { continue };
             let few = self.holders[family].len() == 1 && service.handlers.len() == 1 && cvm.layout.local.is_empty();
             service.alone = few && !cvm.is_linked && self.linked[family].len() == 1;
-            if cvm.threads == 2 && !cvm.is_linked {
+            if service.handlers.len() == 1 && !cvm.is_linked {
                 let (frame, alone) = (self.scheduler[service.handlers[0].thread].frame, service.alone);
                 let line = Line::new((index, cvm), frame, alone);
                 cvm.line = Some(Box::leak(Box::new(line)));

@@ -1,4 +1,4 @@
-//! The usual served call, there and back: one handler, free while its server rests, and nobody else waits. The handler begins
+//! The usual served call, there and back: one handler, free while its server's main thread rests, and nobody else waits. The handler begins
 //! and the caller goes on before anything is written down of it but a few words in the server's [`Line`]; when something
 //! else happens meanwhile, [`Monitor::write_down`] makes of these what the long way would have made. Whatever is not usual
 //! goes the long way: nothing has been changed when these return [`Usual::Not`].
@@ -190,6 +190,10 @@ impl Monitor {
         serving.priority = priority;
         serving.serving = Some(id);
         self.scheduler.run(thread, called);
+        // Its other threads work for the caller, too.
+        if self.cvms[line.server].threads > 2 {
+            self.reorder(CvmId::new(line.server));
+        }
     }
 
     /// Whether the next call to a server can be a usual one.
