@@ -81,7 +81,9 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         numbers[numbers.len() / 2]
     };
     let bars = platform.bars();
-    let [getpid, clock, write, map, unmap, create, told] = [0, 1, 2, 3, 4, 5, 6].map(|index| loops[index]);
+    // Threads have loops of their own, between the last two.
+    let [getpid, clock, write, map, unmap, create, told] =
+        [0, 1, 2, 3, 4, 5, loops.len() - 1].map(|index| loops[index]);
     let of = |calls: &Calls| median(&calls.there_and_back);
     Ok(vec![
         Measurement::count(SECTION, LOOPS[0], of(getpid)).bar(Bar::at_most(bars.system_call)),
