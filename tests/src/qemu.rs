@@ -58,7 +58,8 @@ pub fn run(
     let mut extra = extra.to_vec();
     // With time that counts instructions, an idle guest can miss what is typed: the emulator spins instead of looking.
     // And it passes by while the host answers for a disk.
-    if input.is_empty() && until.is_empty() {
+    let has_disk = extra.iter().any(|argument| argument == "-drive");
+    if input.is_empty() && until.is_empty() && !has_disk {
         extra.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
     }
     let mut command = command(platform, image, &extra);

@@ -140,7 +140,8 @@ fn ctrl_c_is_a_signal_to_the_program_that_has_the_console(platform: Platform) {
     let input = [
         ("> ", "print('be' .. 'gun') while true do end\r"),
         ("begun", "\x03"),
-        ("interrupted!", "print('and' .. ' on') os.exit(3)\r"),
+        ("interrupted!", ""),
+        ("> ", "print('and' .. ' on') os.exit(3)\r"),
     ];
     let Some(outcome) = boot(platform, yaml, &input) else {
         return;
