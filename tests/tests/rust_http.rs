@@ -8,12 +8,15 @@ use std::thread;
 
 use machine::virtio::Version;
 use tests::{Platform, Scenario, Served, on_every_platform};
+use tools::Architecture;
 use tools::run::DeviceArguments;
 
 on_every_platform!(visitors_are_served);
 
 /// Visitors at a time, and requests of each.
 const VISITORS: usize = 12;
+/// The same where floating-point registers are not sure to be kept among threads that compute at the same time: `docs/linux.md`.
+const ALONE: usize = 1;
 const REQUESTS: usize = 8;
 
 /// Asks on a connection that stays open; status line and text.
@@ -62,9 +65,14 @@ fn visitors_are_served(platform: Platform) {
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert!(text.starts_with("request 1, after none, "), "{text}");
     assert_eq!(ask(&mut first, "/nothing").0, "HTTP/1.1 404 Not Found");
+    let visitors = if !platform.is_machine() && platform.arch() == Architecture::CheriRiscv {
+        ALONE
+    } else {
+        VISITORS
+    };
     // All at the same time, each with a thread that makes threads.
     thread::scope(|scope| {
-        for visitor in 0..VISITORS {
+        for visitor in 0..visitors {
             let server = &server;
             scope.spawn(move || {
                 let mut connection = server.connect();
@@ -81,7 +89,7 @@ fn visitors_are_served(platform: Platform) {
         }
     });
     let (_, text) = ask(&mut first, "/");
-    let count = 2 + VISITORS * REQUESTS;
+    let count = 2 + visitors * REQUESTS;
     assert!(text.starts_with(&format!("request {count}, after /, ")), "{text}");
     let address = format!("http://127.0.0.1:{}/pi/1", server.port);
     match Command::new("curl")

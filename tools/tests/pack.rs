@@ -461,7 +461,7 @@ fn programs_are_found_checked_and_measured() {
     assert_eq!(
         about("isolation: {size: 16KiB}"),
         "demo.yaml:4:14: error: cVM a: isolation.size: \"16 KiB\": too small: the program needs 0x2000, heap 0x0, \
-         stack 0x4000, start block 0x78; expected at least 28 KiB"
+         stack 0x4000, start block 0x88; expected at least 28 KiB"
     );
     assert_eq!(
         about("isolation: {base: 0x82001000, size: 128MiB}"),
