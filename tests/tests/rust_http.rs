@@ -8,14 +8,13 @@ use std::thread;
 
 use machine::virtio::Version;
 use tests::{Platform, Scenario, Served, on_every_platform};
-use tools::Architecture;
 use tools::run::DeviceArguments;
 
 on_every_platform!(visitors_are_served);
 
 /// Visitors at a time, and requests of each.
 const VISITORS: usize = 12;
-/// The same where floating-point registers are not sure to be kept among threads that compute at the same time: `docs/linux.md`.
+/// The same where results are not sure to be right with several threads that compute at the same time: `docs/linux.md`.
 const ALONE: usize = 1;
 const REQUESTS: usize = 8;
 
@@ -65,11 +64,7 @@ fn visitors_are_served(platform: Platform) {
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert!(text.starts_with("request 1, after none, "), "{text}");
     assert_eq!(ask(&mut first, "/nothing").0, "HTTP/1.1 404 Not Found");
-    let visitors = if !platform.is_machine() && platform.arch() == Architecture::CheriRiscv {
-        ALONE
-    } else {
-        VISITORS
-    };
+    let visitors = if !platform.is_machine() { ALONE } else { VISITORS };
     // All at the same time, each with a thread that makes threads.
     thread::scope(|scope| {
         for visitor in 0..visitors {
