@@ -143,7 +143,7 @@ impl Short {
     }
 }
 
-/// The short way to a server with one handler and no other thread besides its main one. What is in it of a call is true while
+/// The short way to a server with one handler. What is in it of a call is true while
 /// the monitor has it for the usual call.
 pub(crate) struct Line {
     /// Whether the handler is free, and nobody waits.
