@@ -7,6 +7,7 @@ global_asm!(
     ".option push",
     ".option norvc",
     ".option arch, +zicsr",
+    arch::instruction_macros!(),
     include_str!("../../arch/src/cheri_riscv/instructions.S"),
     include_str!("cheri_riscv.S"),
     ".option pop",
