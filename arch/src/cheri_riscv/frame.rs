@@ -319,13 +319,7 @@ impl Frame {
     /// one, otherwise DDC), and the absolute address.
     #[inline]
     pub fn pointer(&self, index: usize) -> (&Slot, u64) {
-        let argument = &self.registers[ARGUMENT + index];
-        let address = self.integer(ARGUMENT + index);
-        if argument.tag() {
-            (argument, address)
-        } else {
-            (&self.ddc, user::absolute(&self.ddc, address))
-        }
+        user::through(&self.registers[ARGUMENT + index], &self.ddc)
     }
 
     /// Sets argument register 0 to 7. Number 7 is the register of the hostcall number, too.
