@@ -917,7 +917,7 @@ fn wrong_parts_of_devices_are_refused() {
         ),
         (
             &["name: a, net: {of: lan, mac: 1}"],
-            "cVM a: net.mac: unknown key, expected one of of",
+            "cVM a: net.mac: unknown key, expected one of of, address, gateway",
         ),
         (
             &["name: a, net: {of: lan}, hostcalls: [console, sync]"],
