@@ -10,7 +10,7 @@ use machine::virtio::Version;
 use tests::{Platform, Scenario, Served, on_every_platform};
 use tools::run::DeviceArguments;
 
-on_every_platform!(visitors_are_served);
+on_every_platform!(visitors_are_served, visitors_come_through_a_switch);
 
 /// Visitors at a time, and requests of each.
 const VISITORS: usize = 12;
@@ -40,13 +40,12 @@ fn ask(connection: &mut BufReader<TcpStream>, path: &str) -> (String, String) {
     (status, String::from_utf8(text).expect("text"))
 }
 
-fn visitors_are_served(platform: Platform) {
-    if tests::linux_program(platform, "rust-http").is_none() {
-        return;
-    }
+/// A machine that runs the server, until it is dropped; none where there are no Linux programs.
+fn serve(platform: Platform, scenario: impl FnOnce() -> Scenario) -> Option<Served> {
+    tests::linux_program(platform, "rust-http")?;
     let directory = tempfile::tempdir().expect("a temporary folder");
     let image = directory.path().join("image");
-    std::fs::write(&image, Scenario::example(platform, "rust-http").image(platform)).expect("the image");
+    std::fs::write(&image, scenario().image(platform)).expect("the image");
     let virtio = if platform.relocates() {
         Version::Modern
     } else {
@@ -56,7 +55,42 @@ fn visitors_are_served(platform: Platform) {
         virtio,
         ..DeviceArguments::default()
     };
-    let server = Served::start(platform, &image, arguments, 80, "", "listens on 0.0.0.0:80");
+    let ready = "listens on 0.0.0.0:80";
+    Some(Served::start(platform, &image, arguments, 80, "", ready))
+}
+
+/// One card for several: the server, and two more programs, each with a library OS of its own, that talk meanwhile.
+fn visitors_come_through_a_switch(platform: Platform) {
+    let talk = |name: &str, place: u32, arguments: &str| {
+        format!(
+            "- name: {name}\n  linux: {{program: linux-talk, memory: 2MiB}}\n  args: [{arguments}]\n  \
+             net: {{of: lan, address: 10.0.2.{place}/24}}\n"
+        )
+    };
+    let yaml = format!(
+        "cVMs:\n- {{name: lan, runtime: switch, devices: net0}}\n\
+         - {{name: web, linux: {{program: rust-http, memory: 16MiB}}, net: {{of: lan}}}}\n{}{}",
+        talk("echo", 16, "\"7\", \"1\""),
+        talk("talks", 17, "10.0.2.16, \"7\", \"20000000\""),
+    );
+    let Some(server) = serve(platform, || Scenario::yaml(platform, &yaml)) else {
+        return;
+    };
+    for visitor in 0..4 {
+        let mut connection = server.connect();
+        for request in 0..REQUESTS {
+            let (status, text) = ask(&mut connection, "/");
+            assert_eq!(status, "HTTP/1.1 200 OK");
+            let count = 1 + visitor * REQUESTS + request;
+            assert!(text.starts_with(&format!("request {count}, after ")), "{text}");
+        }
+    }
+}
+
+fn visitors_are_served(platform: Platform) {
+    let Some(server) = serve(platform, || Scenario::example(platform, "rust-http")) else {
+        return;
+    };
     let mut first = server.connect();
     let (status, text) = ask(&mut first, "/");
     assert_eq!(status, "HTTP/1.1 200 OK");

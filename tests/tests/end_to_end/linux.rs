@@ -20,6 +20,7 @@ on_every_platform!(
     pipes_sockets_and_events_wake_who_waits,
     threads_share_memory_and_wait_for_each_other,
     datagrams_arrive_whole_or_not_at_all,
+    programs_on_a_switch_reach_each_other_and_nobody_else,
     programs_keep_their_floating_point_registers,
     a_program_hostile_to_its_library_os_hurts_nobody,
     two_programs_share_a_library_os,
@@ -243,6 +244,45 @@ fn datagrams_arrive_whole_or_not_at_all(platform: Platform) {
     if let Some(said) = alone(platform, "linux-datagrams", "") {
         assert_eq!(said, ["35 checks, 0 failures"]);
     }
+}
+
+/// Each with a library OS of its own. A fourth port hears nothing of what they say to each other.
+fn programs_on_a_switch_reach_each_other_and_nobody_else(platform: Platform) {
+    let one = |name: &str, place: u32, arguments: &str| {
+        format!(
+            "- name: {name}\n  linux: {{program: linux-talk, memory: 2MiB}}\n  args: [{arguments}]\n  \
+             net: {{of: lan, address: 10.0.2.{place}/24}}\n"
+        )
+    };
+    let yaml = format!(
+        "cVMs:\n- {{name: lan, runtime: switch}}\n\
+         - {{name: rogue, runtime: net-rogue, args: [listen, 1, 2], heap: 64KiB, local: 1, stack: 32KiB, net: {{of: lan}}}}\n{}{}{}",
+        one("server", 20, "\"7000\", \"2\""),
+        one("client", 21, "10.0.2.20, \"7000\", \"100000\""),
+        one("other", 22, "10.0.2.20, \"7000\", \"33333\""),
+    );
+    if tests::linux_program(platform, "linux-talk").is_none() {
+        return;
+    }
+    let over = [
+        ("server", "133333 bytes"),
+        ("client", "came back"),
+        ("other", "came back"),
+        ("rogue", "tries"),
+    ];
+    let outcome = Scenario::yaml(platform, &yaml).until(over).boot(platform);
+    assert_eq!(outcome.of("server"), ["2 connections, 133333 bytes"], "{outcome}");
+    assert_eq!(outcome.of("client"), ["100000 bytes came back"], "{outcome}");
+    assert_eq!(outcome.of("other"), ["33333 bytes came back"], "{outcome}");
+    // What it got was for everybody: who has which address.
+    let heard = outcome.of("rogue");
+    let count = heard
+        .first()
+        .and_then(|line| line.strip_suffix(" tries")?.parse::<u32>().ok());
+    assert!(
+        heard.len() == 1 && count.is_some_and(|count| (1..50).contains(&count)),
+        "{outcome}"
+    );
 }
 
 /// Hard float, which Morello's programs have anyway.
