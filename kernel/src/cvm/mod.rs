@@ -7,7 +7,7 @@ pub(crate) mod service;
 pub(crate) mod short;
 pub(crate) mod thread;
 
-use crate::authority::ledger::{CarveError, EntryId, Ledger, pool};
+use crate::authority::ledger::{AuthorityError, EntryId, Ledger, pool};
 use crate::elf::{File, PAGE, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
@@ -398,8 +398,8 @@ impl Cvm {
     /// Enters the cVM's capabilities in the ledger. It holds none yet.
     ///
     /// # Errors
-    /// [`CarveError`] names what could not be derived.
-    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), CarveError> {
+    /// [`AuthorityError`] names what could not be derived.
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), AuthorityError> {
         self.entries = ledger.next();
         for part in self.parts().into_iter().flatten() {
             let name = format!("{} {}", self.spec.name, part.name);
