@@ -122,7 +122,10 @@ impl Shared {
         let all = (client, &(0..u64::MAX));
         if let Err(error) = self.maps.end(platform, &mut self.tree, all, false, now) {
             let who = Who { client, thread: 0 };
-            platform.log(who, format_args!("a file that was mapped: {error:?}: what was stored last is lost"));
+            platform.log(
+                who,
+                format_args!("a file that was mapped: {error:?}: what was stored last is lost"),
+            );
         }
     }
 
