@@ -1,9 +1,9 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
 use crate::authority::buffer::Buffers;
-use crate::authority::gate::{self, Gates};
-use crate::authority::ledger::{ARCHIVE, AuthorityError, Ledger, MONITOR_DATA};
-use crate::authority::pool::Pool;
+use crate::authority::gate::Gates;
+use crate::authority::ledger::{ARCHIVE, Ledger, MONITOR_DATA};
+use crate::authority::pool::{Pool, Room};
 use crate::cvm::Life;
 use crate::elf::{File, PAGE};
 use crate::heap::Heap;
@@ -93,15 +93,13 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     }
 
     measure::begin(&boot, &header);
-    let mut free = Pool::default();
+    let mut free = Room::default();
     regions.iter().for_each(|region| free.push(region.clone()));
     free.reserve(&(memory.start..heap_end));
     board.reserved.iter().for_each(|range| free.reserve(range));
     free.reserve(&archive.bounds);
     carve_monitor(&mut ledger, &boot, heap_end);
-    for region in regions {
-        carve_pool(&mut ledger, &mut free, &region).unwrap_or_else(|error| panic!("{error}"));
-    }
+    let pool = Pool::open(free, &regions, &mut ledger).unwrap_or_else(|error| panic!("{error}"));
     let archive = archive.open(&mut ledger, heap_end);
     #[cfg(feature = "signed")]
     let archive = signature::verified(archive).unwrap_or_else(|error| refuse(&error));
@@ -109,13 +107,12 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
-    ledger.kept = Some(gate::keep(arch::root(), &ledger.pools()));
     arch::root().clear();
     say!(
         Info,
         "root capability destroyed, {} devices, cVM memory {} KiB",
         devices + found.len(),
-        free.free_bytes() / 1024
+        pool.free.bytes() / 1024
     );
     ledger.print(0..ledger.len());
 
@@ -126,18 +123,18 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
-    run(archive, ledger, free, (frequency, born, &found), heap)
+    run(archive, ledger, pool, (frequency, born, &found), heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
 fn run(
     archive: File,
     ledger: Ledger,
-    free: Pool,
+    pool: Pool,
     (frequency, born, found): (u64, Option<u64>, &[Found]),
     heap: &Heap,
 ) -> ! {
-    let mut monitor = load(archive, ledger, free, frequency).unwrap_or_else(|error| refuse(&error));
+    let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.give_devices(found).unwrap_or_else(|error| refuse(&error));
     monitor.born = born;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
@@ -153,10 +150,10 @@ fn run(
 ///
 /// # Errors
 /// [`Refusal`] says what is wrong with archive, manifest, a program, or the memory that is asked for.
-pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64) -> Result<Box<Monitor>, Refusal> {
+pub(crate) fn load(archive: File, ledger: Ledger, mut pool: Pool, frequency: u64) -> Result<Box<Monitor>, Refusal> {
     let archive = Archive::check(archive)?;
     let manifest::Plan { cvms: specs, buffers } = manifest::read(&archive)?;
-    arch::protection::open(&ledger.pools());
+    arch::protection::open(&pool.ranges());
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
@@ -181,7 +178,7 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     });
     // The manifest was checked to name members only.
     let elf_of = |runtime: &str| archive.find(runtime).unwrap_or(File::new(&ARCHIVE, &(0..0)));
-    monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    monitor.cvms = placement::place_all(specs, elf_of, &mut pool)?;
     for file in archive.members() {
         let Some(digest) = measure::file(&file.name, file.data) else {
             break;
@@ -199,13 +196,13 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     let file = |member: &str| archive.find(member);
     monitor
         .buffers
-        .place(buffers, &specs, file, &mut free, &mut monitor.ledger)?;
+        .place(buffers, &specs, file, &mut pool, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
     let entered = monitor.ledger.len();
-    monitor.make_gates(&mut free)?;
+    monitor.make_gates(&mut pool)?;
     monitor.ledger.print(entered..monitor.ledger.len());
-    say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
+    say!(Info, "{} KiB of the cVM memory are free", pool.free.bytes() / 1024);
     Ok(monitor)
 }
 
@@ -498,12 +495,7 @@ fn open_usual_windows(boot: &BootInfo) {
     let early = (boot.early_console != 0).then_some(&early);
     let usual = arch::USUAL_WINDOWS.iter().filter(|_| boot.memory.is_empty());
     for window in early.into_iter().chain(usual) {
-        let request = arch::Derivation {
-            base: window.base,
-            length: window.size,
-            permissions: arch::device_permissions(),
-            address: window.base,
-        };
+        let request = arch::Derivation::over(window.base..window.base + window.size, arch::device_permissions());
         // Without it the failure stays silent, as it would be without the attempt.
         let _ = arch::window(window.device).derive(arch::root(), &request);
     }
@@ -543,12 +535,8 @@ fn carve_monitor(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64) {
     );
     ledger.enter(Ledger::ROOT, "monitor text".into(), "PCC of the monitor", text);
     let data = boot.data.0..heap_end;
-    let request = arch::Derivation {
-        base: data.start,
-        length: data.end - data.start,
-        permissions: arch::monitor_data_permissions(),
-        address: arch::data_origin(data.start),
-    };
+    let request =
+        arch::Derivation::over(data.clone(), arch::monitor_data_permissions()).at(arch::data_origin(data.start));
     let root = (Ledger::ROOT, arch::root());
     let carved = ledger.derive_at(
         &MONITOR_DATA,
@@ -558,20 +546,4 @@ fn carve_monitor(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64) {
     );
     carved.unwrap_or_else(|error| panic!("{error}"));
     arch::set_data(&MONITOR_DATA);
-}
-
-/// What of a region will be its pool: all that is free there, as far as bounds can say it. The rest is nobody's.
-pub(crate) fn pool_of(free: &mut Pool, region: &Range<u64>) -> Option<Range<u64>> {
-    let whole = free.whole(region);
-    let alignment = arch::representable(whole.end - whole.start).1.max(PAGE);
-    let start = whole.start.next_multiple_of(alignment);
-    let pool = start..(whole.end / alignment * alignment).max(start);
-    free.reserve(&(region.start..pool.start));
-    free.reserve(&(pool.end..region.end));
-    (!pool.is_empty()).then_some(pool)
-}
-
-/// Derives the pool of a region.
-pub(crate) fn carve_pool(ledger: &mut Ledger, free: &mut Pool, region: &Range<u64>) -> Result<(), AuthorityError> {
-    pool_of(free, region).map_or(Ok(()), |pool| ledger.open_pool(pool))
 }

@@ -105,12 +105,10 @@ impl Frame {
         self.pointer.set(self as *const Frame as u64);
         self.own.derive(
             monitor_data,
-            &Derivation {
-                base,
-                length: size_of::<Frame>() as u64,
-                permissions: crate::monitor_data_permissions(),
-                address: base,
-            },
+            &Derivation::over(
+                base..base + size_of::<Frame>() as u64,
+                crate::monitor_data_permissions(),
+            ),
         )
     }
 
@@ -454,12 +452,7 @@ impl Frame {
 /// Makes the program counter, and DDC where the program has one.
 fn begin(start: &Start<'_>, pcc: &Slot, ddc: &Slot) -> Result<(), DeriveError> {
     let bounds = start.code.decoded();
-    let request = Derivation {
-        base: bounds.base,
-        length: (bounds.top - u128::from(bounds.base)) as u64,
-        permissions: bounds.permissions,
-        address: start.entry,
-    };
+    let request = Derivation::like(&bounds).at(start.entry);
     match start.data {
         Some(data) => {
             pcc.derive_as(start.code, &request, Kind::Hybrid)?;

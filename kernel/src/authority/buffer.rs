@@ -1,9 +1,9 @@
 //! Buffers: memory that cVMs share, as far as the manifest or the buffer's owner lets them; capfiles are buffers, too, of
 //! nobody. Whoever maps one gets a local capability over data only. Tables and memory are taken at boot, and filled.
 
-use crate::authority::ledger::{AuthorityError, Lack, Ledger, pool};
+use crate::authority::ledger::{AuthorityError, Lack, Ledger};
 use crate::authority::pool::Pool;
-use crate::elf::{File, PAGE};
+use crate::elf::File;
 use crate::plan::manifest::{BufferSpec, CvmSpec};
 use abi::Errno;
 use abi::hostcall::{BUFFER_LIMIT, BUFFER_READ, BUFFER_WRITE, BUFFERS};
@@ -121,16 +121,16 @@ impl Buffers {
         specs: Vec<BufferSpec>,
         cvms: &[&CvmSpec],
         file: impl Fn(&str) -> Option<File>,
-        free: &mut Pool,
+        pool: &mut Pool,
         ledger: &mut Ledger,
     ) -> Result<(), AuthorityError> {
         let count = cvms.len();
         for spec in specs {
             let name = format!("buffer {}", spec.name);
             let what = (&*name, "for those that may map it");
-            let region = self.region(count, spec.size, what, free, ledger)?;
+            let (region, pool) = self.region(count, spec.size, what, pool, ledger)?;
             let memory = self.regions[region].memory.clone();
-            let (pool, mut rest) = (pool(memory.start), memory.clone());
+            let mut rest = memory.clone();
             let mut filled = Ok(());
             if let Some(file) = spec.data.as_deref().and_then(&file) {
                 filled = file.copy(0..file.len(), pool, rest.start);
@@ -153,7 +153,7 @@ impl Buffers {
         for (owner, cvm) in cvms.iter().enumerate().filter(|(_, cvm)| cvm.buffer_quota > 0) {
             let name = format!("{} buffers", cvm.name);
             let what = (&*name, "what it makes buffers of");
-            let region = self.region(count, cvm.buffer_quota, what, free, ledger)?;
+            let (region, _) = self.region(count, cvm.buffer_quota, what, pool, ledger)?;
             self.list.extend((0..BUFFERS).map(|_| Buffer {
                 name: String::new(),
                 owner: Some(owner),
@@ -173,33 +173,23 @@ impl Buffers {
         count: usize,
         size: u64,
         what: (&str, &'static str),
-        free: &mut Pool,
+        pool: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<usize, AuthorityError> {
-        let (bounds, alignment) = arch::representable(size);
-        let taken = bounds.next_multiple_of(PAGE);
-        let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let (needed, free) = (taken, free.free_bytes());
-            AuthorityError::new(what.0, Lack::Memory { needed, free })
-        })?;
+    ) -> Result<(usize, &'static Slot), AuthorityError> {
+        let (stock, memory, taken) = pool.take(what.0, size)?;
+        let base = memory.start;
         arch::protection::loading(base..base + taken);
         arch::protection::loaded(base..base + taken);
-        let memory = base..base + bounds;
         let capability = Box::new(Slot::null());
-        let request = Derivation {
-            base,
-            length: bounds,
-            permissions: Permissions::LOAD | Permissions::STORE,
-            address: base,
-        };
-        ledger.derive_from_pool(&capability, what, request)?;
+        let request = Derivation::over(base..memory.end, Permissions::LOAD | Permissions::STORE);
+        stock.derive(ledger, &capability, what, request)?;
         self.regions.push(Region {
             capability,
             memory,
             held: Set::new(count),
             weight: 0,
         });
-        Ok(self.regions.len() - 1)
+        Ok((self.regions.len() - 1, &stock.slot))
     }
 
     pub(crate) fn number(&self, index: usize) -> u64 {
@@ -330,12 +320,7 @@ impl Buffers {
             region.weight = all;
             region.held.set(family, true);
         }
-        let request = Derivation {
-            base: buffer.memory.start,
-            length: buffer.memory.end - buffer.memory.start,
-            permissions,
-            address: buffer.memory.start,
-        };
+        let request = Derivation::over(buffer.memory.clone(), permissions);
         slot.derive(&region.capability, &request).map_err(|_| Errno::ENOMEM)?;
         Ok(buffer.size)
     }

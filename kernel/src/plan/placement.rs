@@ -2,7 +2,7 @@
 //! cVM is its own memory, and behind it the regions of the cVMs within; its capabilities may cover it all. Everything is
 //! found out before any cVM starts, and every refusal names the cVM and what was expected.
 
-use crate::authority::pool::Pool;
+use crate::authority::pool::{Pool, Room};
 use crate::authority::sweep::GRANULE;
 use crate::cvm::Cvm;
 use crate::cvm::loader::{self, Home};
@@ -68,7 +68,7 @@ pub(crate) fn place_all(
         let cvm = plan(id, &specs, &roles, &planned, &elf_of)?;
         planned.push(cvm);
     }
-    let bases = take_all(&specs, &roles, &mut planned, pool)?;
+    let bases = take_all(&specs, &roles, &mut planned, &mut pool.free)?;
     let memory = planned
         .iter()
         .zip(&bases)
@@ -83,7 +83,8 @@ pub(crate) fn place_all(
         let bounds = bases[id]..bases[id] + cvm.size;
         let before = |address: u64| homes.partition_point(|home| home.memory.start < address);
         let homes = &homes[before(bounds.start)..before(bounds.end)];
-        let mut placed = Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, bounds, homes);
+        let memory = (pool.stock(bounds.start), bounds);
+        let mut placed = Cvm::new(id, spec, cvm.elf, cvm.program, cvm.layout, memory, homes);
         placed.gates = cvm.gates;
         cvms.push(placed);
     }
@@ -213,7 +214,7 @@ fn depth(id: usize, specs: &[CvmSpec]) -> Result<usize, Refusal> {
 
 /// Sizes the regions from the innermost outwards and takes them from the pool; returns their bases.
 #[inline(never)]
-fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], pool: &mut Pool) -> Result<Vec<u64>, Refusal> {
+fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], room: &mut Room) -> Result<Vec<u64>, Refusal> {
     let deepest = planned.iter().map(|cvm| cvm.depth).max().unwrap_or(0);
     for depth in (0..deepest).rev() {
         for id in 0..specs.len() {
@@ -222,7 +223,7 @@ fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], pool: &mu
             }
         }
     }
-    take_within(None, specs, planned, pool, &Whole(None))?;
+    take_within(None, specs, planned, room, &Whole(None))?;
     let mut bases = vec![0; specs.len()];
     for depth in 0..=deepest {
         for id in 0..specs.len() {
@@ -252,7 +253,7 @@ fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), 
     let start = spec.isolation_base.unwrap_or(0);
     let end = start.saturating_add(spec.isolation_size.unwrap_or(REGION_LIMIT));
     let Planned { size: own, .. } = planned[id];
-    let mut room = Pool::new(start..end);
+    let mut room = Room::new(start..end);
     if !room.take(start, own) {
         let (needed, given) = (own, end - start);
         return Err(misfit(spec, LayoutError::Isolation { needed, given }));
@@ -274,13 +275,13 @@ fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), 
     Ok(())
 }
 
-/// Takes the regions of the cVMs within one, or of those within none, from `pool`: first those with a given base, then
+/// Takes the regions of the cVMs within one, or of those within none, from `room`: first those with a given base, then
 /// those that may lie anywhere. Their bases become their offsets.
 fn take_within(
     outer: Option<usize>,
     specs: &[CvmSpec],
     planned: &mut [Planned],
-    pool: &mut Pool,
+    room: &mut Room,
     whole: &Whole,
 ) -> Result<(), Refusal> {
     for given in [true, false] {
@@ -293,12 +294,12 @@ fn take_within(
                 Some(base) if !base.is_multiple_of(alignment) => {
                     return Err(spec.entry().refused(Problem::Unaligned(base, alignment, size)));
                 }
-                Some(base) if !pool.take(base, size) => {
+                Some(base) if !room.take(base, size) => {
                     return Err(spec.entry().refused(Problem::Taken(base, size, whole.clone())));
                 }
                 Some(base) => base,
-                None => pool.allocate(size, alignment).ok_or_else(|| {
-                    let problem = Problem::Memory(size, pool.free_bytes(), whole.clone());
+                None => room.allocate(size, alignment).ok_or_else(|| {
+                    let problem = Problem::Memory(size, room.bytes(), whole.clone());
                     spec.entry().refused(problem)
                 })?,
             };

@@ -5,7 +5,6 @@
 //! A thread with a record never takes a short way, and the switcher finds its record only while it runs.
 
 use crate::authority::gate::{Name, Wanted};
-use crate::authority::ledger::{AuthorityError, Lack};
 use crate::authority::pool::Pool;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
@@ -43,17 +42,15 @@ impl Monitor {
     /// # Errors
     /// [`Refusal`] names the cVM and what it lacks.
     #[inline(never)]
-    pub(crate) fn make_gates(&mut self, free: &mut Pool) -> Result<(), Refusal> {
+    pub(crate) fn make_gates(&mut self, pool: &mut Pool) -> Result<(), Refusal> {
         let offered = self.cvms.iter().enumerate().flat_map(|(index, cvm)| {
             let gates = cvm.spec.gates.iter().enumerate();
             gates.map(move |(place, gate)| (CvmId::new(index), place, gate.callers, gate.vector))
         });
         let gates: Vec<_> = offered.collect();
-        let kept = self.ledger.kept.take();
         if gates.is_empty() {
             return Ok(());
         }
-        let kept = kept.ok_or_else(|| AuthorityError::new("gates", Lack::Gone))?;
         for cvm in &self.cvms {
             let said = cvm.program.float && arch::FLOAT_IS_SAID && cvm.spec.float != FLOAT_NO;
             if (said || cvm.spec.float == FLOAT_YES) && cvm.closes_float() {
@@ -67,8 +64,7 @@ impl Monitor {
         }
         let callers = self.cvms.iter().filter(|cvm| !cvm.spec.calls.is_empty());
         let threads = callers.map(|cvm| usize::from(cvm.threads)).sum();
-        self.gates
-            .place(&Wanted { gates, threads }, &kept, free, &mut self.ledger)?;
+        self.gates.place(&Wanted { gates, threads }, pool, &mut self.ledger)?;
         for index in 0..self.cvms.len() {
             if self.cvms[index].spec.calls.is_empty() {
                 continue;

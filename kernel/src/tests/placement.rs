@@ -4,7 +4,7 @@ use super::build::*;
 use super::cvm::{POOL_END, POOL_START, spec};
 use super::purecap::Purecap;
 use super::stored;
-use crate::authority::pool::Pool;
+use crate::authority::ledger::Ledger;
 use crate::cvm::Cvm;
 use crate::elf::File;
 use crate::plan::manifest::CvmSpec;
@@ -33,7 +33,7 @@ fn elf_of(runtime: &str) -> File {
 }
 
 fn place(specs: Vec<CvmSpec>) -> Result<Vec<Cvm>, String> {
-    let placed = place_all(specs, elf_of, &mut Pool::new(POOL_START..POOL_END));
+    let placed = place_all(specs, elf_of, &mut super::opened(&mut Ledger::new(arch::root())));
     placed.map_err(|refusal| refusal.to_string())
 }
 
@@ -299,7 +299,7 @@ fn a_purecap_program_lies_as_its_segments_are_aligned() {
         place_all(
             vec![outer(), spec],
             |name| if name == "aligned" { elf } else { elf_of(name) },
-            &mut Pool::new(POOL_START..POOL_END),
+            &mut super::opened(&mut Ledger::new(arch::root())),
         )
     };
     let cvms = place(spec("a", "aligned")).unwrap();
@@ -327,7 +327,7 @@ fn an_alignment_that_is_none_or_absurd_is_refused() {
         let error = place_all(
             vec![spec("a", "aligned")],
             |_| elf,
-            &mut Pool::new(POOL_START..POOL_END),
+            &mut super::opened(&mut Ledger::new(arch::root())),
         )
         .err();
         let expected = format!("cVM a: aligned: segment 2 has alignment {shown}, expected a power of two up to 2^30");
@@ -353,7 +353,7 @@ fn a_program_is_read_once() {
         ..spec("c", "program")
     };
     let specs = vec![outer(), spec("b", "purecap"), server, spec("d", "purecap")];
-    let cvms = place_all(specs, elf_of, &mut Pool::new(POOL_START..POOL_END)).unwrap();
+    let cvms = place_all(specs, elf_of, &mut super::opened(&mut Ledger::new(arch::root()))).unwrap();
     assert_eq!(*asked.borrow(), ["program", "purecap"]);
     assert!(cvms[0].elf.is(&cvms[2].elf));
     let stacks = cvms
