@@ -234,7 +234,10 @@ impl Map {
                 count += read;
             }
             page[count..].fill(0);
-            let old = self.known.as_mut().map(|known| &mut known[before as usize..][..page.len()]);
+            let old = self
+                .known
+                .as_mut()
+                .map(|known| &mut known[before as usize..][..page.len()]);
             match old {
                 Some(old) if *old == page => {}
                 old => {

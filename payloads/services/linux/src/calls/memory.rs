@@ -154,7 +154,9 @@ impl<P: Platform> Context<'_, P> {
         }
         let (now, client) = (self.real_time(), self.program.client);
         let shared = &mut *self.shared;
-        shared.maps.end(self.platform, &mut shared.tree, (client, range), keep, now)
+        shared
+            .maps
+            .end(self.platform, &mut shared.tree, (client, range), keep, now)
     }
 
     /// Writes what programs have stored in a file that they map.
