@@ -41,6 +41,8 @@ const MEMORY: u64 = 16 << 20;
 const STACK: u64 = 256 << 10;
 const THREADS: u32 = 32;
 const THREADS_OF_PROCESS: u32 = 8;
+/// What tells a library OS of a place for processes that the first program is not to begin there, whichever begins first.
+const SPARE: &str = "INTRAVISOR_SPARE=yes";
 /// Most processes at a time.
 const PROCESSES: u32 = 64;
 /// Where executable files go in what programs see.
@@ -261,6 +263,8 @@ fn places(reader: &mut Reader<'_>, name: &str, program: &Draft, linux: &Linux, s
         if number == 1 {
             spec.args.clone_from(&program.config.spec.args);
             spec.env.clone_from(&program.config.spec.env);
+        } else {
+            spec.env.push(SPARE.to_owned());
         }
         spec.priority = program.config.spec.priority;
         spec.heap = linux.memory;
@@ -303,8 +307,8 @@ fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
     spec.restart = program.config.spec.restart;
     spec.heap = OWN_HEAP.saturating_add(linux.files);
     spec.service_stack = OWN_STACK;
-    // One waits for the console.
-    spec.threads += 1;
+    // One waits for the console, one for the time of timers.
+    spec.threads += 2;
     // For the capability over what its programs see as `/`.
     spec.local = PLACES;
     spec.env.push(format!("FILES={}", linux.files));

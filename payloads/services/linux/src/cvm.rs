@@ -32,6 +32,9 @@ static CARD: Mutex<Option<Card>> = Mutex::new(None);
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// The generator of random numbers.
 static RANDOM: Mutex<Option<ChaCha20Rng>> = Mutex::new(None);
+/// When something is to happen by the clock, and how often that has changed.
+static TICK: AtomicU64 = AtomicU64::new(u64::MAX);
+static TICKS: AtomicU32 = AtomicU32::new(0);
 /// Whether a program wants to hear of the console's input.
 static INPUT: AtomicU32 = AtomicU32::new(NOT_EXPECTED);
 const NOT_EXPECTED: u32 = 0;
@@ -68,6 +71,7 @@ fn main() -> Result<(), Errno> {
         waits.spawn(wait_for_frames)?;
     }
     rt::thread::Builder::new().stack_size(STACK).spawn(read_console)?;
+    rt::thread::Builder::new().stack_size(STACK).spawn(wait_for_timers)?;
     if has_disk {
         let commits = rt::thread::Builder::new().stack_size(STACK);
         commits.spawn(commit_now_and_then)?;
@@ -148,6 +152,30 @@ fn read_console() {
         if let Some(system) = SYSTEM.lock().as_mut() {
             let mut host = Host { call: None };
             system.input(&mut host, input);
+            if system.has_news() {
+                exchange(system, &mut host);
+            }
+        }
+    }
+}
+
+/// Lets happen what is to happen at a time.
+fn wait_for_timers() {
+    loop {
+        let seen = TICKS.load(Ordering::Acquire);
+        let until = TICK.load(Ordering::Acquire);
+        let left = until.saturating_sub(rt::hostcall::counted_clock());
+        if left > 0 {
+            let timeout = (until != u64::MAX).then(|| Duration::from_nanos(left));
+            match rt::hostcall::wait(&TICKS, seen, timeout) {
+                Ok(()) | Err(Errno::EAGAIN | Errno::ETIMEDOUT) => continue,
+                Err(_) => return,
+            }
+        }
+        if let Some(system) = SYSTEM.lock().as_mut() {
+            let mut host = Host { call: None };
+            let next = system.tick(&mut host);
+            TICK.store(next.unwrap_or(u64::MAX), Ordering::Release);
             if system.has_news() {
                 exchange(system, &mut host);
             }
@@ -309,6 +337,13 @@ struct Host<'a> {
 }
 
 impl Platform for Host<'_> {
+    fn wake_at(&mut self, until: Option<u64>) {
+        TICK.store(until.unwrap_or(u64::MAX), Ordering::Release);
+        TICKS.fetch_add(1, Ordering::AcqRel);
+        // Who does not wait looks again anyway.
+        let _ = rt::hostcall::wake(&TICKS, 1);
+    }
+
     fn load(&self, address: u64, to: &mut [u8]) {
         let from = ptr::with_exposed_provenance::<u8>(address as usize);
         // SAFETY: `Window` has checked that this is the program's memory, which the monitor has put within this cVM's and

@@ -14,6 +14,7 @@ mod arena;
 mod bytes;
 mod calls;
 mod console;
+mod credentials;
 mod deliver;
 mod error;
 pub mod ext4;
@@ -34,6 +35,7 @@ mod spawn;
 mod stack;
 mod system;
 mod tar;
+mod timers;
 mod tree;
 mod window;
 
