@@ -15,6 +15,7 @@ global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +a, +zicsr",
     include_str!("instructions.S"),
     include_str!("trap.S"),
