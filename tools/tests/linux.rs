@@ -126,7 +126,9 @@ fn processes_have_a_cvm_each_and_the_first_one_the_arguments() {
             "{name}"
         );
         let has = (place.args.len(), place.env.len());
-        assert_eq!(has, if *name == "sh.program" { (2, 1) } else { (0, 0) }, "{name}");
+        assert_eq!(has, if *name == "sh.program" { (2, 1) } else { (0, 1) }, "{name}");
+        let spare = place.env.iter().any(|entry| entry == "INTRAVISOR_SPARE=yes");
+        assert_eq!(spare, *name != "sh.program", "{name}");
     }
     // A program alone is in the archive by itself, not in /bin.
     let config = parse("cVMs:\n- {name: a, linux: {program: x}}\n");
@@ -425,8 +427,8 @@ fn the_disk_of_a_linux_program_is_its_library_oss() {
     assert_eq!(spec("storage").args, ["a,0,rest,write"]);
     assert!(spec("a.program").env.is_empty() && spec("b.program").devices.is_empty());
     assert_eq!(spec("b").devices, ["block1", "net0"]);
-    // One waits for the console, one commits what programs have written, one waits for frames.
-    assert_eq!((spec("a").threads, spec("b").threads), (3, 4));
+    // One waits for the console, one for the time of timers, one commits what programs have written, one waits for frames.
+    assert_eq!((spec("a").threads, spec("b").threads), (4, 5));
     assert_eq!(spec("b").heap - spec("a").heap, 2 << 20, "for connections");
     for (entry, expected) in [
         (
