@@ -6,6 +6,7 @@ global_asm!(
     ".pushsection .text.intravisor_reset, \"ax\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +zicsr",
     arch::instruction_macros!(),
     include_str!("../../arch/src/cheri_riscv/instructions.S"),

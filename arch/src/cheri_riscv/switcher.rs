@@ -16,6 +16,7 @@ global_asm!(
     ".pushsection .rodata.intravisor_switcher, \"a\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +a, +f, +d, +zicsr",
     instruction_macros!(),
     include_str!("instructions.S"),

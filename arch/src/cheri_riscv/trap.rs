@@ -15,6 +15,7 @@ global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +a, +zicsr",
     instruction_macros!(),
     include_str!("instructions.S"),
@@ -48,6 +49,7 @@ global_asm!(
     back = const offset_of!(Hart, back),
     fault_back = const offset_of!(Hart, fault_back),
     hart = const offset_of!(Hart, pointer),
+    exchange_float = sym float::exchange,
     hostcall = const CAUSE_HOSTCALL,
 );
 

@@ -162,8 +162,8 @@ pub(crate) struct Cvm {
     /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
     pub(crate) line: Option<&'static Line>,
-    /// Its devices follow each other from here, as many as its manifest entry names.
-    pub(crate) first_device: usize,
+    /// Where its devices are among all, in the order of its manifest entry.
+    pub(crate) devices: Range<usize>,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -219,7 +219,7 @@ impl Cvm {
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
-            first_device: 0,
+            devices: 0..0,
             loading: None,
             first_started: None,
             last_fault: None,

@@ -488,29 +488,38 @@ impl Core {
         let slots = &code.pages[page][first as usize % PAGE as usize / 4..][..count];
         let (mut pc, mut now) = (self.pc, bus.now);
         let mut left = Ok(());
-        while let Some(slot) = slots.get(number(first, pc)) {
-            self.pc = pc;
-            bus.now = now + 1;
-            let counts = COUNTED && code.coverage.as_ref().is_some_and(|coverage| coverage.counts(self));
-            let done = (slot.handler)(self, bus, slot.word);
-            if counts
-                && done != Err(Leave::Undecoded)
-                && let Some(coverage) = &mut code.coverage
-            {
-                coverage.count(slot.handler, slot.word);
-            }
-            match done {
-                Ok(()) => pc = pc.wrapping_add(4),
-                Err(Leave::Jumped) => pc = self.pc,
-                Err(_) => {
-                    left = done;
-                    break;
+        // One behind the other until one jumps.
+        'window: while let Some(behind) = slots.get(number(first, pc)..) {
+            for slot in behind {
+                self.pc = pc;
+                now += 1;
+                bus.now = now;
+                let counts = COUNTED && code.coverage.as_ref().is_some_and(|coverage| coverage.counts(self));
+                let done = (slot.handler)(self, bus, slot.word);
+                if counts
+                    && done != Err(Leave::Undecoded)
+                    && let Some(coverage) = &mut code.coverage
+                {
+                    coverage.count(slot.handler, slot.word);
+                }
+                let jumped = done == Err(Leave::Jumped);
+                match done {
+                    Ok(()) => pc = pc.wrapping_add(4),
+                    Err(Leave::Jumped) => pc = self.pc,
+                    Err(_) => {
+                        now -= 1;
+                        left = done;
+                        break 'window;
+                    }
+                }
+                if now >= self.end {
+                    break 'window;
+                }
+                if jumped {
+                    continue 'window;
                 }
             }
-            now += 1;
-            if now >= self.end {
-                break;
-            }
+            break;
         }
         self.pc = pc;
         bus.now = now;

@@ -79,6 +79,7 @@ fn read_entries(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Optio
         at_once: false,
         isolation: Isolation::default(),
         linux: None,
+        library: None,
         disk: None,
         net: None,
     };

@@ -41,11 +41,25 @@ impl Wire for Mirror {
     }
 }
 
-/// What the program says that each of these takes, with the driver that the YAML text names.
-fn parts(platform: &dyn Platform, driver: &str, part: &str, labels: &[(&str, &str)]) -> Result<Vec<Measurement>> {
-    let yaml = format!(
-        "cVMs:\n- {{name: driver, {driver}}}\n- {{name: bench, runtime: bench-parts, args: {part}, heap: 64KiB, stack: 32KiB, {part}: {{of: driver}}}}\n"
-    );
+/// What the program says that each of these takes, with the driver that the YAML text names, when so many of it run at once: the mean
+/// of them.
+fn parts(
+    platform: &dyn Platform,
+    (driver, clients): (&str, u64),
+    part: &str,
+    labels: &[(&str, &str)],
+) -> Result<Vec<Measurement>> {
+    let mut yaml = format!("cVMs:\n- {{name: driver, {driver}}}\n");
+    for number in 0..clients {
+        let range = if part == "disk" {
+            format!(", start: {}, blocks: 100", number * 100)
+        } else {
+            String::new()
+        };
+        yaml += &format!(
+            "- {{name: bench{number}, runtime: bench-parts, args: {part}, heap: 64KiB, stack: 32KiB, {part}: {{of: driver{range}}}}}\n"
+        );
+    }
     let config = config::parse("bench.yaml".as_ref(), &yaml);
     built(platform.arch());
     let cvms: Vec<_> = config.cvms.into_iter().map(|cvm| cvm.spec).collect();
@@ -57,12 +71,16 @@ fn parts(platform: &dyn Platform, driver: &str, part: &str, labels: &[(&str, &st
     let console = machine.console();
     let mut measured = Vec::new();
     for (said, label) in labels {
-        let line = console
-            .lines()
-            .find_map(|line| line.split_once(&format!("[bench] {said}: ")));
-        let number = line.and_then(|(_, number)| number.trim_end().parse().ok());
-        let number = number.ok_or_else(|| format!("nothing about {said}; console:\n{console}"))?;
-        measured.push(Measurement::count(SECTION, *label, number));
+        let numbers = (0..clients).map(|number| {
+            let start = format!("[bench{number}] {said}: ");
+            let mut found = console.lines().filter_map(|line| line.split_once(&start));
+            found
+                .next()
+                .and_then(|(_, number)| number.trim_end().parse::<u64>().ok())
+        });
+        let sum = numbers.sum::<Option<u64>>();
+        let sum = sum.ok_or_else(|| format!("not everyone says something about {said}; console:\n{console}"))?;
+        measured.push(Measurement::count(SECTION, *label, sum / clients / clients));
     }
     Ok(measured)
 }
@@ -79,8 +97,11 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         ("one block", "a block read, from cVM to device and back"),
         ("64 blocks", "  64 of them in one request"),
     ];
-    measured.extend(parts(platform, "runtime: disk, devices: block0", "disk", &blocks)?);
+    let disk = "runtime: disk, devices: block0";
+    measured.extend(parts(platform, (disk, 1), "disk", &blocks)?);
+    let blocks = [("one block", "  by four cVMs at once, a block each")];
+    measured.extend(parts(platform, (disk, 4), "disk", &blocks)?);
     let frames = [("a frame", "a frame of 1,400 bytes, from cVM to device and back")];
-    measured.extend(parts(platform, "runtime: switch, devices: net0", "net", &frames)?);
+    measured.extend(parts(platform, ("runtime: switch, devices: net0", 1), "net", &frames)?);
     Ok(measured)
 }

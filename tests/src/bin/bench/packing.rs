@@ -1,5 +1,7 @@
 //! Images for the measurements.
 
+use std::collections::BTreeSet;
+
 use abi::manifest::MEMBER;
 use tests::artifacts::built;
 use tools::archive::{self, Member};
@@ -42,10 +44,12 @@ impl Setup {
     /// Manifest or archive cannot be written.
     pub(crate) fn with_buffers(arch: Architecture, cvms: &[CvmSpec], buffers: &[BufferSpec]) -> Result<Setup> {
         let mut members = vec![Member::new(MEMBER, Manifest::new(cvms).with_buffers(buffers).encode()?)];
-        let programs = cvms
-            .iter()
-            .map(|cvm| Member::new(&cvm.runtime, built(arch).program(&cvm.runtime)));
-        members.extend(programs);
+        let programs: BTreeSet<&str> = cvms.iter().map(|cvm| cvm.runtime.as_str()).collect();
+        members.extend(
+            programs
+                .into_iter()
+                .map(|name| Member::new(name, built(arch).program(name))),
+        );
         Ok(Setup {
             archive: archive::write(&members)?,
             append: String::new(),
