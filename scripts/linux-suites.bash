@@ -4,6 +4,8 @@
 # What no distribution packages is left out, without a word, unless a variable names the directory with its source:
 #
 #   INTRAVISOR_LIBC_TEST    musl's libc-test: target/linux/ARCH/libc-test/PART-NAME, for the parts functional and regression
+#   INTRAVISOR_LTP          the Linux Test Project: target/linux/ARCH/ltp/NAME, of its system call tests (autoconf and automake are needed,
+#                           and Debian's headers of the kernel for both architectures)
 #   INTRAVISOR_LUA_TESTS    the folder testes of Lua's repository, of the version that is built: target/linux/lua-tests
 
 # The directory that variable $1 names, in which $2 has to be; nothing when it names none: the tests say then what they leave out.
@@ -45,7 +47,65 @@ build_libc_test() {
     mv "$to.new" "$to"
 }
 
+# Prepares LTP from directory $1: its configure script, which its repository does not have.
+prepare_ltp() {
+    local source=$1 to=$work/source/ltp part
+    [[ ! -f $to/ready ]] || return 0
+    say "preparing LTP"
+    for tool in autoreconf automake pkg-config; do
+        command -v $tool >/dev/null || lacks "$tool is not on PATH: LTP needs it" "on Debian as root: apt install autoconf automake pkg-config"
+    done
+    rm -rf "$to" && mkdir -p "$to/testcases/kernel"
+    for part in VERSION configure.ac include lib libs m4 runtest; do cp -r "$source/$part" "$to"; done
+    cp -r "$source/testcases/kernel/syscalls" "$to/testcases/kernel"
+    (cd "$to" && step ltp.autoreconf autoreconf -fi)
+    touch "$to/ready"
+}
+
+# Builds the system call tests of LTP for architecture $1, those that docs/conformance.md does not say to be left out: each
+# is a program of its own, with LTP's library and our `fork`.
+build_ltp() {
+    local architecture=$1 source=$work/source/ltp build=$work/$1/ltp-build to=$work/$1/ltp own=$root/tests/ltp file name
+    local -A debian=([cheri-riscv]=riscv64 [morello]=arm64) tuple=([cheri-riscv]=riscv64-linux-gnu [morello]=aarch64-linux-gnu)
+    local headers=$work/source/headers-${debian[$architecture]}
+    local includes=(-Iinclude "-I$source/include" "-I$source/include/old" "-I$source/testcases/kernel/syscalls/utils" -D_GNU_SOURCE
+        -idirafter "$headers/usr/${tuple[$architecture]}/include")
+    [[ ! -d $to || $own/fork.c -nt $to || $own/fork.S -nt $to ]] || return 0
+    if [[ ! -d $headers ]]; then
+        private_package "$work/apt" "$headers" "linux-libc-dev-${debian[$architecture]}-cross" >"$work/log/$architecture.headers" 2>&1 ||
+            lacks "the package linux-libc-dev-${debian[$architecture]}-cross cannot be fetched" "see $work/log/$architecture.headers"
+    fi
+    say "$architecture: building the system call tests of LTP (some minutes)"
+    rm -rf "$to" "$to.new" "$build" && mkdir -p "$to.new" "$build"
+    (
+        cd "$build"
+        step "$architecture.ltp-configure" env CC="$work/cc-$architecture -idirafter $headers/usr/${tuple[$architecture]}/include" \
+            AR=llvm-ar RANLIB=llvm-ranlib HOSTCC=cc PKG_CONFIG_LIBDIR=/nonexistent \
+            "$source/configure" --host="${musl_target[$architecture]}-linux-musl"
+        mkdir -p include/lapi objects
+        step "$architecture.ltp-numbers" sh "$source/include/lapi/syscalls/generate_syscalls.sh" "$build/include/lapi/syscalls.h"
+        echo '#define LTP_VERSION "static"' >include/ltp-version.h
+        for file in "$source"/lib/*.c "$source"/libs/{ipc,sigwait,swap,vdso}/*.c; do
+            echo "-DLTPLIB -c -o objects/$(basename "$file" .c).o $file"
+        done | compile_lines "$architecture" ltp-library "${includes[@]}"
+        step "$architecture.ltp-archive" llvm-ar rcs libltp.a objects/*.o
+        step "$architecture.ltp-fork" "$work/cc-$architecture" -O2 -c -o fork-call.o "$own/fork.S"
+        step "$architecture.ltp-fork" "$work/cc-$architecture" -O2 -c -o fork-keep.o "$own/fork.c"
+        # What cannot be built wants libraries or files that are not there.
+        sed -n 's/^[^#][^ ]*[ \t]\+\([^ ]*\).*/\1/p' "$source/runtest/syscalls" | sort -u | while read -r name; do
+            file=$(find "$source/testcases/kernel/syscalls" -name "$name.c" | head -n 1)
+            [[ -z $file ]] || echo "-s -I$(dirname "$file") -o $to.new/$name $file fork-call.o fork-keep.o libltp.a"
+        done >programs
+        xargs -P 2 -L 1 sh -c '"$@" 2>>failed || true' sh "$work/cc-$architecture" -O1 -w "${includes[@]}" <programs
+        cp failed "$work/log/$architecture.ltp"
+    )
+    mv "$to.new" "$to"
+    rm -rf "$build"
+}
+
 libc_test=$(named_source INTRAVISOR_LIBC_TEST src/common/runtest.c)
+ltp=$(named_source INTRAVISOR_LTP runtest/syscalls)
+[[ -z $ltp ]] || prepare_ltp "$ltp"
 lua_tests=$(named_source INTRAVISOR_LUA_TESTS all.lua)
 [[ -z $lua_tests ]] || ln -sfn "$lua_tests" "$work/lua-tests"
 
@@ -59,4 +119,9 @@ for architecture in "${architectures[@]}"; do
     build "$architecture" speedtest1 -w -I"$work/source/libsqlite3-sys/sqlite3" "$work/source/speedtest1.c" \
         "$work/$architecture/sqlite3.o"
     [[ -z $libc_test ]] || build_libc_test "$architecture" "$libc_test"
+    [[ -z $ltp ]] || build_ltp "$architecture"
 done
+if [[ -n $libc_test && -f $work/cc-cheri-riscv-float ]]; then
+    build_libc_test cheri-riscv-float "$libc_test"
+    ln -sfn ../cheri-riscv-float/libc-test "$work/cheri-riscv/libc-test-float"
+fi

@@ -1,8 +1,11 @@
 //! The header of `intravisor.img` and the symbol table behind the monitor.
 //!
-//! An image is the monitor as it lies in memory (text, data, zeroed bss), then what `intravisor pack` appends: the
-//! monitor's symbols and the archive. The header stands at offset [`OFFSET`] of the image, after the 64 bytes that a
-//! boot loader may want for its own header; `pack` fills in the appended parts.
+//! In memory, an image is the monitor (text, stacks, bss, data), then what `intravisor pack` appends: the monitor's symbols
+//! and the archive. The header stands at offset [`OFFSET`] of the image, after the 64 bytes that a boot loader may want for
+//! its own header; `pack` fills in the appended parts.
+//!
+//! Stacks and bss, and what is behind the text's last instruction, are zeros when the monitor starts: the *gap*. The file has the
+//! end of the image there, as much of it as there is room, and is shorter by that; the reset code puts it in its place.
 
 use core::fmt;
 
@@ -11,9 +14,15 @@ pub const OFFSET: usize = 0x40;
 /// First eight bytes of the header.
 pub const MAGIC: [u8; 8] = *b"intravsr";
 /// Version of this layout.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Alignment of the appended parts in bytes.
 pub const PART_ALIGNMENT: u64 = 16;
+/// Where both boot loaders' headers, that of RISC-V and that of arm64, have the bytes of the image in memory, a `u64`.
+pub const MEMORY_SIZE_OFFSET: usize = 16;
+/// The gap, the part of the image in it, and the image in memory are multiples of this many bytes.
+pub const GAP_UNIT: u64 = 128;
+/// Offset of [`ImageHeader::gap_used`] in the image.
+pub const GAP_USED_OFFSET: u64 = (OFFSET + ImageHeader::SIZE - 8) as u64;
 
 /// Header of an image. Offsets count from the start of the image; a part of size 0 is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +46,22 @@ pub struct ImageHeader {
     pub archive_size: u64,
     /// What is measured of the monitor: from behind the headers, which `pack` fills in, …
     pub constant_start: u64,
-    /// … to its variables. Stacks and bss between count as the zeros that they are in the image, words that the reset code
-    /// relocates as they stand there.
+    /// … to its variables. The gap between counts as the zeros that it is when the monitor starts, words that the reset code
+    /// relocates as they stand in the image.
     pub constant_end: u64,
     /// Address that the monitor is linked at.
     pub link_address: u64,
+    /// Where the gap begins …
+    pub gap_start: u64,
+    /// … and ends.
+    pub gap_end: u64,
+    /// Bytes of the image's end that lie at the start of the gap.
+    pub gap_used: u64,
 }
 
 impl ImageHeader {
     /// Size of the header in bytes.
-    pub const SIZE: usize = 80;
+    pub const SIZE: usize = 104;
 
     /// The header as it stands in the image.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -63,6 +78,9 @@ impl ImageHeader {
             self.constant_start,
             self.constant_end,
             self.link_address,
+            self.gap_start,
+            self.gap_end,
+            self.gap_used,
         ];
         for (slot, word) in bytes[16..].chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
@@ -88,6 +106,9 @@ impl ImageHeader {
             constant_start: large(56),
             constant_end: large(64),
             link_address: large(72),
+            gap_start: large(80),
+            gap_end: large(88),
+            gap_used: large(96),
         };
         (header.magic == MAGIC && header.version == VERSION).then_some(header)
     }

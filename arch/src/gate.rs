@@ -68,12 +68,7 @@ pub(crate) fn board_permissions() -> Permissions {
 /// Stores a capability over `length` bytes at `what` to `at`.
 pub(crate) fn point(board: &Slot, at: u64, what: u64, length: u64) {
     let made = own::made();
-    let request = Derivation {
-        base: what,
-        length,
-        permissions: board_permissions(),
-        address: what,
-    };
+    let request = Derivation::over(what..what + length, board_permissions());
     let stored = made.derive(board, &request).is_ok() && user::store_capability(made, board, at).is_ok();
     made.clear();
     assert!(stored, "a gate's link cannot be stored");
@@ -156,12 +151,7 @@ pub fn free(board: &Slot, gate: u64) -> u64 {
 pub fn make_record(board: &Slot, at: u64, record: &Slot) -> Result<(), DeriveError> {
     erase(board, at, RECORD);
     own::make_links(board, at);
-    let request = Derivation {
-        base: at,
-        length: RECORD,
-        permissions: board_permissions(),
-        address: at,
-    };
+    let request = Derivation::over(at..at + RECORD, board_permissions());
     record.derive(board, &request)
 }
 

@@ -4,6 +4,7 @@ use crate::Slot;
 use abi::FaultKind;
 use capability::{Decoded, Permissions};
 use core::fmt;
+use core::ops::Range;
 
 /// A capability to be derived from another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,34 @@ pub struct Derivation {
     pub permissions: Permissions,
     /// Address of the result.
     pub address: u64,
+}
+
+impl Derivation {
+    /// All of a range; its start is the address.
+    pub const fn over(range: Range<u64>, permissions: Permissions) -> Derivation {
+        let (base, length, address) = (range.start, range.end - range.start, range.start);
+        Derivation {
+            base,
+            length,
+            permissions,
+            address,
+        }
+    }
+
+    /// What a capability is that exists.
+    pub const fn like(what: &Decoded) -> Derivation {
+        Derivation {
+            base: what.base,
+            length: (what.top - what.base as u128) as u64,
+            permissions: what.permissions,
+            address: what.address,
+        }
+    }
+
+    /// The same with another address.
+    pub const fn at(self, address: u64) -> Derivation {
+        Derivation { address, ..self }
+    }
 }
 
 /// Why a derivation was refused. Nothing is written to the target then.

@@ -3,9 +3,10 @@
 # FROM the reset vector of the board, at the start of the image. LIVE: a0 = hart, a1 = device tree. M-mode, hybrid mode, IRQ
 # off. PCC and DDC hold the root capability, and so do MTCC, MEPCC and the trap vectors of S- and U-mode.
 #
-# What this does, in order: park the other harts without any authority; clear bss; relocate (ISAv9: to where the image
-# lies; ISAv8: to 0, see arch::cheri_riscv::variant); keep the root capability in its slot; narrow PCC to the text;
-# call boot_main on the monitor's stack.
+# What this does, in order: park the other harts without any authority; put the end of the image in its place; clear what is
+# behind the text's last instruction, and bss; relocate (ISAv9: to where the image lies; ISAv8: to 0, see
+# arch::cheri_riscv::variant); keep the root capability in its slot; narrow PCC to the text; call boot_main on the monitor's
+# stack.
 
 .globl _start
 _start:
@@ -13,7 +14,7 @@ _start:
     .word 0
     # A header as Linux images for RISC-V have it, for boot loaders that ask for one (Documentation/arch/riscv/boot-image-header).
     .dword 0                                    # text offset
-    .dword intravisor_image_size                # bytes of the monitor; `intravisor pack` adds what it appends
+    .dword intravisor_image_size                # bytes in memory; `intravisor pack` adds what it appends
     .dword 0                                    # flags: little endian
     .word 2                                     # version 0.2
     .word 0
@@ -23,11 +24,14 @@ _start:
     .word 0
     # abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
-    .word 3
+    .word 4
     .word 243
     .dword intravisor_image_size
     .dword 0, 0, 0, 0
     .dword headers_end - _start, intravisor_constant_end, intravisor_link_address
+    .dword intravisor_gap_offset, intravisor_gap_end
+gap_used:
+    .dword 0
 headers_end:
 
 .balign 4
@@ -41,7 +45,7 @@ headers_end:
     # On a processor without CHERI the next instruction traps: say so.
     lla t0, no_cheri
     csrw mtvec, t0
-    csrr t1, 0xbc0                              # mccsr
+    csrr x0, 0xbc0                              # mccsr
     # What reset may leave open: counters for U-mode but the time, protection entries, traps delegated to S-mode where there is
     # one.
     csrwi mcounteren, 2                         # TM
@@ -55,15 +59,46 @@ headers_end:
     csrw mideleg, zero
 9:  bnez a0, park
 
+    # The end of the image, which lies in the file where stacks and bss will be. By capabilities, which take half as long; no
+    # byte of a file has a tag.
+    lla t0, intravisor_gap_start
+    lla t2, gap_used
+    ld  t2, 0(t2)
+    lla t3, _start
+    ld  t1, 16(t3)
+    add t1, t1, t3                              # behind the end
+    sub t2, t1, t2                              # its place
+    bgeu t2, t1, 18f
+17: LC  x16, 0, x5
+    LC  x17, 16, x5
+    LC  x18, 32, x5
+    LC  x19, 48, x5
+    LC  x20, 64, x5
+    LC  x21, 80, x5
+    LC  x22, 96, x5
+    LC  x23, 112, x5
+    SC  x16, 0, x7
+    SC  x17, 16, x7
+    SC  x18, 32, x7
+    SC  x19, 48, x7
+    SC  x20, 64, x7
+    SC  x21, 80, x7
+    SC  x22, 96, x7
+    SC  x23, 112, x7
+    addi t0, t0, 128
+    addi t2, t2, 128
+    bltu t2, t1, 17b
+18: lla t0, intravisor_gap_start
+    lla t1, intravisor_text_end
+    jal t4, zero
     lla t0, intravisor_bss_start
-    lla t2, intravisor_bss_end
-2:  sd  zero, 0(t0)
-    addi t0, t0, 8
-    bltu t0, t2, 2b
+    lla t1, intravisor_bss_end
+    jal t4, zero
 
     # Bit 30 of mccsr: integer addresses are absolute (ISAv9), and the image lies where it is linked. s1 = what to add to a
     # pointer for its physical address.
     li  s1, 0
+    csrr t1, 0xbc0                              # mccsr
     srli t1, t1, 30
     andi t1, t1, 1
     bnez t1, 3f
@@ -122,6 +157,22 @@ narrowed:
     call boot_main
 6:  wfi
     j   6b
+
+# FROM above. LIVE: a0, a1; t0 = first byte and t1 = byte behind the last one of what becomes zero, multiples of 128;
+# t4 = the way back.
+zero:
+    bgeu t0, t1, 19f
+    SC  x0, 0, x5
+    SC  x0, 16, x5
+    SC  x0, 32, x5
+    SC  x0, 48, x5
+    SC  x0, 64, x5
+    SC  x0, 80, x5
+    SC  x0, 96, x5
+    SC  x0, 112, x5
+    addi t0, t0, 128
+    j   zero
+19: jr  t4
 
 # FROM above, on every hart but the first. LIVE: nothing.
 # Every special register that holds authority becomes NULL, PCC covers this loop alone.

@@ -6,6 +6,7 @@ global_asm!(
     ".pushsection .text.intravisor_reset, \"ax\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +zicsr",
     include_str!("../../arch/src/cheri_riscv/instructions.S"),
     include_str!("cheri_riscv.S"),

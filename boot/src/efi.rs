@@ -2,10 +2,11 @@
 //!
 //! What this does, in order: find device tree, command line and initial RAM disk; copy the image to the start of the
 //! largest free region, with room for the monitor's heap behind it; leave the firmware; say in the copy what the memory
-//! map allows; enter the copy as a boot loader would. The image as the firmware has loaded it stays unchanged: it is
-//! not relocated, so nothing here may hold the address of anything in memory. Until the firmware is left, an error is
-//! printed and handed back to it.
+//! map allows; enter the copy as a boot loader would. The image as the firmware has loaded it stays unchanged, but that
+//! the code before this has put its end in its place: it is not relocated, so nothing here may hold the address of anything
+//! in memory. Until the firmware is left, an error is printed and handed back to it.
 
+use abi::image::GAP_USED_OFFSET;
 use core::arch::asm;
 use core::convert::Infallible;
 use core::mem::size_of;
@@ -210,7 +211,7 @@ fn image_start() -> u64 {
     start
 }
 
-/// FROM the firmware, which passes the handle of this image.
+/// FROM the code that the firmware enters, which passes on the handle of this image.
 #[unsafe(no_mangle)]
 extern "efiapi" fn intravisor_efi_entry(image: usize, system: &SystemTable) -> Status {
     print(system, b"intravisor: ");
@@ -253,7 +254,7 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
 
     let buffer = allocate(boot, MAP_SIZE)?;
     let source = image_start();
-    // SAFETY: the size in the image's own header, which is all of the file.
+    // SAFETY: the size in the image's own header, in memory.
     let size = unsafe { ((source + 16) as *const u64).read() };
     let wanted = size + HEAP + initrd.1 - initrd.0;
     let mut target = place(&memory_map(boot, buffer)?, wanted)?;
@@ -264,6 +265,8 @@ fn start(image: usize, system: &SystemTable) -> Result<Infallible> {
     )?;
     // SAFETY: just allocated, for more than these bytes.
     unsafe { ptr::copy_nonoverlapping(source as *const u8, target as *mut u8, size as usize) };
+    // SAFETY: a word of the copy's header: its end is in its place.
+    unsafe { ((target + GAP_USED_OFFSET) as *mut u64).write(0) };
     // SAFETY: the copy's own hand-over, which nobody else knows of.
     let handover = unsafe { &mut *((&raw const HANDOVER as u64 - source + target) as *mut Handover) };
     handover.initrd = initrd;

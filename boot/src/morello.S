@@ -5,9 +5,9 @@
 // MMU and data cache off, IRQ off. PCC and DDC hold the root capability, and so do DDC_EL0 and RDDC_EL0 and the DDC of
 // every lower level.
 //
-// What this does, in order: go down to EL1, leaving no authority above; park all processors but the first; map the
-// memory and turn the caches on; clear bss; relocate; keep the root capability in its slot; narrow PCC to the text;
-// call boot_main on the monitor's stack.
+// What this does, in order: go down to EL1, leaving no authority above; park all processors but the first; put the end of the
+// image in its place; map the memory and turn the caches on; clear what is behind the text's last instruction, and bss;
+// relocate; keep the root capability in its slot; narrow PCC to the text; call boot_main on the monitor's stack.
 
 // cd := PCC narrowed to the text and what the monitor needs, at \label. x9 and x10 are lost.
 .macro NARROW_PCC cd, label
@@ -46,11 +46,14 @@ _start:
     .word pe_header - _start
     // abi::image::ImageHeader; the rest is filled in by `intravisor pack`.
     .ascii "intravsr"
-    .word 3
+    .word 4
     .word 183
     .quad intravisor_image_size
     .quad 0, 0, 0, 0
     .quad headers_end - _start, intravisor_constant_end, intravisor_link_address
+    .quad intravisor_gap_offset, intravisor_gap_end
+gap_used:
+    .quad 0
 
 // Every place of the file is the same place in memory. `intravisor pack` fills in what depends on what it appends.
 pe_header:
@@ -65,7 +68,7 @@ optional_header:
     .hword 0
     .word intravisor_efi_text_size
     .word 0, 0                  // initialised data, other data
-    .word intravisor_efi_entry - _start
+    .word intravisor_efi_start - _start
     .word 0x1000                // base of the code
     .quad 0                     // image base: anywhere
     .word 0x1000, 0x200         // alignment in memory and in the file
@@ -239,9 +242,17 @@ from_el1:
     adr x20, intravisor_image_start
     and x20, x20, #~0x3fffffff  // loaded as an ELF file: the tree is at the start of RAM
 
+    // The caches are off, but may remember what was where the end of the image goes, or write it back.
+6:  bl  end_of_image
+    bl  forget
+    bl  unfold
+    dmb sy
+    bl  end_of_image
+    bl  forget
+
     // The first map: the gigabyte where the image lies is memory, everything else in 512 GiB is devices, and there is nothing
     // in the 512 GiB behind that.
-6:  adrp x0, intravisor_reset_table
+    adrp x0, intravisor_reset_table
     adr x1, intravisor_image_start
     lsr x1, x1, #30
     movz x3, #0x0c05            // block, device, accessed, not global
@@ -260,15 +271,10 @@ from_el1:
     add x6, x6, :lo12:reset_root
     add x5, x0, #3              // a table
     stp x5, xzr, [x6]
-    // The caches are off, but may remember what was there before.
     dmb sy
-    mov x2, xzr
-8:  add x5, x0, x2
-    dc  ivac, x5
-    add x2, x2, #16             // no cache line is shorter
-    cmp x2, #4096
-    b.ne 8b
     dc  ivac, x6
+    add x1, x0, #4096
+    bl  forget
 
     mov x5, #0x00ff             // MAIR_EL1: 0 = normal, write-back; 1 = device nGnRnE
     msr mair_el1, x5
@@ -289,12 +295,15 @@ from_el1:
     .inst 0xd500409f            // msr pan, #0
     STEP 'm'
 
+    adrp x0, intravisor_gap_start
+    add x0, x0, :lo12:intravisor_gap_start
+    adrp x1, intravisor_text_end
+    bl  zero
     adrp x0, intravisor_bss_start
     add x0, x0, :lo12:intravisor_bss_start
     adrp x1, intravisor_bss_end
-9:  stp xzr, xzr, [x0], #16
-    cmp x0, x1
-    b.lo 9b
+    add x1, x1, :lo12:intravisor_bss_end
+    bl  zero
 
     STEP 'z'
     // x23 = what to add to a linked address.
@@ -356,6 +365,29 @@ narrowed:
 12: wfi
     b   12b
 
+// zero(x0 = first byte, x1 = behind the last one, multiples of 128).
+8:  stp xzr, xzr, [x0], #16
+    stp xzr, xzr, [x0], #16
+    stp xzr, xzr, [x0], #16
+    stp xzr, xzr, [x0], #16
+zero:
+    cmp x0, x1
+    b.lo 8b
+    ret
+
+// forget(x0 = first byte, x1 = behind the last one): no cache remembers them. x2 and x3 are lost.
+forget:
+    mrs x2, ctr_el0
+    ubfx x2, x2, #16, #4        // DminLine: words of the shortest line, as a power of two
+    mov x3, #4
+    lsl x2, x3, x2
+    b   31f
+30: dc  ivac, x0
+    add x0, x0, x2
+31: cmp x0, x1
+    b.lo 30b
+    ret
+
 // FROM above, on every processor but the first. LIVE: nothing.
 // Every register that holds authority becomes NULL, PCC covers this loop alone.
 park:
@@ -401,6 +433,48 @@ print:
     str w2, [x1]
     b   18b
 19: ret
+
+// FROM the firmware, which has entered `intravisor_efi_entry`: the rest of that is Rust, for which the image must be in order.
+.pushsection .text.efi_start, "ax"
+.globl intravisor_efi_start
+intravisor_efi_start:
+    mov x5, x0
+    mov x6, x1
+    mov x7, x30
+    bl  unfold
+    mov x0, x5
+    mov x1, x6
+    mov x30, x7
+    b   intravisor_efi_entry
+
+// end_of_image() -> x0 = where the part of the image goes that lies in its gap, x1 = behind that. x2 is lost.
+end_of_image:
+    adrp x0, intravisor_image_start
+    ldr x1, [x0, #16]           // bytes in memory
+    add x1, x1, x0
+    ldr x2, [x0, #gap_used - _start]
+    sub x0, x1, x2
+    ret
+
+// Puts the end of the image, which the file has where stacks and bss are, in its place. x0 to x4 and x9 are lost.
+unfold:
+    mov x9, x30
+    bl  end_of_image
+    adrp x2, intravisor_gap_start
+    add x2, x2, :lo12:intravisor_gap_start
+    b   33f
+32: ldp x3, x4, [x2], #16
+    stp x3, x4, [x0], #16
+    ldp x3, x4, [x2], #16
+    stp x3, x4, [x0], #16
+    ldp x3, x4, [x2], #16
+    stp x3, x4, [x0], #16
+    ldp x3, x4, [x2], #16
+    stp x3, x4, [x0], #16
+33: cmp x0, x1
+    b.lo 32b
+    ret x9
+.popsection
 
 // The root of the first map, two entries, in a cache line of its own as far as it goes.
 .pushsection .data

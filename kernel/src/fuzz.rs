@@ -4,7 +4,7 @@
 pub mod devices;
 
 use crate::authority::ledger::Ledger;
-use crate::authority::pool::Pool;
+use crate::authority::pool::{Pool, Room};
 use crate::cvm::Life;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
@@ -161,11 +161,15 @@ pub fn boot(archive: &[u8], steps: &[Step]) -> Option<usize> {
     std::thread::scope(|scope| scope.spawn(|| run(archive, steps)).join()).unwrap_or_else(|_| panic!("see above"))
 }
 
+fn opened(ledger: &mut Ledger) -> Pool {
+    let opened = Pool::open(Room::new(POOL_RANGE), &[POOL_RANGE], ledger);
+    opened.unwrap_or_else(|error| panic!("{error}"))
+}
+
 fn run(archive: &[u8], steps: &[Step]) -> Option<usize> {
     let mut ledger = Ledger::new(arch::root());
-    let opened = ledger.open_pool(POOL_RANGE);
-    opened.unwrap_or_else(|error| panic!("{error}"));
-    let mut monitor = load(placed(archive), ledger, Pool::new(POOL_RANGE), FREQUENCY).ok()?;
+    let pool = opened(&mut ledger);
+    let mut monitor = load(placed(archive), ledger, pool, FREQUENCY).ok()?;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     let mut served = 0;
     finish_loading(&mut monitor)?;

@@ -1,9 +1,9 @@
 //! A boot, from the reset code's hand-over to the first cVM.
 
 use crate::authority::buffer::Buffers;
-use crate::authority::gate::{self, Gates};
-use crate::authority::ledger::{ARCHIVE, CarveError, Ledger, MONITOR_DATA};
-use crate::authority::pool::Pool;
+use crate::authority::gate::Gates;
+use crate::authority::ledger::{ARCHIVE, Ledger, MONITOR_DATA};
+use crate::authority::pool::{Pool, Room};
 use crate::cvm::Life;
 use crate::elf::{File, PAGE};
 use crate::heap::Heap;
@@ -11,6 +11,7 @@ use crate::hostcall::trap;
 use crate::measure;
 use crate::plan::archive::Archive;
 use crate::plan::platform::Board;
+use crate::plan::refusal::Refusal;
 #[cfg(feature = "signed")]
 use crate::plan::signature;
 use crate::plan::{manifest, placement, platform, tree};
@@ -22,12 +23,11 @@ use crate::run::monitor::{FREQUENCY_LIMIT, MONITOR, Monitor};
 use crate::run::thread::Scheduler;
 use abi::image::ImageHeader;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arch::protection::{END, REGIONS};
 use arch::{BootInfo, Device, Platform, Window, user};
 use capability::Permissions;
+use core::fmt;
 use core::ops::Range;
 
 /// The heap is this part of the memory …
@@ -93,29 +93,26 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     }
 
     measure::begin(&boot, &header);
-    let mut free = Pool::default();
+    let mut free = Room::default();
     regions.iter().for_each(|region| free.push(region.clone()));
     free.reserve(&(memory.start..heap_end));
     board.reserved.iter().for_each(|range| free.reserve(range));
     free.reserve(&archive.bounds);
     carve_monitor(&mut ledger, &boot, heap_end);
-    for region in regions {
-        carve_pool(&mut ledger, &mut free, &region).unwrap_or_else(|error| panic!("{error}"));
-    }
+    let pool = Pool::open(free, &regions, &mut ledger).unwrap_or_else(|error| panic!("{error}"));
     let archive = archive.open(&mut ledger, heap_end);
     #[cfg(feature = "signed")]
-    let archive = signature::verified(archive).unwrap_or_else(|error| refuse(error));
+    let archive = signature::verified(archive).unwrap_or_else(|error| refuse(&error));
     if let Some(kept) = arch::keep_for_firmware() {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
     }
-    ledger.kept = Some(gate::keep(arch::root(), &ledger.pools()));
     arch::root().clear();
     say!(
         Info,
         "root capability destroyed, {} devices, cVM memory {} KiB",
         devices + found.len(),
-        free.free_bytes() / 1024
+        pool.free.bytes() / 1024
     );
     ledger.print(0..ledger.len());
 
@@ -126,18 +123,18 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     else {
         panic!("the device tree gives no timer frequency of 1 to {FREQUENCY_LIMIT} ticks a second")
     };
-    run(archive, ledger, free, (frequency, born, &found), heap)
+    run(archive, ledger, pool, (frequency, born, &found), heap)
 }
 
 /// Loads the archive's cVMs and leaves for the first one.
 fn run(
     archive: File,
     ledger: Ledger,
-    free: Pool,
+    pool: Pool,
     (frequency, born, found): (u64, Option<u64>, &[Found]),
     heap: &Heap,
 ) -> ! {
-    let mut monitor = load(archive, ledger, free, frequency).unwrap_or_else(|error| refuse(&error));
+    let mut monitor = load(archive, ledger, pool, frequency).unwrap_or_else(|error| refuse(&error));
     monitor.give_devices(found).unwrap_or_else(|error| refuse(&error));
     monitor.born = born;
     monitor.start_waiting(arch::timer::now(), usize::MAX);
@@ -152,11 +149,11 @@ fn run(
 /// Reads archive and manifest, places every cVM and gives it a thread; none is started yet.
 ///
 /// # Errors
-/// What is wrong with archive, manifest, a program, or the memory that is asked for.
-pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64) -> Result<Box<Monitor>, String> {
-    let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan { cvms: specs, buffers } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
-    arch::protection::open(&ledger.pools());
+/// [`Refusal`] says what is wrong with archive, manifest, a program, or the memory that is asked for.
+pub(crate) fn load(archive: File, ledger: Ledger, mut pool: Pool, frequency: u64) -> Result<Box<Monitor>, Refusal> {
+    let archive = Archive::check(archive)?;
+    let manifest::Plan { cvms: specs, buffers } = manifest::read(&archive)?;
+    arch::protection::open(&pool.ranges());
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
         cvms: Vec::new(),
@@ -181,7 +178,7 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     });
     // The manifest was checked to name members only.
     let elf_of = |runtime: &str| archive.find(runtime).unwrap_or(File::new(&ARCHIVE, &(0..0)));
-    monitor.cvms = placement::place_all(specs, elf_of, &mut free)?;
+    monitor.cvms = placement::place_all(specs, elf_of, &mut pool)?;
     for file in archive.members() {
         let Some(digest) = measure::file(&file.name, file.data) else {
             break;
@@ -192,26 +189,25 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     let entered = monitor.ledger.len();
     for cvm in &mut monitor.cvms {
         cvm.set_counter(frequency, monitor.boot);
-        let carved = cvm.enter(&mut monitor.ledger);
-        carved.map_err(|error| format!("{error}"))?;
+        cvm.enter(&mut monitor.ledger)?;
     }
     // After the cVMs, whose places may be given.
     let specs: Vec<_> = monitor.cvms.iter().map(|cvm| &cvm.spec).collect();
     let file = |member: &str| archive.find(member);
     monitor
         .buffers
-        .place(buffers, &specs, file, &mut free, &mut monitor.ledger)?;
+        .place(buffers, &specs, file, &mut pool, &mut monitor.ledger)?;
     monitor.ledger.print(entered..monitor.ledger.len());
     monitor.make_threads()?;
     let entered = monitor.ledger.len();
-    monitor.make_gates(&mut free)?;
+    monitor.make_gates(&mut pool)?;
     monitor.ledger.print(entered..monitor.ledger.len());
-    say!(Info, "{} KiB of the cVM memory are free", free.free_bytes() / 1024);
+    say!(Info, "{} KiB of the cVM memory are free", pool.free.bytes() / 1024);
     Ok(monitor)
 }
 
 /// The image cannot be run: says why and powers off with a failing status.
-fn refuse(error: &str) -> ! {
+fn refuse(error: &dyn fmt::Display) -> ! {
     say!(Error, "{error}");
     arch::power_off(false)
 }
@@ -499,12 +495,7 @@ fn open_usual_windows(boot: &BootInfo) {
     let early = (boot.early_console != 0).then_some(&early);
     let usual = arch::USUAL_WINDOWS.iter().filter(|_| boot.memory.is_empty());
     for window in early.into_iter().chain(usual) {
-        let request = arch::Derivation {
-            base: window.base,
-            length: window.size,
-            permissions: arch::device_permissions(),
-            address: window.base,
-        };
+        let request = arch::Derivation::over(window.base..window.base + window.size, arch::device_permissions());
         // Without it the failure stays silent, as it would be without the attempt.
         let _ = arch::window(window.device).derive(arch::root(), &request);
     }
@@ -544,12 +535,8 @@ fn carve_monitor(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64) {
     );
     ledger.enter(Ledger::ROOT, "monitor text".into(), "PCC of the monitor", text);
     let data = boot.data.0..heap_end;
-    let request = arch::Derivation {
-        base: data.start,
-        length: data.end - data.start,
-        permissions: arch::monitor_data_permissions(),
-        address: arch::data_origin(data.start),
-    };
+    let request =
+        arch::Derivation::over(data.clone(), arch::monitor_data_permissions()).at(arch::data_origin(data.start));
     let root = (Ledger::ROOT, arch::root());
     let carved = ledger.derive_at(
         &MONITOR_DATA,
@@ -559,20 +546,4 @@ fn carve_monitor(ledger: &mut Ledger, boot: &BootInfo, heap_end: u64) {
     );
     carved.unwrap_or_else(|error| panic!("{error}"));
     arch::set_data(&MONITOR_DATA);
-}
-
-/// What of a region will be its pool: all that is free there, as far as bounds can say it. The rest is nobody's.
-pub(crate) fn pool_of(free: &mut Pool, region: &Range<u64>) -> Option<Range<u64>> {
-    let whole = free.whole(region);
-    let alignment = arch::representable(whole.end - whole.start).1.max(PAGE);
-    let start = whole.start.next_multiple_of(alignment);
-    let pool = start..(whole.end / alignment * alignment).max(start);
-    free.reserve(&(region.start..pool.start));
-    free.reserve(&(pool.end..region.end));
-    (!pool.is_empty()).then_some(pool)
-}
-
-/// Derives the pool of a region.
-pub(crate) fn carve_pool(ledger: &mut Ledger, free: &mut Pool, region: &Range<u64>) -> Result<(), CarveError> {
-    pool_of(free, region).map_or(Ok(()), |pool| ledger.open_pool(pool))
 }

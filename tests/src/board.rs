@@ -35,6 +35,14 @@ impl Board {
         }
     }
 
+    /// Runs to the instruction at `address`.
+    ///
+    /// # Errors
+    /// How the run ended instead, also when `limit` instructions did not lead there.
+    pub fn run_to(&mut self, address: u64, limit: u64) -> Result<(), Stop> {
+        either!(self, board => board.run_to(address, limit))
+    }
+
     /// As [`Board::run`], or until `pattern` appears on the console.
     pub fn run_to_pattern(&mut self, instructions: u64, pattern: &str) -> Stop {
         match self {

@@ -16,6 +16,7 @@ pub mod qemu;
 pub mod report;
 pub mod scenario;
 pub mod served;
+pub mod sizes;
 pub mod tcb;
 
 use std::path::PathBuf;

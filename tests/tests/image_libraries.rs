@@ -1,7 +1,8 @@
-//! Whose code is in the image: a library more is a decision, not an accident.
+//! What is in the image: a library more is a decision, not an accident, and every byte is somebody's.
 
 use std::process::Command;
 
+use tests::sizes;
 use tools::Architecture;
 use tools::workspace::Workspace;
 
@@ -36,5 +37,31 @@ fn the_image_is_made_of_these_crates() {
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, EXPECTED, "{}", arch.name());
+    }
+}
+
+#[test]
+fn every_byte_of_the_image_is_in_the_table_of_its_sizes() {
+    for arch in [Architecture::CheriRiscv, Architecture::Morello] {
+        let sizes = sizes::of(arch).unwrap_or_else(|error| panic!("{}: {error}", arch.name()));
+        let sum: u64 = sizes.parts.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(sum, sizes.file, "{}: {:?}", arch.name(), sizes.parts);
+        let of = |name: &str| {
+            sizes
+                .parts
+                .iter()
+                .find(|(part, _)| part == name)
+                .map_or(0, |(_, bytes)| *bytes)
+        };
+        // Up to the file's multiple of 512 bytes, and between sections.
+        assert!(of("alignment") < 1024, "{}: {:?}", arch.name(), sizes.parts);
+        for room in ["start", "hostcall", "run", "cvm", "plan", "authority", "elf", "report"] {
+            assert!(
+                of(&format!("text: kernel::{room}")) > 0,
+                "{}: {room}: {:?}",
+                arch.name(),
+                sizes.parts
+            );
+        }
     }
 }

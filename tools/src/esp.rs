@@ -67,7 +67,7 @@ pub fn build(image: &[u8], further: &[(&str, &[u8])]) -> Result<Vec<u8>, EspErro
 mod tests {
     use std::io::Read as _;
 
-    use abi::image::{ImageHeader, MAGIC, OFFSET, VERSION};
+    use abi::image::{ImageHeader, MAGIC, MEMORY_SIZE_OFFSET, OFFSET, VERSION};
 
     use super::*;
 
@@ -85,7 +85,12 @@ mod tests {
             constant_start: 0x90,
             constant_end: 0x180,
             link_address: 0x8000_0000,
+            gap_start: 0,
+            gap_end: 0,
+            gap_used: 0,
         };
+        let size = bytes.len() as u64;
+        bytes[MEMORY_SIZE_OFFSET..MEMORY_SIZE_OFFSET + 8].copy_from_slice(&size.to_le_bytes());
         bytes[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
         bytes
     }

@@ -1,8 +1,8 @@
-//! `intravisor.img`: the monitor as it lies in memory, its symbols, the archive. The layout is in [`abi::image`].
+//! `intravisor.img`: the monitor, its symbols, the archive. The layout is in [`abi::image`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abi::image::{ImageHeader, OFFSET, PART_ALIGNMENT, SYMBOL_NAME_LIMIT, VERSION};
+use abi::image::{GAP_UNIT, ImageHeader, MEMORY_SIZE_OFFSET, OFFSET, PART_ALIGNMENT, SYMBOL_NAME_LIMIT, VERSION};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, elf};
 
@@ -13,8 +13,6 @@ use crate::elf::{ElfError, functions};
 const ARM64_MAGIC_OFFSET: usize = 0x38;
 /// The magic number of an arm64 Linux Image header.
 const ARM64_MAGIC: &[u8] = b"ARM\x64";
-/// Offset of `image_size` in an arm64 Linux Image header, a `u64`.
-const ARM64_SIZE_OFFSET: usize = 16;
 
 /// Most bytes that a monitor may take in memory: an image is loaded whole, before anything can refuse it.
 const MONITOR_LIMIT: u64 = 64 << 20;
@@ -60,12 +58,33 @@ pub enum ImageError {
         /// Bytes of the file.
         file: u64,
     },
+    /// The monitor has something where the end of the image is to lie.
+    #[error("image header: gap {start:#x} to {end:#x}: expected zeros, within the {size:#x} bytes of the monitor")]
+    Gap {
+        /// Its start.
+        start: u64,
+        /// Behind its end.
+        end: u64,
+        /// Bytes of the monitor.
+        size: u64,
+    },
     /// An arm64 image without the header for EFI firmware.
     #[error("image header: an arm64 image without a PE header, or larger than 4 GiB")]
     NoPeHeader,
     /// The monitor's symbols do not fit the 32-bit offsets of the table.
     #[error("symbol table: larger than 4 GiB")]
     Symbols,
+}
+
+impl ImageError {
+    fn part(part: &'static str, offset: u64, size: u64, file: u64) -> ImageError {
+        ImageError::Part {
+            part,
+            offset,
+            size,
+            file,
+        }
+    }
 }
 
 /// The monitor as it lies in memory.
@@ -232,14 +251,14 @@ pub fn build(monitor: &[u8], arch: Architecture, archive: Option<&[u8]>) -> Resu
         });
     }
     let monitor_size = flat.bytes.len() as u64;
-    let mut image = flat.bytes;
+    let mut memory = flat.bytes;
     let mut append = |part: &[u8], alignment: u64| {
         if part.is_empty() {
             return (0, 0);
         }
-        let offset = image.len().next_multiple_of(alignment as usize);
-        image.resize(offset, 0);
-        image.extend(part);
+        let offset = memory.len().next_multiple_of(alignment as usize);
+        memory.resize(offset, 0);
+        memory.extend(part);
         (offset as u64, part.len() as u64)
     };
     let (symbols_offset, symbols_size) = append(&symbols, PART_ALIGNMENT);
@@ -248,26 +267,81 @@ pub fn build(monitor: &[u8], arch: Architecture, archive: Option<&[u8]>) -> Resu
     let bounds = arch.representable(archive.len() as u64);
     let alignment = bounds.map_or(PART_ALIGNMENT, |(_, alignment)| alignment.max(PART_ALIGNMENT));
     let (archive_offset, archive_size) = append(archive, alignment);
+    memory.resize(memory.len().next_multiple_of(GAP_UNIT as usize), 0);
+    let size = memory.len() as u64;
+    let gap = memory.get(template.gap_start as usize..template.gap_end as usize);
+    if template.gap_end > monitor_size || gap.is_none_or(|gap| gap.iter().any(|byte| *byte != 0)) {
+        return Err(ImageError::Gap {
+            start: template.gap_start,
+            end: template.gap_end,
+            size: monitor_size,
+        });
+    }
     let header = ImageHeader {
         monitor_size,
         symbols_offset,
         symbols_size,
         archive_offset,
         archive_size,
+        gap_used: (template.gap_end - template.gap_start).min(size - template.gap_end),
         ..template
     };
-    image[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
+    memory[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
+    memory[MEMORY_SIZE_OFFSET..MEMORY_SIZE_OFFSET + 8].copy_from_slice(&size.to_le_bytes());
+    let mut image = fold(memory, &header);
     if image[ARM64_MAGIC_OFFSET..].starts_with(ARM64_MAGIC) {
         image.resize(image.len().next_multiple_of(pe::FILE_ALIGNMENT), 0);
-        let size = image.len() as u64;
-        image[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8].copy_from_slice(&size.to_le_bytes());
-        pe::fill_in(&mut image).ok_or(ImageError::NoPeHeader)?;
+        pe::fill_in(&mut image, size).ok_or(ImageError::NoPeHeader)?;
     }
     Ok(image)
 }
 
+/// The file of what is in memory: its end lies in the gap.
+fn fold(mut memory: Vec<u8>, header: &ImageHeader) -> Vec<u8> {
+    let end = memory.len() - header.gap_used as usize;
+    memory.copy_within(end.., header.gap_start as usize);
+    memory.truncate(file_size(end as u64, header) as usize);
+    memory
+}
+
+/// Bytes of the file, when what lies in the gap has its place at `end`.
+fn file_size(end: u64, header: &ImageHeader) -> u64 {
+    if end == header.gap_end {
+        header.gap_start + header.gap_used
+    } else {
+        end
+    }
+}
+
+/// What is in memory of this file.
+///
+/// # Errors
+/// The header does not fit the file.
+fn unfold(file: &[u8], header: &ImageHeader) -> Result<Vec<u8>, ImageError> {
+    let ImageHeader {
+        gap_start,
+        gap_end,
+        gap_used,
+        ..
+    } = *header;
+    let size = file.get(MEMORY_SIZE_OFFSET..).and_then(<[u8]>::first_chunk);
+    let size = size.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let end = size.checked_sub(gap_used).filter(|end| {
+        let fits = gap_end.checked_sub(gap_start).is_some_and(|room| gap_used <= room);
+        fits && gap_end <= (*end).min(MONITOR_LIMIT) && file_size(*end, header) <= file.len() as u64
+    });
+    let end = end.ok_or_else(|| ImageError::part("gap", gap_start, gap_used, file.len() as u64))? as usize;
+    let (start, gap) = (gap_start as usize, gap_start as usize..gap_end as usize);
+    let moved = &file[start..start + gap_used as usize];
+    let mut memory = file[..end.min(file.len())].to_vec();
+    memory.resize(end, 0);
+    memory[gap].fill(0);
+    memory.extend(moved);
+    Ok(memory)
+}
+
 /// The header by which EFI firmware loads an arm64 image (Microsoft PE Format). The monitor brings it with two sections:
-/// text, and data, which ends with the file.
+/// text, and data, which ends with the file, and in memory with the image.
 mod pe {
     /// The file's size is a multiple of this many bytes.
     pub(super) const FILE_ALIGNMENT: usize = 512;
@@ -286,8 +360,8 @@ mod pe {
     const ADDRESS: usize = 12;
     const FILE_SIZE: usize = 16;
 
-    /// Writes the sizes that depend on the size of the file; `None` when there is no such header.
-    pub(super) fn fill_in(image: &mut [u8]) -> Option<()> {
+    /// Writes the sizes that depend on those of the file and in memory; `None` when there is no such header.
+    pub(super) fn fill_in(image: &mut [u8], memory: u64) -> Option<()> {
         let word = |image: &[u8], at: usize| Some(u32::from_le_bytes(*image.get(at..)?.first_chunk()?));
         let header = word(image, POINTER)? as usize;
         if !image.get(header..)?.starts_with(b"PE\0\0") {
@@ -296,12 +370,13 @@ mod pe {
         let optional = header + COFF;
         let sections = optional + (word(image, header + OPTIONAL_SIZE)? & 0xffff) as usize;
         let data = sections + SECTION;
-        let end = u32::try_from(image.len()).ok()?;
-        let size = end.checked_sub(word(image, data + ADDRESS)?)?;
+        let end = u32::try_from(memory.max(image.len() as u64)).ok()?;
+        let start = word(image, data + ADDRESS)?;
+        let size = (image.len() as u32).checked_sub(start)?;
         for (at, value) in [
             (optional + DATA_SIZE, size),
             (optional + IMAGE_SIZE, end.next_multiple_of(MEMORY_ALIGNMENT)),
-            (data + MEMORY_SIZE, size),
+            (data + MEMORY_SIZE, end.checked_sub(start)?),
             (data + FILE_SIZE, size),
         ] {
             image.get_mut(at..at + 4)?.copy_from_slice(&value.to_le_bytes());
@@ -319,47 +394,57 @@ fn read_header(image: &[u8]) -> Result<ImageHeader, ImageError> {
 }
 
 /// An image taken apart.
-#[derive(Clone, Copy, Debug)]
-pub struct Image<'a> {
+#[derive(Clone, Debug)]
+pub struct Image {
     /// Its header.
     pub header: ImageHeader,
-    /// The monitor, bss included.
-    pub monitor: &'a [u8],
-    /// The symbol table; empty = absent.
-    pub symbols: &'a [u8],
-    /// The archive; empty = absent.
-    pub archive: &'a [u8],
+    /// The image in memory.
+    memory: Vec<u8>,
 }
 
-impl<'a> Image<'a> {
+impl Image {
     /// Takes an image apart.
     ///
     /// # Errors
     /// There is no header at [`OFFSET`], or a part lies outside of the file.
-    pub fn parse(file: &'a [u8]) -> Result<Image<'a>, ImageError> {
+    pub fn parse(file: &[u8]) -> Result<Image, ImageError> {
         let header = read_header(file)?;
-        let part = |part, offset: u64, size: u64| {
-            let range = offset.checked_add(size).filter(|end| *end <= file.len() as u64);
-            range
-                .map(|end| &file[offset as usize..end as usize])
-                .ok_or(ImageError::Part {
-                    part,
-                    offset,
-                    size,
-                    file: file.len() as u64,
-                })
-        };
-        Ok(Image {
-            header,
-            monitor: part("monitor", 0, header.monitor_size)?,
-            symbols: part("symbol table", header.symbols_offset, header.symbols_size)?,
-            archive: part("archive", header.archive_offset, header.archive_size)?,
-        })
+        let memory = unfold(file, &header)?;
+        let size = memory.len() as u64;
+        for (part, offset, bytes) in [
+            ("monitor", 0, header.monitor_size),
+            ("symbol table", header.symbols_offset, header.symbols_size),
+            ("archive", header.archive_offset, header.archive_size),
+        ] {
+            if offset.checked_add(bytes).is_none_or(|end| end > size) {
+                return Err(ImageError::part(part, offset, bytes, size));
+            }
+        }
+        Ok(Image { header, memory })
+    }
+
+    fn part(&self, offset: u64, size: u64) -> &[u8] {
+        &self.memory[offset as usize..(offset + size) as usize]
+    }
+
+    /// The monitor, stacks and bss included.
+    pub fn monitor(&self) -> &[u8] {
+        self.part(0, self.header.monitor_size)
+    }
+
+    /// The symbol table; empty = absent.
+    pub fn symbols(&self) -> &[u8] {
+        self.part(self.header.symbols_offset, self.header.symbols_size)
+    }
+
+    /// The archive; empty = absent.
+    pub fn archive(&self) -> &[u8] {
+        self.part(self.header.archive_offset, self.header.archive_size)
     }
 
     /// What is measured of the monitor: its constant part, without what [`build`] fills in; the same bytes in every image of
     /// one build of it, and what the monitor finds in memory.
-    pub fn constant_part(&self) -> &'a [u8] {
+    pub fn constant_part(&self) -> &[u8] {
         let ImageHeader {
             constant_start: start,
             constant_end: end,
@@ -368,13 +453,15 @@ impl<'a> Image<'a> {
         // A damaged header may say anything.
         let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
         range
-            .and_then(|(start, end)| self.monitor.get(start..end))
+            .and_then(|(start, end)| self.monitor().get(start..end))
             .unwrap_or_default()
     }
 
     /// The number of functions in the symbol table.
     pub fn symbol_count(&self) -> u32 {
-        self.symbols.first_chunk().map_or(0, |count| u32::from_le_bytes(*count))
+        self.symbols()
+            .first_chunk()
+            .map_or(0, |count| u32::from_le_bytes(*count))
     }
 }
 
@@ -401,6 +488,9 @@ mod tests {
             constant_start: 0x90,
             constant_end: 0x180,
             link_address: 0x8000_0000,
+            gap_start: 0x2000,
+            gap_end: 0x4000,
+            gap_used: 0,
         };
         text[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
         let mut elf = Elf::program(arch, &text);
@@ -426,17 +516,34 @@ mod tests {
         .unwrap();
         let parts = Image::parse(&image).unwrap();
         assert_eq!(parts.header.monitor_size, 0x7000);
-        assert_eq!(parts.monitor[0x1000..0x2000], [0x13; 0x1000]);
-        assert_eq!(
-            parts.monitor[0x2000..0x4000],
-            [0; 0x2000],
-            "the gap between segments is zero"
-        );
-        assert_eq!(parts.monitor[0x4000..0x5800], [0xda; 0x1800]);
-        assert_eq!(parts.monitor[0x5800..0x7000], [0; 0x1800], "bss is zero");
+        let monitor = parts.monitor();
+        assert_eq!(monitor[0x1000..0x2000], [0x13; 0x1000]);
+        assert_eq!(monitor[0x2000..0x4000], [0; 0x2000], "the gap is zero");
+        assert_eq!(monitor[0x4000..0x5800], [0xda; 0x1800]);
+        assert_eq!(monitor[0x5800..0x7000], [0; 0x1800], "what is no segment is zero");
         assert_eq!(parts.header.symbols_offset, 0x7000);
-        assert_eq!(parts.archive, b"archive");
+        assert_eq!(parts.archive(), b"archive");
         assert_eq!(parts.header.archive_offset % PART_ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn the_end_of_an_image_lies_in_the_gap_of_its_file() {
+        let arch = Architecture::CheriRiscv;
+        let elf = monitor(arch, 243).to_bytes();
+        // With nothing behind the monitor's data, less than the gap; with a little; and with more than the gap.
+        for size in [0, 1, 0x1000, 0x2000, 0x12345] {
+            let archive: Vec<u8> = (0..size).map(|at: u32| (at >> 4) as u8 | 1).collect();
+            let image = build(&elf, arch, Some(&archive)).unwrap();
+            let parts = Image::parse(&image).unwrap();
+            assert!(parts.archive() == archive, "{size:#x} bytes");
+            let memory = u64::from_le_bytes(*image[MEMORY_SIZE_OFFSET..].first_chunk().unwrap());
+            let used = parts.header.gap_used;
+            assert_eq!(used, 0x2000.min(memory - 0x4000), "as much of it as there is room");
+            assert!(memory.is_multiple_of(GAP_UNIT) && used.is_multiple_of(GAP_UNIT));
+            assert_eq!(image.len() as u64, memory - 0x2000, "the gap is not in the file");
+            let symbols = parts.symbols().len() as u64;
+            assert!(memory - 0x7000 - symbols - u64::from(size) < 3 * GAP_UNIT);
+        }
     }
 
     #[test]
@@ -460,9 +567,9 @@ mod tests {
         )
         .unwrap();
         let parts = Image::parse(&image).unwrap();
-        assert_eq!((parts.symbol_count(), parts.archive), (2, &[][..]));
+        assert_eq!((parts.symbol_count(), parts.archive()), (2, &[][..]));
         let found = |offset: u32| {
-            let (name, distance) = Symbols::new(parts.symbols).lookup(offset)?;
+            let (name, distance) = Symbols::new(parts.symbols()).lookup(offset)?;
             Some((name.to_string(), distance))
         };
         assert_eq!(found(0), Some(("reset".to_owned(), 0)));
@@ -540,48 +647,38 @@ mod tests {
         let mut write = |at: usize, bytes: &[u8]| elf.loads[0].data[at..at + bytes.len()].copy_from_slice(bytes);
         write(ARM64_MAGIC_OFFSET, ARM64_MAGIC);
         // An optional header of 0x70 bytes; the data section starts at 0x4000.
-        write(0x3c, &0x78_u32.to_le_bytes());
-        write(0x78, b"PE\0\0");
-        write(0x78 + 20, &0x70_u16.to_le_bytes());
-        write(0x90 + 0x70 + 40 + 12, &0x4000_u32.to_le_bytes());
+        write(0x3c, &0xc8_u32.to_le_bytes());
+        write(0xc8, b"PE\0\0");
+        write(0xc8 + 20, &0x70_u16.to_le_bytes());
+        write(0xe0 + 0x70 + 40 + 12, &0x4000_u32.to_le_bytes());
         let image = build(&elf.to_bytes(), Architecture::Morello, Some(&[1; 5000])).unwrap();
         let word = |at: usize| u32::from_le_bytes(*image[at..].first_chunk().unwrap()) as usize;
         assert!(image.len().is_multiple_of(512));
-        assert_eq!(word(0x90 + 8), image.len() - 0x4000, "initialised data");
-        assert_eq!(word(0x90 + 56), image.len().next_multiple_of(4096), "bytes in memory");
+        let memory = word(MEMORY_SIZE_OFFSET);
         assert_eq!(
-            word(0x90 + 0x70 + 40 + 8),
-            image.len() - 0x4000,
-            "the section in memory"
+            memory,
+            0x7000 + (Image::parse(&image).unwrap().symbols().len() + 5000).next_multiple_of(128)
         );
+        assert_eq!(word(0xe0 + 8), image.len() - 0x4000, "initialised data");
+        assert_eq!(word(0xe0 + 56), memory.next_multiple_of(4096), "bytes in memory");
+        assert_eq!(word(0xe0 + 0x70 + 40 + 8), memory - 0x4000, "the section in memory");
         assert_eq!(
-            word(0x90 + 0x70 + 40 + 16),
+            word(0xe0 + 0x70 + 40 + 16),
             image.len() - 0x4000,
             "the section in the file"
         );
-        assert_eq!(
-            image[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8],
-            (image.len() as u64).to_le_bytes()
-        );
-        elf.loads[0].data[0x78] = 0;
+        elf.loads[0].data[0xc8] = 0;
         assert_eq!(
             build(&elf.to_bytes(), Architecture::Morello, None),
             Err(ImageError::NoPeHeader)
         );
-        let plain = build(
-            &monitor(Architecture::Morello, 183).to_bytes(),
-            Architecture::Morello,
-            Some(&[1; 5000]),
-        )
-        .unwrap();
-        assert_eq!(plain[ARM64_SIZE_OFFSET..ARM64_SIZE_OFFSET + 8], [0x13; 8]);
     }
 
     #[test]
     fn a_monitor_without_or_with_a_foreign_header_is_refused() {
         let mut bare = monitor(Architecture::CheriRiscv, 243);
         bare.loads[0].data[OFFSET] = 0;
-        let text = "no image header: expected \"intravsr\" and version 3 at offset 0x40";
+        let text = "no image header: expected \"intravsr\" and version 4 at offset 0x40";
         assert_eq!(
             build(&bare.to_bytes(), Architecture::CheriRiscv, None)
                 .unwrap_err()
@@ -649,13 +746,32 @@ mod tests {
             Some(b"archive"),
         )
         .unwrap();
-        let error = Image::parse(&image[..image.len() - 1]).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!(
-                "image header: archive at {:#x}, 0x7 bytes: outside of the",
-                image.len() - 7
-            )),
-            "{error}"
-        );
+        let error = |image: &[u8]| Image::parse(image).unwrap_err().to_string();
+        let cut = error(&image[..image.len() - 1]);
+        let size = image.len() - 1;
+        let text = "image header: gap at 0x2000, 0x2000 bytes: outside of the";
+        assert_eq!(cut, format!("{text} {size:#x} bytes of the image"));
+        let damaged = |word: usize, value: u64| {
+            let mut image = image.clone();
+            image[OFFSET + 16 + 8 * word..][..8].copy_from_slice(&value.to_le_bytes());
+            error(&image)
+        };
+        let memory = image.len() + 0x2000;
+        let text =
+            format!("image header: archive at 0x7030, 0x10000 bytes: outside of the {memory:#x} bytes of the image");
+        assert_eq!(damaged(4, 0x1_0000), text);
+        for (word, value) in [(8, 0x4080), (9, u64::MAX), (9, 1 << 40), (10, 0x2080), (10, u64::MAX)] {
+            let error = damaged(word, value);
+            assert!(error.starts_with("image header: gap at"), "{word} {value:#x}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_monitor_with_something_in_its_gap_is_refused() {
+        let mut elf = monitor(Architecture::CheriRiscv, 243);
+        elf.loads[0].data.push(1);
+        let text = "image header: gap 0x2000 to 0x4000: expected zeros, within the 0x7000 bytes of the monitor";
+        let error = build(&elf.to_bytes(), Architecture::CheriRiscv, None).unwrap_err();
+        assert_eq!(error.to_string(), text);
     }
 }

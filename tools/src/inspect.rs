@@ -97,8 +97,11 @@ pub enum InspectError {
 /// The file is neither, or its outer structure is damaged. A damaged manifest or program is told in the report.
 pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
     let (image, members) = match Image::parse(file) {
-        Ok(image) if image.archive.is_empty() => (Some(image), Vec::new()),
-        Ok(image) => (Some(image), archive::read(image.archive)?),
+        Ok(image) if image.archive().is_empty() => (Some(image), Vec::new()),
+        Ok(image) => {
+            let members = archive::read(image.archive())?;
+            (Some(image), members)
+        }
         Err(error @ ImageError::NoHeader) => match archive::read(file) {
             Ok(members) => (None, members),
             Err(archive) => {
@@ -130,7 +133,10 @@ pub fn inspect(file: &[u8]) -> Result<Report, InspectError> {
             }
         };
         let purecap = elf.as_ref().is_some_and(Facts::purecap);
-        if let (Some(facts), Some(arch)) = (&elf, image.and_then(|image| architecture(image.header.machine))) {
+        if let (Some(facts), Some(arch)) = (
+            &elf,
+            image.as_ref().and_then(|image| architecture(image.header.machine)),
+        ) {
             problems.extend(
                 facts
                     .check(arch)

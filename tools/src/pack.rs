@@ -290,9 +290,8 @@ impl Packer<'_> {
                 let (name, bytes) = (format!("{}.root", cvm.spec.name), data.len());
                 let expected = if self.buffers.iter().any(|(buffer, _)| buffer.name == name) {
                     format!("becomes the buffer {name}, expected no other one of this name")
-                } else if bytes as u64 > names::BUFFER_SIZE_LIMIT {
-                    let (size, limit) = (format_size(bytes as u64), format_size(names::BUFFER_SIZE_LIMIT));
-                    format!("{size} of files, expected at most {limit}")
+                } else if let Err(problem) = root::check_size(bytes as u64) {
+                    problem
                 } else {
                     self.places.push((cvm.spec.name.clone(), largest));
                     let spec = BufferSpec {
@@ -317,8 +316,10 @@ impl Packer<'_> {
 
     /// The programs that a library OS has in `/bin`.
     fn inner_programs(&mut self, cvm: &CvmConfig) -> Vec<(String, Vec<u8>)> {
-        let mut found = Vec::new();
-        for (name, position) in &cvm.programs {
+        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+        for (number, (name, position)) in cvm.programs.iter().enumerate() {
+            // The first one is what the cVM begins with.
+            let key = if number == 0 { "linux.program" } else { "linux.programs" };
             let path = find(self.yaml, self.directories, name);
             let read = path.and_then(|path| {
                 let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -332,9 +333,13 @@ impl Packer<'_> {
             match read {
                 Ok((path, bytes)) => {
                     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    if found.iter().any(|(other, _)| *other == file) {
+                        let problem = format!("/bin/{file} is another one of them, too; expected each name once");
+                        self.error(cvm, *position, key, name, problem);
+                    }
                     found.push((file, bytes));
                 }
-                Err(problem) => self.error(cvm, *position, "linux.program", name, problem),
+                Err(problem) => self.error(cvm, *position, key, name, problem),
             }
         }
         found

@@ -4,21 +4,24 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use abi::manifest as names;
 use object::elf;
 use tar::{Builder, EntryType, Header, HeaderMode};
 
 use crate::Architecture;
 use crate::elf::Facts;
 use crate::elf::synthesis::{Elf, Load};
+use crate::quantity::format_size;
 
 /// Reads a tar file, or packs a folder: the same files give the same bytes, whoever they belong to.
 ///
 /// # Errors
-/// What cannot be read, or what a program could not see: devices, sockets, pipes.
+/// What cannot be read, what a program could not see - devices, sockets, pipes - and more than a buffer can begin with.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let named = |error: io::Error| format!("{}: {error}", path.display());
     let metadata = fs::metadata(path).map_err(named)?;
     if !metadata.is_dir() {
+        check_size(metadata.len())?;
         let bytes = fs::read(path).map_err(named)?;
         if bytes.len() % 512 != 0 || bytes.get(257..262) != Some(b"ustar".as_slice()) {
             return Err(format!(
@@ -33,6 +36,19 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     builder.follow_symlinks(false);
     add(&mut builder, path, Path::new(""))?;
     builder.into_inner().map_err(named)
+}
+
+/// Whether a buffer can begin with so many bytes.
+///
+/// # Errors
+/// It cannot.
+pub(crate) fn check_size(bytes: u64) -> Result<(), String> {
+    let limit = names::BUFFER_SIZE_LIMIT;
+    if bytes > limit {
+        let (size, limit) = (format_size(bytes), format_size(limit));
+        return Err(format!("{size} of files, expected at most {limit}"));
+    }
+    Ok(())
 }
 
 /// What the program of a cVM for processes is called: a place for others.
@@ -125,6 +141,9 @@ fn add(builder: &mut Builder<Vec<u8>>, folder: &Path, inside: &Path) -> Result<(
             header.set_size(0);
             builder.append_link(&mut header, &name, target).map_err(named(&path))?;
         } else if kind.is_dir() || kind.is_file() {
+            let size = fs::metadata(&path).map_err(named(&path))?.len();
+            // Before it is read: what is too large may be larger than memory.
+            check_size((builder.get_ref().len() as u64).saturating_add(size))?;
             builder.append_path_with_name(&path, &name).map_err(named(&path))?;
             if kind.is_dir() {
                 add(builder, &path, &name)?;

@@ -151,6 +151,9 @@ fn monitor_of(byte: u8) -> Vec<u8> {
         constant_start: 0x90,
         constant_end: 0x180,
         link_address: 0x8000_0000,
+        gap_start: 0,
+        gap_end: 0,
+        gap_used: 0,
     };
     text[OFFSET..OFFSET + ImageHeader::SIZE].copy_from_slice(&header.to_bytes());
     let mut elf = Elf::program(Architecture::CheriRiscv, &text);

@@ -881,51 +881,6 @@ fn who_gets_a_part_of_a_device_shares_a_buffer_with_its_driver() {
 }
 
 #[test]
-fn the_disk_of_a_linux_program_is_its_library_oss() {
-    let config = parse(
-        "cVMs:\n- {name: storage, runtime: disk, devices: block0}\n\
-         - {name: a, linux: {program: x, files: 1MiB}, disk: {of: storage, access: write}}\n\
-         - {name: b, linux: {program: x, files: 1MiB}, devices: [block1, net0]}\n",
-    );
-    assert_eq!(config.diagnostics, []);
-    let spec = |name: &str| {
-        config
-            .cvms
-            .iter()
-            .map(|cvm| &cvm.spec)
-            .find(|spec| spec.name == name)
-            .unwrap()
-    };
-    assert!(spec("a").env.contains(&"DISK=a.disk".to_owned()));
-    assert_eq!(spec("storage").args, ["a,0,rest,write"]);
-    assert!(spec("a.program").env.is_empty() && spec("b.program").devices.is_empty());
-    assert_eq!(spec("b").devices, ["block1", "net0"]);
-    // One waits for the console, one commits what programs have written, one waits for frames.
-    assert_eq!((spec("a").threads, spec("b").threads), (3, 4));
-    assert_eq!(spec("b").heap - spec("a").heap, 2 << 20, "for connections");
-    for (entry, expected) in [
-        (
-            "linux: {program: x}, disk: {of: storage}, devices: block1",
-            "disk: has no place beside a disk of devices: programs see one disk; expected one of the two",
-        ),
-        (
-            "linux: {program: x, with: b}, disk: {of: storage}",
-            "disk: belongs to the library OS, which linux.with names; expected it there",
-        ),
-        (
-            "linux: {program: x}, net: {of: lan}",
-            "net: has no place beside linux: the library OS has no port of a switch",
-        ),
-    ] {
-        let found = message(&format!(
-            "cVMs:\n- {{name: storage, runtime: disk, devices: block0}}\n- {{name: lan, runtime: switch}}\n\
-             - {{name: b, linux: {{program: x}}}}\n- {{name: a, {entry}}}\n"
-        ));
-        assert!(found.contains(expected), "{found}");
-    }
-}
-
-#[test]
 fn wrong_parts_of_devices_are_refused() {
     for (lines, problem) in [
         (
@@ -962,7 +917,7 @@ fn wrong_parts_of_devices_are_refused() {
         ),
         (
             &["name: a, net: {of: lan, mac: 1}"],
-            "cVM a: net.mac: unknown key, expected one of of",
+            "cVM a: net.mac: unknown key, expected one of of, address, gateway",
         ),
         (
             &["name: a, net: {of: lan}, hostcalls: [console, sync]"],

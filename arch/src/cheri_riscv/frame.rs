@@ -40,7 +40,7 @@ pub struct Frame {
     /// What a handler begins every call with: program counter, DDC, stack pointer, thread pointer, spare register.
     prepared: [Slot; 5],
     /// `mstatus` to go on with: U-mode, floating point open or closed. With [`FRESH`] besides, the thread begins with what is
-    /// prepared, and the arguments.
+    /// prepared, and the arguments; with [`float::SAVED`], its floating-point registers come first.
     mode: Cell<u64>,
     cause: Cell<u64>,
     value: Cell<u64>,
@@ -105,12 +105,10 @@ impl Frame {
         self.pointer.set(self as *const Frame as u64);
         self.own.derive(
             monitor_data,
-            &Derivation {
-                base,
-                length: size_of::<Frame>() as u64,
-                permissions: crate::monitor_data_permissions(),
-                address: base,
-            },
+            &Derivation::over(
+                base..base + size_of::<Frame>() as u64,
+                crate::monitor_data_permissions(),
+            ),
         )
     }
 
@@ -396,9 +394,9 @@ impl Frame {
         &self.float
     }
 
-    /// Floating point is open to the thread when it goes on, or closed.
-    pub(super) fn open_float(&self, open: bool) {
-        self.mode.set(if open { float::OPEN } else { 0 });
+    /// How it goes on with floating point: closed (0), [`float::OPEN`], or [`float::SAVED`].
+    pub(super) fn set_float(&self, mode: u64) {
+        self.mode.set(mode);
     }
 
     pub(super) fn cause(&self) -> u64 {
@@ -454,12 +452,7 @@ impl Frame {
 /// Makes the program counter, and DDC where the program has one.
 fn begin(start: &Start<'_>, pcc: &Slot, ddc: &Slot) -> Result<(), DeriveError> {
     let bounds = start.code.decoded();
-    let request = Derivation {
-        base: bounds.base,
-        length: (bounds.top - u128::from(bounds.base)) as u64,
-        permissions: bounds.permissions,
-        address: start.entry,
-    };
+    let request = Derivation::like(&bounds).at(start.entry);
     match start.data {
         Some(data) => {
             pcc.derive_as(start.code, &request, Kind::Hybrid)?;

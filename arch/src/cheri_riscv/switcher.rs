@@ -16,6 +16,7 @@ global_asm!(
     ".pushsection .rodata.intravisor_switcher, \"a\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +a, +f, +d, +zicsr",
     include_str!("instructions.S"),
     include_str!("gate.S"),
@@ -119,12 +120,7 @@ pub(crate) fn made() -> &'static Slot {
 /// Makes what the switcher enters a gate's function by.
 pub(crate) fn make_entry(to: &Slot, start: &Start<'_>) -> Result<(), DeriveError> {
     let bounds = start.code.decoded();
-    let request = Derivation {
-        base: bounds.base,
-        length: (bounds.top - u128::from(bounds.base)) as u64,
-        permissions: bounds.permissions,
-        address: start.entry,
-    };
+    let request = Derivation::like(&bounds).at(start.entry);
     match start.data {
         Some(_) => to.derive(start.code, &request),
         None => to.derive_entry(start.code, &request),
@@ -152,18 +148,8 @@ pub fn make_token(
         (token, u64::from(way.entry), board_permissions, TOKEN_TYPE),
         (&BACK, u64::from(way.again), back, RETURN_TYPE),
     ] {
-        let data_request = Derivation {
-            base: at,
-            length: GATE,
-            permissions,
-            address: at,
-        };
-        let code_request = Derivation {
-            base: page,
-            length: PAGES,
-            permissions: switcher_permissions(),
-            address: page + entry,
-        };
+        let data_request = Derivation::over(at..at + GATE, permissions);
+        let code_request = Derivation::over(page..page + PAGES, switcher_permissions()).at(page + entry);
         data.derive(board, &data_request)?;
         to.derive_as(code, &code_request, super::slot::Kind::Purecap)?;
         for slot in [to, data] {
@@ -262,12 +248,8 @@ pub(crate) fn kept(frame: &Frame) -> impl Iterator<Item = (&Slot, u64)> {
 /// The thread goes on in the switcher, where it leaves for a caller, without what the function has left in vector registers.
 pub(crate) fn resume_in(frame: &Frame, page: &Slot) {
     float::forget(frame);
-    let request = Derivation {
-        base: page.base(),
-        length: PAGES,
-        permissions: switcher_permissions(),
-        address: page.base() + way_out(),
-    };
+    let request =
+        Derivation::over(page.base()..page.base() + PAGES, switcher_permissions()).at(page.base() + way_out());
     let made = frame.code().derive_as(page, &request, super::slot::Kind::Purecap);
     assert!(made.is_ok(), "the switcher cannot be returned to");
 }

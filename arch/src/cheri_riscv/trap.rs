@@ -15,6 +15,7 @@ global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
     ".option push",
     ".option norvc",
+    ".option norelax",
     ".option arch, +a, +zicsr",
     include_str!("instructions.S"),
     include_str!("trap.S"),
@@ -47,6 +48,7 @@ global_asm!(
     back = const offset_of!(Hart, back),
     fault_back = const offset_of!(Hart, fault_back),
     hart = const offset_of!(Hart, pointer),
+    exchange_float = sym float::exchange,
     hostcall = const CAUSE_HOSTCALL,
 );
 
@@ -112,12 +114,7 @@ pub(super) static HART: Hart = Hart {
 /// Gives the hart's structure its own authority and that over the monitor's frame; `root` is what they are derived from.
 pub(super) fn init(root: &Slot, nested: &Slot) -> Result<(), DeriveError> {
     let base = variant::physical(&raw const HART);
-    let request = Derivation {
-        base,
-        length: size_of::<Hart>() as u64,
-        permissions: monitor_data_permissions(),
-        address: base,
-    };
+    let request = Derivation::over(base..base + size_of::<Hart>() as u64, monitor_data_permissions());
     HART.own.derive(root, &request)?;
     // What DDC is now: the root, and where the processor relocates, at the origin of the monitor's pointers.
     // SAFETY: stores DDC to a live, aligned slot; the register is cleared.

@@ -306,12 +306,7 @@ impl Frame {
 /// Makes the program counter, and the data capability where the program has one.
 fn begin(start: &Start<'_>, code: &Slot, data: &Slot) -> Result<(), DeriveError> {
     let bounds = start.code.decoded();
-    let request = Derivation {
-        base: bounds.base,
-        length: (bounds.top - u128::from(bounds.base)) as u64,
-        permissions: bounds.permissions,
-        address: start.entry,
-    };
+    let request = Derivation::like(&bounds).at(start.entry);
     match start.data {
         Some(from) => {
             code.derive(start.code, &request)?;

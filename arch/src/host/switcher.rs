@@ -69,12 +69,7 @@ pub(crate) fn made() -> &'static Slot {
 /// Makes what the switcher would enter a gate's function by.
 pub(crate) fn make_entry(to: &Slot, start: &Start<'_>) -> Result<(), DeriveError> {
     let bounds = start.code.decoded();
-    let request = Derivation {
-        base: bounds.base,
-        length: (bounds.top - u128::from(bounds.base)) as u64,
-        permissions: bounds.permissions,
-        address: start.entry,
-    };
+    let request = Derivation::like(&bounds).at(start.entry);
     to.derive_entry(start.code, &request)
 }
 
@@ -89,12 +84,7 @@ pub fn make_token(
     _switcher: (&Slot, bool),
     _key: &Slot,
 ) -> Result<(), DeriveError> {
-    let request = Derivation {
-        base: at,
-        length: GATE,
-        permissions: Permissions::LOAD,
-        address: at,
-    };
+    let request = Derivation::over(at..at + GATE, Permissions::LOAD);
     token.iter().try_for_each(|slot| slot.derive(board, &request))
 }
 

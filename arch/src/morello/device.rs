@@ -131,12 +131,7 @@ pub fn wall_clock(platform: &Platform) -> Option<u64> {
     const SECOND: u64 = 1_000_000_000;
     static CLOCK: Slot = Slot::null();
     let base = platform.wall_clock?;
-    let request = Derivation {
-        base,
-        length: 4,
-        permissions: crate::device_permissions(),
-        address: base,
-    };
+    let request = Derivation::over(base..base + 4, crate::device_permissions());
     CLOCK.derive(super::root(), &request).ok()?;
     // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
     let seconds = unsafe { intravisor_device_read32(CLOCK.pointer(), 0) };

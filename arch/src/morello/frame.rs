@@ -141,15 +141,7 @@ impl Frame {
     /// Makes program counter and DDC; returns SPSR_EL1.
     fn begin(&self, start: &Start<'_>, pcc: &Slot, ddc: &Slot) -> Result<u64, DeriveError> {
         let bounds = start.code.decoded();
-        pcc.derive(
-            start.code,
-            &Derivation {
-                base: bounds.base,
-                length: (bounds.top - u128::from(bounds.base)) as u64,
-                permissions: bounds.permissions,
-                address: start.entry & !1,
-            },
-        )?;
+        pcc.derive(start.code, &Derivation::like(&bounds).at(start.entry & !1))?;
         self.start_code.set(Some(pcc.decoded()));
         if let Some(data) = start.data {
             ddc.copy_from(data);
@@ -183,12 +175,7 @@ impl Frame {
             self.pcc.copy_from(entry);
         }
         if what.tag && what.seal == Seal::Sentry {
-            let request = Derivation {
-                base: what.base,
-                length: (what.top - u128::from(what.base)) as u64,
-                permissions: what.permissions,
-                address: address & !1,
-            };
+            let request = Derivation::like(&what).at(address & !1);
             self.pcc.derive(creator.code(), &request)?;
         } else {
             self.pcc.set_address(address & !1);

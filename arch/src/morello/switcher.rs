@@ -86,12 +86,7 @@ pub(crate) fn make_entry(to: &Slot, start: &Start<'_>) -> Result<(), DeriveError
     let bounds = start.code.decoded();
     // A purecap function is C64, whatever its address says.
     let c64 = u64::from(start.data.is_none()) | start.entry & 1;
-    let request = Derivation {
-        base: bounds.base,
-        length: (bounds.top - u128::from(bounds.base)) as u64,
-        permissions: bounds.permissions,
-        address: start.entry & !1 | c64,
-    };
+    let request = Derivation::like(&bounds).at(start.entry & !1 | c64);
     to.derive_entry(start.code, &request)
 }
 
@@ -110,21 +105,15 @@ pub fn make_token(
     point(board, at + PAIR, at, GATE);
     // C64 from its first instruction.
     let page = code.decoded().base;
-    let entry = Derivation {
-        base: page,
-        length: PAGES,
-        permissions: switcher_permissions(),
-        address: (page + u64::from(switcher().1.ways[usize::from(vector)].entry)) | 1,
-    };
+    let entry = Derivation::over(page..page + PAGES, switcher_permissions())
+        .at((page + u64::from(switcher().1.ways[usize::from(vector)].entry)) | 1);
     made.derive_entry(code, &entry)?;
     store(board, at + PAIR + 16, made);
     made.clear();
-    let request = Derivation {
-        base: at + PAIR,
-        length: 32,
-        permissions: Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::MUTABLE_LOAD | Permissions::INVOKE,
-        address: at + PAIR,
-    };
+    let request = Derivation::over(
+        at + PAIR..at + PAIR + 32,
+        Permissions::LOAD | Permissions::LOAD_CAPABILITY | Permissions::MUTABLE_LOAD | Permissions::INVOKE,
+    );
     token.derive(board, &request)?;
     // SAFETY: the slot is alive and aligned; the register is cleared.
     unsafe {

@@ -1,9 +1,9 @@
 //! Buffers: memory that cVMs share, as far as the manifest or the buffer's owner lets them; capfiles are buffers, too, of
 //! nobody. Whoever maps one gets a local capability over data only. Tables and memory are taken at boot, and filled.
 
-use crate::authority::ledger::{Ledger, pool};
+use crate::authority::ledger::{AuthorityError, Lack, Ledger};
 use crate::authority::pool::Pool;
-use crate::elf::{File, PAGE};
+use crate::elf::File;
 use crate::plan::manifest::{BufferSpec, CvmSpec};
 use abi::Errno;
 use abi::hostcall::{BUFFER_LIMIT, BUFFER_READ, BUFFER_WRITE, BUFFERS};
@@ -115,21 +115,22 @@ impl Buffers {
     /// Takes the memory of the manifest's buffers, fills it with what a file says and zeros, and that of the quotas.
     ///
     /// # Errors
-    /// A message that says what is missing.
+    /// [`AuthorityError`] says what is missing.
     pub(crate) fn place(
         &mut self,
         specs: Vec<BufferSpec>,
         cvms: &[&CvmSpec],
         file: impl Fn(&str) -> Option<File>,
-        free: &mut Pool,
+        pool: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<(), String> {
+    ) -> Result<(), AuthorityError> {
         let count = cvms.len();
         for spec in specs {
-            let what = (format!("buffer {}", spec.name), "for those that may map it");
-            let region = self.region(count, spec.size, what, free, ledger)?;
+            let name = format!("buffer {}", spec.name);
+            let what = (&*name, "for those that may map it");
+            let (region, pool) = self.region(count, spec.size, what, pool, ledger)?;
             let memory = self.regions[region].memory.clone();
-            let (pool, mut rest) = (pool(memory.start), memory.clone());
+            let mut rest = memory.clone();
             let mut filled = Ok(());
             if let Some(file) = spec.data.as_deref().and_then(&file) {
                 filled = file.copy(0..file.len(), pool, rest.start);
@@ -137,7 +138,7 @@ impl Buffers {
             }
             filled
                 .and_then(|()| user::zero(pool, rest.start, (rest.end - rest.start) as usize))
-                .map_err(|_| format!("buffer {}: its memory refused a write", spec.name))?;
+                .map_err(|_| AuthorityError::new(&name, Lack::Write))?;
             self.list.push(Buffer {
                 name: spec.name,
                 owner: spec.owner,
@@ -150,8 +151,9 @@ impl Buffers {
             });
         }
         for (owner, cvm) in cvms.iter().enumerate().filter(|(_, cvm)| cvm.buffer_quota > 0) {
-            let what = (format!("{} buffers", cvm.name), "what it makes buffers of");
-            let region = self.region(count, cvm.buffer_quota, what, free, ledger)?;
+            let name = format!("{} buffers", cvm.name);
+            let what = (&*name, "what it makes buffers of");
+            let (region, _) = self.region(count, cvm.buffer_quota, what, pool, ledger)?;
             self.list.extend((0..BUFFERS).map(|_| Buffer {
                 name: String::new(),
                 owner: Some(owner),
@@ -170,35 +172,24 @@ impl Buffers {
         &mut self,
         count: usize,
         size: u64,
-        (name, reason): (String, &'static str),
-        free: &mut Pool,
+        what: (&str, &'static str),
+        pool: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<usize, String> {
-        let (bounds, alignment) = arch::representable(size);
-        let taken = bounds.next_multiple_of(PAGE);
-        let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let free = free.free_bytes();
-            format!("{name}: needs {taken:#x} bytes of memory, {free:#x} are free")
-        })?;
+    ) -> Result<(usize, &'static Slot), AuthorityError> {
+        let (stock, memory, taken) = pool.take(what.0, size)?;
+        let base = memory.start;
         arch::protection::loading(base..base + taken);
         arch::protection::loaded(base..base + taken);
-        let memory = base..base + bounds;
         let capability = Box::new(Slot::null());
-        let request = Derivation {
-            base,
-            length: bounds,
-            permissions: Permissions::LOAD | Permissions::STORE,
-            address: base,
-        };
-        let derived = ledger.derive_from_pool(&capability, (&name, reason), request);
-        derived.map_err(|error| format!("{error}"))?;
+        let request = Derivation::over(base..memory.end, Permissions::LOAD | Permissions::STORE);
+        stock.derive(ledger, &capability, what, request)?;
         self.regions.push(Region {
             capability,
             memory,
             held: Set::new(count),
             weight: 0,
         });
-        Ok(self.regions.len() - 1)
+        Ok((self.regions.len() - 1, &stock.slot))
     }
 
     pub(crate) fn number(&self, index: usize) -> u64 {
@@ -329,12 +320,7 @@ impl Buffers {
             region.weight = all;
             region.held.set(family, true);
         }
-        let request = Derivation {
-            base: buffer.memory.start,
-            length: buffer.memory.end - buffer.memory.start,
-            permissions,
-            address: buffer.memory.start,
-        };
+        let request = Derivation::over(buffer.memory.clone(), permissions);
         slot.derive(&region.capability, &request).map_err(|_| Errno::ENOMEM)?;
         Ok(buffer.size)
     }

@@ -1,32 +1,15 @@
 //! What gates are made of: memory outside of all cVMs, taken at boot, that the switcher works on and nobody else reaches but
 //! the monitor. `arch::gate` says how it is laid out.
 
-use crate::authority::ledger::{self, Ledger};
+use crate::authority::ledger::{AuthorityError, Lack, Ledger};
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::elf::PAGE;
 use abi::manifest::GATE_NAME_LIMIT;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
-use arch::protection::REGIONS;
 use arch::{Derivation, Slot, gate, user};
 use core::ops::Range;
-
-/// Authority to execute in the memory of cVMs as the switcher does, for each region of memory, and to seal its tokens: from the
-/// root's end until the gates of the manifest are made, or until it is clear that there are none.
-pub(crate) struct Kept {
-    switchers: [Slot; REGIONS],
-    key: Slot,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.switchers.iter().for_each(Slot::clear);
-        self.key.clear();
-    }
-}
 
 /// One gate.
 pub(crate) struct Gate {
@@ -43,6 +26,8 @@ pub(crate) struct Gate {
 /// All gates.
 #[derive(Default)]
 pub(crate) struct Gates {
+    /// Authority over all memory of the region that they are in.
+    memory: Option<&'static Slot>,
     /// Executes as the switcher, and nothing but it.
     pub(crate) switcher: Option<Box<Slot>>,
     /// Those of a server follow each other.
@@ -62,87 +47,42 @@ pub(crate) struct Wanted {
     pub(crate) threads: usize,
 }
 
-/// What the switcher's authority is derived from the root for.
-pub(crate) fn keep(root: &Slot, pools: &[Range<u64>]) -> Box<Kept> {
-    let slots = Box::new(Kept {
-        switchers: [const { Slot::null() }; REGIONS],
-        key: Slot::null(),
-    });
-    let request = |base, length, permissions| Derivation {
-        base,
-        length,
-        permissions,
-        address: base,
-    };
-    let mut kept = slots.switchers.iter().zip(pools).try_for_each(|(switcher, pool)| {
-        let whole = request(pool.start, pool.end - pool.start, gate::switcher_permissions());
-        switcher.derive(root, &whole)
-    });
-    if let Some((first, count)) = gate::SEAL {
-        kept = kept.and(
-            slots
-                .key
-                .derive(root, &request(first, count, capability::Permissions::SEAL)),
-        );
-    }
-    kept.unwrap_or_else(|error| panic!("the switcher's authority: {error}"));
-    slots
-}
-
 impl Gates {
     /// Takes the memory of all gates, and puts the switcher there.
     ///
     /// # Errors
-    /// A message that says what is missing.
+    /// [`AuthorityError`] says what is missing.
     pub(crate) fn place(
         &mut self,
         wanted: &Wanted,
-        kept: &Kept,
-        free: &mut Pool,
+        pool: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<(), String> {
+    ) -> Result<(), AuthorityError> {
         let count: usize = wanted.gates.iter().map(|(_, _, callers, _)| *callers as usize).sum();
         let first_gate = gate::PAGES;
         let first_seat = first_gate + wanted.gates.len() as u64 * gate::GATE;
         let first_record = first_seat + count as u64 * gate::SEAT_SIZE;
         let size = first_record + wanted.threads as u64 * gate::RECORD;
-        let (bounds, alignment) = arch::representable(size);
-        let taken = bounds.next_multiple_of(PAGE);
-        let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let free = free.free_bytes();
-            format!("gates: need {taken:#x} bytes of memory, {free:#x} are free")
-        })?;
+        let (stock, bounds, taken) = pool.take("gates", size)?;
+        let (base, memory) = (bounds.start, &stock.slot);
         let code = base..base + PAGE;
         arch::protection::reserve(base..base + taken);
         arch::protection::reserve(code.clone());
         arch::protection::loading(base..base + taken);
-        let memory = ledger::pool(base);
         let filled = user::zero(memory, base, taken as usize).and_then(|()| user::copy_out(gate::code(), memory, base));
-        filled.map_err(|_| String::from("gates: their memory refused a write"))?;
+        filled.map_err(|_| AuthorityError::new("gates", Lack::Write))?;
         arch::protection::loaded(base..base + taken);
         arch::protection::executable(code.clone());
         arch::protection::publish(code, memory);
         let (reason, board) = ("what the switcher works on", Slot::null());
         let permissions = arch::monitor_data_permissions();
-        let range = base + gate::PAGES..base + bounds;
-        let whole = Derivation {
-            base,
-            length: bounds,
-            permissions,
-            address: base,
-        };
-        let whole = ledger.derive_from_pool(&board, ("gates", reason), whole);
-        whole.map_err(|error| format!("{error}"))?;
+        let whole = Derivation::over(base..bounds.end, permissions);
+        stock.derive(ledger, &board, ("gates", reason), whole)?;
         board.clear();
         let switcher = Box::new(Slot::null());
-        let request = Derivation {
-            base,
-            length: gate::PAGES,
-            permissions: gate::switcher_permissions(),
-            address: base,
-        };
-        let narrowed = switcher.derive(&kept.switchers[ledger::pool_index(base)], &request);
-        narrowed.map_err(|error| format!("gates: the switcher: {error}"))?;
+        let request = Derivation::over(base..base + gate::PAGES, gate::switcher_permissions());
+        let narrowed = switcher.derive(&stock.switcher, &request);
+        narrowed.map_err(|error| AuthorityError::new("gates", Lack::Part("the switcher", error)))?;
         ledger.enter(
             Ledger::ROOT,
             "switcher".into(),
@@ -156,8 +96,8 @@ impl Gates {
             let seats = seat..seat + *callers as usize;
             seat = seats.end;
             self.seats.extend(seats.clone().map(|_| index as u16));
-            let made = gate::make_token(&token, memory, at, (&switcher, *vector), &kept.key);
-            made.map_err(|error| format!("gates: a token: {error}"))?;
+            let made = gate::make_token(&token, memory, at, (&switcher, *vector), &pool.key);
+            made.map_err(|error| AuthorityError::new("gates", Lack::Part("a token", error)))?;
             self.list.push(Gate {
                 server: *server,
                 place: *place,
@@ -166,28 +106,30 @@ impl Gates {
                 seats,
             });
         }
-        debug_assert!(range.end >= base + size);
         self.first_seat = base + first_seat;
         self.next_record = base + first_record;
-        self.switcher = Some(switcher);
+        (self.memory, self.switcher) = (Some(memory), Some(switcher));
         Ok(())
     }
 
     /// Authority over all that the switcher works on.
     pub(crate) fn memory(&self) -> &'static Slot {
-        ledger::pool(self.first_seat)
+        match self.memory {
+            Some(memory) => memory,
+            None => panic!("a thread has a record, and there are no gates"),
+        }
     }
 
     /// Makes the record of another thread that can call.
     ///
     /// # Errors
     /// When the authority over it cannot be derived.
-    pub(crate) fn record(&mut self) -> Result<&'static Slot, String> {
+    pub(crate) fn record(&mut self) -> Result<&'static Slot, AuthorityError> {
         let at = self.next_record;
         self.next_record += gate::RECORD;
         let record: &'static Slot = Box::leak(Box::new(Slot::null()));
         let made = gate::make_record(self.memory(), at, record);
-        made.map_err(|error| format!("gates: a record: {error}"))?;
+        made.map_err(|error| AuthorityError::new("gates", Lack::Part("a record", error)))?;
         Ok(record)
     }
 

@@ -1,12 +1,10 @@
 //! Carving: every capability of the system is derived from the root here or, for cVMs, from the pools carved here. Each
 //! derivation is entered in the ledger. Then the root is destroyed.
 
-use crate::authority::gate::Kept;
 use crate::report::console::say;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::protection::REGIONS;
 use arch::{Derivation, DeriveError, Slot};
 use capability::{Decoded, Permissions};
 use core::fmt;
@@ -14,21 +12,8 @@ use core::ops::Range;
 
 /// The monitor's data capability.
 pub(crate) static MONITOR_DATA: Slot = Slot::null();
-/// Authority over the memory of all cVMs: a pool for each region of memory, in ascending order. The address of each is its base.
-static POOLS: [Slot; REGIONS] = [const { Slot::null() }; REGIONS];
 /// Authority to read the archive, and nothing else.
 pub(crate) static ARCHIVE: Slot = Slot::null();
-
-/// Which pool holds an address that is in one.
-pub(crate) fn pool_index(address: u64) -> usize {
-    let others = POOLS[1..].iter().map(Slot::integer);
-    others.filter(|base| (1..=address).contains(base)).count()
-}
-
-/// The pool that holds an address.
-pub(crate) fn pool(address: u64) -> &'static Slot {
-    &POOLS[pool_index(address)]
-}
 
 /// Entries that there is room for at first.
 const EXPECTED: usize = 32;
@@ -62,37 +47,54 @@ impl fmt::Display for Entry {
     }
 }
 
-/// A derivation that failed, with its name in the ledger.
-#[derive(Clone, Debug)]
-pub(crate) struct CarveError {
-    name: String,
-    request: Derivation,
-    error: DeriveError,
+/// What does not get the memory or the authority that it is to have, by its name in the ledger, and why. In one place in
+/// memory, so that what may fail hands on no more than where that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuthorityError(Box<(String, Lack)>);
+
+/// Why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Not so much of the memory is free in one piece.
+    Memory { needed: u64, free: u64 },
+    /// Its memory refused a write.
+    Write,
+    /// The processor refused a derivation that the ledger would have.
+    Derivation(Derivation, DeriveError),
+    /// It refused another one.
+    Part(&'static str, DeriveError),
 }
 
-impl fmt::Display for CarveError {
+impl AuthorityError {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn new(name: &str, lack: Lack) -> AuthorityError {
+        AuthorityError(Box::new((name.into(), lack)))
+    }
+}
+
+impl fmt::Display for AuthorityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Derivation {
-            base,
-            length,
-            permissions,
-            ..
-        } = self.request;
-        write!(
-            f,
-            "cannot derive {}: {length:#x} bytes at {base:#x} with {permissions}: {}",
-            self.name, self.error
-        )
+        let (name, lack) = &*self.0;
+        write!(f, "{name}: ")?;
+        match lack {
+            Lack::Memory { needed, free } => write!(f, "needs {needed:#x} bytes of memory, {free:#x} are free"),
+            Lack::Write => f.write_str("its memory refused a write"),
+            Lack::Derivation(request, error) => {
+                let (base, length, permissions) = (request.base, request.length, request.permissions);
+                write!(
+                    f,
+                    "cannot derive {length:#x} bytes at {base:#x} with {permissions}: {error}"
+                )
+            }
+            Lack::Part(what, error) => write!(f, "{what}: {error}"),
+        }
     }
 }
 
 /// Who holds which authority, and where it came from.
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
-    /// The entries of the pools.
-    pools: Vec<EntryId>,
-    /// What gates are made with, as long as they are not.
-    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Ledger {
@@ -109,42 +111,7 @@ impl Ledger {
         };
         let mut entries = Vec::with_capacity(EXPECTED);
         entries.push(entry);
-        Ledger {
-            entries,
-            pools: Vec::new(),
-            kept: None,
-        }
-    }
-
-    /// Derives the next pool, which lies above those before it, over all of a range.
-    pub(crate) fn open_pool(&mut self, range: Range<u64>) -> Result<(), CarveError> {
-        let entry = self.derive(
-            &POOLS[self.pools.len()],
-            (Ledger::ROOT, arch::root()),
-            ("cVM pool", "memory of cVMs"),
-            range,
-            arch::service_stack_permissions() | arch::code_permissions(),
-        )?;
-        self.pools.push(entry);
-        Ok(())
-    }
-
-    /// What the pools cover.
-    pub(crate) fn pools(&self) -> Vec<Range<u64>> {
-        let entries = self.pools.iter().map(|EntryId(index)| &self.entries[*index].what);
-        entries.map(|what| what.base..what.top as u64).collect()
-    }
-
-    /// Derives a capability from the pool that holds it.
-    pub(crate) fn derive_from_pool(
-        &mut self,
-        slot: &Slot,
-        what: (&str, &'static str),
-        request: Derivation,
-    ) -> Result<EntryId, CarveError> {
-        let index = pool_index(request.base);
-        let entry = self.pools.get(index).copied().unwrap_or(Ledger::ROOT);
-        self.derive_at(slot, (entry, &POOLS[index]), what, request)
+        Ledger { entries }
     }
 
     /// Derives a capability into `slot` and enters it. The address of the result is its base.
@@ -155,13 +122,8 @@ impl Ledger {
         (name, reason): (&str, &'static str),
         range: Range<u64>,
         permissions: Permissions,
-    ) -> Result<EntryId, CarveError> {
-        let request = Derivation {
-            base: range.start,
-            length: range.end - range.start,
-            permissions,
-            address: range.start,
-        };
+    ) -> Result<EntryId, AuthorityError> {
+        let request = Derivation::over(range, permissions);
         self.derive_at(slot, (parent, from), (name, reason), request)
     }
 
@@ -172,12 +134,9 @@ impl Ledger {
         (parent, from): (EntryId, &Slot),
         (name, reason): (&str, &'static str),
         request: Derivation,
-    ) -> Result<EntryId, CarveError> {
-        slot.derive(from, &request).map_err(|error| CarveError {
-            name: name.into(),
-            request,
-            error,
-        })?;
+    ) -> Result<EntryId, AuthorityError> {
+        let derived = slot.derive(from, &request);
+        derived.map_err(|error| AuthorityError::new(name, Lack::Derivation(request, error)))?;
         Ok(self.enter(parent, name.into(), reason, slot.decoded()))
     }
 
@@ -196,15 +155,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`DeriveError`] when the pool is not what it was then.
-    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId) -> Result<(), DeriveError> {
+    pub(crate) fn derive_again(&self, slot: &Slot, EntryId(index): EntryId, pool: &Slot) -> Result<(), DeriveError> {
         let entry = &self.entries[index];
-        let request = Derivation {
-            base: entry.what.base,
-            length: (entry.what.top - u128::from(entry.what.base)) as u64,
-            permissions: entry.what.permissions,
-            address: entry.what.address,
-        };
-        slot.derive(pool(request.base), &request)
+        let request = Derivation::like(&entry.what);
+        slot.derive(pool, &request)
     }
 
     /// The entry that the next derivation will have.

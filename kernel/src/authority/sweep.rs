@@ -2,7 +2,6 @@
 //! be looked at. The memory is looked at by its pool's capability: what lies in the local area of a cVM counts when that cVM has
 //! ended, too, because a cVM around it reaches it.
 
-use crate::authority::ledger::pool;
 use arch::{Frame, Slot, user};
 use core::ops::Range;
 
@@ -36,9 +35,9 @@ fn clear(frame: &Frame, found: u64, wanted: &dyn Fn(&Slot) -> bool) -> u64 {
 }
 
 /// Clears what reaches a range in a local area and is wanted.
-pub(crate) fn area(area: Range<u64>, range: &Range<u64>, wanted: Wanted<'_>) {
+pub(crate) fn area(pool: &Slot, area: Range<u64>, range: &Range<u64>, wanted: Wanted<'_>) {
     static SEEN: Slot = Slot::null();
-    let (mut at, pool) = (area.start, pool(area.start));
+    let mut at = area.start;
     while let Some(granule) = user::next_reaching(pool, at, area.end - at, range, wanted.is_none()) {
         let loaded = user::load_capability(&SEEN, pool, granule);
         if loaded.is_ok() && wanted.is_none_or(|wanted| wanted(&SEEN)) {

@@ -2,7 +2,6 @@
 //! through the cVM's own data capability, and every capability that a relocation makes is derived from it or from the
 //! cVM's code capability.
 
-use crate::authority::ledger::pool;
 use crate::authority::sweep::GRANULE;
 use crate::cvm::Authority;
 use crate::elf::{ElfError, File, PAGE, Program, Relocation, Value};
@@ -10,7 +9,7 @@ use crate::plan::layout::Layout;
 use crate::plan::manifest::CvmSpec;
 use abi::start::{MAGIC, StartHeader, VERSION};
 use alloc::vec::Vec;
-use arch::{Derivation, DeriveError, Refused, protection, user};
+use arch::{Derivation, DeriveError, Refused, Slot, protection, user};
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -162,6 +161,8 @@ pub(crate) struct Load(Stage);
 
 /// What a load works on.
 pub(crate) struct Source<'a> {
+    /// Authority over all cVMs' memory there.
+    pub(crate) pool: &'a Slot,
     pub(crate) elf: File,
     pub(crate) program: &'a Program,
     pub(crate) layout: &'a Layout,
@@ -257,12 +258,9 @@ impl Source<'_> {
                 made.derive(data, &request)
             }
             Value::Function(address) => {
-                let request = Derivation {
-                    base: self.place.base + self.layout.code.start,
-                    length: self.layout.code.end - self.layout.code.start,
-                    permissions: arch::code_permissions(),
-                    address: origin.wrapping_add(*address),
-                };
+                let Range { start, end } = self.layout.code;
+                let code_range = self.place.base + start..self.place.base + end;
+                let request = Derivation::over(code_range, arch::code_permissions()).at(origin.wrapping_add(*address));
                 made.derive_entry(code, &request)
             }
         };
@@ -357,7 +355,7 @@ impl Source<'_> {
                 }
                 None => {
                     // The first page, which may be out of its own reach.
-                    user::zero(pool(self.bounds.start), self.bounds.start, PAGE as usize)?;
+                    user::zero(self.pool, self.bounds.start, PAGE as usize)?;
                     (Stage::Zero(self.bounds.start + PAGE), PAGE)
                 }
             },

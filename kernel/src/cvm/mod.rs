@@ -7,7 +7,8 @@ pub(crate) mod service;
 pub(crate) mod short;
 pub(crate) mod thread;
 
-use crate::authority::ledger::{CarveError, EntryId, Ledger, pool};
+use crate::authority::ledger::{AuthorityError, EntryId, Ledger};
+use crate::authority::pool::Stock;
 use crate::elf::{File, PAGE, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
@@ -130,8 +131,9 @@ pub(crate) struct Cvm {
     pub(crate) program: &'static Program,
     pub(crate) layout: Layout,
     pub(crate) place: Place,
-    /// Its memory and that of the cVMs within, physical.
+    /// Its memory and that of the cVMs within, physical, and what it comes from.
     pub(crate) bounds: Range<u64>,
+    pub(crate) stock: &'static Stock,
     pub(crate) block: Vec<u8>,
     pub(crate) authority: Box<Authority>,
     /// Its own memory, and that of the cVMs within, by addresses.
@@ -179,7 +181,7 @@ impl Cvm {
         elf: File,
         program: &'static Program,
         layout: Layout,
-        bounds: Range<u64>,
+        (stock, bounds): (&'static Stock, Range<u64>),
         homes: &'static [Home],
     ) -> Cvm {
         let base = bounds.start;
@@ -210,6 +212,7 @@ impl Cvm {
             layout,
             place,
             bounds,
+            stock,
             authority: Box::new(Authority::none()),
             homes,
             entries: Ledger::ROOT,
@@ -398,18 +401,13 @@ impl Cvm {
     /// Enters the cVM's capabilities in the ledger. It holds none yet.
     ///
     /// # Errors
-    /// [`CarveError`] names what could not be derived.
-    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), CarveError> {
+    /// [`AuthorityError`] names what could not be derived.
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), AuthorityError> {
         self.entries = ledger.next();
         for part in self.parts().into_iter().flatten() {
             let name = format!("{} {}", self.spec.name, part.name);
-            let request = Derivation {
-                base: part.range.start,
-                length: part.range.end - part.range.start,
-                permissions: part.permissions,
-                address: part.address,
-            };
-            ledger.derive_from_pool(part.slot, (&name, part.reason), request)?;
+            let request = Derivation::over(part.range.clone(), part.permissions).at(part.address);
+            self.stock.derive(ledger, part.slot, (&name, part.reason), request)?;
         }
         self.authority.clear();
         let edges = |range: Range<u64>| arch::protection::reserve(range);
@@ -437,7 +435,7 @@ impl Cvm {
     /// What could not be derived.
     pub(crate) fn begin(&mut self, ledger: &Ledger, now: u64) -> Result<(), arch::DeriveError> {
         for (part, entry) in self.parts().into_iter().flatten().zip(self.entries.following()) {
-            ledger.derive_again(part.slot, entry)?;
+            ledger.derive_again(part.slot, entry, &self.stock.slot)?;
         }
         self.reload();
         self.life = Life::Alive;
@@ -466,6 +464,7 @@ impl Cvm {
         }
         let Some(load) = &mut self.loading else { return Ok(()) };
         let source = Source {
+            pool: &self.stock.slot,
             elf: self.elf,
             program: self.program,
             layout: &self.layout,
@@ -601,12 +600,7 @@ impl Cvm {
         with: impl FnOnce(Register<'_>, Option<&Slot>),
     ) -> Result<(), DeriveError> {
         let (stack, area, made) = (self.gate_stack(place), self.gate_area(place), &self.authority.made);
-        let request = Derivation {
-            base: area.start,
-            length: area.end - area.start,
-            permissions: arch::service_stack_permissions(),
-            address: stack.end,
-        };
+        let request = Derivation::over(area, arch::service_stack_permissions()).at(stack.end);
         made.derive(&self.authority.gate_stacks, &request)?;
         if self.program.purecap {
             with(Register::Capability(made), None);
@@ -626,14 +620,9 @@ impl Cvm {
     }
 
     /// Clears every tag in such a part of its local areas, of so many bytes. With the pool's authority.
-    pub(crate) fn clear_tags(&self, area: (u64, u64)) {
-        self.clear_tags_by(pool(area.0), area);
-    }
-
-    /// The same, when it is known which pool that is.
     #[inline]
-    pub(crate) fn clear_tags_by(&self, pool: &Slot, (start, length): (u64, u64)) {
-        let cleared = user::clear_tags(pool, start, length);
+    pub(crate) fn clear_tags(&self, (start, length): (u64, u64)) {
+        let cleared = user::clear_tags(&self.stock.slot, start, length);
         assert!(cleared.is_ok(), "{}: its local area cannot be cleared", self.spec.name);
     }
 
@@ -647,12 +636,7 @@ impl Cvm {
         };
         let Range { start, end } = self.service_stack(handler);
         let area = self.local_area(handler);
-        let request = Derivation {
-            base: area.start,
-            length: area.end - area.start,
-            permissions: arch::service_stack_permissions(),
-            address: end,
-        };
+        let request = Derivation::over(area, arch::service_stack_permissions()).at(end);
         let made = &self.authority.made;
         let offsets = start - self.place.base..end - self.place.base;
         let prepared = made.derive(&self.authority.service_stack, &request).and_then(|()| {
@@ -672,12 +656,7 @@ impl Cvm {
         if heap.is_empty() {
             return Err(Errno::ENOMEM);
         }
-        let request = Derivation {
-            base: heap.start,
-            length: heap.end - heap.start,
-            permissions: arch::data_permissions(),
-            address: heap.start,
-        };
+        let request = Derivation::over(heap, arch::data_permissions());
         let derived = slot.derive(&self.authority.data, &request);
         derived.map_err(|_| Errno::ENOMEM)?;
         Ok(request.length)

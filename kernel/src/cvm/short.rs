@@ -1,11 +1,10 @@
 //! A cVM's part in the shortest way through the monitor: what a hostcall looks at before anything is locked.
 
-use crate::authority::ledger::pool;
 use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
 use abi::Hostcall;
 use abi::hostcall::{Family, START};
-use arch::{Frame, Slot};
+use arch::Frame;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
@@ -156,8 +155,6 @@ pub(crate) struct Line {
     pub(crate) handler: &'static Frame,
     /// What takes local capabilities of the handler's stack: its start, and bytes.
     pub(crate) area: (u64, u64),
-    /// The pool that it lies in.
-    pub(crate) pool: &'static Slot,
     /// No other stack of the family takes local capabilities.
     pub(crate) alone: bool,
     /// The server's own part.
@@ -183,7 +180,6 @@ impl Line {
             last: server.server.is_none(),
             handler,
             area: (area.start, area.end - area.start),
-            pool: pool(area.start),
             alone,
             short: AtomicPtr::new(nobody),
             caller: AtomicPtr::new(ptr::from_ref(handler).cast_mut()),

@@ -1,9 +1,8 @@
 //! A driver and a device that both do anything, with the monitor's queues between them.
 
-use super::{FREQUENCY, POOL_RANGE, finish_loading, hostcall_of};
+use super::{FREQUENCY, finish_loading, hostcall_of};
 use crate::accomplice::Accomplice;
 use crate::authority::ledger::Ledger;
-use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::{End, Life};
 use crate::hostcall::device::usual;
@@ -72,9 +71,8 @@ fn play(archive: &[u8], version: u32, moves: &[Move]) {
     });
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, &platform);
-    let opened = ledger.open_pool(POOL_RANGE);
-    opened.unwrap_or_else(|error| panic!("{error}"));
-    let loaded = load(super::placed(archive), ledger, Pool::new(POOL_RANGE), FREQUENCY);
+    let pool = super::opened(&mut ledger);
+    let loaded = load(super::placed(archive), ledger, pool, FREQUENCY);
     let mut monitor = loaded.unwrap_or_else(|error| panic!("{error}"));
     let given = monitor.give_devices(&found);
     given.unwrap_or_else(|error| panic!("{error}"));

@@ -40,15 +40,16 @@ impl Monitor {
         for id in self.callers.iter().copied() {
             let calls = self.scheduler[id].calls.as_ref();
             for saved in self.saved_of(id, family).take(calls.map_or(0, |calls| calls.level)) {
-                sweep::area(saved, range, Some(&see));
+                sweep::area(self.gates.memory(), saved, range, Some(&see));
             }
             if self.family(self.scheduler[id].cvm) == family {
                 sweep::registers(self.scheduler[id].frame, range, Some(&see));
             }
         }
         for holder in &self.holders[family.index()] {
-            for area in &self.cvms[holder.index()].areas {
-                sweep::area(area.clone(), range, Some(&see));
+            let holder = &self.cvms[holder.index()];
+            for area in &holder.areas {
+                sweep::area(&holder.stock.slot, area.clone(), range, Some(&see));
             }
         }
         count.get()

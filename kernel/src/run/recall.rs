@@ -114,6 +114,7 @@ impl Monitor {
                     continue;
                 }
                 sweep::area(
+                    self.gates.memory(),
                     start..start + length,
                     &lent.range,
                     Some(&|slot| is_taken(slot, &rightful)),
@@ -169,7 +170,12 @@ impl Monitor {
             let serving = handler.filter(|handler| self.scheduler[handler.thread].serving.is_some());
             let rightful = serving.map_or(&[][..], |handler| handler.lent.as_slice());
             for lent in lent {
-                sweep::area(area.clone(), &lent.range, Some(&|slot| is_taken(slot, rightful)));
+                sweep::area(
+                    &cvm.stock.slot,
+                    area.clone(),
+                    &lent.range,
+                    Some(&|slot| is_taken(slot, rightful)),
+                );
             }
         }
     }
@@ -198,15 +204,16 @@ impl Monitor {
         for index in 0..self.callers.len() {
             let id = self.callers[index];
             for saved in self.saved_of(id, family) {
-                sweep::area(saved, range, None);
+                sweep::area(self.gates.memory(), saved, range, None);
             }
             if self.family(self.scheduler[id].cvm) == family {
                 self.take_from_registers(id, range);
             }
         }
         for holder in &self.holders[family.index()] {
-            for area in &self.cvms[holder.index()].areas {
-                sweep::area(area.clone(), range, None);
+            let holder = &self.cvms[holder.index()];
+            for area in &holder.areas {
+                sweep::area(&holder.stock.slot, area.clone(), range, None);
             }
         }
     }

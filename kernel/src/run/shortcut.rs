@@ -108,7 +108,7 @@ impl Monitor {
             if line.alone {
                 handler.lent.clear();
                 line.handler.forget();
-                cvm.clear_tags_by(line.pool, line.area);
+                cvm.clear_tags(line.area);
             } else {
                 handler.began = self.scheduler.runs + 1;
                 let handler = handler.thread;

@@ -1,11 +1,9 @@
 //! Local areas and buffers: who gets what, and that all of it is taken back.
 
 use super::build::Value::*;
-use super::cvm::POOL_START;
 use super::service::{Node, call, monitor_with};
 use super::stored;
 use super::{dispatch, frame, running, thread};
-use crate::authority::ledger::pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -82,7 +80,7 @@ fn held_by(monitor: &Monitor, cvm: usize, memory: &Decoded) -> usize {
     static SEEN: Slot = Slot::null();
     for area in cvm.local_areas() {
         for granule in area.step_by(16) {
-            user::load_capability(&SEEN, pool(POOL_START), granule).unwrap();
+            user::load_capability(&SEEN, &monitor.cvms[0].stock.slot, granule).unwrap();
             count += usize::from(reaches(&SEEN.decoded()));
         }
     }
@@ -128,7 +126,7 @@ fn the_start_block_holds_the_capability_over_the_local_area() {
 fn a_buffer_is_mapped_with_the_least_of_what_is_asked_and_allowed() {
     let mut monitor = three();
     let name = super::service::heap(&monitor, 1);
-    user::copy_out(b"shared", pool(POOL_START), name).unwrap();
+    user::copy_out(b"shared", &monitor.cvms[0].stock.slot, name).unwrap();
     let number = ask(&mut monitor, 1, Hostcall::BufferFind, [name, 6, 0, 0, 0, 0]);
     assert_eq!((number, frame(&monitor, 1).argument(1)), (0, 100));
     let got = map(&mut monitor, 1, number, BOTH).unwrap();
@@ -165,7 +163,7 @@ fn a_buffer_is_mapped_with_the_least_of_what_is_asked_and_allowed() {
     }
     // Whom it does not concern does not learn that it is there.
     let foreign = super::service::heap(&monitor, 2);
-    user::copy_out(b"shared", pool(POOL_START), foreign).unwrap();
+    user::copy_out(b"shared", &monitor.cvms[0].stock.slot, foreign).unwrap();
     let found = ask(&mut monitor, 2, Hostcall::BufferFind, [foreign, 6, 0, 0, 0, 0]);
     assert_eq!(errno(found), Some(Errno::ENOENT));
 }
@@ -367,7 +365,7 @@ fn what_was_lent_of_it_to_a_server_is_taken_and_the_call_undone() {
     let handler = frame(&monitor, 3);
     assert!(handler.argument_slot(1).tag());
     for area in monitor.cvms[0].local_areas() {
-        user::store_capability(handler.argument_slot(1), pool(POOL_START), area.start).unwrap();
+        user::store_capability(handler.argument_slot(1), &monitor.cvms[0].stock.slot, area.start).unwrap();
     }
     monitor.scheduler.release(arch::timer::now());
     assert_eq!(ask(&mut monitor, 1, Hostcall::BufferRevoke, [number, 2, 0, 0, 0, 0]), 0);
@@ -433,7 +431,7 @@ fn what_was_destroyed_is_used_again_as_zeros_under_another_number() {
     );
     let memory = map(&mut monitor, 0, first, BOTH).unwrap();
     keep(&monitor, 0);
-    user::copy_out(b"secret", pool(POOL_START), memory.base).unwrap();
+    user::copy_out(b"secret", &monitor.cvms[0].stock.slot, memory.base).unwrap();
     assert_eq!(ask(&mut monitor, 0, Hostcall::BufferDestroy, [first, 0, 0, 0, 0, 0]), 0);
     assert_eq!(held(&monitor, &memory), 0);
     let sizes = [100, 0x1000, 1, 0x1000];
@@ -527,11 +525,11 @@ fn wrong_buffers_in_a_manifest_are_named() {
     assert_eq!(refused(&[good]), None);
     assert_eq!(
         refused(&[good, good]).unwrap(),
-        "manifest.dtb: buffer x: the name is also that of buffer number 0"
+        "manifest.dtb: buffer x: name is also that of buffer number 0"
     );
     for (key, value, expected) in [
-        ("size", Cells(0), "size = 0x0: expected 1 to 0x40000000"),
-        ("size", Cells(1 << 31), "size = 0x80000000: expected 1 to 0x40000000"),
+        ("size", Cells(0), "size = 0: expected 1 to 1073741824"),
+        ("size", Cells(1 << 31), "size = 2147483648: expected 1 to 1073741824"),
         ("size", Cell(1), "size: expected 8 bytes"),
         ("owner", Text("b"), "owner = \"b\": expected the name of a cVM"),
         (

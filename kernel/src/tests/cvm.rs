@@ -3,8 +3,7 @@
 use super::build::*;
 use super::purecap::*;
 use super::stored;
-use crate::authority::ledger::{Ledger, pool};
-use crate::authority::pool::Pool;
+use crate::authority::ledger::Ledger;
 use crate::cvm::Cvm;
 use crate::plan::manifest::CvmSpec;
 use crate::plan::placement::place_all;
@@ -33,14 +32,14 @@ pub(super) fn spec(name: &str, runtime: &str) -> CvmSpec {
 
 fn ledger() -> Ledger {
     let mut ledger = Ledger::new(arch::root());
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
+    super::opened(&mut ledger);
     ledger
 }
 
 /// Places cVMs, all of one program.
 fn placed(specs: Vec<CvmSpec>, elf: Vec<u8>) -> Vec<Cvm> {
     let elf = stored(&elf);
-    place_all(specs, |_| elf, &mut Pool::new(POOL_START..POOL_END)).unwrap()
+    place_all(specs, |_| elf, &mut super::opened(&mut Ledger::new(arch::root()))).unwrap()
 }
 
 /// A cVM of this program, placed.
@@ -59,7 +58,7 @@ fn load(cvm: &mut Cvm) -> Box<Frame> {
 }
 
 fn load_in(cvm: &mut Cvm, ledger: &mut Ledger) -> Box<Frame> {
-    let frame = Frame::boxed(pool(POOL_START)).unwrap();
+    let frame = Frame::boxed(&cvm.stock.slot).unwrap();
     if cvm.entries == Ledger::ROOT {
         cvm.enter(ledger).unwrap();
     }
@@ -279,13 +278,13 @@ fn what_a_life_can_reach_is_no_older_than_it_but_for_what_lives_within() {
     let whole = cvms[0].bounds.clone();
     assert_eq!(whole, POOL_START + 0x1_0000..POOL_START + 0x9_0000);
     let size = (whole.end - whole.start) as usize;
-    user::copy_out(&vec![0x55; size], pool(POOL_START), whole.start).unwrap();
+    user::copy_out(&vec![0x55; size], &cvms[0].stock.slot, whole.start).unwrap();
     let [outer, alive, waiting] = cvms.as_mut_slice() else {
         panic!()
     };
     load_in(alive, &mut ledger);
     let mark = alive.place.base + alive.layout.stack.start;
-    user::copy_out(b"mark", pool(POOL_START), mark).unwrap();
+    user::copy_out(b"mark", &alive.stock.slot, mark).unwrap();
     load_in(outer, &mut ledger);
     let alive_memory = alive.memory();
     assert_eq!(stand_in::memory(mark, 4), b"mark");
@@ -296,7 +295,7 @@ fn what_a_life_can_reach_is_no_older_than_it_but_for_what_lives_within() {
         "what waits, and the gaps around it"
     );
     // Its life over, it is no better than a gap.
-    user::copy_out(b"gap", pool(POOL_START), whole.end - 8).unwrap();
+    user::copy_out(b"gap", &outer.stock.slot, whole.end - 8).unwrap();
     alive.leave();
     load_in(outer, &mut ledger);
     assert_eq!(dirt(outer.memory().end..whole.end), 0);
@@ -319,7 +318,7 @@ fn a_load_begins_anew_when_a_cvm_around_it_has_been_loaded_meanwhile() {
     };
     let mut cvms = placed(vec![outer, inner], program());
     let [outer, inner] = cvms.as_mut_slice() else { panic!() };
-    let frame = Frame::boxed(pool(POOL_START)).unwrap();
+    let frame = Frame::boxed(&inner.stock.slot).unwrap();
     let steps = |inner: &mut Cvm| {
         (1..)
             .find(|_| {

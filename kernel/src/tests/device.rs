@@ -4,8 +4,7 @@ use super::build::{Value, Value::*, archive, manifest, program};
 use super::stored;
 use super::{dispatch, finish_loading, running_cvm, thread};
 use crate::accomplice::{Accomplice, Piece};
-use crate::authority::ledger::{Ledger, pool};
-use crate::authority::pool::Pool;
+use crate::authority::ledger::Ledger;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -18,8 +17,6 @@ use abi::{Errno, FaultKind, Hostcall};
 use arch::{Derivation, Platform, Register, Slot, VirtioSlot, stand_in};
 use capability::{Decoded, Permissions};
 
-const POOL_START: u64 = 0x8040_0000;
-const POOL_END: u64 = 0x8080_0000;
 const BLOCK: u32 = 2;
 const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
@@ -62,8 +59,8 @@ fn boot(version: u32, extra: &Extra<'_>) -> (Box<Monitor>, Accomplice) {
     ]);
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, &platform());
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).unwrap();
+    let pool = super::opened(&mut ledger);
+    let mut monitor = load(stored(&bytes), ledger, pool, 10_000_000).unwrap();
     monitor.give_devices(&found).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
@@ -169,8 +166,8 @@ fn given(cvms: &[&[&str]], platform: &Platform) -> Result<Vec<(u64, u64)>, Strin
     ]);
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, platform);
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000)?;
+    let pool = super::opened(&mut ledger);
+    let mut monitor = load(stored(&bytes), ledger, pool, 10_000_000).map_err(|error| error.to_string())?;
     monitor.give_devices(&found)?;
     Ok(monitor
         .devices
@@ -504,7 +501,7 @@ fn a_local_capability_is_not_given_away() {
         permissions: arch::service_stack_permissions(),
         address: records,
     };
-    place.derive(pool(POOL_START), &request).unwrap();
+    place.derive(&monitor.cvms[0].stock.slot, &request).unwrap();
     arch::user::store_capability(&slot, &place, records).unwrap();
     let result = call(&mut monitor, Hostcall::DeviceSubmit, [0, 0, records, 1]);
     assert_eq!(result, Err(Errno::EFAULT));
@@ -610,9 +607,9 @@ fn a_buffer_is_not_given_back_while_a_device_uses_it() {
     let submit = |monitor: &mut Monitor, rights| {
         call(monitor, Hostcall::BufferMap, [number, rights, 0, 0]).ok();
         let mapped = super::frame(monitor, 0).argument_slot(0);
-        arch::user::store_capability(mapped, pool(POOL_START), area).unwrap();
+        arch::user::store_capability(mapped, &monitor.cvms[0].stock.slot, area).unwrap();
         let words: Vec<u8> = [64, WRITTEN].iter().flat_map(|word| word.to_le_bytes()).collect();
-        arch::user::copy_out(&words, pool(POOL_START), area + 16).unwrap();
+        arch::user::copy_out(&words, &monitor.cvms[0].stock.slot, area + 16).unwrap();
         call(monitor, Hostcall::DeviceSubmit, [0, 0, area, 1])
     };
     assert_eq!(submit(&mut monitor, BUFFER_READ), Err(Errno::EFAULT), "to be written");

@@ -2,11 +2,8 @@
 //! ends. The stand-in does what the switcher would.
 
 use super::build::{Value, Value::*, archive, exporting, manifest_with, program};
-use super::cvm::{POOL_END, POOL_START};
 use super::{dispatch, finish_loading, running, stored, thread};
-use crate::authority::gate;
-use crate::authority::ledger::{Ledger, pool};
-use crate::authority::pool::Pool;
+use crate::authority::ledger::Ledger;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -60,9 +57,7 @@ fn monitor(cvms: &[Node<'_>]) -> Box<Monitor> {
         ("offers", &exporting("work")),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
-    ledger.kept = Some(gate::keep(arch::root(), &ledger.pools()));
-    let pool = Pool::new(POOL_START..POOL_END);
+    let pool = super::opened(&mut ledger);
     let mut monitor = load(stored(&bytes), ledger, pool, TICKS_A_SECOND).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
@@ -308,7 +303,7 @@ fn a_caller_that_ends_in_a_call_leaves_the_stack_to_others() {
     trap(&mut monitor);
     // What the function has left there.
     let area = monitor.cvms[0].gate_area(0);
-    user::store_capability(frame.data(), pool(POOL_START), area.start).unwrap();
+    user::store_capability(frame.data(), &monitor.cvms[0].stock.slot, area.start).unwrap();
     monitor.end(CvmId::new(1), End::Exited(0), arch::timer::now());
     assert_eq!(monitor.cvms[0].life, Life::Alive);
     assert_eq!(stand_in::capability(area.start), None, "no tag stays on the stack");

@@ -24,6 +24,8 @@ mod thread;
 mod threads;
 mod tree;
 
+use crate::authority::ledger::Ledger;
+use crate::authority::pool::{Pool, Room};
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::elf::File;
 use crate::hostcall::{self, Next};
@@ -45,6 +47,12 @@ fn stored(bytes: &[u8]) -> File {
     NEXT_FILE.set(end.next_multiple_of(16) + 16);
     user::copy_out(bytes, arch::root(), start).unwrap();
     File::new(arch::root(), &(start..end))
+}
+
+/// The memory of the tests' cVMs.
+fn opened(ledger: &mut Ledger) -> Pool {
+    let range = cvm::POOL_START..cvm::POOL_END;
+    Pool::open(Room::new(range.clone()), &[range], ledger).unwrap()
 }
 
 fn bytes_of(file: File) -> Vec<u8> {

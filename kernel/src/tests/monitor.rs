@@ -3,7 +3,6 @@
 use super::build::{Value, Value::*, archive, manifest, program};
 use super::{dispatch, finish_loading, frame, running_cvm, stored, thread};
 use crate::authority::ledger::Ledger;
-use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -16,7 +15,6 @@ use abi::{Errno, FaultKind, Hostcall};
 use arch::stand_in;
 
 const POOL_START: u64 = 0x8040_0000;
-const POOL_END: u64 = 0x8080_0000;
 const TICKS_A_MILLISECOND: u64 = 10_000;
 
 /// A monitor with these cVMs, the first ones started as their `wait` says.
@@ -37,8 +35,8 @@ fn monitor(cvms: &[&[(&str, Value<'_>)]]) -> Box<Monitor> {
         ("program", &program()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).unwrap();
+    let pool = super::opened(&mut ledger);
+    let mut monitor = load(stored(&bytes), ledger, pool, 10_000_000).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
     monitor
@@ -307,10 +305,10 @@ fn programs_that_do_not_fit_are_refused_by_key() {
             ("manifest.dtb", &manifest("intravisor,manifest-1", &[&properties])),
             ("program", &program()),
         ]);
-        let ledger = Ledger::new(arch::root());
-        load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000)
-            .err()
-            .unwrap()
+        let mut ledger = Ledger::new(arch::root());
+        let pool = super::opened(&mut ledger);
+        let loaded = load(stored(&bytes), ledger, pool, 10_000_000);
+        loaded.err().unwrap().to_string()
     };
     assert_eq!(
         refusal(("heap", Cells(1 << 30))),

@@ -1,6 +1,6 @@
 //! The memory pool.
 
-use crate::authority::pool::Pool;
+use crate::authority::pool::Room;
 use proptest::prelude::*;
 
 proptest! {
@@ -8,7 +8,7 @@ proptest! {
     fn no_two_regions_overlap_and_none_leaves_the_pool(
         requests in proptest::collection::vec((1_u64..64, 0_u32..6, any::<bool>(), 0_u64..300), 1..40)
     ) {
-        let mut pool = Pool::new(0x10_0000..0x20_0000);
+        let mut pool = Room::new(0x10_0000..0x20_0000);
         let mut taken: Vec<std::ops::Range<u64>> = Vec::new();
         for (pages, alignment, exact, at) in requests {
             let (size, alignment) = (pages * 4096, 4096 << alignment);
@@ -26,13 +26,13 @@ proptest! {
             }
         }
         let used: u64 = taken.iter().map(|range| range.end - range.start).sum();
-        prop_assert_eq!(pool.free_bytes(), 0x10_0000 - used);
+        prop_assert_eq!(pool.bytes(), 0x10_0000 - used);
     }
 }
 
 #[test]
 fn a_full_pool_gives_nothing() {
-    let mut pool = Pool::new(0x1000..0x3000);
+    let mut pool = Room::new(0x1000..0x3000);
     assert_eq!(pool.allocate(0x2000, 4096), Some(0x1000));
     assert_eq!(pool.allocate(1, 1), None);
     assert!(!pool.take(0x1000, 0x1000));
@@ -40,7 +40,7 @@ fn a_full_pool_gives_nothing() {
 
 #[test]
 fn absurd_sizes_do_not_wrap() {
-    let mut pool = Pool::new(0x1000..0x3000);
+    let mut pool = Room::new(0x1000..0x3000);
     assert!(!pool.take(0x1000, u64::MAX));
     assert_eq!(pool.allocate(u64::MAX, 4096), None);
     assert_eq!(pool.allocate(4096, 1 << 63), None);
@@ -48,7 +48,7 @@ fn absurd_sizes_do_not_wrap() {
 
 #[test]
 fn what_is_reserved_is_never_handed_out() {
-    let mut pool = Pool::new(0x1_0000..0x2_0000);
+    let mut pool = Room::new(0x1_0000..0x2_0000);
     for taken in [
         0..0x1_0010,
         0x1_4000..0x1_4001,

@@ -4,7 +4,6 @@ use super::build::{Value, Value::*, archive, manifest_with, program, server};
 use super::stored;
 use super::{dispatch, finish_loading, frame, running, running_cvm, served_by, thread};
 use crate::authority::ledger::Ledger;
-use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::cvm::thread::State;
 use crate::cvm::{End, Life};
@@ -14,8 +13,6 @@ use abi::{Errno, Hostcall};
 use arch::{Derivation, Frame, Register, Slot, stand_in};
 use capability::{Decoded, Permissions};
 
-const POOL_START: u64 = 0x8040_0000;
-const POOL_END: u64 = 0x8080_0000;
 const TICKS_A_SECOND: u64 = 10_000_000;
 
 /// A cVM: name, who serves it, more properties. Those whose name begins with `s` export a handler.
@@ -65,8 +62,7 @@ pub(super) fn monitor_with(cvms: &[Node<'_>], buffers: &[&[(&str, Value<'_>)]]) 
         ("server", &server()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let pool = Pool::new(POOL_START..POOL_END);
+    let pool = super::opened(&mut ledger);
     let mut monitor = load(stored(&bytes), ledger, pool, TICKS_A_SECOND).unwrap();
     monitor.start_waiting(arch::timer::now(), usize::MAX);
     finish_loading(&mut monitor);
@@ -428,10 +424,10 @@ fn a_named_server_without_a_handler_is_refused() {
         ("program", &program()),
     ]);
     let mut ledger = Ledger::new(arch::root());
-    ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let refused = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), TICKS_A_SECOND).err();
-    let expected = "cVM b: callback-out = \"a\": its program program exports no function syscall_handler";
-    assert_eq!(refused.as_deref(), Some(expected));
+    let pool = super::opened(&mut ledger);
+    let refused = load(stored(&bytes), ledger, pool, TICKS_A_SECOND).err();
+    let expected = "cVM b: callback-out: program exports no function syscall_handler";
+    assert_eq!(refused.map(|error| error.to_string()).as_deref(), Some(expected));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Which memory is used, where the monitor's data ends, and from where the archive is read.
 
 use super::cvm::{POOL_END, POOL_START};
-use crate::authority::ledger::{Ledger, pool};
-use crate::authority::pool::Pool;
+use crate::authority::ledger::Ledger;
+use crate::authority::pool::{Pool, Room};
 use crate::plan::platform::Board;
-use crate::start::{Memory, Placed, carve_pool, heap_end, pool_of};
+use crate::start::{Memory, Placed, heap_end};
 use arch::protection::{END, REGIONS};
 use arch::{BootInfo, Derivation, DeriveError, Slot};
 use capability::Permissions;
@@ -82,7 +82,7 @@ proptest! {
             regions.push(at..at + (size << 12));
             at += (size + gap + 1) << 12;
         }
-        let mut free = Pool::default();
+        let mut free = Room::default();
         regions.iter().for_each(|region| free.push(region.clone()));
         let taken = (1 << 44) + taken.0..(1 << 44) + taken.0 + taken.1;
         free.reserve(&taken);
@@ -90,7 +90,7 @@ proptest! {
         expected.retain(|whole| !whole.is_empty());
         let mut pools = Vec::new();
         for region in &regions {
-            pools.extend(pool_of(&mut free, region));
+            pools.extend(Some(free.bound(region)).filter(|pool| !pool.is_empty()));
         }
         prop_assert_eq!(pools.len(), expected.len());
         for (pool, whole) in pools.iter().zip(&expected) {
@@ -206,24 +206,21 @@ fn an_image_outside_of_all_memory_is_refused() {
 
 #[test]
 fn no_pool_spans_the_hole_between_two_regions() {
-    // The first is that of the other tests, which share the slots; the second is above all that they use.
     let regions = [POOL_START..POOL_END, 1 << 45..(1 << 45) + (1 << 20)];
-    let mut free = Pool::default();
+    let mut free = Room::default();
     regions.iter().for_each(|region| free.push(region.clone()));
     let mut ledger = Ledger::new(arch::root());
-    for region in &regions {
-        carve_pool(&mut ledger, &mut free, region).unwrap();
-    }
-    assert_eq!(ledger.pools(), regions);
+    let mut pool = Pool::open(free, &regions, &mut ledger).unwrap();
+    assert_eq!(pool.ranges(), regions);
     for region in &regions {
         for address in [region.start, region.end - 1] {
-            let pool = pool(address).decoded();
-            assert_eq!((pool.base, pool.top), (region.start, region.end.into()));
+            let whole = pool.stock(address).slot.decoded();
+            assert_eq!((whole.base, whole.top), (region.start, region.end.into()));
         }
     }
     // A range that begins in one and ends in the other is neither free nor to be derived.
     let across = regions[0].end - 0x1000..regions[1].start + 0x1000;
-    assert!(!free.take(across.start, across.end - across.start));
+    assert!(!pool.free.take(across.start, across.end - across.start));
     let slot = Slot::null();
     let request = Derivation {
         base: across.start,
@@ -231,15 +228,16 @@ fn no_pool_spans_the_hole_between_two_regions() {
         permissions: Permissions::LOAD,
         address: across.start,
     };
-    assert_eq!(slot.derive(pool(across.start), &request), Err(DeriveError::OutOfBounds));
+    let stock = pool.stock(across.start);
+    assert_eq!(slot.derive(&stock.slot, &request), Err(DeriveError::OutOfBounds));
     assert!(
-        ledger
-            .derive_from_pool(&slot, ("across", "for nothing"), request)
+        stock
+            .derive(&mut ledger, &slot, ("across", "for nothing"), request)
             .is_err()
     );
     assert!(!slot.tag());
     // One that does not fit into what is left of the first lies in the second.
-    assert_eq!(free.allocate(0x38_0000, 4096), Some(regions[0].start));
-    assert_eq!(free.allocate(0xc_0000, 4096), Some(regions[1].start));
-    assert_eq!(free.allocate(0x8_0000, 4096), Some(regions[0].start + 0x38_0000));
+    assert_eq!(pool.free.allocate(0x38_0000, 4096), Some(regions[0].start));
+    assert_eq!(pool.free.allocate(0xc_0000, 4096), Some(regions[1].start));
+    assert_eq!(pool.free.allocate(0x8_0000, 4096), Some(regions[0].start + 0x38_0000));
 }

@@ -195,6 +195,7 @@ impl Efi {
 
         // The application, at a place that its header does not ask for, and not at a multiple of more than a page.
         let image = efi.take(pe.size.div_ceil(PAGE) | 1, kind::LOADER_CODE)?;
+        write(memory, image, &vec![0; pe.size as usize])?;
         write(memory, image, setup.file.get(..pe.headers as usize)?)?;
         for section in &pe.sections {
             let (from, to) = (section.address as usize, (section.address + section.size) as usize);

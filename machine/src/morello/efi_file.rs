@@ -5,6 +5,7 @@ use super::efi::PAGE;
 /// A section of a PE file.
 pub(super) struct Section {
     pub(super) address: u64,
+    /// Bytes of the file; in memory, zeros may follow.
     pub(super) size: u64,
     pub(super) executable: bool,
 }
@@ -38,7 +39,7 @@ impl Pe {
             let section = first + index * 40;
             let (address, size) = (word(section + 12)?, word(section + 16)?);
             // What is loaded lies in the file as in memory: all that this firmware can do.
-            (word(section + 8)? == size && word(section + 20)? == address).then_some(())?;
+            (word(section + 8)? >= size && word(section + 20)? == address).then_some(())?;
             Some(Section {
                 address: u64::from(address),
                 size: u64::from(size),

@@ -70,6 +70,7 @@ pub trait Shared {
 }
 
 /// A part of memory that two sides share, as memory.
+#[derive(Clone)]
 pub struct Part<M> {
     memory: M,
     start: u64,
@@ -130,6 +131,35 @@ impl<M: Deref<Target: Shared>> Shared for Part<M> {
 
     fn now(&self) -> Duration {
         self.memory.now()
+    }
+}
+
+/// What a side finds that says that it waits.
+enum Announced {
+    /// So many bytes can be moved; there will not be more if the other side has closed.
+    Ready(u32),
+    /// The other side's count of events, until it wakes.
+    Waits(u32),
+}
+
+/// Waits for what a [`Reader`] reads, without the reader: others may use it meanwhile.
+pub struct Watch<M> {
+    memory: M,
+    /// The writer's count of events, and what it was.
+    word: u64,
+    events: u32,
+}
+
+impl<M: Shared> Watch<M> {
+    /// Waits until there may be something to read, for this time at the longest.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT`; `EFAULT` when the buffer is gone.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Errno> {
+        match self.memory.wait(self.word, self.events, timeout) {
+            Err(Errno::EAGAIN) => Ok(()),
+            waited => waited,
+        }
     }
 }
 
@@ -235,6 +265,22 @@ impl<M: Shared> Side<M> {
         self.memory.wake(self.own + EVENTS)
     }
 
+    /// Lets the other side wake who waits, unless at least `wanted` bytes can be moved now, or it has closed.
+    fn announce(&self, wanted: u32) -> Result<Announced, Errno> {
+        self.memory.store(self.own + WAITS, 1)?;
+        fence(Ordering::SeqCst);
+        let events = self.memory.load(self.other + EVENTS)?;
+        fence(Ordering::SeqCst);
+        // What was stored before it closed counts.
+        let closed = self.other_closed()?;
+        let ready = self.ready(self.other_position()?)?;
+        Ok(if closed || ready >= wanted {
+            Announced::Ready(ready)
+        } else {
+            Announced::Waits(events)
+        })
+    }
+
     /// Waits until at least `wanted` bytes can be moved; fewer when the other side has closed. A peer that wakes for nothing, again
     /// and again, does not make the timeout longer.
     fn wait_for(&mut self, wanted: u32, timeout: Option<Duration>) -> Result<u32, Errno> {
@@ -244,16 +290,10 @@ impl<M: Shared> Side<M> {
             if ready >= wanted {
                 return Ok(ready);
             }
-            self.memory.store(self.own + WAITS, 1)?;
-            fence(Ordering::SeqCst);
-            let events = self.memory.load(self.other + EVENTS)?;
-            fence(Ordering::SeqCst);
-            // What was stored before it closed counts.
-            let closed = self.other_closed()?;
-            let ready = self.ready(self.other_position()?)?;
-            if closed || ready >= wanted {
-                return Ok(ready);
-            }
+            let events = match self.announce(wanted)? {
+                Announced::Ready(ready) => return Ok(ready),
+                Announced::Waits(events) => events,
+            };
             let left = timeout.map(|timeout| {
                 let now = self.memory.now();
                 end.get_or_insert(now.saturating_add(timeout)).saturating_sub(now)
@@ -433,6 +473,24 @@ impl<M: Shared> Reader<M> {
     /// As [`Reader::read`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Errno> {
         self.0.wait_for(1, timeout).map(|_| ())
+    }
+
+    /// For who waits without this reader: what it waits for. None when there is something to read, or nothing more will come.
+    ///
+    /// # Errors
+    /// As [`Reader::try_read`].
+    pub fn watch(&mut self) -> Result<Option<Watch<M>>, Errno>
+    where
+        M: Clone,
+    {
+        Ok(match self.0.announce(1)? {
+            Announced::Ready(_) => None,
+            Announced::Waits(events) => Some(Watch {
+                memory: self.0.memory.clone(),
+                word: self.0.other + EVENTS,
+                events,
+            }),
+        })
     }
 
     /// Reads as many bytes as are there now and fit; 0 = the writer has closed, and nothing is left.

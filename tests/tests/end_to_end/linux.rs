@@ -11,6 +11,7 @@ on_every_platform!(
     a_root_of_16_mib_is_read_where_it_lies,
     lua_is_a_prompt_on_the_console,
     ctrl_c_is_a_signal_to_the_program_that_has_the_console,
+    ctrl_c_ends_what_a_shell_runs_and_the_shell_goes_on,
     a_program_goes_on_while_another_one_reads_the_console,
     sqlite_keeps_a_database_in_a_file,
     sqlite_keeps_a_database_on_a_disk,
@@ -20,6 +21,7 @@ on_every_platform!(
     pipes_sockets_and_events_wake_who_waits,
     threads_share_memory_and_wait_for_each_other,
     datagrams_arrive_whole_or_not_at_all,
+    programs_on_a_switch_reach_each_other_and_nobody_else,
     programs_keep_their_floating_point_registers,
     a_program_hostile_to_its_library_os_hurts_nobody,
     two_programs_share_a_library_os,
@@ -29,6 +31,7 @@ on_every_platform!(
     random_numbers_come_from_a_device_where_there_is_one,
     a_fault_is_the_programs_own,
     processes_are_made_waited_for_and_ended,
+    the_first_program_begins_in_the_place_that_has_its_arguments,
     a_shell_makes_pipelines_of_programs_in_cvms_of_their_own,
     a_hostile_child_hurts_neither_its_parent_nor_its_library_os,
 );
@@ -156,6 +159,30 @@ fn ctrl_c_is_a_signal_to_the_program_that_has_the_console(platform: Platform) {
     assert_eq!(outcome.row("lua.program").state, "exited 130", "{outcome}");
 }
 
+fn ctrl_c_ends_what_a_shell_runs_and_the_shell_goes_on(platform: Platform) {
+    let there = ["busybox", "lua"].map(|program| tests::linux_program(platform, program));
+    if there.contains(&None) {
+        return;
+    }
+    let yaml = "cVMs:\n- name: shell\n  linux: {program: busybox, programs: [lua], processes: 3, memory: 4MiB}\n  args: [hush, -i]\n  \
+                env: {PATH: /bin}\n";
+    let input = [
+        ("# ", "lua -e \"print('be' .. 'gun') while true do end\"\r"),
+        ("begun", "\x03"),
+        ("# ", "echo status $?; busybox sleep 100000\r"),
+        ("status 130", "\x03"),
+        ("# ", "echo and on; exit 3\r"),
+    ];
+    let Some(outcome) = boot(platform, yaml, &input) else {
+        return;
+    };
+    assert_eq!(outcome.row("shell.program").state, "exited 3", "{outcome}");
+    assert!(
+        outcome.of("shell").iter().any(|line| line.ends_with("and on")),
+        "{outcome}"
+    );
+}
+
 fn a_program_goes_on_while_another_one_reads_the_console(platform: Platform) {
     let yaml = "cVMs:\n- name: first\n  linux: {program: lua, memory: 8MiB}\n- name: second\n  linux: {program: lua, memory: 8MiB, with: \
                 first}\n  args: [-e, 'for n = 1, 20 do print(n * n) end']\n";
@@ -215,7 +242,7 @@ fn files_are_as_programs_expect_them(platform: Platform) {
     let Some(said) = alone(platform, "linux-files", "") else {
         return;
     };
-    assert_eq!(said, ["77 checks, 0 failures"]);
+    assert_eq!(said, ["89 checks, 0 failures"]);
 }
 
 fn pipes_sockets_and_events_wake_who_waits(platform: Platform) {
@@ -245,6 +272,45 @@ fn datagrams_arrive_whole_or_not_at_all(platform: Platform) {
     }
 }
 
+/// Each with a library OS of its own. A fourth port hears nothing of what they say to each other.
+fn programs_on_a_switch_reach_each_other_and_nobody_else(platform: Platform) {
+    let one = |name: &str, place: u32, arguments: &str| {
+        format!(
+            "- name: {name}\n  linux: {{program: linux-talk, memory: 2MiB}}\n  args: [{arguments}]\n  \
+             net: {{of: lan, address: 10.0.2.{place}/24}}\n"
+        )
+    };
+    let yaml = format!(
+        "cVMs:\n- {{name: lan, runtime: switch}}\n\
+         - {{name: rogue, runtime: net-rogue, args: [listen, 1, 2], heap: 64KiB, local: 1, stack: 32KiB, net: {{of: lan}}}}\n{}{}{}",
+        one("server", 20, "\"7000\", \"2\""),
+        one("client", 21, "10.0.2.20, \"7000\", \"100000\""),
+        one("other", 22, "10.0.2.20, \"7000\", \"33333\""),
+    );
+    if tests::linux_program(platform, "linux-talk").is_none() {
+        return;
+    }
+    let over = [
+        ("server", "133333 bytes"),
+        ("client", "came back"),
+        ("other", "came back"),
+        ("rogue", "tries"),
+    ];
+    let outcome = Scenario::yaml(platform, &yaml).until(over).boot(platform);
+    assert_eq!(outcome.of("server"), ["2 connections, 133333 bytes"], "{outcome}");
+    assert_eq!(outcome.of("client"), ["100000 bytes came back"], "{outcome}");
+    assert_eq!(outcome.of("other"), ["33333 bytes came back"], "{outcome}");
+    // What it got was for everybody: who has which address.
+    let heard = outcome.of("rogue");
+    let count = heard
+        .first()
+        .and_then(|line| line.strip_suffix(" tries")?.parse::<u32>().ok());
+    assert!(
+        heard.len() == 1 && count.is_some_and(|count| (1..50).contains(&count)),
+        "{outcome}"
+    );
+}
+
 /// Hard float, which Morello's programs have anyway.
 fn programs_keep_their_floating_point_registers(platform: Platform) {
     if platform.arch() != Architecture::CheriRiscv {
@@ -252,7 +318,7 @@ fn programs_keep_their_floating_point_registers(platform: Platform) {
     }
     for (program, expected) in [
         ("linux-datagrams-float", "35 checks, 0 failures"),
-        ("linux-files-float", "77 checks, 0 failures"),
+        ("linux-files-float", "89 checks, 0 failures"),
     ] {
         if tests::linux_program(platform, program).is_some()
             && let Some(said) = alone(platform, program, "")
@@ -289,7 +355,7 @@ fn a_program_hostile_to_its_library_os_hurts_nobody(platform: Platform) {
         Some(&"17757 calls, most of them refused: yes"),
         "{outcome}"
     );
-    assert_eq!(outcome.of("witness"), ["77 checks, 0 failures"], "{outcome}");
+    assert_eq!(outcome.of("witness"), ["89 checks, 0 failures"], "{outcome}");
 }
 
 fn two_programs_share_a_library_os(platform: Platform) {
@@ -301,7 +367,7 @@ fn two_programs_share_a_library_os(platform: Platform) {
     outcome.assert_status(0);
     let mut said = outcome.of("first");
     said.sort_unstable();
-    assert_eq!(said, ["2\ttrue", "77 checks, 0 failures"], "{outcome}");
+    assert_eq!(said, ["2\ttrue", "89 checks, 0 failures"], "{outcome}");
 }
 
 fn an_exit_code_is_the_cvms(platform: Platform) {
@@ -375,7 +441,7 @@ fn a_fault_is_the_programs_own(platform: Platform) {
         };
         outcome.assert_status(1);
         let said = outcome.of("first");
-        assert!(said.contains(&"77 checks, 0 failures"), "{outcome}");
+        assert!(said.contains(&"89 checks, 0 failures"), "{outcome}");
         assert!(!said.iter().any(|line| line.starts_with("found")), "{outcome}");
         assert_eq!(
             outcome.row("first.program").state,
@@ -396,6 +462,17 @@ fn processes_are_made_waited_for_and_ended(platform: Platform) {
     // One of its children faults; the cVM that it was in is used again.
     let restarts = (2..=5).map(|number| outcome.row(&format!("it.{number}")).restarts);
     assert_eq!(restarts.sum::<u32>(), 1, "{outcome}");
+}
+
+fn the_first_program_begins_in_the_place_that_has_its_arguments(platform: Platform) {
+    // With so much memory each the last of them begins first.
+    let yaml = "cVMs:\n- name: it\n  linux: {program: linux-hello, memory: 16MiB, processes: 4}\n  args: [one]\n";
+    let Some(outcome) = boot(platform, yaml, &[]) else {
+        return;
+    };
+    outcome.assert_status(0);
+    let expected = ["hello from /bin/linux-hello", "argument 1: one", "HOME is not set"];
+    assert_eq!(outcome.of("it"), expected, "{outcome}");
 }
 
 fn a_shell_makes_pipelines_of_programs_in_cvms_of_their_own(platform: Platform) {

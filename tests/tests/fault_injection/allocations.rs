@@ -37,7 +37,7 @@ fn once(board: &mut Board, _: u64) -> Stop {
 fn for_ever(board: &mut Board, allocate: u64) -> Stop {
     loop {
         inject::return_at_once(board, 0);
-        if let Err(stop) = inject::run_to(board, allocate, LIMIT) {
+        if let Err(stop) = board.run_to(allocate, LIMIT) {
             return stop;
         }
     }
@@ -49,7 +49,7 @@ fn every_failing_allocation_ends_in_order(platform: Platform) {
     let board = &mut running.board;
     let mut count = 0;
     loop {
-        match inject::run_to(board, allocate, LIMIT) {
+        match board.run_to(allocate, LIMIT) {
             Ok(()) => count += 1,
             // One cVM ends by a fault: so the status is 1.
             Err(Stop::Exit(1)) => break,

@@ -32,14 +32,6 @@ pub(crate) fn restore(board: &mut Board, snapshot: &Snapshot) {
     }
 }
 
-/// Runs to the instruction at `address`; how the run ended instead, if it did.
-pub(crate) fn run_to(board: &mut Board, address: u64, limit: u64) -> Result<(), Stop> {
-    match board {
-        Board::CheriRiscv(board) => board.run_to(address, limit),
-        Board::Morello(board) => board.run_to(address, limit),
-    }
-}
-
 /// Runs, at least one instruction, until the first core is in a cVM (`user`) or in the monitor; returns the number of
 /// instructions, those that trapped included.
 ///

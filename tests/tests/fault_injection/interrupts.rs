@@ -482,7 +482,7 @@ fn sweep_gate(platform: Platform, gate: &str, pass: Pass, disturb: impl Fn(&mut 
         .map(|entry| entry.what.base + CODE)
         .expect("the ledger has the caller");
     let to = |board: &mut Board, offset: u64| {
-        let arrived = inject::run_to(board, code + offset, LIMIT);
+        let arrived = board.run_to(code + offset, LIMIT);
         assert_eq!(arrived, Ok(()), "{}", board.console().text());
     };
     to(board, start);

@@ -265,7 +265,7 @@ struct Planned<'a> {
 /// It is damaged, or the monitor would refuse it.
 pub fn audit(file: &[u8], isa: Isa) -> Result<Audit, AuditError> {
     let members = match Image::parse(file) {
-        Ok(image) => archive::read(image.archive)?,
+        Ok(image) => archive::read(image.archive())?,
         Err(ImageError::NoHeader) => archive::read(file)?,
         Err(error) => return Err(AuditError::Image(error)),
     };

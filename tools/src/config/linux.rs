@@ -21,7 +21,7 @@ const KEYS: [&str; 8] = [
     "programs",
 ];
 /// Keys of the entry that the pair leaves no room for, and why.
-const TAKEN: [(&str, &str); 10] = [
+const TAKEN: [(&str, &str); 9] = [
     ("runtime", "the library OS runs it; expected linux.program"),
     ("heap", "a Linux program maps its memory itself; expected linux.memory"),
     ("callback_out", "the library OS serves its hostcalls"),
@@ -31,10 +31,6 @@ const TAKEN: [(&str, &str); 10] = [
     ("hostcalls", "a Linux program makes system calls"),
     ("raw", "a Linux program is raw"),
     ("handlers", "the library OS handles one call at a time"),
-    (
-        "net",
-        "the library OS has no port of a switch; expected devices with a card of its own",
-    ),
 ];
 
 /// What is behind the name of the library OS in its program's.
@@ -45,6 +41,8 @@ const MEMORY: u64 = 16 << 20;
 const STACK: u64 = 256 << 10;
 const THREADS: u32 = 32;
 const THREADS_OF_PROCESS: u32 = 8;
+/// What tells a library OS of a place for processes that the first program is not to begin there, whichever begins first.
+const SPARE: &str = "INTRAVISOR_SPARE=yes";
 /// Most processes at a time.
 const PROCESSES: u32 = 64;
 /// Where executable files go in what programs see.
@@ -172,15 +170,21 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
             reader.error(Some(position), Some(key), None, problem);
         }
     }
-    for key in ["devices", "disk"] {
+    for key in ["devices", "disk", "net"] {
         if let Some(position) = program.given(key).filter(|_| linux.with.is_some()) {
             let problem = "belongs to the library OS, which linux.with names; expected it there";
             reader.error(Some(position), Some(key), None, problem);
         }
     }
-    if let Some(position) = program.given("disk").filter(|_| has_disk(&program)) {
-        let problem = "has no place beside a disk of devices: programs see one disk; expected one of the two";
-        reader.error(Some(position), Some("disk"), None, problem);
+    let parts = [
+        ("disk", DeviceKind::Block, "a disk of devices: programs see one disk"),
+        ("net", DeviceKind::Net, "a card of devices: programs see one network"),
+    ];
+    for (key, kind, other) in parts {
+        if let Some(position) = program.given(key).filter(|_| has_device(&program, kind)) {
+            let problem = format!("has no place beside {other}; expected one of the two");
+            reader.error(Some(position), Some(key), None, problem);
+        }
     }
     let name = program.name().to_owned();
     let server = linux.with.clone().unwrap_or(Reference {
@@ -220,8 +224,26 @@ pub(super) fn pair(reader: &mut Reader<'_>, mut program: Draft, linux: Linux) ->
     program.config.within_position = server.position;
     program.callback_out = Some(server.clone());
     program.within = Some(server);
+    program.library = linux.with;
     outer.push(program);
     outer
+}
+
+/// Whether who shares another program's library OS names one.
+pub(super) fn check_libraries(reader: &mut Reader<'_>, cvms: &[Draft]) {
+    let names = cvms.iter().filter(|cvm| cvm.runtime() == LINUX).map(Draft::name);
+    let names: Vec<&str> = names.collect();
+    for cvm in cvms {
+        if let Some(Reference { text, position }) =
+            cvm.library.as_ref().filter(|with| !names.contains(&with.text.as_str()))
+        {
+            reader.enter(cvm.name());
+            let hint = did_you_mean(text, &names);
+            let problem = format!("expected the name of a Linux program's entry without linux.with{hint}");
+            reader.error(Some(*position), Some("linux.with"), Some(text), problem);
+        }
+    }
+    reader.leave();
 }
 
 /// The cVMs that processes are in, the first one with the program's arguments.
@@ -241,6 +263,8 @@ fn places(reader: &mut Reader<'_>, name: &str, program: &Draft, linux: &Linux, s
         if number == 1 {
             spec.args.clone_from(&program.config.spec.args);
             spec.env.clone_from(&program.config.spec.env);
+        } else {
+            spec.env.push(SPARE.to_owned());
         }
         spec.priority = program.config.spec.priority;
         spec.heap = linux.memory;
@@ -267,23 +291,24 @@ fn places(reader: &mut Reader<'_>, name: &str, program: &Draft, linux: &Linux, s
     (1..=linux.processes).map(place).collect()
 }
 
-/// Whether a disk is among the devices of an entry.
-fn has_disk(program: &Draft) -> bool {
+/// Whether one of this kind is among the devices of an entry.
+fn has_device(program: &Draft, wanted: DeviceKind) -> bool {
     let kinds = program.config.spec.devices.iter().map(|device| names::device(device));
-    kinds.flatten().any(|(kind, _)| kind == DeviceKind::Block)
+    kinds.flatten().any(|(kind, _)| kind == wanted)
 }
 
 /// The library OS of a program, which has what the entry gives of devices.
 fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
-    let has_disk = program.disk.is_some() || has_disk(program);
+    let has_disk = program.disk.is_some() || has_device(program, DeviceKind::Block);
+    let has_network = program.net.is_some() || has_device(program, DeviceKind::Net);
     let mut outer = program.unadorned(name, LINUX, linux.position);
     let spec = &mut outer.config.spec;
     spec.priority = program.config.spec.priority;
     spec.restart = program.config.spec.restart;
     spec.heap = OWN_HEAP.saturating_add(linux.files);
     spec.service_stack = OWN_STACK;
-    // One waits for the console.
-    spec.threads += 1;
+    // One waits for the console, one for the time of timers.
+    spec.threads += 2;
     // For the capability over what its programs see as `/`.
     spec.local = PLACES;
     spec.env.push(format!("FILES={}", linux.files));
@@ -291,9 +316,9 @@ fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
         spec.env.push("LOG=debug".to_owned());
     }
     spec.devices.clone_from(&program.config.spec.devices);
-    if !spec.devices.is_empty() {
+    if has_network {
         spec.heap = spec.heap.saturating_add(CONNECTIONS);
-        // One waits for the devices.
+        // One waits for frames.
         spec.threads += 1;
     }
     if has_disk {
@@ -302,6 +327,7 @@ fn library(name: &str, program: &mut Draft, linux: &Linux) -> Draft {
         spec.threads += 1;
     }
     outer.disk = program.disk.take();
+    outer.net = program.net.take();
     outer.config.root.clone_from(&linux.root);
     if linux.processes > 0 {
         let file = linux

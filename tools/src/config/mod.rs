@@ -75,6 +75,8 @@ struct Draft {
     at_once: bool,
     isolation: Isolation,
     linux: Option<linux::Linux>,
+    /// Whose library OS serves this one, too.
+    library: Option<Reference>,
     disk: Option<service::Disk>,
     net: Option<service::Net>,
 }
@@ -101,6 +103,7 @@ impl Draft {
             at_once: false,
             isolation: Isolation::default(),
             linux: None,
+            library: None,
             disk: None,
             net: None,
         }
@@ -242,6 +245,9 @@ pub fn parse(file: &Path, text: &str) -> Config {
     for (key, count, limit) in limits.into_iter().filter(|(_, count, limit)| count > limit) {
         let problem = format!("{count} {key}, expected at most {limit}");
         reader.error(None, Some(key), None, problem);
+    }
+    if reader.clean() {
+        linux::check_libraries(&mut reader, &found.cvms);
     }
     if reader.clean() {
         relations::relate(&mut reader, &mut found.cvms);

@@ -1,6 +1,8 @@
 //! `disk` and `net`: what a cVM gets of a device that another one drives. The pair shares a buffer, and the driver's arguments
 //! say what its client may; the monitor knows nothing of either.
 
+use std::net::Ipv4Addr;
+
 use abi::hostcall::Family;
 use abi::manifest::{self as names, DeviceKind};
 
@@ -10,10 +12,16 @@ use super::{BufferConfig, Draft, Reference};
 use crate::diagnostic::{Position, did_you_mean};
 use crate::manifest::BufferSpec;
 use crate::quantity::format_size;
-use crate::yaml::{Content, Node};
+use crate::workspace::LINUX;
+use crate::yaml::{Content, Key, Node};
 
 const DISK_KEYS: [&str; 4] = ["of", "start", "blocks", "access"];
-const NET_KEYS: [&str; 1] = ["of"];
+const NET_KEYS: [&str; 3] = ["of", "address", "gateway"];
+/// By which a client finds where it is, and who takes what is for other networks.
+const ADDRESS: &str = "ADDRESS";
+const GATEWAY: &str = "GATEWAY";
+/// Where a library OS is of which nothing is said.
+const DEFAULT: &str = "10.0.2.15/24";
 
 /// What a client and its server need for each other, beside what the file gives them: heap for a thread's stack.
 const SERVER_HEAP: u64 = 24 << 10;
@@ -68,6 +76,9 @@ pub(super) struct Disk {
 #[derive(Clone)]
 pub(super) struct Net {
     of: Reference,
+    position: Position,
+    address: Option<String>,
+    gateway: Option<String>,
 }
 
 fn unknown(reader: &mut Reader<'_>, at: Position, key: &str, wrong: &str, known: &[&str]) {
@@ -138,12 +149,59 @@ pub(super) fn read_disk(reader: &mut Reader<'_>, node: &Node) -> Option<Disk> {
 /// Reads the value of `net`; `None` when it is wrong.
 pub(super) fn read_net(reader: &mut Reader<'_>, node: &Node) -> Option<Net> {
     let entries = reader.mapping("net", node)?;
-    for (key, _) in entries.iter().filter(|(key, _)| key.text != "of") {
-        unknown(reader, key.position, "net", &key.text, &NET_KEYS);
-    }
-    Some(Net {
+    let mut net = Net {
         of: read_of(reader, "net", node)?,
-    })
+        position: node.position,
+        address: None,
+        gateway: None,
+    };
+    for (key, value) in entries {
+        let full = format!("net.{}", key.text);
+        match key.text.as_str() {
+            "of" => {}
+            "address" => {
+                let choose = |text: &str| network(text).map(|_| text.to_owned());
+                let expected = "an IPv4 address of one machine and how many of its bits are its network's, 1 to 30, such as \
+                                10.0.2.15/24";
+                net.address = reader.choice(&full, value, choose, expected);
+            }
+            "gateway" => {
+                let choose = |text: &str| text.parse::<Ipv4Addr>().ok().map(|_| text.to_owned());
+                net.gateway = reader.choice(&full, value, choose, "an IPv4 address, such as 10.0.2.2");
+                let (own, mask) = net_of(entries).unwrap_or((Ipv4Addr::UNSPECIFIED, 0));
+                let gateway = net.gateway.as_ref().and_then(|text| text.parse::<Ipv4Addr>().ok());
+                if let Some(gateway) = gateway
+                    && (gateway == own || (gateway.to_bits() ^ own.to_bits()) & mask != 0)
+                {
+                    let problem = "expected another address of the same network as net.address";
+                    reader.error(Some(value.position), Some(&full), net.gateway.as_deref(), problem);
+                }
+            }
+            wrong => unknown(reader, key.position, "net", wrong, &NET_KEYS),
+        }
+    }
+    Some(net)
+}
+
+/// The address that the value of `net` gives, or the one without, and the mask of its network; none for a wrong one.
+fn net_of(entries: &[(Key, Node)]) -> Option<(Ipv4Addr, u32)> {
+    let given = entries.iter().find(|(key, _)| key.text == "address");
+    let text = given.map(|(_, value)| match &value.content {
+        Content::Text(text) => text.as_str(),
+        _ => "",
+    });
+    network(text.unwrap_or(DEFAULT))
+}
+
+/// The address of a machine, and the mask of its network.
+fn network(text: &str) -> Option<(Ipv4Addr, u32)> {
+    let (address, bits) = text.split_once('/')?;
+    let address: Ipv4Addr = address.parse().ok()?;
+    let bits = bits.parse::<u32>().ok().filter(|bits| (1..=30).contains(bits))?;
+    let mask: u32 = u32::MAX << (32 - bits);
+    let host = address.to_bits() & !mask;
+    let one = host != 0 && host != !mask && !address.is_loopback() && !address.is_multicast();
+    one.then_some((address, mask))
 }
 
 impl Disk {
@@ -176,6 +234,7 @@ pub(super) fn attach(reader: &mut Reader<'_>, cvms: &mut [Draft]) -> Vec<BufferC
             && let Some(server) = find(reader, cvms, client, &NET, &net.of)
         {
             let says = cvms[client].name().to_owned();
+            tell_address(reader, cvms, client, &net);
             let of = |other: &Draft| other.net.as_ref().is_some_and(|other| other.of.text == net.of.text);
             if !cvms[..client].iter().any(of) {
                 // A thread for each card but the first, and the frames that each has.
@@ -189,6 +248,38 @@ pub(super) fn attach(reader: &mut Reader<'_>, cvms: &mut [Draft]) -> Vec<BufferC
     }
     reader.leave();
     buffers
+}
+
+/// Tells a client of a switch where it is; no two of one switch are in one place.
+fn tell_address(reader: &mut Reader<'_>, cvms: &mut [Draft], client: usize, net: &Net) {
+    let said = |cvm: &Draft, variable: &str| {
+        let env = cvm.config.spec.env.iter();
+        let mut values = env.filter_map(|entry| entry.strip_prefix(variable)?.strip_prefix('='));
+        values.next().map(str::to_owned)
+    };
+    for (key, variable, value) in [("address", ADDRESS, &net.address), ("gateway", GATEWAY, &net.gateway)] {
+        let Some(value) = value else { continue };
+        if said(&cvms[client], variable).is_some() {
+            let problem = format!("given in env as {variable}, too; expected one of the two");
+            reader.error(Some(net.position), Some(&format!("net.{key}")), Some(value), problem);
+        }
+        cvms[client].config.spec.env.push(format!("{variable}={value}"));
+    }
+    // Of other programs nobody knows whether they speak IP at all.
+    let place = |cvm: &Draft| {
+        let default = (cvm.config.spec.runtime == LINUX).then(|| DEFAULT.to_owned());
+        network(&said(cvm, ADDRESS).or(default)?).map(|(address, _)| address)
+    };
+    let Some(address) = place(&cvms[client]) else { return };
+    let others = cvms[..client].iter();
+    let mut others = others.filter(|other| other.net.as_ref().is_some_and(|other| other.of.text == net.of.text));
+    if let Some(other) = others.find(|other| place(other) == Some(address)) {
+        let problem = format!(
+            "{address} is where {} is, too; expected another net.address",
+            other.name()
+        );
+        reader.error(Some(net.position), Some("net"), None, problem);
+    }
 }
 
 /// Whether a cVM has blocks of the disk that another one drives.

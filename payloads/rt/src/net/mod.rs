@@ -9,13 +9,13 @@ use core::time::Duration;
 use abi::hostcall::{BUFFER_READ, BUFFER_WRITE};
 
 use crate::alloc::sync::Arc;
-use crate::stream::{Part, Reader, Shared as _, Writer};
+use crate::stream::{self, Part, Reader, Shared as _, Writer};
 use crate::{Buffer, Errno};
 
 #[cfg(feature = "net")]
 pub use smoltcp;
 #[cfg(feature = "net")]
-pub use stack::{Network, Problem};
+pub use stack::{Network, Problem, Wire, address};
 
 /// Most bytes of a frame, its Ethernet header included.
 pub const FRAME: usize = 1514;
@@ -32,6 +32,9 @@ const READY: u32 = 1;
 
 /// Half of the buffer of a port.
 pub type Half = Part<Arc<Buffer>>;
+
+/// Waits for frames of a [`Port`], without the port: others may use it meanwhile.
+pub type Watch = stream::Watch<Half>;
 
 /// The streams in the buffer of a port: to the switch, and from it.
 fn halves(buffer: &Arc<Buffer>) -> Result<(Half, Half), Errno> {
@@ -130,6 +133,18 @@ impl Port {
     /// `ETIMEDOUT`; `EFAULT` when the port is gone.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Errno> {
         self.from.wait(timeout)
+    }
+
+    /// For who waits without this port: what it waits for. None when there is a frame to take.
+    ///
+    /// # Errors
+    /// `EFAULT` when the port is gone.
+    pub fn watch(&mut self) -> Result<Option<Watch>, Errno> {
+        match self.from.watch() {
+            // What is no frame is nobody's.
+            Err(Errno::EIO) => self.from.empty().map(|()| None),
+            watch => watch,
+        }
     }
 
     /// Waits until there is room for a frame to send, for this time at the longest.

@@ -31,14 +31,41 @@ pub enum Problem {
     Port(Errno),
 }
 
-/// The port, and memory for one frame.
-struct Wire {
+/// The address that `ADDRESS` in the environment says (10.0.2.15/24), and whose the way to other networks is: `GATEWAY` (10.0.2.2).
+///
+/// # Errors
+/// See [`Problem`].
+pub fn address() -> Result<(Ipv4Cidr, Ipv4Address), Problem> {
+    let address = crate::var("ADDRESS").unwrap_or("10.0.2.15/24");
+    let gateway = crate::var("GATEWAY").unwrap_or("10.0.2.2");
+    let address = Ipv4Cidr::from_str(address).map_err(|()| Problem::Address)?;
+    let gateway = Ipv4Address::from_str(gateway).map_err(|_| Problem::Gateway)?;
+    Ok((address, gateway))
+}
+
+/// The port as `smoltcp` wants one, with memory for one frame.
+pub struct Wire {
     port: Port,
     frame: Box<[u8; FRAME]>,
 }
 
+impl Wire {
+    /// For a port.
+    pub fn new(port: Port) -> Wire {
+        Wire {
+            port,
+            frame: Box::new([0; FRAME]),
+        }
+    }
+
+    /// The port.
+    pub fn port(&mut self) -> &mut Port {
+        &mut self.port
+    }
+}
+
 /// A frame that has come: so many bytes of the wire's memory.
-struct Received<'a>(&'a [u8]);
+pub struct Received<'a>(&'a [u8]);
 
 impl phy::RxToken for Received<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {
@@ -47,7 +74,7 @@ impl phy::RxToken for Received<'_> {
 }
 
 /// Room for a frame to send.
-struct Sending<'a>(&'a mut Port);
+pub struct Sending<'a>(&'a mut Port);
 
 impl phy::TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
@@ -93,15 +120,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// With the address and the gateway that the environment says: `ADDRESS` (10.0.2.15/24), `GATEWAY` (10.0.2.2).
+    /// With the address and the gateway that the environment says.
     ///
     /// # Errors
     /// See [`Problem`].
     pub fn from_environment() -> Result<Network, Problem> {
-        let address = crate::var("ADDRESS").unwrap_or("10.0.2.15/24");
-        let gateway = crate::var("GATEWAY").unwrap_or("10.0.2.2");
-        let address = Ipv4Cidr::from_str(address).map_err(|()| Problem::Address)?;
-        let gateway = Ipv4Address::from_str(gateway).map_err(|_| Problem::Gateway)?;
+        let (address, gateway) = address()?;
         Network::open(address, Some(gateway)).map_err(Problem::Port)
     }
 
@@ -110,10 +134,7 @@ impl Network {
     /// # Errors
     /// As [`Port::open`].
     pub fn open(address: Ipv4Cidr, gateway: Option<Ipv4Address>) -> Result<Network, Errno> {
-        let mut wire = Wire {
-            port: Port::open()?,
-            frame: Box::new([0; FRAME]),
-        };
+        let mut wire = Wire::new(Port::open()?);
         let seed = hostcall::clock();
         let mut config = Config::new(EthernetAddress(wire.port.address()).into());
         config.random_seed = seed;

@@ -247,3 +247,26 @@ fn a_part_of_memory_is_all_that_a_stream_reaches() {
     assert_eq!(from.try_receive(&mut bytes), Ok(Some(124)));
     assert_eq!(memory.load(256), Ok(0), "nothing behind the part was written");
 }
+
+#[test]
+fn who_watches_misses_nothing_that_the_reader_has_not_read() {
+    let (_, mut writer, mut reader) = pair(BYTES as usize + 64);
+    let short = Some(Duration::from_millis(5));
+    let watch = reader.watch().unwrap().expect("nothing is there");
+    assert_eq!(watch.wait(short), Err(Errno::ETIMEDOUT));
+    assert_eq!(writer.try_send(b"frame"), Ok(()));
+    assert_eq!(watch.wait(None), Ok(()), "it was woken before it waits");
+    assert!(reader.watch().unwrap().is_none(), "something is there");
+    // Somebody else reads what it was woken for, while the reader waits in another thread.
+    let mut bytes = [0; 8];
+    for round in 0..200_u8 {
+        while reader.try_receive(&mut bytes).is_ok() {}
+        let watch = reader.watch().unwrap().expect("all is read");
+        let waits = thread::spawn(move || watch.wait(None));
+        assert_eq!(writer.try_send(&[round]), Ok(()));
+        assert_eq!(reader.try_receive(&mut bytes), Ok(Some(1)));
+        assert_eq!((waits.join().unwrap(), bytes[0]), (Ok(()), round));
+    }
+    drop(writer);
+    assert!(reader.watch().unwrap().is_none(), "nothing more comes");
+}

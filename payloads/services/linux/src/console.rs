@@ -2,6 +2,7 @@
 
 use crate::Platform;
 use crate::deliver::bit;
+use crate::program::Sent;
 use crate::system::System;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -92,7 +93,7 @@ impl System {
             if ends && !self.slots.contains_key(&client) {
                 self.end_alone(platform, key, client);
             } else {
-                self.shared.signals.push((id, sys::SIGINT));
+                self.shared.signals.push((id, Sent::plain(sys::SIGINT)));
             }
         }
     }

@@ -18,7 +18,7 @@ use rt::line::Input as Read;
 use rt::sync::Mutex;
 use rt::{Answer, Buffer, Call, Errno, Token};
 
-use crate::card::{self, Card};
+use crate::card::Card;
 use crate::disk;
 use crate::machine;
 
@@ -32,6 +32,9 @@ static CARD: Mutex<Option<Card>> = Mutex::new(None);
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// The generator of random numbers.
 static RANDOM: Mutex<Option<ChaCha20Rng>> = Mutex::new(None);
+/// When something is to happen by the clock, and how often that has changed.
+static TICK: AtomicU64 = AtomicU64::new(u64::MAX);
+static TICKS: AtomicU32 = AtomicU32::new(0);
 /// Whether a program wants to hear of the console's input.
 static INPUT: AtomicU32 = AtomicU32::new(NOT_EXPECTED);
 const NOT_EXPECTED: u32 = 0;
@@ -45,9 +48,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const AGE: Duration = Duration::from_secs(5);
 /// Bytes of the stacks of threads that wait: for frames, for the console, for the time to commit.
 const STACK: usize = 32 * 1024;
-/// This machine's address where nothing else is said, and who takes what is for others: as on the machine's own network.
-const ADDRESS: ([u8; 4], u8) = ([10, 0, 2, 15], 24);
-const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 fn main() -> Result<(), Errno> {
     let files = rt::var("FILES").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -63,27 +63,40 @@ fn main() -> Result<(), Errno> {
     if let Some(file) = rt::var("FIRST") {
         system.set_first(file);
     }
-    if let Some(place) = device(DeviceKind::Net) {
-        let mut card = Card::start(place)?;
-        let settings = Settings {
-            card: card.address(),
-            host: ADDRESS,
-            gateway: GATEWAY,
-            seed: RANDOM.lock().as_mut().map_or(0, |random| random.next_u64()),
-        };
-        system.attach(Network::new(&settings, &mut card, rt::hostcall::counted_clock()));
-        *CARD.lock() = Some(card);
-        let waits = rt::thread::Builder::new().stack_size(STACK);
-        waits.spawn(move || wait_for_frames(place as u64))?;
-    }
+    let has_network = attach(&mut system)?;
     let has_disk = mount(&mut system)?;
     *SYSTEM.lock() = Some(system);
+    if has_network {
+        let waits = rt::thread::Builder::new().stack_size(STACK);
+        waits.spawn(wait_for_frames)?;
+    }
     rt::thread::Builder::new().stack_size(STACK).spawn(read_console)?;
+    rt::thread::Builder::new().stack_size(STACK).spawn(wait_for_timers)?;
     if has_disk {
         let commits = rt::thread::Builder::new().stack_size(STACK);
         commits.spawn(commit_now_and_then)?;
     }
     rt::hostcall::serve()
+}
+
+/// Attaches the network that the manifest gives, if it does.
+fn attach(system: &mut System) -> Result<bool, Errno> {
+    let Some(mut card) = Card::open()? else {
+        return Ok(false);
+    };
+    let (address, gateway) = rt::net::address().map_err(|problem| {
+        rt::println!("linux: {problem:?} of the environment is none");
+        Errno::EINVAL
+    })?;
+    let settings = Settings {
+        card: card.address(),
+        host: (address.address().octets(), address.prefix_len()),
+        gateway: gateway.octets(),
+        seed: RANDOM.lock().as_mut().map_or(0, |random| random.next_u64()),
+    };
+    system.attach(Network::new(&settings, &mut card, rt::hostcall::counted_clock()));
+    *CARD.lock() = Some(card);
+    Ok(true)
 }
 
 /// Mounts the disk that the manifest gives, if it does.
@@ -146,6 +159,30 @@ fn read_console() {
     }
 }
 
+/// Lets happen what is to happen at a time.
+fn wait_for_timers() {
+    loop {
+        let seen = TICKS.load(Ordering::Acquire);
+        let until = TICK.load(Ordering::Acquire);
+        let left = until.saturating_sub(rt::hostcall::counted_clock());
+        if left > 0 {
+            let timeout = (until != u64::MAX).then(|| Duration::from_nanos(left));
+            match rt::hostcall::wait(&TICKS, seen, timeout) {
+                Ok(()) | Err(Errno::EAGAIN | Errno::ETIMEDOUT) => continue,
+                Err(_) => return,
+            }
+        }
+        if let Some(system) = SYSTEM.lock().as_mut() {
+            let mut host = Host { call: None };
+            let next = system.tick(&mut host);
+            TICK.store(next.unwrap_or(u64::MAX), Ordering::Release);
+            if system.has_news() {
+                exchange(system, &mut host);
+            }
+        }
+    }
+}
+
 /// Commits what programs have written and nobody has asked to be committed: what a program leaves that ends by a fault, too.
 fn commit_now_and_then() {
     loop {
@@ -162,7 +199,7 @@ fn commit_now_and_then() {
 }
 
 /// The place of the first device of a kind.
-fn device(kind: DeviceKind) -> Option<usize> {
+pub(crate) fn device(kind: DeviceKind) -> Option<usize> {
     let kinds = (0_u64..).map_while(|place| rt::hostcall::device_info(place).ok());
     kinds
         .map(|(_, identity)| identity & 0xff)
@@ -170,19 +207,20 @@ fn device(kind: DeviceKind) -> Option<usize> {
 }
 
 /// Lets programs go on that have waited for frames, as long as the card works.
-fn wait_for_frames(place: u64) {
-    let mut delay = None;
+fn wait_for_frames() {
     loop {
-        let waited =
-            rt::hostcall::device_wait(place, 1 << card::RECEIVE, Some(PATIENCE.min(delay.unwrap_or(PATIENCE))));
-        if let Err(errno) = waited
-            && errno != Errno::ETIMEDOUT
-        {
+        let mut system = SYSTEM.lock();
+        let delay = system
+            .as_mut()
+            .and_then(|system| exchange(system, &mut Host { call: None }));
+        let longest = PATIENCE.min(delay.unwrap_or(PATIENCE));
+        // Before anybody else takes frames: who watches is woken by the next one.
+        let watch = CARD.lock().as_mut().map(|card| card.watch(longest));
+        drop(system);
+        let waited = watch.unwrap_or(Err(Errno::ENOENT)).and_then(|watch| watch.wait());
+        if let Err(errno) = waited {
             rt::println!("linux: the network card has failed: {errno:?}");
             return;
-        }
-        if let Some(system) = SYSTEM.lock().as_mut() {
-            delay = exchange(system, &mut Host { call: None });
         }
     }
 }
@@ -299,6 +337,13 @@ struct Host<'a> {
 }
 
 impl Platform for Host<'_> {
+    fn wake_at(&mut self, until: Option<u64>) {
+        TICK.store(until.unwrap_or(u64::MAX), Ordering::Release);
+        TICKS.fetch_add(1, Ordering::AcqRel);
+        // Who does not wait looks again anyway.
+        let _ = rt::hostcall::wake(&TICKS, 1);
+    }
+
     fn load(&self, address: u64, to: &mut [u8]) {
         let from = ptr::with_exposed_provenance::<u8>(address as usize);
         // SAFETY: `Window` has checked that this is the program's memory, which the monitor has put within this cVM's and

@@ -2,7 +2,7 @@
 //! the place of a call's end. The machine's part of the frame is where Linux has it; vector registers are saved by the
 //! trampoline that calls the handler.
 
-use crate::program::{Program, Who};
+use crate::program::{Program, Sent, Who};
 use crate::system::{On, Outcome, System, Waiting};
 use crate::{Error, Platform, Result};
 use core::mem::offset_of;
@@ -75,49 +75,100 @@ impl Waiting {
             On::Word { .. } => Some(true),
             On::Anything { number, .. } => Some(!matches!(
                 number as u32,
-                sys::__NR_ppoll | sys::__NR_pselect6 | sys::__NR_epoll_pwait | sys::__NR_rt_sigsuspend
+                sys::__NR_ppoll
+                    | sys::__NR_pselect6
+                    | sys::__NR_epoll_pwait
+                    | sys::__NR_epoll_pwait2
+                    | sys::__NR_rt_sigsuspend
+                    | sys::__NR_rt_sigtimedwait
             )),
         }
     }
 }
 
-/// The signal that comes next to a thread, if one does.
-fn next(program: &Program, place: u16) -> Option<u32> {
+/// The place in the queue of the signal that comes next to a thread, if one does.
+fn next(program: &Program, place: u16) -> Option<usize> {
     let thread = program.threads.get(&place)?;
     let wanted = program.pending & !thread.blocked;
-    (wanted != 0).then(|| wanted.trailing_zeros() + 1)
+    if wanted == 0 {
+        return None;
+    }
+    program.next_of(place, wanted)
+}
+
+/// What a signal does that comes to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Nothing,
+    Ends,
+    /// It waits for a thread that is to see it.
+    Waits,
+    /// There are too many already.
+    Full,
+}
+
+/// A signal comes to a program, which keeps it if it is to see it.
+pub(crate) fn arrive(program: &mut Program, sent: Sent) -> Arrival {
+    let signal = sent.signal;
+    // What is blocked may mean something else by the time that it is not.
+    if signal == sys::SIGKILL {
+        return Arrival::Ends;
+    }
+    if !program.blocks(&sent) {
+        match program.action(signal).handler() {
+            0 if HARMLESS.contains(&signal) => return Arrival::Nothing,
+            0 => return Arrival::Ends,
+            IGNORE => return Arrival::Nothing,
+            _ => {}
+        }
+    }
+    if program.keep(sent) {
+        Arrival::Waits
+    } else {
+        Arrival::Full
+    }
+}
+
+/// A signal as programs are told of it.
+pub(crate) fn information(sent: &Sent) -> [u8; INFORMATION as usize] {
+    let mut bytes = [0; INFORMATION as usize];
+    bytes[..4].copy_from_slice(&sent.signal.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&sent.told.code.to_ne_bytes());
+    bytes[16..20].copy_from_slice(&sent.told.from[0].to_ne_bytes());
+    bytes[20..24].copy_from_slice(&sent.told.from[1].to_ne_bytes());
+    bytes[24..32].copy_from_slice(&sent.told.value.to_ne_bytes());
+    bytes
 }
 
 impl System {
     /// Does what signals ask for that programs have sent.
     pub(crate) fn signals<P: Platform>(&mut self, platform: &mut P) {
         while !self.shared.signals.is_empty() {
-            let (id, signal) = self.shared.signals.remove(0);
-            self.signal(platform, id, signal);
+            let (id, sent) = self.shared.signals.remove(0);
+            self.signal(platform, id, sent);
         }
     }
 
-    /// A signal comes to a process.
-    fn signal<P: Platform>(&mut self, platform: &mut P, id: u32, signal: u32) {
+    /// A signal comes to a process; number 0 stands for those that have come already.
+    fn signal<P: Platform>(&mut self, platform: &mut P, id: u32, sent: Sent) {
         let Some((key, program)) = self.programs.iter_mut().find(|(_, program)| program.id == id) else {
             return;
         };
-        let (key, action) = (*key, program.action(signal));
-        match action.handler() {
-            0 if HARMLESS.contains(&signal) => {}
-            0 => {
-                let blocked = program.threads.values().all(|thread| thread.blocked & bit(signal) != 0);
-                if blocked && signal != sys::SIGKILL {
-                    program.pending |= bit(signal);
-                } else {
-                    self.finish(platform, key, signal, None);
-                }
+        let key = *key;
+        let arrival = if sent.signal == 0 {
+            Arrival::Waits
+        } else {
+            arrive(program, sent)
+        };
+        match arrival {
+            Arrival::Ends => {
+                self.finish(platform, key, sent.signal, None);
             }
-            IGNORE => {}
-            _ => {
-                program.pending |= bit(signal);
+            Arrival::Waits => {
+                self.shared.stirred = true;
                 self.wake_for_signal(platform, key);
             }
+            Arrival::Nothing | Arrival::Full => {}
         }
     }
 
@@ -214,10 +265,11 @@ impl System {
     ) -> core::result::Result<Option<u32>, u32> {
         let fault = |_: Error| sys::SIGSEGV;
         let program = self.programs.get_mut(&key).ok_or(sys::SIGKILL)?;
-        let Some(signal) = next(program, who.thread) else {
+        let Some(index) = next(program, who.thread) else {
             return Ok(None);
         };
-        program.pending &= !bit(signal);
+        let sent = program.take_sent(index);
+        let signal = sent.signal;
         let action = program.action(signal);
         if action.handler() <= IGNORE {
             // It has come to mean something else since it was blocked.
@@ -248,7 +300,7 @@ impl System {
         let window = program.window;
         window.zero(platform, frame, FRAME).map_err(fault)?;
         let mut put = |at: u64, bytes: &[u8]| window.write(platform, at, bytes).map_err(fault);
-        put(frame, &signal.to_le_bytes())?;
+        put(frame, &information(&sent))?;
         put(context.wrapping_add(STACK), &stack(&own, here))?;
         put(context.wrapping_add(SET), &restored.to_le_bytes())?;
         let saved = context.wrapping_add(BEFORE + roles.before);

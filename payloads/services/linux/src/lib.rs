@@ -14,10 +14,12 @@ mod arena;
 mod bytes;
 mod calls;
 mod console;
+mod credentials;
 mod deliver;
 mod error;
 pub mod ext4;
 mod layout;
+mod maps;
 #[cfg(not(target_os = "none"))]
 pub mod model;
 mod names;
@@ -33,6 +35,7 @@ mod spawn;
 mod stack;
 mod system;
 mod tar;
+mod timers;
 mod tree;
 mod window;
 

@@ -49,6 +49,8 @@ const FILES: u64 = 64 * 1024;
 struct Mock {
     memory: [Vec<u8>; CLIENTS],
     now: u64,
+    /// When `tick` is to be called.
+    tick_at: Option<u64>,
     /// Who makes a call, and the threads of all.
     calling: Who,
     threads: [BTreeSet<u16>; CLIENTS],
@@ -124,6 +126,10 @@ impl Mock {
 }
 
 impl Platform for Mock {
+    fn wake_at(&mut self, until: Option<u64>) {
+        self.tick_at = until;
+    }
+
     fn load(&self, address: u64, to: &mut [u8]) {
         let (program, range) = Mock::range(address, to.len());
         to.copy_from_slice(&self.memory[program][range]);
@@ -382,6 +388,7 @@ impl Model {
             mock: Mock {
                 memory: core::array::from_fn(|_| vec![0; SIZE as usize]),
                 now: 1,
+                tick_at: None,
                 calling: Who { client: 0, thread: 0 },
                 threads: Default::default(),
                 waiting: BTreeMap::new(),

@@ -3,6 +3,7 @@
 use crate::calls::datagram::Datagrams;
 use crate::network::{Host, Network, Wire};
 use crate::pipe::Pipes;
+use crate::timers::When;
 use crate::tree::{Node, Tree};
 use crate::{Error, Result};
 use alloc::collections::VecDeque;
@@ -32,12 +33,32 @@ pub(crate) enum What {
         count: u64,
         semaphore: bool,
     },
+    /// `timerfd`.
+    Timer(OpenTimer),
     /// `epoll`.
     Epoll(Vec<Interest>),
     /// A stream socket, in whatever state.
     Socket(Socket),
     /// A datagram socket.
     Datagrams(Datagrams),
+}
+
+/// A timer that is an open file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenTimer {
+    /// The clock that it is set by.
+    pub(crate) clock: u32,
+    pub(crate) when: When,
+    /// How often it has gone off since it was read.
+    pub(crate) passed: u64,
+}
+
+impl OpenTimer {
+    /// How often it has gone off by now since it was read.
+    pub(crate) fn passed(&mut self, now: u64) -> u64 {
+        self.passed = self.passed.saturating_add(self.when.pass(now));
+        self.passed
+    }
 }
 
 /// What an `epoll` waits for.
@@ -219,7 +240,13 @@ impl Opens {
                     }
                 }
             },
-            What::Console | What::Null | What::Zero | What::Random | What::Event { .. } | What::Epoll(_) => {}
+            What::Console
+            | What::Null
+            | What::Zero
+            | What::Random
+            | What::Event { .. }
+            | What::Timer(_)
+            | What::Epoll(_) => {}
         }
         // Nobody hears of it any more.
         for opened in self.0.iter_mut().flatten() {

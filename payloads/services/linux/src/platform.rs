@@ -75,6 +75,9 @@ impl Archive for Vec<u8> {
 
 /// What the cVM around the programs can do.
 pub trait Platform {
+    /// `tick` is to be called when the clock tells this; none when never. What was said before does not count any more.
+    fn wake_at(&mut self, until: Option<u64>);
+
     /// Copies memory of the program from `address`, as this side sees it. Only [`Window`](crate::Window) asks for it, with
     /// ranges that it has checked.
     fn load(&self, address: u64, to: &mut [u8]);

@@ -1,5 +1,6 @@
 //! Whose child a program is, and which of them have ended.
 
+use crate::credentials::Numbers;
 use crate::{Error, Result};
 use alloc::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ pub(crate) struct Process {
     pub(crate) ended: Option<u32>,
     /// Whether it has executed a program of its own.
     pub(crate) executed: bool,
+    /// The numbers of its user.
+    pub(crate) user: Numbers,
 }
 
 /// Whom a `wait` is for.
@@ -55,6 +58,7 @@ impl Processes {
             session,
             ended: None,
             executed: false,
+            user: self.all.get(&parent).map_or(Numbers::default(), |parent| parent.user),
         };
         self.all.insert(number, process);
         Ok(number)

@@ -2,6 +2,8 @@
 
 use crate::Window;
 use crate::arena::Arena;
+use crate::calls::Wish;
+use crate::credentials::Credentials;
 use crate::open::Descriptors;
 use crate::page::Placed;
 use crate::tree::Node;
@@ -63,6 +65,39 @@ impl Action {
     }
 }
 
+/// What a program is told of a signal beside its number: why it was sent, by whom, and a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) code: i32,
+    /// The process and the user that have sent it; or the number of a timer, and how often it has gone off in vain.
+    pub(crate) from: [u32; 2],
+    pub(crate) value: u64,
+}
+
+/// A signal that has come and is still to be seen by the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) signal: u32,
+    /// The thread that it is for; without one it is for any.
+    pub(crate) thread: Option<u16>,
+    pub(crate) told: Told,
+}
+
+impl Sent {
+    /// One for a whole program, of which there is nothing to tell.
+    pub(crate) fn plain(signal: u32) -> Sent {
+        Sent {
+            signal,
+            thread: None,
+            told: Told::default(),
+        }
+    }
+}
+
+/// The first signal of which several can wait, and how many signals can at most.
+const QUEUED: u32 = 32;
+const QUEUE: usize = 256;
+
 /// A thread of a program.
 #[derive(Debug, Default)]
 pub(crate) struct Thread {
@@ -93,8 +128,9 @@ pub(crate) struct Program {
     pub(crate) page: Placed,
     /// Whether it uses registers for floating-point numbers.
     pub(crate) floats: bool,
-    /// Signals that have come and have handlers, which are still to be called.
+    /// Signals that have come and are still to be seen, a bit each, and what there is to tell of them.
     pub(crate) pending: u64,
+    pub(crate) queue: Vec<Sent>,
     pub(crate) window: Window,
     pub(crate) arena: Arena,
     pub(crate) threads: BTreeMap<u16, Thread>,
@@ -104,6 +140,10 @@ pub(crate) struct Program {
     pub(crate) mask: u32,
     /// What it wants to happen by a signal, as it has said it.
     pub(crate) actions: BTreeMap<u32, Action>,
+    /// In whose name it runs.
+    pub(crate) credentials: Credentials,
+    /// How it wants to be scheduled.
+    pub(crate) wish: Wish,
     /// When it began, by the platform's clock.
     pub(crate) began: u64,
 }
@@ -120,6 +160,52 @@ impl Program {
     /// Whether a thread is its own.
     pub(crate) fn owns(&self, who: Who) -> bool {
         who.client == self.client && self.threads.contains_key(&who.thread)
+    }
+
+    /// Whether a signal that comes has to wait because nobody wants it now.
+    pub(crate) fn blocks(&self, sent: &Sent) -> bool {
+        let bit = 1 << (sent.signal - 1);
+        let mut meant = self
+            .threads
+            .iter()
+            .filter(|(place, _)| sent.thread.is_none_or(|thread| thread == **place));
+        meant.all(|(_, thread)| thread.blocked & bit != 0)
+    }
+
+    /// Keeps a signal that has come; whether there was room.
+    pub(crate) fn keep(&mut self, sent: Sent) -> bool {
+        let same = |kept: &Sent| (kept.signal, kept.thread) == (sent.signal, sent.thread);
+        if sent.signal < QUEUED && self.queue.iter().any(same) {
+            return true;
+        }
+        if self.queue.len() >= QUEUE {
+            return false;
+        }
+        self.queue.push(sent);
+        self.pending |= 1 << (sent.signal - 1);
+        true
+    }
+
+    /// The place in the queue of the signal of a set that comes next to a thread.
+    pub(crate) fn next_of(&self, place: u16, set: u64) -> Option<usize> {
+        let meant = |sent: &Sent| set & 1 << (sent.signal - 1) != 0 && sent.thread.is_none_or(|thread| thread == place);
+        let found = self.queue.iter().enumerate().filter(|(_, sent)| meant(sent));
+        found
+            .min_by_key(|(index, sent)| (sent.signal, *index))
+            .map(|(index, _)| index)
+    }
+
+    /// Takes a signal from the queue.
+    pub(crate) fn take_sent(&mut self, index: usize) -> Sent {
+        let sent = self.queue.remove(index);
+        self.pending = self.queue.iter().fold(0, |set, sent| set | 1 << (sent.signal - 1));
+        sent
+    }
+
+    /// Forgets what has come of a signal.
+    pub(crate) fn forget(&mut self, signal: u32) {
+        self.queue.retain(|sent| sent.signal != signal);
+        self.pending &= !(1 << (signal - 1));
     }
 
     /// What is to happen by a signal.

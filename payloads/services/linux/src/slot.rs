@@ -343,5 +343,15 @@ pub(crate) struct Texts {
     pub(crate) environment: Vec<Vec<u8>>,
 }
 
+/// What the manifest gives places for processes that the first program is not to begin in.
+const SPARE: &[u8] = b"INTRAVISOR_SPARE=yes\0";
+
+impl Texts {
+    /// Whether they are those of a place that the first program is not to begin in.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.environment.iter().any(|text| text == SPARE)
+    }
+}
+
 /// Registers of a thread, as the platform's architecture orders them.
 pub(crate) type Words = [u64; REGISTERS];

@@ -2,9 +2,11 @@
 //! a cVM of its own, one of those that the manifest has made ready.
 
 use crate::arena::Arena;
+use crate::calls::Wish;
+use crate::credentials::Credentials;
 use crate::open::{Descriptor, Descriptors};
 use crate::page::Placed;
-use crate::program::{Program, Thread, Who};
+use crate::program::{Program, Sent, Thread, Told, Who};
 use crate::slot::{Executable, Slot, Texts, Words};
 use crate::system::{On, Outcome, System, Waiting};
 use crate::tree::{Node, ROOT};
@@ -17,6 +19,9 @@ use linux_raw_sys::general as sys;
 const BORROWS: u32 = sys::CLONE_VM | sys::CLONE_VFORK;
 /// Keys of programs in another one's memory have this, and their number.
 const BORROWED: u32 = 1 << 31;
+/// Why a parent hears of its child.
+const CHILD_EXITED: i32 = 1;
+const CHILD_KILLED: i32 = 2;
 /// What a shell adds to the number of a signal that has ended a program.
 const ENDED: i32 = 128;
 
@@ -96,6 +101,7 @@ impl System {
             page: Placed::default(),
             floats: false,
             pending: 0,
+            queue: Vec::new(),
             window: slot.1,
             arena,
             threads: [(0, Thread::default())].into(),
@@ -103,6 +109,8 @@ impl System {
             directory: ROOT,
             mask: 0o022,
             actions: BTreeMap::new(),
+            credentials: Credentials::default(),
+            wish: Wish::default(),
             began: platform.clock(),
         }
     }
@@ -138,7 +146,7 @@ impl System {
                 0
             });
         }
-        if first.place.is_none() {
+        if first.place.is_none() && !texts.is_spare() {
             first.place = Some((client, texts));
         }
         Outcome::Wait {
@@ -246,6 +254,7 @@ impl System {
             page: program.page,
             floats: program.floats,
             pending: 0,
+            queue: Vec::new(),
             window: program.window,
             arena: Arena::default(),
             threads: [(place, thread)].into(),
@@ -253,6 +262,8 @@ impl System {
             directory: program.directory,
             mask: program.mask,
             actions: program.actions.clone(),
+            credentials: program.credentials.clone(),
+            wish: program.wish,
             began: platform.clock(),
         };
         for open in child.descriptors.all() {
@@ -332,6 +343,7 @@ impl System {
         }
         let words = self.install(platform, key, client, execution)?;
         platform.set_registers(Some(token), &words)?;
+        self.end_threads(platform, key, Some(who), 0);
         let mut program = self.programs.remove(&key).ok_or(Error::ESRCH)?;
         let id = program.id;
         program.client = client;
@@ -368,8 +380,7 @@ impl System {
         execution: &Execution,
     ) -> Result<Words> {
         let executable = self.executable(platform, execution.node)?;
-        let (tree, slots) = (&self.shared.tree, &mut self.slots);
-        let slot = slots.get_mut(&client).ok_or(Error::ESRCH)?;
+        let slot = self.slots.get_mut(&client).ok_or(Error::ESRCH)?;
         if !slot.takes(&executable) {
             return Err(Error::ENOMEM);
         }
@@ -377,7 +388,9 @@ impl System {
             && let Some(program) = self.programs.get(&key)
         {
             slot.used(program.arena.touched());
+            self.shared.unmap_all(platform, client);
         }
+        let tree = &self.shared.tree;
         let read = |offset, to: &mut [u8]| tree.read(execution.node, offset, to);
         let loaded = slot.load(platform, client, &executable, &execution.texts, read)?;
         let heap = slot.heap.clone();
@@ -387,8 +400,12 @@ impl System {
         program.file.clone_from(&execution.file);
         program.page = loaded.page;
         program.floats = executable.floats;
-        program.pending = 0;
+        program.queue.retain(|sent| sent.thread.is_none());
+        program.pending = program.queue.iter().fold(0, |set, sent| set | 1 << (sent.signal - 1));
+        program.credentials.user.saved = program.credentials.user.effective;
+        program.credentials.group.saved = program.credentials.group.effective;
         program.began = platform.clock();
+        self.shared.timers.end_made(program.id);
         // What is ignored stays so; handlers are gone with their program.
         program.actions.retain(|_, action| action.handler() == 1);
         for thread in program.threads.values_mut() {
@@ -466,10 +483,15 @@ impl System {
         };
         let (client, id) = (program.client, program.id);
         let shared = &mut self.shared;
+        if !borrows {
+            shared.unmap_all(platform, client);
+            shared.selecting.retain(|who, _| who.client != client);
+        }
         for open in program.descriptors.take_all() {
             shared.release(open);
         }
         shared.tree.closed(program.directory);
+        shared.timers.end(program.id);
         shared.stirred = true;
         if self.programs.is_empty()
             && let Err(error) = shared.tree.finish(System::real_time(platform))
@@ -487,7 +509,20 @@ impl System {
         };
         let forgotten = self.programs.values().any(|other| other.id == parent && ignores(other));
         if let Some(parent) = self.shared.processes.end(id, status, forgotten) {
-            self.shared.signals.push((parent, sys::SIGCHLD));
+            let (why, how) = match status & 0x7f {
+                0 => (CHILD_EXITED, status >> 8),
+                signal => (CHILD_KILLED, signal),
+            };
+            let told = Told {
+                code: why,
+                from: [id, program.credentials.user.real],
+                value: how.into(),
+            };
+            let sent = Sent {
+                told,
+                ..Sent::plain(sys::SIGCHLD)
+            };
+            self.shared.signals.push((parent, sent));
         }
         if borrows {
             self.give_back(platform, id);

@@ -4,16 +4,18 @@ use crate::arena::Arena;
 use crate::calls::Context;
 use crate::console::Console;
 use crate::ext4::{Disk, Problem};
+use crate::maps::Maps;
 use crate::names::name;
 use crate::network::Network;
 use crate::open::{Address, Behind, Id, Opens, Socket, SocketState, What};
 use crate::page;
 use crate::pipe::Pipes;
 use crate::process::Processes;
-use crate::program::{Program, Who};
+use crate::program::{Program, Sent, Who};
 use crate::slot::Slot;
 use crate::spawn::{self, First};
 use crate::stack::{self, ImageError, Start};
+use crate::timers::Timers;
 use crate::tree::Tree;
 use crate::{Archive, Error, Platform, Result};
 use alloc::boxed::Box;
@@ -72,13 +74,19 @@ pub(crate) struct Shared {
     /// Who waits for a word of memory, the longest first.
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) tree: Tree,
+    pub(crate) maps: Maps,
     pub(crate) opens: Opens,
     pub(crate) pipes: Pipes,
     pub(crate) network: Option<Network>,
     pub(crate) console: Console,
     pub(crate) processes: Processes,
     /// Signals that are on their way: to whom.
-    pub(crate) signals: Vec<(u32, u32)>,
+    pub(crate) signals: Vec<(u32, Sent)>,
+    pub(crate) timers: Timers,
+    /// Some thread has, for the length of a call, other signals that it does not want.
+    pub(crate) masked: bool,
+    /// What threads have asked `select` for that wait in it.
+    pub(crate) selecting: BTreeMap<Who, [Vec<u64>; 3]>,
     /// What bytes cross through; empty while they do.
     pub(crate) crossing: Vec<u8>,
     /// Something has happened to an open file: who waits may go on.
@@ -114,6 +122,19 @@ pub(crate) enum On {
 }
 
 impl Shared {
+    /// Ends what is mapped shared in the memory of a cVM, and logs what cannot be written to its file then.
+    pub(crate) fn unmap_all<P: Platform>(&mut self, platform: &mut P, client: u32) {
+        let now = System::real_time(platform);
+        let all = (client, &(0..u64::MAX));
+        if let Err(error) = self.maps.end(platform, &mut self.tree, all, false, now) {
+            let who = Who { client, thread: 0 };
+            platform.log(
+                who,
+                format_args!("a file that was mapped: {error:?}: what was stored last is lost"),
+            );
+        }
+    }
+
     /// Somebody uses an open file no more.
     pub(crate) fn release(&mut self, open: Id) {
         let mut behind = Behind {
@@ -202,12 +223,16 @@ impl System {
                 missing: BTreeSet::new(),
                 waiting: Vec::new(),
                 tree: Tree::new(archive, files),
+                maps: Maps::default(),
                 opens: Opens::default(),
                 pipes: Pipes::default(),
                 network: None,
                 console: Console::default(),
                 processes: Processes::default(),
                 signals: Vec::new(),
+                timers: Timers::default(),
+                masked: false,
+                selecting: BTreeMap::new(),
                 crossing: Vec::new(),
                 stirred: false,
             },
@@ -310,6 +335,9 @@ impl System {
     /// Answers a system call.
     pub fn call<P: Platform>(&mut self, platform: &mut P, who: Who, number: u64, arguments: [u64; 6]) -> Outcome {
         let key = self.key(who);
+        if self.shared.masked {
+            self.unmask(key, who);
+        }
         // Whatever it has waited for, it waits no more.
         self.shared.waiting.retain(|waiting| !waiting.is_of(who));
         let [a, b, c, ..] = arguments;
@@ -359,10 +387,22 @@ impl System {
             }
             Outcome::of(Err(Error::ENOSYS))
         });
+        if key != who.client
+            && number == sys::__NR_clone.into()
+            && !System::borrows(a)
+            && let Some(program) = self.programs.get(&key)
+        {
+            // A thread of what borrows another one's memory is no thread of that one.
+            for thread in program.threads.keys() {
+                let who = Who { thread: *thread, ..who };
+                self.borrowed.insert(who, key);
+            }
+        }
         if self.traces {
             trace(platform, who, number, arguments, outcome);
         }
-        if quiet && self.shared.signals.is_empty() && !self.shared.stirred && matches!(outcome, Outcome::Value(_)) {
+        let idle = self.shared.signals.is_empty() && !self.shared.stirred && !self.shared.timers.changed;
+        if quiet && idle && !self.shared.masked && matches!(outcome, Outcome::Value(_)) {
             return outcome;
         }
         let outcome = match outcome {
@@ -370,6 +410,9 @@ impl System {
             Outcome::Killed(signal) => self.finish(platform, key, signal, Some(who)),
             other => other,
         };
+        if self.shared.masked && matches!(outcome, Outcome::Value(_)) {
+            self.unmask(key, who);
+        }
         self.settle(platform);
         self.interrupt_call(platform, key, who, outcome)
     }
@@ -425,11 +468,42 @@ impl System {
         }
     }
 
+    /// The signals that a thread does not want are those from before its call again.
+    #[cold]
+    fn unmask(&mut self, key: u32, who: Who) {
+        let Some(program) = self.programs.get_mut(&key) else {
+            return;
+        };
+        if let Some(thread) = program.threads.get_mut(&who.thread)
+            && let Some(blocked) = thread.restored.take()
+        {
+            thread.blocked = blocked;
+        }
+        let mut threads = self.programs.values().flat_map(|program| program.threads.values());
+        self.shared.masked = threads.any(|thread| thread.restored.is_some());
+    }
+
+    /// The time has come that the platform was told: what was to happen by now does. When it has to be told so again.
+    pub fn tick<P: Platform>(&mut self, platform: &mut P) -> Option<u64> {
+        let now = platform.clock();
+        for (id, sent) in self.shared.timers.due(now) {
+            self.shared.signals.push((id, sent));
+        }
+        // Those who wait for a timer of theirs look themselves.
+        self.shared.stirred = true;
+        self.settle(platform);
+        self.shared.next_tick(platform.clock())
+    }
+
     #[inline]
     pub(crate) fn settle<P: Platform>(&mut self, platform: &mut P) {
         loop {
             if !self.shared.signals.is_empty() {
                 self.signals(platform);
+            }
+            if core::mem::take(&mut self.shared.timers.changed) {
+                let next = self.shared.next_tick(platform.clock());
+                platform.wake_at(next);
             }
             if !core::mem::take(&mut self.shared.stirred) {
                 return;
@@ -529,6 +603,9 @@ impl System {
             match outcome {
                 Some(Outcome::Value(value)) => {
                     self.shared.waiting.remove(index);
+                    if self.shared.masked {
+                        self.unmask(key, who);
+                    }
                     platform.answer(token, value);
                 }
                 _ => {
@@ -570,6 +647,7 @@ impl System {
             && opens.is_empty()
             && pipes == 0
             && used == 0
+            && shared.maps.is_empty()
         {
             return Ok(());
         }

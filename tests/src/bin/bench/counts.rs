@@ -281,7 +281,8 @@ fn timer_switch(platform: &dyn Platform, count: usize) -> Result<u64> {
 
 fn fault(platform: &dyn Platform) -> Result<[Measurement; 3]> {
     let image = bare_image(platform.arch())?;
-    let symbols = Symbols::new(Image::parse(&image)?.symbols);
+    let image = Image::parse(&image)?;
+    let symbols = Symbols::new(image.symbols());
     let in_console = |pc: u64| {
         let offset = pc
             .checked_sub(platform.load_address())

@@ -12,6 +12,9 @@ use linux_raw_sys::ioctl;
 
 /// Bytes that cross at a time.
 const CHUNK: usize = 8192;
+/// What `close_range` can be told.
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+const CLOSE_RANGE_CLOEXEC: u32 = 4;
 /// Most parts of a vector (`IOV_MAX`).
 const PARTS: u64 = 1024;
 /// Most bytes that one call moves, as Linux has it.
@@ -64,6 +67,16 @@ impl<P: Platform> Context<'_, P> {
                 *count -= taken;
                 to[..8].copy_from_slice(&taken.to_ne_bytes());
                 self.shared.stirred = true;
+                return Ok(8);
+            }
+            What::Timer(timer) => {
+                if to.len() < 8 {
+                    return Err(Error::EINVAL);
+                }
+                if timer.passed(self.platform.clock()) == 0 {
+                    return Err(Error::EAGAIN);
+                }
+                to[..8].copy_from_slice(&core::mem::take(&mut timer.passed).to_ne_bytes());
                 return Ok(8);
             }
             What::Source(pipe) => *pipe,
@@ -130,7 +143,7 @@ impl<P: Platform> Context<'_, P> {
                 _ => return Err(Error::ENOTCONN),
             },
             What::Source(_) | What::Folder(_) | What::Datagrams(_) => return Err(Error::EBADF),
-            What::Epoll(_) => return Err(Error::EINVAL),
+            What::Epoll(_) | What::Timer(_) => return Err(Error::EINVAL),
         };
         let count = self.shared.pipes.get_mut(pipe)?.write(from)?;
         self.shared.stirred = true;
@@ -166,6 +179,13 @@ impl<P: Platform> Context<'_, P> {
         let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
         self.program.window.check(address, length)?;
+        let mapped = match opened.what {
+            What::File(node) if self.shared.maps.has(node) => Some(node),
+            _ => None,
+        };
+        if let Some(node) = mapped {
+            self.store_mapped(node)?;
+        }
         // Zeroed once.
         let mut buffer = core::mem::take(&mut self.shared.crossing);
         buffer.resize(CHUNK, 0);
@@ -177,6 +197,9 @@ impl<P: Platform> Context<'_, P> {
             (console, peek),
         );
         self.shared.crossing = buffer;
+        if let Some(node) = mapped.filter(|_| writes) {
+            self.refresh_mapped(node)?;
+        }
         if seekable && at == At::Offset {
             self.shared.opens.get_mut(id)?.offset = offset;
         }
@@ -306,6 +329,112 @@ impl<P: Platform> Context<'_, P> {
         self.or_wait(id, result)
     }
 
+    /// `preadv` and `pwritev`.
+    pub(super) fn vector_at(
+        &mut self,
+        descriptor: u64,
+        address: u64,
+        count: u64,
+        place: u64,
+        writes: bool,
+    ) -> Result<Outcome> {
+        if place > i64::MAX as u64 {
+            return Err(Error::EINVAL);
+        }
+        let id = self.program.descriptors.get(descriptor)?;
+        if !matches!(self.shared.opens.get(id)?.what, What::File(_) | What::Folder(_)) {
+            return Err(Error::ESPIPE);
+        }
+        let (parts, mut place, mut done) = (self.parts(address, count)?, place, 0);
+        for part in parts.iter().filter(|part| part[1] != 0) {
+            match self.move_bytes(id, At::Place(place), *part, writes, false) {
+                Ok(moved) => {
+                    (done, place) = (done + moved, place.saturating_add(moved));
+                    if moved != part[1] {
+                        break;
+                    }
+                }
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if parts.is_empty() || done == 0 {
+            Self::allows(self.shared.opens.get(id)?.flags, writes)?;
+        }
+        Ok(Outcome::Value(done))
+    }
+
+    /// `preadv2` and `pwritev2`, without flags; at -1 as `readv` and `writev`.
+    pub(super) fn vector_with(
+        &mut self,
+        [descriptor, address, count, place]: [u64; 4],
+        flags: u64,
+        writes: bool,
+    ) -> Result<Outcome> {
+        if flags != 0 {
+            return Err(Error::EOPNOTSUPP);
+        }
+        if place == u64::MAX {
+            return self.vector(descriptor, address, count, writes);
+        }
+        self.vector_at(descriptor, address, count, place, writes)
+    }
+
+    /// `fallocate`: a file takes room when it is written to, and is as long as it is said to be.
+    pub(super) fn allocate(&mut self, descriptor: u64, mode: u64, offset: u64, length: u64) -> Result {
+        let id = self.program.descriptors.get(descriptor)?;
+        if offset > i64::MAX as u64 || length == 0 || length > i64::MAX as u64 {
+            return Err(Error::EINVAL);
+        }
+        if mode as u32 & !sys::FALLOC_FL_KEEP_SIZE != 0 {
+            return Err(Error::EOPNOTSUPP);
+        }
+        let opened = self.shared.opens.get(id)?;
+        Self::allows(opened.flags, true)?;
+        let node = match opened.what {
+            What::File(node) => node,
+            What::Source(_) | What::Sink(_) => return Err(Error::ESPIPE),
+            _ => return Err(Error::ENODEV),
+        };
+        let end = offset
+            .checked_add(length)
+            .filter(|end| *end <= i64::MAX as u64)
+            .ok_or(Error::EFBIG)?;
+        if mode as u32 & sys::FALLOC_FL_KEEP_SIZE == 0 && end > self.size(id)? {
+            self.resize_node(node, end)?;
+        }
+        Ok(0)
+    }
+
+    /// `readahead` and `sync_file_range`, which nothing follows from.
+    pub(super) fn acknowledge_file(&self, descriptor: u64, [offset, length]: [u64; 2], _flags: u64) -> Result {
+        let id = self.program.descriptors.get(descriptor)?;
+        match self.shared.opens.get(id)?.what {
+            _ if offset > i64::MAX as u64 || length > i64::MAX as u64 => Err(Error::EINVAL),
+            What::File(_) => Ok(0),
+            What::Source(_) | What::Sink(_) => Err(Error::ESPIPE),
+            _ => Err(Error::EINVAL),
+        }
+    }
+
+    /// `close_range`.
+    pub(super) fn close_some(&mut self, first: u64, last: u64, flags: u64) -> Result {
+        let (first, last, flags) = (first as u32, last as u32, flags as u32);
+        if first > last || flags & !(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE) != 0 {
+            return Err(Error::EINVAL);
+        }
+        for descriptor in u64::from(first)..=u64::from(last).min(crate::open::LIMIT as u64) {
+            if let Ok(found) = self.program.descriptors.find_mut(descriptor) {
+                if flags & CLOSE_RANGE_CLOEXEC != 0 {
+                    found.close_on_exec = true;
+                } else {
+                    self.close(descriptor)?;
+                }
+            }
+        }
+        Ok(0)
+    }
+
     /// `sendfile`, from a file.
     pub(super) fn send_file(&mut self, to: u64, from: u64, place: u64, length: u64) -> Result<Outcome> {
         let (to, from) = (self.program.descriptors.get(to)?, self.program.descriptors.get(from)?);
@@ -317,6 +446,7 @@ impl<P: Platform> Context<'_, P> {
         let What::File(node) = self.shared.opens.get(from)?.what else {
             return Err(Error::EINVAL);
         };
+        self.store_mapped(node)?;
         let mut buffer = alloc::vec![0; CHUNK];
         let mut done = 0;
         while done < length {
@@ -336,6 +466,9 @@ impl<P: Platform> Context<'_, P> {
             if sent < room {
                 break;
             }
+        }
+        if let What::File(node) = self.shared.opens.get(to)?.what {
+            self.refresh_mapped(node)?;
         }
         let end = start.saturating_add(done);
         if place == 0 {
@@ -412,11 +545,15 @@ impl<P: Platform> Context<'_, P> {
 
     /// `dup3`.
     pub(super) fn duplicate_to(&mut self, from: u64, to: u64, flags: u64) -> Result {
-        let open = self.program.descriptors.get(from)?;
+        let (from, to) = (u64::from(from as u32), u64::from(to as u32));
         let close_on_exec = flags as u32 & sys::O_CLOEXEC != 0;
         if from == to || flags as u32 & !sys::O_CLOEXEC != 0 {
             return Err(Error::EINVAL);
         }
+        if to >= self.program.descriptors.limit.0 {
+            return Err(Error::EBADF);
+        }
+        let open = self.program.descriptors.get(from)?;
         let old = self
             .program
             .descriptors
@@ -510,8 +647,14 @@ impl<P: Platform> Context<'_, P> {
         if length > i64::MAX as u64 {
             return Err(Error::EINVAL);
         }
+        self.resize_node(node, length)
+    }
+
+    pub(super) fn resize_node(&mut self, node: Node, length: u64) -> Result {
         let now = self.real_time();
+        self.store_mapped(node)?;
         self.shared.tree.resize(node, length, now)?;
+        self.refresh_mapped(node)?;
         Ok(0)
     }
 
@@ -520,6 +663,7 @@ impl<P: Platform> Context<'_, P> {
         let open = self.program.descriptors.get(descriptor)?;
         if let What::File(node) | What::Folder(node) = self.shared.opens.get(open)?.what {
             let now = self.real_time();
+            self.store_mapped(node)?;
             self.shared.tree.commit(Some(node), now)?;
         }
         Ok(0)
@@ -528,6 +672,9 @@ impl<P: Platform> Context<'_, P> {
     /// `sync`, which never fails.
     pub(super) fn synchronize_all(&mut self) -> Result {
         let now = self.real_time();
+        for node in self.shared.maps.nodes() {
+            let _ = self.store_mapped(node);
+        }
         // Whoever wants to know whether it has asks for one file.
         let _ = self.shared.tree.commit(None, now);
         Ok(0)

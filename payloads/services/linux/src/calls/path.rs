@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::time::SECOND;
+use crate::credentials::{EXECUTE, READ, SAME, WRITE};
 use crate::layout::encode;
 use crate::open::{Id, What};
 use crate::tree::{Device, Facts, Node, Place};
@@ -9,7 +10,9 @@ use crate::{Error, Platform, Result};
 use linux_raw_sys::general as sys;
 
 /// What stands for the folder that relative paths begin in.
-const HERE: i32 = sys::AT_FDCWD;
+pub(super) const HERE: i32 = sys::AT_FDCWD;
+/// The bits of permissions.
+const MODE: u32 = 0o7777;
 /// Bytes of an entry of a folder before its name.
 const ENTRY: usize = core::mem::offset_of!(sys::linux_dirent64, d_name);
 
@@ -38,7 +41,62 @@ impl<P: Platform> Context<'_, P> {
         } else {
             self.folder(folder)?
         };
-        self.shared.tree.find(from, &path, follow)
+        self.shared.tree.find_as(&self.program.credentials, from, &path, follow)
+    }
+
+    /// Whether the program has these rights to a file.
+    fn may(&self, node: Node, rights: u32) -> Result<()> {
+        self.program.credentials.may(&self.shared.tree.facts(node)?, rights)
+    }
+
+    /// Whether the program can say what others may do with a file.
+    fn owns(&self, node: Node) -> Result<()> {
+        self.program.credentials.owns(&self.shared.tree.facts(node)?)
+    }
+
+    /// Whether the program may give something a name.
+    fn may_add(&self, place: &Place) -> Result<()> {
+        match place.node {
+            Some(_) => Err(Error::EEXIST),
+            None => self.may(place.folder, WRITE | EXECUTE),
+        }
+    }
+
+    /// Whether the program may take a name away.
+    fn may_remove(&self, place: &Place) -> Result<()> {
+        let node = place.node.ok_or(Error::ENOENT)?;
+        self.may(place.folder, WRITE | EXECUTE)?;
+        let folder = self.shared.tree.facts(place.folder)?;
+        if folder.mode & sys::S_ISVTX != 0 && self.program.credentials.owns(&folder).is_err() {
+            self.owns(node)?;
+        }
+        Ok(())
+    }
+
+    /// What was just made in a folder belongs to whom the program runs for.
+    fn made(&mut self, place: &Place, node: Node) -> Result<()> {
+        let folder = self.shared.tree.facts(place.folder)?;
+        let facts = self.shared.tree.facts(node)?;
+        let own = &self.program.credentials;
+        let inherits = folder.mode & sys::S_ISGID != 0;
+        let group = if inherits { folder.owner[1] } else { own.group.effective };
+        let mut mode = facts.mode & MODE;
+        if inherits && facts.mode & sys::S_IFMT == sys::S_IFDIR {
+            mode |= sys::S_ISGID;
+        } else if facts.mode & sys::S_IFMT == sys::S_IFREG
+            && !own.is_root()
+            && !own.is_in(group)
+            && mode & sys::S_IXGRP != 0
+        {
+            // What runs in the name of a group is for that one to say.
+            mode &= !sys::S_ISGID;
+        }
+        let owner = [own.user.effective, group];
+        if (owner, mode) != (facts.owner, facts.mode & MODE) {
+            let now = self.real_time();
+            self.shared.tree.own(node, owner, mode, now)?;
+        }
+        Ok(())
     }
 
     /// `openat`.
@@ -53,8 +111,11 @@ impl<P: Platform> Context<'_, P> {
             Some(_) if exclusive => return Err(Error::EEXIST),
             Some(node) => node,
             None if flags & sys::O_CREAT != 0 => {
-                let permissions = mode as u32 & 0o777 & !self.program.mask;
-                self.shared.tree.make_file(&place, permissions, now)?
+                self.may_add(&place)?;
+                let permissions = mode as u32 & MODE & !self.program.mask;
+                let node = self.shared.tree.make_file(&place, permissions, now)?;
+                self.made(&place, node)?;
+                node
             }
             None => return Err(Error::ENOENT),
         };
@@ -67,6 +128,18 @@ impl<P: Platform> Context<'_, P> {
         }
         if is_folder && (writes || flags & sys::O_CREAT != 0) {
             return Err(Error::EISDIR);
+        }
+        if place.node.is_some() {
+            let mut rights = match flags & sys::O_ACCMODE {
+                sys::O_RDONLY => READ,
+                sys::O_WRONLY => WRITE,
+                _ => READ | WRITE,
+            };
+            rights |= if flags & sys::O_TRUNC != 0 { WRITE } else { 0 };
+            self.may(node, rights)?;
+        }
+        if flags & sys::O_NOATIME != 0 {
+            self.owns(node)?;
         }
         let what = match self.shared.tree.device(node) {
             Some(Device::Console) => What::Console,
@@ -81,6 +154,7 @@ impl<P: Platform> Context<'_, P> {
             && writes
         {
             self.shared.tree.resize(node, 0, now)?;
+            self.refresh_mapped(node)?;
         }
         if let What::File(node) | What::Folder(node) = what {
             self.shared.tree.opened(node);
@@ -96,12 +170,15 @@ impl<P: Platform> Context<'_, P> {
     fn put_facts(&mut self, address: u64, facts: &Facts) -> Result {
         let parts = |time: u64| (time / SECOND, time % SECOND);
         let ((accessed, accessed_rest), (seconds, rest)) = (parts(facts.accessed), parts(facts.modified));
+        let (changed, changed_rest) = parts(facts.changed);
         let (device, number) = facts.numbers();
         let bytes = encode!(sys::stat {
             st_dev: device,
             st_ino: number,
             st_mode: facts.mode,
             st_nlink: facts.links as _,
+            st_uid: facts.owner[0],
+            st_gid: facts.owner[1],
             st_size: facts.size as _,
             st_blksize: 4096,
             st_blocks: facts.sectors as _,
@@ -109,8 +186,8 @@ impl<P: Platform> Context<'_, P> {
             st_atime_nsec: accessed_rest,
             st_mtime: seconds as _,
             st_mtime_nsec: rest,
-            st_ctime: seconds as _,
-            st_ctime_nsec: rest,
+            st_ctime: changed as _,
+            st_ctime_nsec: changed_rest,
         });
         self.put(address, &bytes)?;
         Ok(0)
@@ -121,7 +198,7 @@ impl<P: Platform> Context<'_, P> {
             What::File(node) | What::Folder(node) => return self.shared.tree.facts(node),
             What::Source(_) | What::Sink(_) => sys::S_IFIFO,
             What::Socket(_) | What::Datagrams(_) => sys::S_IFSOCK,
-            What::Event { .. } | What::Epoll(_) => 0,
+            What::Event { .. } | What::Timer(_) | What::Epoll(_) => 0,
             What::Console | What::Null | What::Zero | What::Random => sys::S_IFCHR,
         };
         Ok(Facts {
@@ -132,6 +209,8 @@ impl<P: Platform> Context<'_, P> {
             sectors: 0,
             accessed: 0,
             modified: 0,
+            changed: 0,
+            owner: [0; 2],
         })
     }
 
@@ -144,23 +223,65 @@ impl<P: Platform> Context<'_, P> {
     /// `newfstatat`.
     pub(super) fn facts_at(&mut self, folder: u64, path: u64, address: u64, flags: u64) -> Result {
         let flags = flags as u32;
-        if flags & sys::AT_EMPTY_PATH != 0 && self.program.window.text(self.platform, path)?.is_empty() {
-            if folder as i32 == HERE {
-                let facts = self.shared.tree.facts(self.program.directory)?;
-                return self.put_facts(address, &facts);
-            }
-            return self.facts(folder, address);
+        if flags & !(sys::AT_EMPTY_PATH | sys::AT_SYMLINK_NOFOLLOW | sys::AT_NO_AUTOMOUNT) != 0 {
+            return Err(Error::EINVAL);
         }
-        let place = self.place(folder, path, flags & sys::AT_SYMLINK_NOFOLLOW == 0)?;
-        let facts = self.shared.tree.facts(place.node.ok_or(Error::ENOENT)?)?;
+        let facts = self.facts_named(folder, path, flags)?;
         self.put_facts(address, &facts)
     }
 
-    /// `faccessat`: everything is allowed to everybody, what is there.
-    pub(super) fn access(&mut self, folder: u64, path: u64) -> Result {
-        let place = self.place(folder, path, true)?;
-        place.node.ok_or(Error::ENOENT)?;
+    /// What `stat` tells of what a path or a descriptor names.
+    pub(super) fn facts_named(&self, folder: u64, path: u64, flags: u32) -> Result<Facts> {
+        if flags & sys::AT_EMPTY_PATH != 0 && self.program.window.text(self.platform, path)?.is_empty() {
+            if folder as i32 == HERE {
+                return self.shared.tree.facts(self.program.directory);
+            }
+            return self.facts_of(self.program.descriptors.get(folder)?);
+        }
+        let place = self.place(folder, path, flags & sys::AT_SYMLINK_NOFOLLOW == 0)?;
+        self.shared.tree.facts(place.node.ok_or(Error::ENOENT)?)
+    }
+
+    /// `faccessat2`; without flags it asks for whom the program has begun.
+    pub(super) fn access(&mut self, folder: u64, path: u64, rights: u64, flags: u64) -> Result {
+        let (rights, flags) = (rights as u32, flags as u32);
+        if rights & !(READ | WRITE | EXECUTE) != 0
+            || flags & !(sys::AT_EACCESS | sys::AT_SYMLINK_NOFOLLOW | sys::AT_EMPTY_PATH) != 0
+        {
+            return Err(Error::EINVAL);
+        }
+        let own = &self.program.credentials;
+        let asks = if flags & sys::AT_EACCESS != 0 {
+            own.clone()
+        } else {
+            own.real()
+        };
+        let text = self.program.window.text(self.platform, path)?;
+        let node = if text.is_empty() && flags & sys::AT_EMPTY_PATH != 0 {
+            self.folder_or_file(folder)?
+        } else {
+            let from = if text.first() == Some(&b'/') {
+                0
+            } else {
+                self.folder(folder)?
+            };
+            let follow = flags & sys::AT_SYMLINK_NOFOLLOW == 0;
+            let place = self.shared.tree.find_as(&asks, from, &text, follow)?;
+            place.node.ok_or(Error::ENOENT)?
+        };
+        asks.may(&self.shared.tree.facts(node)?, rights)?;
         Ok(0)
+    }
+
+    /// What a descriptor stands for, a folder or a file.
+    fn folder_or_file(&self, descriptor: u64) -> Result<Node> {
+        if descriptor as i32 == HERE {
+            return Ok(self.program.directory);
+        }
+        match self.shared.opens.get(self.program.descriptors.get(descriptor)?)?.what {
+            What::File(node) | What::Folder(node) => Ok(node),
+            _ => Err(Error::EINVAL),
+        }
     }
 
     /// `getdents64`.
@@ -212,6 +333,7 @@ impl<P: Platform> Context<'_, P> {
         if !self.shared.tree.is_folder(node) {
             return Err(Error::ENOTDIR);
         }
+        self.may(node, EXECUTE)?;
         self.shared.tree.opened(node);
         let old = core::mem::replace(&mut self.program.directory, node);
         self.shared.tree.closed(old);
@@ -233,14 +355,20 @@ impl<P: Platform> Context<'_, P> {
     /// `mkdirat`.
     pub(super) fn make_folder(&mut self, folder: u64, path: u64, mode: u64) -> Result {
         let place = self.place(folder, path, false)?;
-        let (permissions, now) = (mode as u32 & 0o777 & !self.program.mask, self.real_time());
-        self.shared.tree.make_folder(&place, permissions, now)?;
+        self.may_add(&place)?;
+        let (permissions, now) = (mode as u32 & 0o1777 & !self.program.mask, self.real_time());
+        let node = self.shared.tree.make_folder(&place, permissions, now)?;
+        self.made(&place, node)?;
         Ok(0)
     }
 
     /// `unlinkat`.
     pub(super) fn remove(&mut self, folder: u64, path: u64, flags: u64) -> Result {
+        if flags as u32 & !sys::AT_REMOVEDIR != 0 {
+            return Err(Error::EINVAL);
+        }
         let place = self.place(folder, path, false)?;
+        self.may_remove(&place)?;
         let now = self.real_time();
         self.shared
             .tree
@@ -254,6 +382,11 @@ impl<P: Platform> Context<'_, P> {
             return Err(Error::EINVAL);
         }
         let (from, to) = (self.place(from, old, false)?, self.place(to, new, false)?);
+        self.may_remove(&from)?;
+        match to.node {
+            Some(_) => self.may_remove(&to)?,
+            None => self.may_add(&to)?,
+        }
         let now = self.real_time();
         self.shared
             .tree
@@ -262,10 +395,21 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `linkat`.
-    pub(super) fn link(&mut self, from: u64, old: u64, to: u64, new: u64) -> Result {
-        let (from, to) = (self.place(from, old, false)?, self.place(to, new, false)?);
+    pub(super) fn link(&mut self, [from, old, to, new, flags]: [u64; 5]) -> Result {
+        let flags = flags as u32;
+        if flags & !(sys::AT_SYMLINK_FOLLOW | sys::AT_EMPTY_PATH) != 0 {
+            return Err(Error::EINVAL);
+        }
+        let node = if flags & sys::AT_EMPTY_PATH != 0 && self.program.window.text(self.platform, old)?.is_empty() {
+            self.folder_or_file(from)?
+        } else {
+            let from = self.place(from, old, flags & sys::AT_SYMLINK_FOLLOW != 0)?;
+            from.node.ok_or(Error::ENOENT)?
+        };
+        let to = self.place(to, new, false)?;
+        self.may_add(&to)?;
         let now = self.real_time();
-        self.shared.tree.link(from.node.ok_or(Error::ENOENT)?, &to, now)?;
+        self.shared.tree.link(node, &to, now)?;
         Ok(0)
     }
 
@@ -276,13 +420,18 @@ impl<P: Platform> Context<'_, P> {
             return Err(Error::ENOENT);
         }
         let place = self.place(folder, path, false)?;
+        self.may_add(&place)?;
         let now = self.real_time();
-        self.shared.tree.make_link(&place, target, now)?;
+        let node = self.shared.tree.make_link(&place, target, now)?;
+        self.made(&place, node)?;
         Ok(0)
     }
 
     /// `readlinkat`.
     pub(super) fn read_link(&mut self, [folder, path, address, length]: [u64; 4]) -> Result {
+        if length as u32 as i32 <= 0 {
+            return Err(Error::EINVAL);
+        }
         let place = self.place(folder, path, false)?;
         let target = self.shared.tree.target(place.node.ok_or(Error::ENOENT)?)?;
         let count = target.len().min(usize::try_from(length).unwrap_or(usize::MAX));
@@ -294,33 +443,112 @@ impl<P: Platform> Context<'_, P> {
     /// `fchmodat`.
     pub(super) fn permit(&mut self, folder: u64, path: u64, mode: u64) -> Result {
         let place = self.place(folder, path, true)?;
+        self.permit_node(place.node.ok_or(Error::ENOENT)?, mode)
+    }
+
+    fn permit_node(&mut self, node: Node, mode: u64) -> Result {
+        let facts = self.shared.tree.facts(node)?;
+        let own = &self.program.credentials;
+        own.owns(&facts)?;
+        let mut mode = mode as u32 & MODE;
+        if !own.is_root() && !own.is_in(facts.owner[1]) {
+            mode &= !sys::S_ISGID;
+        }
         let now = self.real_time();
-        let node = place.node.ok_or(Error::ENOENT)?;
-        self.shared.tree.permit(node, mode as u32, now)?;
+        self.shared.tree.permit(node, mode, now)?;
+        Ok(0)
+    }
+
+    /// `fchownat`.
+    pub(super) fn own(&mut self, [folder, path, user, group, flags]: [u64; 5]) -> Result {
+        let flags = flags as u32;
+        if flags & !(sys::AT_EMPTY_PATH | sys::AT_SYMLINK_NOFOLLOW) != 0 {
+            return Err(Error::EINVAL);
+        }
+        if flags & sys::AT_EMPTY_PATH != 0 && self.program.window.text(self.platform, path)?.is_empty() {
+            return self.own_open(folder, user, group);
+        }
+        let place = self.place(folder, path, flags & sys::AT_SYMLINK_NOFOLLOW == 0)?;
+        self.own_node(place.node.ok_or(Error::ENOENT)?, [user, group])
+    }
+
+    /// `fchown`.
+    pub(super) fn own_open(&mut self, descriptor: u64, user: u64, group: u64) -> Result {
+        match self.shared.opens.get(self.program.descriptors.get(descriptor)?)?.what {
+            What::File(node) | What::Folder(node) => self.own_node(node, [user, group]),
+            // What has no name is told of nobody.
+            _ => Ok(0),
+        }
+    }
+
+    fn own_node(&mut self, node: Node, wanted: [u64; 2]) -> Result {
+        let facts = self.shared.tree.facts(node)?;
+        let [user, group] = wanted.map(|number| number as u32);
+        let own = &self.program.credentials;
+        let mine = facts.owner[0] == own.user.effective;
+        let same_user = user == SAME || user == facts.owner[0];
+        let allowed_group = group == SAME || own.is_in(group) || group == facts.owner[1];
+        if !(own.is_root() || mine && same_user && allowed_group) {
+            return Err(Error::EPERM);
+        }
+        let kept = |number: u32, old: u32| if number == SAME { old } else { number };
+        let owner = [kept(user, facts.owner[0]), kept(group, facts.owner[1])];
+        let mut mode = facts.mode & MODE;
+        // Whoever it belongs to from now on has not said that it is to run in his name.
+        if facts.mode & sys::S_IFMT != sys::S_IFDIR {
+            mode &= !sys::S_ISUID;
+            mode &= if mode & sys::S_IXGRP != 0 {
+                !sys::S_ISGID
+            } else {
+                u32::MAX
+            };
+        }
+        let now = self.real_time();
+        self.shared.tree.own(node, owner, mode, now)?;
         Ok(0)
     }
 
     /// `fchmod`.
     pub(super) fn permit_open(&mut self, descriptor: u64, mode: u64) -> Result {
-        let node = self.file(descriptor, false)?;
-        let now = self.real_time();
-        self.shared.tree.permit(node, mode as u32, now)?;
-        Ok(0)
+        match self.shared.opens.get(self.program.descriptors.get(descriptor)?)?.what {
+            What::File(node) | What::Folder(node) => self.permit_node(node, mode),
+            // What has no name is nobody's to use but by its descriptor.
+            _ => Ok(0),
+        }
     }
 
     /// `utimensat`, to now or to times.
     pub(super) fn touch(&mut self, [folder, path, times, flags]: [u64; 4]) -> Result {
+        let flags = flags as u32;
+        if flags & !(sys::AT_SYMLINK_NOFOLLOW | sys::AT_EMPTY_PATH) != 0 {
+            return Err(Error::EINVAL);
+        }
         let node = if path == 0 {
-            self.file(folder, false)?
+            self.folder_or_file(folder)?
         } else {
-            let place = self.place(folder, path, flags as u32 & sys::AT_SYMLINK_NOFOLLOW == 0)?;
+            let place = self.place(folder, path, flags & sys::AT_SYMLINK_NOFOLLOW == 0)?;
             place.node.ok_or(Error::ENOENT)?
         };
+        let mut to_now = times == 0;
         let [mut accessed, mut modified] = [Some(self.real_time()); 2];
         if times != 0 {
             let second = times.wrapping_add(size_of::<sys::__kernel_timespec>() as u64);
             accessed = self.time_to_set(times)?;
             modified = self.time_to_set(second)?;
+            let rest = |at: u64| self.program.window.word(self.platform, at.wrapping_add(8));
+            to_now = [rest(times)?, rest(second)?]
+                .iter()
+                .all(|rest| *rest as u32 == sys::UTIME_NOW);
+        }
+        if (accessed, modified) == (None, None) {
+            return Ok(0);
+        }
+        // Who may write may say that it has been now.
+        if self.owns(node).is_err() {
+            if !to_now {
+                return Err(Error::EPERM);
+            }
+            self.may(node, WRITE)?;
         }
         let now = self.real_time();
         self.shared.tree.touch(node, accessed, modified, now)?;
@@ -335,6 +563,19 @@ impl<P: Platform> Context<'_, P> {
             sys::UTIME_NOW => Ok(Some(self.real_time())),
             _ => Ok(Some(self.span(at)?)),
         }
+    }
+
+    /// `truncate`.
+    pub(super) fn resize_at(&mut self, path: u64, length: u64) -> Result {
+        if length > i64::MAX as u64 {
+            return Err(Error::EINVAL);
+        }
+        let node = self.place(HERE as u64, path, true)?.node.ok_or(Error::ENOENT)?;
+        if self.shared.tree.is_folder(node) {
+            return Err(Error::EISDIR);
+        }
+        self.may(node, WRITE)?;
+        self.resize_node(node, length)
     }
 
     /// `statfs`.

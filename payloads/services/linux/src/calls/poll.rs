@@ -10,6 +10,12 @@ use linux_raw_sys::general as sys;
 
 /// Events that are told whether they are asked for or not.
 const ALWAYS: u32 = sys::EPOLLERR | sys::EPOLLHUP;
+/// What makes a descriptor of each of the sets of `select` ready.
+const SELECTED: [u32; 3] = [
+    sys::EPOLLIN | sys::EPOLLRDNORM | sys::EPOLLHUP | sys::EPOLLERR,
+    sys::EPOLLOUT | sys::EPOLLWRNORM | sys::EPOLLERR,
+    sys::EPOLLPRI,
+];
 /// Most files in one `ppoll`, and events that one `epoll_pwait` asks for.
 const MOST: u64 = 1024;
 const MOST_EVENTS: u64 = i32::MAX as u64 / EVENT;
@@ -49,6 +55,11 @@ impl<P: Platform> Context<'_, P> {
             What::Source(from) => reads(from, sys::EPOLLHUP),
             What::Sink(to) => writes(to),
             What::Event { count, .. } => (if *count > 0 { input } else { 0 } | output, *count),
+            What::Timer(timer) => {
+                let mut timer = *timer;
+                let passed = timer.passed(self.platform.clock());
+                (if passed > 0 { input } else { 0 }, passed)
+            }
             What::Epoll(_) => (0, 0),
             What::Datagrams(socket) => {
                 let (reads, writes, came) = socket.ready(self.shared.network.as_ref());
@@ -100,11 +111,12 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `ppoll`.
-    pub(super) fn poll(&mut self, address: u64, count: u64, span: u64) -> Result<Outcome> {
-        if count > MOST {
+    pub(super) fn poll(&mut self, [address, count, span]: [u64; 3], mask: [u64; 2]) -> Result<Outcome> {
+        if count > MOST.min(self.program.descriptors.limit.0) {
             return Err(Error::EINVAL);
         }
         let nanoseconds = if span == 0 { None } else { Some(self.span(span)?) };
+        self.mask_for_call(mask)?;
         let mut found = 0;
         for index in 0..count {
             let at = address.wrapping_add(index * size_of::<sys::pollfd>() as u64);
@@ -130,6 +142,9 @@ impl<P: Platform> Context<'_, P> {
     /// `eventfd2`.
     pub(super) fn event(&mut self, count: u64, flags: u64) -> Result {
         let flags = flags as u32;
+        if flags & !(sys::EFD_SEMAPHORE | sys::EFD_CLOEXEC | sys::EFD_NONBLOCK) != 0 {
+            return Err(Error::EINVAL);
+        }
         let semaphore = flags & sys::EFD_SEMAPHORE != 0;
         let what = What::Event {
             count: count as u32 as u64,
@@ -141,6 +156,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `epoll_create1`.
     pub(super) fn epoll(&mut self, flags: u64) -> Result {
+        if flags as u32 & !sys::EPOLL_CLOEXEC != 0 {
+            return Err(Error::EINVAL);
+        }
         let open = self.shared.opens.add(What::Epoll(Vec::new()), sys::O_RDWR);
         self.descriptor_for(open, flags as u32 & sys::O_CLOEXEC)
     }
@@ -195,13 +213,38 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `epoll_pwait`.
-    pub(super) fn epoll_wait(&mut self, epoll: u64, address: u64, count: u64, milliseconds: u64) -> Result<Outcome> {
+    pub(super) fn epoll_wait(
+        &mut self,
+        [epoll, address, count, milliseconds]: [u64; 4],
+        mask: [u64; 2],
+    ) -> Result<Outcome> {
+        let span = u64::try_from(milliseconds as i32).ok().map(|span| span * MILLISECOND);
+        self.epoll_wait_for([epoll, address, count], span, mask)
+    }
+
+    /// `epoll_pwait2`.
+    pub(super) fn epoll_wait_precisely(
+        &mut self,
+        [epoll, address, count, span]: [u64; 4],
+        mask: [u64; 2],
+    ) -> Result<Outcome> {
+        let span = if span == 0 { None } else { Some(self.span(span)?) };
+        self.epoll_wait_for([epoll, address, count], span, mask)
+    }
+
+    fn epoll_wait_for(
+        &mut self,
+        [epoll, address, count]: [u64; 3],
+        span: Option<u64>,
+        mask: [u64; 2],
+    ) -> Result<Outcome> {
         let epoll = self.program.descriptors.get(epoll)?;
         let count = count as u32 as u64;
         if !(1..=MOST_EVENTS).contains(&count) {
             return Err(Error::EINVAL);
         }
         self.program.window.check(address, count * EVENT)?;
+        self.mask_for_call(mask)?;
         let opens: Vec<Id> = self.interests(epoll)?.iter().map(|interest| interest.open).collect();
         let mut found = 0;
         for (index, open) in opens.into_iter().enumerate() {
@@ -230,20 +273,67 @@ impl<P: Platform> Context<'_, P> {
             self.put(address + found * EVENT, &bytes)?;
             found += 1;
         }
-        let milliseconds = milliseconds as i32;
-        if found > 0 || milliseconds == 0 {
+        if found > 0 || span == Some(0) {
             return Ok(Outcome::Value(found));
         }
-        let span = u64::try_from(milliseconds).ok().map(|span| span * MILLISECOND);
         Ok(self.wait_again(span, 0))
     }
 
-    /// `pselect6`, as far as it is a sleep: nobody asks it for files any more.
-    pub(super) fn select(&mut self, count: u64, span: u64) -> Result<Outcome> {
-        if count != 0 || span == 0 {
-            return Err(Error::ENOSYS);
+    /// `pselect6`.
+    pub(super) fn select(&mut self, count: u64, sets: [u64; 3], span: u64, mask: u64) -> Result<Outcome> {
+        let count = count as u32 as i32;
+        let count = u64::try_from(count).map_err(|_| Error::EINVAL)?.min(MOST);
+        let nanoseconds = if span == 0 { None } else { Some(self.span(span)?) };
+        if mask != 0 {
+            let window = &self.program.window;
+            let mask = [
+                window.word(self.platform, mask)?,
+                window.word(self.platform, mask.wrapping_add(8))?,
+            ];
+            self.mask_for_call(mask)?;
         }
-        self.sleep(span)
+        // When the call is made again, what it was asked for is here: the program finds nothing ready where it takes too long.
+        let kept = self.shared.selecting.remove(&self.who).filter(|_| self.again.is_none());
+        let asked = match kept {
+            Some(asked) => asked,
+            None => self.sets(sets, count.div_ceil(64))?,
+        };
+        let mut told = [const { Vec::new() }; 3];
+        let mut found = 0;
+        for ((asked, told), events) in asked.iter().zip(&mut told).zip(SELECTED) {
+            for (index, asked) in (0..).zip(asked.iter().copied()) {
+                let mut ready = 0;
+                for bit in (0..64).filter(|bit| asked & 1 << bit != 0 && 64 * index + bit < count) {
+                    let open = self.program.descriptors.get(64 * index + bit)?;
+                    if self.expect_ready(open).0 & events != 0 {
+                        ready |= 1_u64 << bit;
+                        found += 1;
+                    }
+                }
+                told.push(ready);
+            }
+        }
+        for (address, told) in sets.into_iter().zip(told).filter(|(address, _)| *address != 0) {
+            let bytes: Vec<u8> = told.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            self.put(address, &bytes)?;
+        }
+        if found > 0 || nanoseconds == Some(0) {
+            return Ok(Outcome::Value(found));
+        }
+        self.shared.selecting.insert(self.who, asked);
+        Ok(self.wait_again(nanoseconds, 0))
+    }
+
+    /// Sets of descriptors in the program's memory, of so many words.
+    fn sets(&self, addresses: [u64; 3], words: u64) -> Result<[Vec<u64>; 3]> {
+        let mut sets = [const { Vec::new() }; 3];
+        for (address, set) in addresses.into_iter().zip(&mut sets) {
+            for index in (0..words).filter(|_| address != 0) {
+                let at = address.wrapping_add(8 * index);
+                set.push(self.program.window.word(self.platform, at)?);
+            }
+        }
+        Ok(sets)
     }
 
     /// `recvfrom` and `sendto`; `flags` may say not to wait, or to leave what is read. The address is of datagrams.

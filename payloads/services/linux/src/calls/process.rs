@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::time::SECOND;
+use crate::credentials::EXECUTE;
 use crate::layout::encode;
 use crate::process::Whom;
 use crate::slot::Texts;
@@ -142,9 +143,10 @@ impl<P: Platform> Context<'_, P> {
         };
         let tree = &self.shared.tree;
         let mut node = tree
-            .find(self.program.directory, &file, true)?
+            .find_as(&self.program.credentials, self.program.directory, &file, true)?
             .node
             .ok_or(Error::ENOENT)?;
+        self.program.credentials.may(&tree.facts(node)?, EXECUTE)?;
         let mut start = [0; SCRIPT];
         let count = tree.read(node, 0, &mut start).map_err(|_| Error::EACCES)?;
         if let Some(line) = start[..count].strip_prefix(b"#!") {
@@ -170,7 +172,7 @@ impl<P: Platform> Context<'_, P> {
             texts.arguments.splice(..texts.arguments.len().min(1), before);
             file = interpreter.to_vec();
             node = tree
-                .find(self.program.directory, &file, true)?
+                .find_as(&self.program.credentials, self.program.directory, &file, true)?
                 .node
                 .ok_or(Error::ENOENT)?;
         }

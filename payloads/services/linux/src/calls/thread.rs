@@ -16,8 +16,7 @@ impl<P: Platform> Context<'_, P> {
     /// `clone`, as far as it makes a thread.
     pub(super) fn clone(&mut self, [flags, stack, parent, pointer, child]: [u64; 5]) -> Result {
         let flags = flags as u32;
-        // In another program's memory there is one thread, until it executes a file.
-        if flags & THREAD != THREAD || self.program.first != 0 {
+        if flags & THREAD != THREAD {
             if self.shared.once(sys::__NR_clone.into()) {
                 let line = format_args!(
                     "clone with flags {flags:#x} is not there: a copy of a program would need the same addresses; \
@@ -78,7 +77,7 @@ impl<P: Platform> Context<'_, P> {
         }
         if self.program.threads.is_empty() {
             Outcome::EndProgram(status as i32 & 0xff)
-        } else if place == self.program.first {
+        } else if place == 0 {
             // The others go on; a cVM cannot do without its main thread.
             Outcome::Wait {
                 nanoseconds: 0,

@@ -9,6 +9,8 @@ use linux_raw_sys::general as sys;
 /// Places in an inode.
 const MODE: usize = 0;
 const SIZE: usize = 4;
+/// User and group, their lower and their upper half.
+const OWNER: [(usize, usize); 2] = [(0x02, 0x78), (0x18, 0x7a)];
 const ACCESSED: usize = 0x08;
 const CHANGED: usize = 0x0c;
 const MODIFIED: usize = 0x10;
@@ -69,6 +71,10 @@ pub struct Facts {
     pub accessed: u64,
     /// And of the last change.
     pub modified: u64,
+    /// When something about it has changed last, its contents or what is told of it.
+    pub changed: u64,
+    /// The user and the group that it belongs to.
+    pub owner: [u32; 2],
 }
 
 impl Inode {
@@ -94,6 +100,14 @@ impl Inode {
 
     pub(super) fn set_mode(&mut self, mode: u32) {
         put16(&mut self.bytes, MODE, mode as u16);
+    }
+
+    /// Sets user and group.
+    pub(super) fn set_owner(&mut self, owner: [u32; 2]) {
+        for ((low, high), number) in OWNER.into_iter().zip(owner) {
+            put16(&mut self.bytes, low, number as u16);
+            put16(&mut self.bytes, high, (number >> 16) as u16);
+        }
     }
 
     pub(super) fn links(&self) -> u16 {
@@ -266,6 +280,9 @@ impl Inode {
             sectors: self.sectors(),
             accessed: self.time(ACCESSED, ACCESSED_MORE),
             modified: self.time(MODIFIED, MODIFIED_MORE),
+            changed: self.time(CHANGED, CHANGED_MORE),
+            owner: OWNER
+                .map(|(low, high)| u32::from(le16(&self.bytes, high)) << 16 | u32::from(le16(&self.bytes, low))),
         }
     }
 

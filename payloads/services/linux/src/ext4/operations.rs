@@ -368,6 +368,20 @@ impl Ext4 {
         })
     }
 
+    /// Sets permissions, and the user and the group that it belongs to.
+    ///
+    /// # Errors
+    /// `EROFS`, `EIO`.
+    pub fn own(&mut self, number: Number, owner: [u32; 2], permissions: u32, now: u64) -> Result<()> {
+        self.whole(now, |disk| {
+            let mut inode = disk.inode(number)?;
+            inode.set_owner(owner);
+            inode.set_mode(inode.mode() & !PERMISSIONS | permissions & PERMISSIONS);
+            inode.set_changed(now);
+            disk.put_inode(&mut inode)
+        })
+    }
+
     /// Sets the times of the last access and of the last change, those that are given.
     ///
     /// # Errors

@@ -101,6 +101,8 @@ impl Mounted {
             sectors: facts.sectors,
             accessed: facts.accessed,
             modified: facts.modified,
+            changed: facts.changed,
+            owner: facts.owner,
         })
     }
 
@@ -189,6 +191,10 @@ impl Mounted {
 
     pub(super) fn permit(&mut self, node: Node, permissions: u32, now: u64) -> Result<()> {
         self.files.permit(number(node), permissions, now)
+    }
+
+    pub(super) fn own(&mut self, node: Node, owner: [u32; 2], permissions: u32, now: u64) -> Result<()> {
+        self.files.own(number(node), owner, permissions, now)
     }
 
     pub(super) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>, now: u64) -> Result<()> {

@@ -11,6 +11,8 @@ use linux_raw_sys::general as sys;
 
 /// What a node takes beside its contents, about.
 const NODE: u64 = 256;
+/// The bits of permissions.
+const PERMISSIONS: u32 = 0o7777;
 /// Longest file.
 const LARGEST: u64 = 1 << 40;
 
@@ -56,6 +58,9 @@ struct Inode {
     parent: Node,
     accessed: u64,
     modified: u64,
+    changed: u64,
+    /// The user and the group that it belongs to.
+    owner: [u32; 2],
 }
 
 /// The files.
@@ -66,6 +71,8 @@ pub(super) struct Memory {
     /// Bytes that programs may write, and those that they may still write.
     whole: u64,
     left: u64,
+    /// Bytes that something else than a file has of them.
+    lent: u64,
 }
 
 impl Memory {
@@ -76,6 +83,7 @@ impl Memory {
             archive: Box::new(Vec::new()),
             whole: left,
             left: u64::MAX,
+            lent: 0,
         };
         tree.nodes
             .push(Some(Inode::new(Kind::Folder(BTreeMap::new()), 0o755, ROOT, 0)));
@@ -97,6 +105,17 @@ impl Memory {
         let dev = tree.folder_for(b"dev");
         for (name, device) in devices {
             tree.insert(dev, name, Kind::Device(device), 0o666, 0);
+        }
+        // Where C libraries keep what `shm_open` and `sem_open` name.
+        if tree.child(dev, b"shm").is_none() {
+            tree.insert(dev, b"shm", Kind::Folder(BTreeMap::new()), 0o755, 0);
+        }
+        // Everybody makes files here, and removes his own.
+        let shared = [tree.child(ROOT, b"tmp"), tree.child(dev, b"shm")];
+        for node in shared.into_iter().flatten() {
+            if let Ok(inode) = tree.inode_mut(node) {
+                inode.permissions = 0o1777;
+            }
         }
         tree.left = left;
         tree
@@ -235,6 +254,8 @@ impl Memory {
             sectors: size.div_ceil(512),
             accessed: inode.accessed,
             modified: inode.modified,
+            changed: inode.changed,
+            owner: inode.owner,
         })
     }
 
@@ -276,7 +297,7 @@ impl Memory {
         let Content::Memory(bytes) = content else {
             return Err(Error::EIO);
         };
-        inode.modified = now;
+        (inode.modified, inode.changed) = (now, now);
         Ok((bytes, &mut self.left))
     }
 
@@ -304,6 +325,19 @@ impl Memory {
         Ok(())
     }
 
+    /// Takes room that is no file's, when there is so much.
+    pub(super) fn lend(&mut self, bytes: u64) -> bool {
+        let there = charge(&mut self.left, bytes);
+        self.lent += if there { bytes } else { 0 };
+        there
+    }
+
+    /// Such room is needed no more.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.lent -= bytes;
+        self.left += bytes;
+    }
+
     /// Takes room for a node.
     fn charge(&mut self) -> Result<()> {
         if charge(&mut self.left, NODE) {
@@ -328,7 +362,7 @@ impl Memory {
     fn new_in(&mut self, place: &Place, kind: Kind, permissions: u32, now: u64) -> Result<Node> {
         self.is_free(place)?;
         self.charge()?;
-        self.inode_mut(place.folder)?.modified = now;
+        self.inode_mut(place.folder)?.stamp(now);
         let node = self.insert(place.folder, &place.name, kind, permissions, now);
         self.inode_mut(node)?.charged = true;
         Ok(node)
@@ -380,7 +414,7 @@ impl Memory {
 
     fn detach(&mut self, folder: Node, name: &[u8], now: u64) {
         if let Ok(inode) = self.inode_mut(folder) {
-            inode.modified = now;
+            inode.stamp(now);
             if let Kind::Folder(entries) = &mut inode.kind {
                 entries.remove(name);
             }
@@ -475,7 +509,7 @@ impl Memory {
     #[cfg(not(target_os = "none"))]
     pub(super) fn check(&self, room: u64) -> core::result::Result<(), alloc::string::String> {
         let mut names = alloc::vec![0; self.nodes.len()];
-        let mut taken = self.left;
+        let mut taken = self.left + self.lent;
         for (node, inode) in self.nodes.iter().enumerate() {
             let Some(inode) = inode else { continue };
             taken += if inode.charged { NODE } else { 0 };
@@ -502,14 +536,22 @@ impl Memory {
     }
 
     /// Sets permissions.
-    pub(super) fn permit(&mut self, node: Node, permissions: u32) -> Result<()> {
-        self.inode_mut(node)?.permissions = permissions & 0o777;
+    pub(super) fn permit(&mut self, node: Node, permissions: u32, now: u64) -> Result<()> {
+        let inode = self.inode_mut(node)?;
+        (inode.permissions, inode.changed) = (permissions & PERMISSIONS, now);
         Ok(())
     }
 
+    /// Sets permissions, and the user and the group that it belongs to.
+    pub(super) fn own(&mut self, node: Node, owner: [u32; 2], permissions: u32, now: u64) -> Result<()> {
+        self.inode_mut(node)?.owner = owner;
+        self.permit(node, permissions, now)
+    }
+
     /// Sets the times of the last access and of the last change, those that are given.
-    pub(super) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>) -> Result<()> {
+    pub(super) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>, now: u64) -> Result<()> {
         let inode = self.inode_mut(node)?;
+        inode.changed = now;
         inode.accessed = accessed.unwrap_or(inode.accessed);
         inode.modified = modified.unwrap_or(inode.modified);
         Ok(())
@@ -545,6 +587,11 @@ impl Memory {
 }
 
 impl Inode {
+    /// It changes now.
+    fn stamp(&mut self, now: u64) {
+        (self.modified, self.changed) = (now, now);
+    }
+
     fn new(kind: Kind, permissions: u32, parent: Node, modified: u64) -> Inode {
         Inode {
             kind,
@@ -555,6 +602,8 @@ impl Inode {
             parent,
             accessed: modified,
             modified,
+            changed: modified,
+            owner: [0; 2],
         }
     }
 }

@@ -3,6 +3,7 @@
 mod disk;
 mod memory;
 
+use crate::credentials::{Credentials, EXECUTE};
 use crate::ext4::{Disk, Problem};
 use crate::{Archive, Error, Result};
 use alloc::boxed::Box;
@@ -47,6 +48,10 @@ pub(crate) struct Facts {
     /// Nanoseconds since 1970: of the last access that was told, and of the last change.
     pub(crate) accessed: u64,
     pub(crate) modified: u64,
+    /// When something about it has changed last, its contents or what is told of it.
+    pub(crate) changed: u64,
+    /// The user and the group that it belongs to.
+    pub(crate) owner: [u32; 2],
 }
 
 impl Facts {
@@ -168,11 +173,16 @@ impl Tree {
 
     /// Follows a path from a folder; a symbolic link at its end only when asked to.
     pub(crate) fn find(&self, from: Node, path: &[u8], follow: bool) -> Result<Place> {
-        let mut links = 0;
-        self.walk(from, path, follow, &mut links)
+        self.find_as(&Credentials::default(), from, path, follow)
     }
 
-    fn walk(&self, from: Node, path: &[u8], follow: bool, links: &mut u32) -> Result<Place> {
+    /// The same in the name of somebody, who may not go through every folder.
+    pub(crate) fn find_as(&self, whose: &Credentials, from: Node, path: &[u8], follow: bool) -> Result<Place> {
+        let mut links = 0;
+        self.walk(whose, from, path, follow, &mut links)
+    }
+
+    fn walk(&self, whose: &Credentials, from: Node, path: &[u8], follow: bool, links: &mut u32) -> Result<Place> {
         if path.is_empty() {
             return Err(Error::ENOENT);
         }
@@ -194,6 +204,9 @@ impl Tree {
             }
             let last = names.peek().is_none();
             let node = self.step(folder, name)?;
+            if !whose.is_root() {
+                whose.may(&self.facts(folder)?, EXECUTE)?;
+            }
             let mut found = node;
             if (!last || follow || slash)
                 && let Some(node) = node
@@ -203,7 +216,7 @@ impl Tree {
                 if *links > LINKS {
                     return Err(Error::ELOOP);
                 }
-                let there = self.walk(folder, &target, true, links)?;
+                let there = self.walk(whose, folder, &target, true, links)?;
                 if last {
                     return Ok(Place { slash, ..there });
                 }
@@ -355,6 +368,16 @@ impl Tree {
         disk.map_or(Ok(()), |disk| disk.borrow_mut().finish(now))
     }
 
+    /// Takes room in memory that is no file's, when there is so much.
+    pub(crate) fn charge(&mut self, bytes: u64) -> bool {
+        self.memory.lend(bytes)
+    }
+
+    /// Gives such room back.
+    pub(crate) fn give_room(&mut self, bytes: u64) {
+        self.memory.take_back(bytes);
+    }
+
     /// Nodes that are open.
     #[cfg(not(target_os = "none"))]
     pub(crate) fn used(&self) -> usize {
@@ -371,7 +394,15 @@ impl Tree {
     pub(crate) fn permit(&mut self, node: Node, permissions: u32, now: u64) -> Result<()> {
         match self.disk_of(node) {
             Some(disk) => disk.borrow_mut().permit(node, permissions, now),
-            None => self.memory.permit(node, permissions),
+            None => self.memory.permit(node, permissions, now),
+        }
+    }
+
+    /// Sets permissions, and the user and the group that it belongs to.
+    pub(crate) fn own(&mut self, node: Node, owner: [u32; 2], permissions: u32, now: u64) -> Result<()> {
+        match self.disk_of(node) {
+            Some(disk) => disk.borrow_mut().own(node, owner, permissions, now),
+            None => self.memory.own(node, owner, permissions, now),
         }
     }
 
@@ -379,7 +410,7 @@ impl Tree {
     pub(crate) fn touch(&mut self, node: Node, accessed: Option<u64>, modified: Option<u64>, now: u64) -> Result<()> {
         match self.disk_of(node) {
             Some(disk) => disk.borrow_mut().touch(node, accessed, modified, now),
-            None => self.memory.touch(node, accessed, modified),
+            None => self.memory.touch(node, accessed, modified, now),
         }
     }
 
