@@ -3,8 +3,11 @@
 //! An image holds a few hundred *cases*: registers, `fcsr` and memory, nine instructions on them, and a digest of what has become
 //! of all that. Where a CHERI QEMU is found, on PATH or by `INTRAVISOR_QEMU_RISCV64CHERI`, both run the same image; without it
 //! the digests are compared with those that it printed once (`float_programs.expected`, which
-//! `INTRAVISOR_RECORD=1 cargo test -p machine float_programs` writes anew).
+//! `INTRAVISOR_RECORD=1 cargo test -p machine float_programs` writes anew). `INTRAVISOR_SEEDS=100` makes 2,000 cases of each of so many
+//! seeds, where there is a QEMU.
 //!
+//! Where a fused multiplication finds infinity times zero and a quiet NaN to add, the reference does not say that this is invalid, which the
+//! manual wants (volume I, *Single-Precision Floating-Point Computational Instructions*): such a case may differ.
 //! Not in any case, since the reference follows an older manual: a signalling NaN as operand of FMIN or FMAX. Not in the digest:
 //! `mstatus.FS`, which the reference does not set where an instruction raises flags and writes an integer register.
 
@@ -153,6 +156,7 @@ const RETURN: u32 = 0x0000_8067;
 const NOP: u32 = 0x0000_0013;
 
 /// Registers and `fcsr` at the start, and the program.
+#[derive(Clone)]
 struct Case {
     floats: [u64; 8],
     integers: [u64; 4],
@@ -409,27 +413,66 @@ fn cases(seed: u64, count: usize) -> Vec<Case> {
     (0..count).map(|_| case(&mut random)).collect()
 }
 
+/// The flag for an invalid operation.
+const INVALID: u64 = 16;
+/// The last of the words of a case's state that are registers.
+const FCSR: usize = 12;
+
+/// Whether a fused multiplication of the case multiplies infinity by zero, of which the reference does not say that this is invalid when a
+/// quiet NaN is added: the product alone is, to both, and nothing before it.
+fn multiplies_infinity_by_zero(case: &Case, program: &Path) -> bool {
+    let invalid = |index, word| {
+        let mut case = case.clone();
+        case.fcsr &= !INVALID;
+        case.program[index] = word;
+        case.program[index + 1..].fill(NOP);
+        let image = build(std::slice::from_ref(&case), true);
+        [
+            on_machine(image.clone()),
+            on_reference(program, "float-case.bin", &image),
+        ]
+        .map(|state| {
+            let fcsr = state.split_whitespace().nth(FCSR).expect("all registers");
+            u64::from_str_radix(fcsr, 16).expect("a number") & INVALID != 0
+        })
+    };
+    let mut fused =
+        (0..case.program.len()).filter(|index| matches!(case.program[*index] & 0x7f, 0x43 | 0x47 | 0x4b | 0x4f));
+    fused.any(|index| {
+        // The same format, operands, rounding and destination: FMUL.
+        let product = case.program[index] & 0x07ff_ff80 | 0x53 | 0x02 << 27;
+        invalid(index, NOP) == [false; 2] && invalid(index, product) == [true; 2]
+    })
+}
+
 /// Compares with the reference emulator what is compared with its record where it is not there.
 fn agree_with_reference(program: &Path, seed: u64, count: usize) -> String {
     let cases = cases(seed, count);
     let image = build(&cases, false);
     let ours = on_machine(image.clone());
     let theirs = on_reference(program, &format!("float-programs-{seed}.bin"), &image);
-    let different = ours
-        .lines()
-        .zip(theirs.lines())
-        .position(|(ours, theirs)| ours != theirs);
-    if let Some((number, case)) = different.and_then(|number| Some((number, cases.into_iter().nth(number)?))) {
+    assert_eq!([ours.lines().count(), theirs.lines().count()], [count; 2]);
+    let both = ours.lines().zip(theirs.lines());
+    for (number, (case, _)) in cases
+        .into_iter()
+        .zip(both)
+        .enumerate()
+        .filter(|(_, (_, (ours, theirs)))| ours != theirs)
+    {
         let case = shrink(case, program);
-        panic!("case {number} of seed {seed} differs\n{}", explain(&case, program));
+        if !multiplies_infinity_by_zero(&case, program) {
+            panic!("case {number} of seed {seed} differs\n{}", explain(&case, program));
+        }
+        println!("case {number} of seed {seed}: infinity times zero and a quiet NaN, on which the reference is silent");
     }
-    assert_eq!(ours.lines().count(), count);
-    assert_eq!(ours, theirs);
     ours
 }
 
 const SEED: u64 = 20_240_607;
 const COUNT: usize = 1000;
+/// Seeds of which both execute the cases besides, unless the environment says how many: `INTRAVISOR_SEEDS=100`.
+const SEEDS: u64 = 5;
+const MORE: &str = "INTRAVISOR_SEEDS";
 
 /// The last eight digits of each digest.
 fn record(printed: &str) -> String {
@@ -444,7 +487,11 @@ fn every_program_ends_as_on_the_reference_emulator() {
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/riscv/float_programs.expected");
     let ours = match reference() {
         Some(program) => {
-            for seed in 1..=5 {
+            let seeds = std::env::var(MORE).map_or(SEEDS, |text| {
+                text.parse()
+                    .unwrap_or_else(|_| panic!("{MORE}={text}: expected a number of seeds"))
+            });
+            for seed in 1..=seeds {
                 agree_with_reference(&program, seed, 2 * COUNT);
             }
             agree_with_reference(&program, SEED, COUNT)

@@ -1,13 +1,17 @@
 //! How much code the monitor is.
 
-use tests::lines::{CRATES, Code, MODULES, count};
+use tests::lines::{CRATES, Code, MODULES, count, files};
 use tools::workspace::Workspace;
 
 use crate::Result;
-use crate::measurement::Measurement;
+use crate::measurement::{Bar, Measurement};
 use crate::platform::Platform;
 
 const SECTION: &str = "Monitor (lines of code, without blank lines, comments and tests)";
+
+/// The files of the kernel in which the queues of devices are, and the most lines of these.
+const QUEUES: [&str; 2] = ["run/device.rs", "hostcall/device.rs"];
+const QUEUES_BAR: u64 = 500;
 
 /// Lines of the monitor by crate.
 ///
@@ -26,7 +30,13 @@ pub(crate) fn measure(platform: &dyn Platform) -> Result<Vec<Measurement>> {
         sum.assembly += code.assembly;
         sum.unsafe_blocks.extend(code.unsafe_blocks);
     }
+    let kernel = files(&root.join("kernel/src"), &foreign)?;
+    let queues = kernel
+        .iter()
+        .filter(|(path, _)| QUEUES.iter().any(|queue| path.ends_with(queue)));
+    let queues = queues.map(|(_, code)| code.rust).sum();
     measured.extend([
+        Measurement::count(SECTION, "  of the kernel, queues of devices", queues).bar(Bar::at_most(QUEUES_BAR)),
         Measurement::count(SECTION, "sum of Rust", sum.rust),
         Measurement::count(SECTION, "assembly", sum.assembly),
         Measurement::count(SECTION, "`unsafe` blocks (number)", sum.unsafe_blocks.len() as u64),
