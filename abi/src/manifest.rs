@@ -332,6 +332,9 @@ pub const STRINGS_LIMIT: usize = 16 * 1024;
 /// The monitor's own name on the console, which no cVM can have.
 pub const MONITOR_NAME: &str = "monitor";
 
+/// What is expected of the name of a cVM or a buffer.
+pub const NAME_EXPECTED: &str = "1 to 32 characters of A-Z a-z 0-9 . _ -, not \"monitor\"";
+
 /// Whether `name` can name a cVM: 1 to [`NAME_LIMIT`] characters of `A-Z a-z 0-9 . _ -`, and not the monitor's name.
 pub fn valid_name(name: &str) -> bool {
     (1..=NAME_LIMIT).contains(&name.len()) && name != MONITOR_NAME && name.bytes().all(is_name_byte)
@@ -351,6 +354,9 @@ pub const GATE_STACK_LIMIT: u64 = 64 * 1024;
 pub const GATE_STACK: u64 = 8 * 1024;
 /// Most bytes of the text that names a gate to its caller.
 pub const GATE_NAME_LIMIT: usize = 2 * NAME_LIMIT + 1;
+
+/// What is expected of the words that describe a gate.
+pub const GATE_EXPECTED: &str = "a function, once, bytes of stack up to 65536, callers up to 16, and perhaps vector";
 
 /// A function that other cVMs may call. In words: its name, bytes of stack, most callers at a time, and `vector` when it may
 /// use vector registers.
@@ -417,6 +423,9 @@ pub fn call(text: &str) -> Option<(&str, &str)> {
 
 /// Most devices that a cVM drives.
 pub const DEVICE_LIMIT: usize = 8;
+
+/// What is expected of the name of a device.
+pub const DEVICE_EXPECTED: &str = "block, net or entropy and a number, block@SERIAL or net@ADDRESS";
 
 /// What a device is, by virtio's number of it. In what these get from their drivers there are no addresses: what they reach is
 /// what the queues name.

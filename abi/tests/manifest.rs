@@ -1,6 +1,9 @@
 //! `docs/manifest.md` says of every number what the table says: key, meaning, limits, default.
 
-use abi::manifest::{CVM_LIMIT, NUMBERS, Number, PROPERTIES, Unit};
+use abi::manifest::{
+    CVM_LIMIT, DEVICE_EXPECTED, DeviceKind, GATE_CALLERS_LIMIT, GATE_EXPECTED, GATE_STACK_LIMIT, MONITOR_NAME,
+    NAME_EXPECTED, NAME_LIMIT, NUMBERS, Number, PROPERTIES, Unit,
+};
 
 const PAGE: &str = include_str!("../../docs/manifest.md");
 const SOURCE: &str = include_str!("../src/manifest.rs");
@@ -49,5 +52,17 @@ fn every_property_is_in_the_example_of_the_crate() {
     let (example, _) = SOURCE.split_once("//! ```\n").unwrap();
     for name in PROPERTIES {
         assert!(example.contains(&format!("//!             {name} = ")), "{name}");
+    }
+}
+
+#[test]
+fn what_is_expected_says_the_limits_that_hold() {
+    assert!(NAME_EXPECTED.contains(&format!("to {NAME_LIMIT} ")));
+    assert!(NAME_EXPECTED.ends_with(&format!("not \"{MONITOR_NAME}\"")));
+    assert!(GATE_EXPECTED.contains(&format!(
+        "up to {GATE_STACK_LIMIT}, callers up to {GATE_CALLERS_LIMIT},"
+    )));
+    for kind in DeviceKind::ALL {
+        assert!(DEVICE_EXPECTED.contains(kind.name()), "{kind:?}");
     }
 }

@@ -293,7 +293,7 @@ pub struct Platform {
     pub timer_interrupt: Option<u32>,
     /// Ticks a second of the timer, where the tree says it.
     pub frequency: Option<u64>,
-    /// The slots for virtio devices, in the order of the tree.
+    /// The slots for virtio devices, in the order of the tree; none behind the last one.
     pub virtio: [Option<VirtioSlot>; VIRTIO_LIMIT],
     /// Base of the registers of the clock that knows the date.
     pub wall_clock: Option<u64>,

@@ -21,6 +21,16 @@ pub fn absolute(data: &Slot, pointer: u64) -> u64 {
     }
 }
 
+/// What an access by a pointer goes through, and its absolute address: a capability goes through itself, the integer of a hybrid
+/// program through its data capability.
+#[inline]
+pub fn through<'a>(pointer: &'a Slot, data: &'a Slot) -> (&'a Slot, u64) {
+    match pointer.tag() {
+        true => (pointer, pointer.integer()),
+        false => (data, absolute(data, pointer.integer())),
+    }
+}
+
 fn outcome(length: usize, left: usize) -> Result<(), Refused> {
     if left == 0 {
         Ok(())

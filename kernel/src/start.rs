@@ -2,7 +2,7 @@
 
 use crate::authority::buffer::Buffers;
 use crate::authority::gate::{self, Gates};
-use crate::authority::ledger::{ARCHIVE, CarveError, Ledger, MONITOR_DATA};
+use crate::authority::ledger::{ARCHIVE, AuthorityError, Ledger, MONITOR_DATA};
 use crate::authority::pool::Pool;
 use crate::cvm::Life;
 use crate::elf::{File, PAGE};
@@ -11,6 +11,7 @@ use crate::hostcall::trap;
 use crate::measure;
 use crate::plan::archive::Archive;
 use crate::plan::platform::Board;
+use crate::plan::refusal::Refusal;
 #[cfg(feature = "signed")]
 use crate::plan::signature;
 use crate::plan::{manifest, placement, platform, tree};
@@ -22,12 +23,11 @@ use crate::run::monitor::{FREQUENCY_LIMIT, MONITOR, Monitor};
 use crate::run::thread::Scheduler;
 use abi::image::ImageHeader;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arch::protection::{END, REGIONS};
 use arch::{BootInfo, Device, Platform, Window, user};
 use capability::Permissions;
+use core::fmt;
 use core::ops::Range;
 
 /// The heap is this part of the memory …
@@ -104,7 +104,7 @@ pub fn start(boot: BootInfo, heap: &'static Heap) -> ! {
     }
     let archive = archive.open(&mut ledger, heap_end);
     #[cfg(feature = "signed")]
-    let archive = signature::verified(archive).unwrap_or_else(|error| refuse(error));
+    let archive = signature::verified(archive).unwrap_or_else(|error| refuse(&error));
     if let Some(kept) = arch::keep_for_firmware() {
         let reason = "sealed, for the firmware to power off";
         ledger.enter(Ledger::ROOT, "firmware".into(), reason, kept);
@@ -152,10 +152,10 @@ fn run(
 /// Reads archive and manifest, places every cVM and gives it a thread; none is started yet.
 ///
 /// # Errors
-/// What is wrong with archive, manifest, a program, or the memory that is asked for.
-pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64) -> Result<Box<Monitor>, String> {
-    let archive = Archive::check(archive).map_err(|error| format!("{error}"))?;
-    let manifest::Plan { cvms: specs, buffers } = manifest::read(&archive).map_err(|error| format!("{error}"))?;
+/// [`Refusal`] says what is wrong with archive, manifest, a program, or the memory that is asked for.
+pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64) -> Result<Box<Monitor>, Refusal> {
+    let archive = Archive::check(archive)?;
+    let manifest::Plan { cvms: specs, buffers } = manifest::read(&archive)?;
     arch::protection::open(&ledger.pools());
     let mut monitor = Box::new(Monitor {
         scheduler: Scheduler::new(frequency),
@@ -192,8 +192,7 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
     let entered = monitor.ledger.len();
     for cvm in &mut monitor.cvms {
         cvm.set_counter(frequency, monitor.boot);
-        let carved = cvm.enter(&mut monitor.ledger);
-        carved.map_err(|error| format!("{error}"))?;
+        cvm.enter(&mut monitor.ledger)?;
     }
     // After the cVMs, whose places may be given.
     let specs: Vec<_> = monitor.cvms.iter().map(|cvm| &cvm.spec).collect();
@@ -211,7 +210,7 @@ pub(crate) fn load(archive: File, ledger: Ledger, mut free: Pool, frequency: u64
 }
 
 /// The image cannot be run: says why and powers off with a failing status.
-fn refuse(error: &str) -> ! {
+fn refuse(error: &dyn fmt::Display) -> ! {
     say!(Error, "{error}");
     arch::power_off(false)
 }
@@ -573,6 +572,6 @@ pub(crate) fn pool_of(free: &mut Pool, region: &Range<u64>) -> Option<Range<u64>
 }
 
 /// Derives the pool of a region.
-pub(crate) fn carve_pool(ledger: &mut Ledger, free: &mut Pool, region: &Range<u64>) -> Result<(), CarveError> {
+pub(crate) fn carve_pool(ledger: &mut Ledger, free: &mut Pool, region: &Range<u64>) -> Result<(), AuthorityError> {
     pool_of(free, region).map_or(Ok(()), |pool| ledger.open_pool(pool))
 }

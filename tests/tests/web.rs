@@ -16,9 +16,12 @@ use machine::virtio::{Block, Network, Version};
 use tests::{Platform, Scenario, Served, on_every_platform, on_machine};
 use tools::run::DeviceArguments;
 
-on_every_platform!(pages_are_served, pages_are_served_by_modern_devices);
-on_machine!(
+on_every_platform!(
+    pages_are_served,
+    pages_are_served_by_modern_devices,
     many_visitors_are_served_without_an_error,
+);
+on_machine!(
     drivers_that_are_killed_cost_no_visitor,
     a_server_that_is_killed_goes_on_counting,
 );

@@ -1,5 +1,7 @@
 //! Floating-point registers of cVMs whose programs ask for them. The monitor uses none, so they stay in the processor until
-//! another thread wants them: U-mode access is open to the owner of the registers only, and traps for everybody else.
+//! another thread that uses them runs: U-mode access is open to the owner of the registers only. Who has not used them yet
+//! gets them by a trap; who has gets them back before it goes on, as not every processor traps: CHERI's QEMU 6 executes
+//! FSGNJ.D (FMV.D, FABS.D, FNEG.D) while floating point is closed, and opens it by that.
 
 use super::frame::Frame;
 use super::trap::HART;
@@ -23,6 +25,8 @@ unsafe extern "C" {
 
 /// `mstatus`: floating point is open (FS, bits 14:13, dirty).
 pub(super) const OPEN: u64 = 3 << 13;
+/// Instead: closed, and the registers that the thread has used are in its frame.
+pub(super) const SAVED: u64 = 3 << 62;
 /// `misa`: the processor has double precision.
 const DOUBLE: u64 = 1 << 3;
 
@@ -64,23 +68,29 @@ pub(super) fn claim(frame: &Frame) -> bool {
     if !frame.float().allowed.get() || ptr::eq(owner, frame) || extensions & DOUBLE == 0 {
         return false;
     }
-    let used = frame.float().used.replace(true);
-    frame.open_float(true);
-    HART.float_owner.set(frame);
+    if !frame.float().used.replace(true) {
+        // SAFETY: the state is alive, aligned and ours alone.
+        unsafe { frame.float().words.get().write([0; WORDS]) };
+    }
+    exchange(frame);
+    true
+}
+
+/// The registers become those of the thread behind `frame`, which is not their owner and has used them; returns it.
+pub(super) extern "C" fn exchange(frame: &Frame) -> &Frame {
+    frame.set_float(OPEN);
+    let previous = HART.float_owner.replace(frame);
     // SAFETY: the owner is a frame that lives for ever (only such ones claim); both states are aligned and ours alone. The
     // registers are open to the monitor until it leaves.
     unsafe {
         asm!("csrs mstatus, {open}", open = in(reg) OPEN, options(nostack));
-        if let Some(previous) = owner.as_ref() {
-            previous.open_float(false);
+        if let Some(previous) = previous.as_ref() {
+            previous.set_float(SAVED);
             intravisor_float_save(previous.float().words.get().cast());
-        }
-        if !used {
-            frame.float().words.get().write([0; WORDS]);
         }
         intravisor_float_restore(frame.float().words.get().cast());
     }
-    true
+    frame
 }
 
 /// The thread behind `to`, which has not run, begins with the registers of another one.
@@ -89,6 +99,7 @@ pub(super) fn copy(to: &Frame, from: &Frame) {
         return;
     }
     to.float().used.set(true);
+    to.set_float(SAVED);
     // SAFETY: both states are alive, aligned and ours alone; the registers in the processor are those of their owner.
     unsafe {
         if ptr::eq(HART.float_owner.get(), from) {
@@ -103,8 +114,10 @@ pub(super) fn copy(to: &Frame, from: &Frame) {
 /// processor, and the next state is zero, when somebody claims them.
 #[inline]
 pub(super) fn forget(frame: &Frame) {
-    if frame.float().used.replace(false) && ptr::eq(HART.float_owner.get(), frame) {
-        HART.float_owner.set(ptr::null());
-        frame.open_float(false);
+    if frame.float().used.replace(false) {
+        frame.set_float(0);
+        if ptr::eq(HART.float_owner.get(), frame) {
+            HART.float_owner.set(ptr::null());
+        }
     }
 }

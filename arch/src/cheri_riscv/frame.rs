@@ -40,7 +40,7 @@ pub struct Frame {
     /// What a handler begins every call with: program counter, DDC, stack pointer, thread pointer, spare register.
     prepared: [Slot; 5],
     /// `mstatus` to go on with: U-mode, floating point open or closed. With [`FRESH`] besides, the thread begins with what is
-    /// prepared, and the arguments.
+    /// prepared, and the arguments; with [`float::SAVED`], its floating-point registers come first.
     mode: Cell<u64>,
     cause: Cell<u64>,
     value: Cell<u64>,
@@ -319,13 +319,7 @@ impl Frame {
     /// one, otherwise DDC), and the absolute address.
     #[inline]
     pub fn pointer(&self, index: usize) -> (&Slot, u64) {
-        let argument = &self.registers[ARGUMENT + index];
-        let address = self.integer(ARGUMENT + index);
-        if argument.tag() {
-            (argument, address)
-        } else {
-            (&self.ddc, user::absolute(&self.ddc, address))
-        }
+        user::through(&self.registers[ARGUMENT + index], &self.ddc)
     }
 
     /// Sets argument register 0 to 7. Number 7 is the register of the hostcall number, too.
@@ -402,9 +396,9 @@ impl Frame {
         &self.float
     }
 
-    /// Floating point is open to the thread when it goes on, or closed.
-    pub(super) fn open_float(&self, open: bool) {
-        self.mode.set(if open { float::OPEN } else { 0 });
+    /// How it goes on with floating point: closed (0), [`float::OPEN`], or [`float::SAVED`].
+    pub(super) fn set_float(&self, mode: u64) {
+        self.mode.set(mode);
     }
 
     pub(super) fn cause(&self) -> u64 {

@@ -83,10 +83,10 @@ intravisor_back:
 .globl intravisor_leave
 intravisor_leave:
     # LIVE: c2 = frame, capability mode.
-    CSpecialRW x0, MScratchC, x2
     ld  x7, {mode}(x2)                    # to U-mode, floating point open or closed
     csrw mstatus, x7
     bltz x7, 2f
+    CSpecialRW x0, MScratchC, x2
     LC  x5, {pcc}, x2
     LC  x6, {ddc}, x2
     CSpecialRW x0, MEPCC, x5
@@ -99,10 +99,20 @@ intravisor_leave:
     LC  x2, (16 * 2), x2
     mret
 
+    # FROM above: the processor has another thread's floating-point registers. LIVE: a0 = frame, s1 = hart, x7 = mode, the
+    # monitor's DDC.
+2:  slli x7, x7, 1
+    bgez x7, 3f
+    CONTINUE_HYBRID x6
+    ld  sp, {stack}(s1)
+    call {exchange_float}
+    j   intravisor_back
+
     # FROM above: a handler begins with a call. LIVE: c2 = frame, capability mode. Of the frame's registers the arguments
     # count; program counter, DDC, stack and thread pointer and the spare register come from what was prepared; the others are
     # null, whatever the last call left in the frame.
-2:  sd  x0, {mode}(x2)
+3:  CSpecialRW x0, MScratchC, x2
+    sd  x0, {mode}(x2)
     LC  x5, {fresh_pcc}, x2
     LC  x6, {fresh_ddc}, x2
     CSpecialRW x0, MEPCC, x5

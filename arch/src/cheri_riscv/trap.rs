@@ -47,6 +47,7 @@ global_asm!(
     back = const offset_of!(Hart, back),
     fault_back = const offset_of!(Hart, fault_back),
     hart = const offset_of!(Hart, pointer),
+    exchange_float = sym float::exchange,
     hostcall = const CAUSE_HOSTCALL,
 );
 

@@ -207,13 +207,7 @@ impl Frame {
 
     /// Hostcall argument 0 to 5 as a pointer: the capability that authorises the access, and the absolute address.
     pub fn pointer(&self, index: usize) -> (&Slot, u64) {
-        let argument = &self.arguments[index];
-        let what = argument.decoded();
-        if what.tag {
-            (argument, what.address)
-        } else {
-            (&self.data, user::absolute(&self.data, what.address))
-        }
+        user::through(&self.arguments[index], &self.data)
     }
 
     /// Lets the thread use floating point registers, of which the stand-in has none.

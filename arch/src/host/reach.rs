@@ -97,6 +97,11 @@ pub(crate) fn load_capability(to: &Slot, authority: &Slot, address: u64) -> usiz
     }
     let found = WORLD.with_borrow(|world| world.capabilities.get(&address).copied());
     to.hold(found);
+    if found.is_none() {
+        let mut integer = [0; 8];
+        copy_in(&mut integer, authority, address);
+        to.set_integer(u64::from_le_bytes(integer));
+    }
     0
 }
 

@@ -4,6 +4,7 @@
 use super::float::{self, FloatState};
 use super::slot::Slot;
 use crate::types::{Derivation, DeriveError, Register, Start};
+use crate::user;
 use abi::hostcall::REGISTERS;
 use alloc::boxed::Box;
 use capability::{Decoded, Permissions, Seal};
@@ -343,9 +344,7 @@ impl Frame {
     /// Hostcall argument 0 to 5 as a pointer: the capability that it goes through, and its absolute address. An argument
     /// with a tag is a capability and goes through itself, an integer goes through DDC.
     pub fn pointer(&self, index: usize) -> (&Slot, u64) {
-        let argument = &self.registers[index];
-        let authority = if argument.tag() { argument } else { &self.rddc };
-        (authority, argument.integer())
+        user::through(&self.registers[index], &self.rddc)
     }
 
     /// Sets the first result register.

@@ -1,7 +1,7 @@
 //! Buffers: memory that cVMs share, as far as the manifest or the buffer's owner lets them; capfiles are buffers, too, of
 //! nobody. Whoever maps one gets a local capability over data only. Tables and memory are taken at boot, and filled.
 
-use crate::authority::ledger::{Ledger, pool};
+use crate::authority::ledger::{AuthorityError, Lack, Ledger, pool};
 use crate::authority::pool::Pool;
 use crate::elf::{File, PAGE};
 use crate::plan::manifest::{BufferSpec, CvmSpec};
@@ -115,7 +115,7 @@ impl Buffers {
     /// Takes the memory of the manifest's buffers, fills it with what a file says and zeros, and that of the quotas.
     ///
     /// # Errors
-    /// A message that says what is missing.
+    /// [`AuthorityError`] says what is missing.
     pub(crate) fn place(
         &mut self,
         specs: Vec<BufferSpec>,
@@ -123,10 +123,11 @@ impl Buffers {
         file: impl Fn(&str) -> Option<File>,
         free: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<(), String> {
+    ) -> Result<(), AuthorityError> {
         let count = cvms.len();
         for spec in specs {
-            let what = (format!("buffer {}", spec.name), "for those that may map it");
+            let name = format!("buffer {}", spec.name);
+            let what = (&*name, "for those that may map it");
             let region = self.region(count, spec.size, what, free, ledger)?;
             let memory = self.regions[region].memory.clone();
             let (pool, mut rest) = (pool(memory.start), memory.clone());
@@ -137,7 +138,7 @@ impl Buffers {
             }
             filled
                 .and_then(|()| user::zero(pool, rest.start, (rest.end - rest.start) as usize))
-                .map_err(|_| format!("buffer {}: its memory refused a write", spec.name))?;
+                .map_err(|_| AuthorityError::new(&name, Lack::Write))?;
             self.list.push(Buffer {
                 name: spec.name,
                 owner: spec.owner,
@@ -150,7 +151,8 @@ impl Buffers {
             });
         }
         for (owner, cvm) in cvms.iter().enumerate().filter(|(_, cvm)| cvm.buffer_quota > 0) {
-            let what = (format!("{} buffers", cvm.name), "what it makes buffers of");
+            let name = format!("{} buffers", cvm.name);
+            let what = (&*name, "what it makes buffers of");
             let region = self.region(count, cvm.buffer_quota, what, free, ledger)?;
             self.list.extend((0..BUFFERS).map(|_| Buffer {
                 name: String::new(),
@@ -170,15 +172,15 @@ impl Buffers {
         &mut self,
         count: usize,
         size: u64,
-        (name, reason): (String, &'static str),
+        what: (&str, &'static str),
         free: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, AuthorityError> {
         let (bounds, alignment) = arch::representable(size);
         let taken = bounds.next_multiple_of(PAGE);
         let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let free = free.free_bytes();
-            format!("{name}: needs {taken:#x} bytes of memory, {free:#x} are free")
+            let (needed, free) = (taken, free.free_bytes());
+            AuthorityError::new(what.0, Lack::Memory { needed, free })
         })?;
         arch::protection::loading(base..base + taken);
         arch::protection::loaded(base..base + taken);
@@ -190,8 +192,7 @@ impl Buffers {
             permissions: Permissions::LOAD | Permissions::STORE,
             address: base,
         };
-        let derived = ledger.derive_from_pool(&capability, (&name, reason), request);
-        derived.map_err(|error| format!("{error}"))?;
+        ledger.derive_from_pool(&capability, what, request)?;
         self.regions.push(Region {
             capability,
             memory,

@@ -1,14 +1,12 @@
 //! What gates are made of: memory outside of all cVMs, taken at boot, that the switcher works on and nobody else reaches but
 //! the monitor. `arch::gate` says how it is laid out.
 
-use crate::authority::ledger::{self, Ledger};
+use crate::authority::ledger::{self, AuthorityError, Lack, Ledger};
 use crate::authority::pool::Pool;
 use crate::cvm::id::CvmId;
 use crate::elf::PAGE;
 use abi::manifest::GATE_NAME_LIMIT;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arch::protection::REGIONS;
 use arch::{Derivation, Slot, gate, user};
@@ -93,14 +91,14 @@ impl Gates {
     /// Takes the memory of all gates, and puts the switcher there.
     ///
     /// # Errors
-    /// A message that says what is missing.
+    /// [`AuthorityError`] says what is missing.
     pub(crate) fn place(
         &mut self,
         wanted: &Wanted,
         kept: &Kept,
         free: &mut Pool,
         ledger: &mut Ledger,
-    ) -> Result<(), String> {
+    ) -> Result<(), AuthorityError> {
         let count: usize = wanted.gates.iter().map(|(_, _, callers, _)| *callers as usize).sum();
         let first_gate = gate::PAGES;
         let first_seat = first_gate + wanted.gates.len() as u64 * gate::GATE;
@@ -109,8 +107,8 @@ impl Gates {
         let (bounds, alignment) = arch::representable(size);
         let taken = bounds.next_multiple_of(PAGE);
         let base = free.allocate(taken, alignment.max(PAGE)).ok_or_else(|| {
-            let free = free.free_bytes();
-            format!("gates: need {taken:#x} bytes of memory, {free:#x} are free")
+            let (needed, free) = (taken, free.free_bytes());
+            AuthorityError::new("gates", Lack::Memory { needed, free })
         })?;
         let code = base..base + PAGE;
         arch::protection::reserve(base..base + taken);
@@ -118,7 +116,7 @@ impl Gates {
         arch::protection::loading(base..base + taken);
         let memory = ledger::pool(base);
         let filled = user::zero(memory, base, taken as usize).and_then(|()| user::copy_out(gate::code(), memory, base));
-        filled.map_err(|_| String::from("gates: their memory refused a write"))?;
+        filled.map_err(|_| AuthorityError::new("gates", Lack::Write))?;
         arch::protection::loaded(base..base + taken);
         arch::protection::executable(code.clone());
         arch::protection::publish(code, memory);
@@ -131,8 +129,7 @@ impl Gates {
             permissions,
             address: base,
         };
-        let whole = ledger.derive_from_pool(&board, ("gates", reason), whole);
-        whole.map_err(|error| format!("{error}"))?;
+        ledger.derive_from_pool(&board, ("gates", reason), whole)?;
         board.clear();
         let switcher = Box::new(Slot::null());
         let request = Derivation {
@@ -142,7 +139,7 @@ impl Gates {
             address: base,
         };
         let narrowed = switcher.derive(&kept.switchers[ledger::pool_index(base)], &request);
-        narrowed.map_err(|error| format!("gates: the switcher: {error}"))?;
+        narrowed.map_err(|error| AuthorityError::new("gates", Lack::Part("the switcher", error)))?;
         ledger.enter(
             Ledger::ROOT,
             "switcher".into(),
@@ -157,7 +154,7 @@ impl Gates {
             seat = seats.end;
             self.seats.extend(seats.clone().map(|_| index as u16));
             let made = gate::make_token(&token, memory, at, (&switcher, *vector), &kept.key);
-            made.map_err(|error| format!("gates: a token: {error}"))?;
+            made.map_err(|error| AuthorityError::new("gates", Lack::Part("a token", error)))?;
             self.list.push(Gate {
                 server: *server,
                 place: *place,
@@ -182,12 +179,12 @@ impl Gates {
     ///
     /// # Errors
     /// When the authority over it cannot be derived.
-    pub(crate) fn record(&mut self) -> Result<&'static Slot, String> {
+    pub(crate) fn record(&mut self) -> Result<&'static Slot, AuthorityError> {
         let at = self.next_record;
         self.next_record += gate::RECORD;
         let record: &'static Slot = Box::leak(Box::new(Slot::null()));
         let made = gate::make_record(self.memory(), at, record);
-        made.map_err(|error| format!("gates: a record: {error}"))?;
+        made.map_err(|error| AuthorityError::new("gates", Lack::Part("a record", error)))?;
         Ok(record)
     }
 

@@ -62,27 +62,51 @@ impl fmt::Display for Entry {
     }
 }
 
-/// A derivation that failed, with its name in the ledger.
-#[derive(Clone, Debug)]
-pub(crate) struct CarveError {
-    name: String,
-    request: Derivation,
-    error: DeriveError,
+/// What does not get the memory or the authority that it is to have, by its name in the ledger, and why. In one place in
+/// memory, so that what may fail hands on no more than where that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuthorityError(Box<(String, Lack)>);
+
+/// Why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Not so much of the memory is free in one piece.
+    Memory { needed: u64, free: u64 },
+    /// Its memory refused a write.
+    Write,
+    /// What it is derived from is destroyed.
+    Gone,
+    /// The processor refused a derivation that the ledger would have.
+    Derivation(Derivation, DeriveError),
+    /// It refused another one.
+    Part(&'static str, DeriveError),
 }
 
-impl fmt::Display for CarveError {
+impl AuthorityError {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn new(name: &str, lack: Lack) -> AuthorityError {
+        AuthorityError(Box::new((name.into(), lack)))
+    }
+}
+
+impl fmt::Display for AuthorityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Derivation {
-            base,
-            length,
-            permissions,
-            ..
-        } = self.request;
-        write!(
-            f,
-            "cannot derive {}: {length:#x} bytes at {base:#x} with {permissions}: {}",
-            self.name, self.error
-        )
+        let (name, lack) = &*self.0;
+        write!(f, "{name}: ")?;
+        match lack {
+            Lack::Memory { needed, free } => write!(f, "needs {needed:#x} bytes of memory, {free:#x} are free"),
+            Lack::Write => f.write_str("its memory refused a write"),
+            Lack::Gone => f.write_str("what it is made with is gone"),
+            Lack::Derivation(request, error) => {
+                let (base, length, permissions) = (request.base, request.length, request.permissions);
+                write!(
+                    f,
+                    "cannot derive {length:#x} bytes at {base:#x} with {permissions}: {error}"
+                )
+            }
+            Lack::Part(what, error) => write!(f, "{what}: {error}"),
+        }
     }
 }
 
@@ -117,7 +141,7 @@ impl Ledger {
     }
 
     /// Derives the next pool, which lies above those before it, over all of a range.
-    pub(crate) fn open_pool(&mut self, range: Range<u64>) -> Result<(), CarveError> {
+    pub(crate) fn open_pool(&mut self, range: Range<u64>) -> Result<(), AuthorityError> {
         let entry = self.derive(
             &POOLS[self.pools.len()],
             (Ledger::ROOT, arch::root()),
@@ -141,7 +165,7 @@ impl Ledger {
         slot: &Slot,
         what: (&str, &'static str),
         request: Derivation,
-    ) -> Result<EntryId, CarveError> {
+    ) -> Result<EntryId, AuthorityError> {
         let index = pool_index(request.base);
         let entry = self.pools.get(index).copied().unwrap_or(Ledger::ROOT);
         self.derive_at(slot, (entry, &POOLS[index]), what, request)
@@ -155,7 +179,7 @@ impl Ledger {
         (name, reason): (&str, &'static str),
         range: Range<u64>,
         permissions: Permissions,
-    ) -> Result<EntryId, CarveError> {
+    ) -> Result<EntryId, AuthorityError> {
         let request = Derivation {
             base: range.start,
             length: range.end - range.start,
@@ -172,12 +196,9 @@ impl Ledger {
         (parent, from): (EntryId, &Slot),
         (name, reason): (&str, &'static str),
         request: Derivation,
-    ) -> Result<EntryId, CarveError> {
-        slot.derive(from, &request).map_err(|error| CarveError {
-            name: name.into(),
-            request,
-            error,
-        })?;
+    ) -> Result<EntryId, AuthorityError> {
+        let derived = slot.derive(from, &request);
+        derived.map_err(|error| AuthorityError::new(name, Lack::Derivation(request, error)))?;
         Ok(self.enter(parent, name.into(), reason, slot.decoded()))
     }
 

@@ -7,7 +7,7 @@ pub(crate) mod service;
 pub(crate) mod short;
 pub(crate) mod thread;
 
-use crate::authority::ledger::{CarveError, EntryId, Ledger, pool};
+use crate::authority::ledger::{AuthorityError, EntryId, Ledger, pool};
 use crate::elf::{File, PAGE, Program};
 use crate::measure::Digest;
 use crate::plan::layout::Layout;
@@ -160,8 +160,8 @@ pub(crate) struct Cvm {
     /// What it does for others, and the short way to it.
     pub(crate) service: Option<Box<Service>>,
     pub(crate) line: Option<&'static Line>,
-    /// Its devices follow each other from here, as many as its manifest entry names.
-    pub(crate) first_device: usize,
+    /// Where its devices are among all, in the order of its manifest entry.
+    pub(crate) devices: Range<usize>,
     /// The load that has to be finished before the cVM runs.
     pub(crate) loading: Option<Load>,
     /// Tick of the first start.
@@ -216,7 +216,7 @@ impl Cvm {
             life: Life::Waiting,
             lines: Lines::default(),
             restarts: 0,
-            first_device: 0,
+            devices: 0..0,
             loading: None,
             first_started: None,
             last_fault: None,
@@ -398,8 +398,8 @@ impl Cvm {
     /// Enters the cVM's capabilities in the ledger. It holds none yet.
     ///
     /// # Errors
-    /// [`CarveError`] names what could not be derived.
-    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), CarveError> {
+    /// [`AuthorityError`] names what could not be derived.
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), AuthorityError> {
         self.entries = ledger.next();
         for part in self.parts().into_iter().flatten() {
             let name = format!("{} {}", self.spec.name, part.name);

@@ -10,18 +10,11 @@ use abi::hostcall::{SEGMENT_BYTES_LIMIT, SEGMENT_LIMIT, SEGMENT_WRITTEN, Segment
 use abi::{Errno, Hostcall};
 use arch::{Frame, Slot, user};
 
-/// Bytes of a segment's record.
-const RECORD: usize = size_of::<Segment>();
-
-/// A copy of one, aligned, so that its words are loaded as such.
-#[repr(align(8))]
-struct Record([u8; RECORD]);
-
 /// A hostcall of the family. Whoever waits for a device that does not run any more learns so.
 #[inline(never)]
 pub(super) fn serve(monitor: &mut Monitor, id: CvmId, hostcall: Hostcall, frame: &Frame) -> Result<Outcome, Errno> {
-    let device = monitor.device(id, frame.argument(0))?;
-    let [first, second] = [1, 2].map(|index| frame.argument(index));
+    let (first, second) = (frame.argument(1), frame.argument(2));
+    let device = monitor.device(id, frame.argument(0)).ok_or(Errno::ENOENT)?;
     let results = match hostcall {
         Hostcall::DeviceSubmit => return submit(monitor, id, frame).map(Outcome::Value),
         Hostcall::DeviceWait => return wait(monitor, id, frame),
@@ -31,7 +24,7 @@ pub(super) fn serve(monitor: &mut Monitor, id: CvmId, hostcall: Hostcall, frame:
         Hostcall::DeviceTake => device.take(first),
         _ => device.reset(),
     };
-    let (waiters, runs) = (device.waiters(), device.running);
+    let (waiters, runs) = (arch::physical(&*device), device.running);
     if !runs {
         monitor.scheduler.wake_waiters(waiters, u64::MAX);
     }
@@ -43,72 +36,56 @@ pub(super) fn serve(monitor: &mut Monitor, id: CvmId, hostcall: Hostcall, frame:
 /// `device_submit(device, queue, segments, count)`.
 #[inline(never)]
 fn submit(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<u64, Errno> {
-    let count = frame.argument(3);
     let mut transfers = heapless::Vec::<Transfer, SEGMENT_LIMIT>::new();
-    let (authority, address) = frame.pointer(2);
-    if !(1..=SEGMENT_LIMIT as u64).contains(&count) || !address.is_multiple_of(align_of::<Segment>() as u64) {
+    let (pointer, count) = (frame.pointer(2), frame.argument(3));
+    if !(1..=SEGMENT_LIMIT as u64).contains(&count) || !pointer.1.is_multiple_of(align_of::<Segment>() as u64) {
         return Err(Errno::EINVAL);
     }
-    let mut writes = false;
     for index in 0..count {
-        let record = address.wrapping_add(index * RECORD as u64);
-        let (transfer, local) = transfer(frame, authority, record)?;
-        // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back
-        // learns that one uses it.
-        if local {
-            let range = transfer.address..transfer.address + u64::from(transfer.length);
-            if !monitor.buffers.allows(id.index(), range, transfer.written) {
-                return Err(Errno::EFAULT);
-            }
-        }
-        // What the device writes comes last.
-        if writes && !transfer.written {
-            return Err(Errno::EINVAL);
-        }
-        writes = transfer.written;
+        let record = pointer.1.wrapping_add(index * size_of::<Segment>() as u64);
         // There is room: the count was looked at.
-        let _ = transfers.push(transfer);
+        let _ = transfers.push(transfer(monitor, id, frame.data(), (pointer.0, record))?);
     }
-    let device = monitor.device(id, frame.argument(0))?;
+    // What the device writes comes last.
+    if !transfers.is_sorted_by_key(|(_, _, written)| *written) {
+        return Err(Errno::EINVAL);
+    }
+    let device = monitor.device(id, frame.argument(0)).ok_or(Errno::ENOENT)?;
     device.submit(frame.argument(1), &transfers)
 }
 
-/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do; whether its authority
-/// is local.
-fn transfer(frame: &Frame, authority: &Slot, record: u64) -> Result<(Transfer, bool), Errno> {
+/// Reads a segment's record, once, and checks that the driver may do itself what it lets the device do.
+fn transfer(monitor: &Monitor, id: CvmId, data: &Slot, (through, record): (&Slot, u64)) -> Result<Transfer, Errno> {
     static POINTER: Slot = Slot::null();
-    let mut bytes = Record([0; RECORD]);
-    user::copy_in(&mut bytes.0, authority, record).map_err(|_| Errno::EFAULT)?;
-    user::load_capability(&POINTER, authority, record).map_err(|_| Errno::EFAULT)?;
-    let (&[pointer, _, length, flags], _) = bytes.0.as_chunks::<8>() else {
-        return Err(Errno::EFAULT);
-    };
-    let [pointer, length, flags] = [pointer, length, flags].map(u64::from_le_bytes);
+    let (mut rest, behind) = ([0; 16], core::mem::offset_of!(Segment, length) as u64);
+    user::copy_in(&mut rest, through, record.wrapping_add(behind)).map_err(|_| Errno::EFAULT)?;
+    user::load_capability(&POINTER, through, record).map_err(|_| Errno::EFAULT)?;
+    let rest = u128::from_le_bytes(rest);
+    let (length, flags) = (rest as u64, (rest >> 64) as u64);
     let written = flags == SEGMENT_WRITTEN;
+    let (authority, address) = user::through(&POINTER, data);
+    let covered = authority.covers(address, length, written);
+    POINTER.clear();
     if !(1..=SEGMENT_BYTES_LIMIT).contains(&length) || !(flags == 0 || written) {
-        POINTER.clear();
         return Err(Errno::EINVAL);
     }
-    let covered = if POINTER.tag() {
-        (POINTER.integer(), POINTER.covers(pointer, length, written))
-    } else {
-        let address = user::absolute(frame.data(), pointer);
-        (address, frame.data().covers(address, length, written))
-    };
-    POINTER.clear();
-    let (address, Some(global)) = covered else {
-        return Err(Errno::EFAULT);
-    };
-    let pages = address / PAGE * PAGE..(address + length).next_multiple_of(PAGE);
-    if !arch::protection::is_open(pages, written) {
+    let global = covered.ok_or(Errno::EFAULT)?;
+    let end = address + length;
+    // What is local is somebody else's, and can be taken back, which a device would not notice. Who takes a buffer back learns
+    // that one uses it.
+    let stays = global || monitor.buffers.allows(id.index(), address..end, written);
+    if !stays || !arch::protection::is_open(address / PAGE * PAGE..end.next_multiple_of(PAGE), written) {
         return Err(Errno::EFAULT);
     }
-    let transfer = Transfer {
-        address,
-        length: length as u32,
-        written,
-    };
-    Ok((transfer, !global))
+    Ok((address, length as u32, written))
+}
+
+/// `device_take(device, queue)`, of a device that stays as it is.
+fn take(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<u64, Errno> {
+    let device = monitor.device(id, frame.argument(0)).ok_or(Errno::ENOENT)?;
+    let (id, written) = device.take(frame.argument(1))?;
+    frame.set_second(written);
+    Ok(id)
 }
 
 /// A request of a driver whose hostcalls are short, or what has become of one; false when it has to be done at length.
@@ -118,21 +95,14 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &Frame, short: &Short) -> bool
     let (number, id) = (frame.number(), CvmId::new(short.id as usize));
     let done = match number {
         SUBMIT if short.is_direct(number) => submit(monitor, id, frame),
-        TAKE if short.is_direct(number) => {
-            let device = monitor.device(id, frame.argument(0));
-            let taken = device.and_then(|device| device.take(frame.argument(1)));
-            taken.map(|(value, second)| {
-                frame.set_second(second);
-                value
-            })
-        }
+        TAKE if short.is_direct(number) => take(monitor, id, frame),
         _ => return false,
     };
     match done {
         Ok(value) => frame.set_result(value),
         Err(Errno::EAGAIN) => frame.set_result(Errno::EAGAIN.to_result()),
         // What is wrong is found again; and of a device that does not run any more others have to learn.
-        Err(_) => return false,
+        _ => return false,
     }
     true
 }
@@ -140,10 +110,9 @@ pub(crate) fn usual(monitor: &mut Monitor, frame: &Frame, short: &Short) -> bool
 /// `device_wait(device, queues, timeout)`.
 fn wait(monitor: &mut Monitor, id: CvmId, frame: &Frame) -> Result<Outcome, Errno> {
     let timeout = sync::timeout(frame.argument(2))?;
-    let device = monitor.device(id, frame.argument(0))?;
-    let waiters = device.waiters();
+    let device = monitor.device(id, frame.argument(0)).ok_or(Errno::ENOENT)?;
     // What others wait for may be among what is taken away here.
-    let wakes = device.acknowledge() || !device.running;
+    let (waiters, wakes) = (arch::physical(&*device), device.acknowledge() || !device.running);
     let waits = device.running.then(|| device.expects(frame.argument(1)));
     if wakes {
         monitor.scheduler.wake_waiters(waiters, u64::MAX);

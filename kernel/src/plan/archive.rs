@@ -3,10 +3,10 @@
 //! zeros lie between them, and a file of a later one takes the place of an earlier one's of the same name.
 
 use crate::elf::File;
+use crate::plan::refusal::{Entry, Problem, Refusal};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt::{self, Write as _};
 
 /// Of an archive without checksums, and of one with them.
 const MAGIC: &[u8] = b"070701";
@@ -34,29 +34,6 @@ const COMPRESSED: [(&[u8], &str); 6] = [
     (b"\x5d\0\0", "an archive as it is, not one compressed by lzma"),
 ];
 
-/// What is wrong with an archive, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ArchiveError {
-    /// Byte offset in the archive.
-    pub(crate) offset: usize,
-    /// The member; empty when it is not about one.
-    pub(crate) name: String,
-    /// What was expected there.
-    pub(crate) expected: &'static str,
-}
-
-impl fmt::Display for ArchiveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "archive: at offset {:#x}: ", self.offset)?;
-        for character in self.name.chars() {
-            let visible = character.is_ascii_graphic() || character == ' ';
-            f.write_char(if visible { character } else { '?' })?;
-        }
-        let separator = if self.name.is_empty() { "" } else { ": " };
-        write!(f, "{separator}expected {}", self.expected)
-    }
-}
-
 /// Checked archives.
 pub(crate) struct Archive {
     /// The regular files, by their names.
@@ -77,12 +54,12 @@ impl Archive {
     /// Walks the archives once.
     ///
     /// # Errors
-    /// [`ArchiveError`] at the first thing that is not as the format wants it, and at what could be understood in two ways.
-    pub(crate) fn check(file: File) -> Result<Archive, ArchiveError> {
+    /// [`Refusal`] at the first thing that is not as the format wants it, and at what could be understood in two ways.
+    pub(crate) fn check(file: File) -> Result<Archive, Refusal> {
         let mut members = Vec::new();
         let (mut offset, mut archive, mut count) = (0, 0, 0);
         loop {
-            let entry = Entry::read(file, offset)?;
+            let entry = Found::read(file, offset)?;
             if entry.name == TRAILER {
                 // A header stands at a multiple of 4, and so does the end of the trailer.
                 let rest = file.from(entry.next);
@@ -105,7 +82,7 @@ impl Archive {
                 return Err(fail(offset, "the trailer after at most 1024 members"));
             }
             let next = entry.next;
-            add(&mut members, entry, archive).map_err(|(name, expected)| ArchiveError { offset, name, expected })?;
+            add(&mut members, entry, archive).map_err(|(member, expected)| wrong(offset, member, expected))?;
             offset = next;
         }
     }
@@ -126,8 +103,8 @@ impl Archive {
 ///
 /// # Errors
 /// Its name, and what was expected instead.
-fn add(members: &mut Vec<Member>, entry: Entry, archive: usize) -> Result<(), (String, &'static str)> {
-    let Entry { name, data, link, .. } = entry;
+fn add(members: &mut Vec<Member>, entry: Found, archive: usize) -> Result<(), (String, &'static str)> {
+    let Found { name, data, link, .. } = entry;
     match entry.mode & TYPE_MASK {
         TYPE_REGULAR => {}
         TYPE_DIRECTORY => return Ok(()),
@@ -169,9 +146,18 @@ fn add(members: &mut Vec<Member>, entry: Entry, archive: usize) -> Result<(), (S
     Ok(())
 }
 
-fn fail(offset: usize, expected: &'static str) -> ArchiveError {
-    let name = String::new();
-    ArchiveError { offset, name, expected }
+/// Something else is expected at an offset, where this member is.
+#[cold]
+#[inline(never)]
+fn wrong(offset: usize, member: String, expected: &'static str) -> Refusal {
+    Entry::WHOLE.refused(Problem::Archive(offset, member, expected))
+}
+
+/// Something else is expected at an offset.
+#[cold]
+#[inline(never)]
+fn fail(offset: usize, expected: &'static str) -> Refusal {
+    wrong(offset, String::new(), expected)
 }
 
 /// The sum of all bytes.
@@ -198,7 +184,7 @@ fn digit(letter: u8) -> Option<u32> {
 }
 
 /// What stands at one place of an archive.
-struct Entry {
+struct Found {
     name: String,
     mode: u32,
     link: Option<[u32; 3]>,
@@ -207,8 +193,8 @@ struct Entry {
     next: usize,
 }
 
-impl Entry {
-    fn read(file: File, offset: usize) -> Result<Entry, ArchiveError> {
+impl Found {
+    fn read(file: File, offset: usize) -> Result<Found, Refusal> {
         let mut header = [0; HEADER];
         let header = file.from(offset).first(&mut header);
         if let Some((_, expected)) = COMPRESSED.iter().find(|(start, _)| header.starts_with(start)) {
@@ -250,14 +236,9 @@ impl Entry {
         };
         let data = data.ok_or_else(|| fail(start, "the whole data of a member"))?;
         if magic == MAGIC_CHECKED && mode & TYPE_MASK == TYPE_REGULAR && added(data) != sum {
-            let expected = "data whose bytes add up to the checksum";
-            return Err(ArchiveError {
-                offset: start,
-                name,
-                expected,
-            });
+            return Err(wrong(start, name, "data whose bytes add up to the checksum"));
         }
-        Ok(Entry {
+        Ok(Found {
             name,
             mode,
             link: (links > 1).then_some([inode, major, minor]),

@@ -4,14 +4,16 @@
 use crate::authority::buffer::Set;
 use crate::plan::archive::Archive;
 use crate::plan::ordered;
-use crate::plan::tree::{self, Token, Tokens, TreeError};
+use crate::plan::refusal::{Entry, Problem, Refusal, Value};
+use crate::plan::tree::{self, Token, Tokens};
+use abi::elf::PAGE;
 use abi::hostcall::{Family, Hostcall};
 use abi::manifest::{self as names, RestartPolicy};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
+use core::ops::RangeInclusive;
 
 abi::cvm_numbers_in! {
 /// What the manifest says of one cVM.
@@ -44,6 +46,19 @@ pub(crate) struct CvmSpec {
 }
 
 impl CvmSpec {
+    /// Its entry in the manifest.
+    pub(crate) fn entry(&self) -> Entry<'_> {
+        Entry::cvm(&self.name, 0)
+    }
+
+    /// Another cVM, or it itself, runs a program without a function that a key asks for.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lacks(&self, key: &'static str, other: &CvmSpec, function: &str) -> Refusal {
+        let (program, function) = (other.runtime.clone(), function.into());
+        self.entry().refused(Problem::NoFunction(key, program, function))
+    }
+
     /// Whether the cVM may use a hostcall.
     #[inline]
     pub(crate) fn allows(&self, hostcall: Hostcall) -> bool {
@@ -82,30 +97,19 @@ pub(crate) struct Plan {
     pub(crate) buffers: Vec<BufferSpec>,
 }
 
-/// What is wrong with a manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ManifestError(String);
-
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", names::MEMBER, self.0)
-    }
-}
-
 /// Reads the manifest of an archive.
 ///
 /// # Errors
-/// [`ManifestError`] with cVM, key, value and what was expected.
-pub(crate) fn read(archive: &Archive) -> Result<Plan, ManifestError> {
-    plan(archive).map_err(ManifestError)
+/// [`Refusal`] with cVM, key, value and what was expected.
+pub(crate) fn read(archive: &Archive) -> Result<Plan, Refusal> {
+    plan(archive).map_err(|error| Entry::WHOLE.refused(Problem::Manifest(error)))
 }
 
-fn plan(archive: &Archive) -> Result<Plan, String> {
-    let file = archive
-        .find(names::MEMBER)
-        .ok_or_else(|| String::from("not in the archive"))?;
+fn plan(archive: &Archive) -> Result<Plan, Refusal> {
+    let whole = |problem| Entry::WHOLE.refused(problem);
+    let file = archive.find(names::MEMBER).ok_or_else(|| whole(Problem::NoManifest))?;
     let mut bytes = vec![0; file.len().min(tree::SIZE_LIMIT)];
-    let mut tokens = Tokens::new(file.first(&mut bytes)).map_err(text_of)?;
+    let mut tokens = Tokens::new(file.first(&mut bytes))?;
     let mut reader = Reader {
         tokens: &mut tokens,
         properties: Vec::new(),
@@ -114,9 +118,7 @@ fn plan(archive: &Archive) -> Result<Plan, String> {
     let mut child = reader.list()?;
     let compatible = reader.value("compatible").and_then(tree::text);
     if compatible != Some(names::COMPATIBLE) {
-        // As the tool says it, without what it takes to print any text as Rust would write it.
-        let found = compatible.map_or("None".into(), |text| format!("Some(\"{text}\")"));
-        return Err(format!("compatible is {found}, expected \"{}\"", names::COMPATIBLE));
+        return Err(whole(Problem::Compatible(compatible.map(String::from))));
     }
     let (mut cvms, mut drafts) = (None, None);
     while let Some(name) = child {
@@ -125,15 +127,15 @@ fn plan(archive: &Archive) -> Result<Plan, String> {
         } else if name == names::BUFFERS.as_bytes() && drafts.is_none() {
             drafts = Some(read_buffers(&mut reader, archive)?);
         } else {
-            reader.tokens.skip().map_err(text_of)?;
+            reader.tokens.skip()?;
         }
         child = reader.child()?;
     }
     // What lies behind the root, or before the end token, is wrong.
     reader.next()?;
-    let (mut cvms, relations) = cvms.ok_or_else(|| format!("no node /{}", names::CVMS))?;
+    let (mut cvms, relations) = cvms.ok_or_else(|| whole(Problem::NoNode(names::CVMS)))?;
     if cvms.is_empty() {
-        return Err("no cVM".into());
+        return Err(whole(Problem::NoCvm));
     }
     relate(&mut cvms, &relations)?;
     let buffers = drafts.unwrap_or_default().into_iter().map(|draft| draft.settle(&cvms));
@@ -141,10 +143,6 @@ fn plan(archive: &Archive) -> Result<Plan, String> {
         buffers: buffers.collect::<Result<_, _>>()?,
         cvms,
     })
-}
-
-fn text_of(error: TreeError) -> String {
-    format!("{error}")
 }
 
 /// Reads nodes one by one.
@@ -163,15 +161,12 @@ struct Property<'a> {
 
 impl<'a> Reader<'a, '_> {
     #[inline(always)]
-    fn next(&mut self) -> Result<Option<Token<'a>>, String> {
-        match self.tokens.next() {
-            Ok(token) => Ok(token),
-            Err(error) => Err(text_of(error)),
-        }
+    fn next(&mut self) -> Result<Option<Token<'a>>, Refusal> {
+        Ok(self.tokens.next()?)
     }
 
     /// Behind a node: the name of the next one at the same level, or none at the end of those.
-    fn child(&mut self) -> Result<Option<&'a [u8]>, String> {
+    fn child(&mut self) -> Result<Option<&'a [u8]>, Refusal> {
         Ok(match self.next()? {
             Some(Token::Begin(name)) => Some(name),
             _ => None,
@@ -179,7 +174,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the properties of the node that has begun and has no children; they must be known, and stand there once.
-    fn leaf(&mut self, known: &[&'static str], what: &str) -> Result<(), String> {
+    fn leaf(&mut self, known: &[&'static str], entry: Entry<'_>) -> Result<(), Refusal> {
         self.properties.clear();
         // Which of them were there, and where the next one is looked for first: as a rule they come in this order.
         let (mut seen, mut behind) = (0_u64, 0);
@@ -188,17 +183,17 @@ impl<'a> Reader<'a, '_> {
                 Some(Token::Property(name, value)) => {
                     let mut places = (behind..known.len()).chain(0..behind);
                     let Some(place) = places.find(|place| known[*place].as_bytes() == name) else {
-                        return Err(format!("{what}: unknown key \"{}\"", printable(name)));
+                        return Err(entry.refused(Problem::UnknownKey(printable(name))));
                     };
                     let key = known[place];
                     if seen >> place & 1 == 1 {
-                        return Err(format!("{what}: key \"{key}\" is given twice"));
+                        return Err(entry.refused(Problem::Twice(key)));
                     }
                     seen |= 1 << place;
                     behind = place + 1;
                     self.properties.push(Property { key, value, place });
                 }
-                Some(Token::Begin(child)) => return Err(format!("{what}: unknown node \"{}\"", printable(child))),
+                Some(Token::Begin(child)) => return Err(entry.refused(Problem::UnknownNode(printable(child)))),
                 _ => return Ok(()),
             }
         }
@@ -206,7 +201,7 @@ impl<'a> Reader<'a, '_> {
 
     /// Begins the node that has begun and holds others: the name of the first one. Of its own properties, only one means
     /// something.
-    fn list(&mut self) -> Result<Option<&'a [u8]>, String> {
+    fn list(&mut self) -> Result<Option<&'a [u8]>, Refusal> {
         self.properties.clear();
         loop {
             match self.next()? {
@@ -221,6 +216,15 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
+    /// Reads a node like [`leaf`](Reader::leaf); the same entry with its name.
+    fn named(&mut self, known: &[&'static str], entry: Entry<'a>) -> Result<Entry<'a>, Refusal> {
+        self.leaf(known, entry)?;
+        let name = self.value(names::NAME).and_then(tree::text);
+        let name = name.filter(|name| names::valid_name(name));
+        let name = name.ok_or_else(|| entry.expected(names::NAME, Value::Untold, names::NAME_EXPECTED))?;
+        Ok(entry.named(name))
+    }
+
     fn value(&self, key: &str) -> Option<&'a [u8]> {
         let property = self.properties.iter().find(|property| property.key == key);
         property.map(|property| property.value)
@@ -228,23 +232,26 @@ impl<'a> Reader<'a, '_> {
 }
 
 /// A name out of a tree, which is UTF-8.
-fn printable(name: &[u8]) -> &str {
-    core::str::from_utf8(name).unwrap_or("?")
+fn printable(name: &[u8]) -> String {
+    core::str::from_utf8(name).unwrap_or("?").into()
 }
 
 /// Checks that a node is the next one of its list, which has a limit.
-fn listed(name: &[u8], (kind, plural): (&str, &str), (index, limit): (usize, usize)) -> Result<(), String> {
-    let expected = format!("{kind}@{index}");
-    if name != expected.as_bytes() {
-        return Err(format!("node \"{}\", expected \"{expected}\"", printable(name)));
+fn listed(
+    name: &[u8],
+    (kind, plural): (&'static str, &'static str),
+    (index, limit): (usize, usize),
+) -> Result<(), Refusal> {
+    if name != format!("{kind}@{index}").as_bytes() {
+        return Err(Entry::WHOLE.refused(Problem::Node(printable(name), kind, index)));
     }
     if index == limit {
-        return Err(format!("more than {limit} {plural}"));
+        return Err(Entry::WHOLE.refused(Problem::Many(plural, limit)));
     }
     Ok(())
 }
 
-fn read_cvms<'a>(reader: &mut Reader<'a, '_>, archive: &Archive) -> Result<(Vec<CvmSpec>, Vec<Relation<'a>>), String> {
+fn read_cvms<'a>(reader: &mut Reader<'a, '_>, archive: &Archive) -> Result<(Vec<CvmSpec>, Vec<Relation<'a>>), Refusal> {
     let (mut cvms, mut relations) = (Vec::new(), Vec::new());
     let mut child = reader.list()?;
     while let Some(node) = child {
@@ -252,8 +259,8 @@ fn read_cvms<'a>(reader: &mut Reader<'a, '_>, archive: &Archive) -> Result<(Vec<
         listed(node, (names::CVM, "cVMs"), (index, names::CVM_LIMIT))?;
         let (cvm, relation) = cvm(reader, index)?;
         if archive.find(&cvm.runtime).is_none() {
-            let (name, runtime) = (&cvm.name, &cvm.runtime);
-            return Err(format!("cVM {name}: runtime \"{runtime}\" is not in the archive"));
+            let problem = Problem::NoFile(names::RUNTIME, cvm.runtime.clone());
+            return Err(cvm.entry().refused(problem));
         }
         cvms.push(cvm);
         relations.push(relation);
@@ -270,30 +277,26 @@ struct Relation<'a> {
 }
 
 /// Finds the cVMs that others name, and refuses circles.
-fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String> {
+fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), Refusal> {
     let order = ordered(cvms.len(), &|a, b| cvms[a].name.cmp(&cvms[b].name));
     if let Some(pair) = order.windows(2).find(|pair| cvms[pair[0]].name == cvms[pair[1]].name) {
-        let name = &cvms[pair[1]].name;
-        return Err(format!("cVM {name}: name is also that of cVM number {}", pair[0]));
+        return Err(cvms[pair[1]].entry().refused(Problem::SameName(pair[0])));
     }
     let mut driven: Vec<&str> = Vec::new();
     for cvm in &*cvms {
         for device in &cvm.devices {
             if driven.contains(&device.as_str()) {
-                let (name, key) = (&cvm.name, names::DEVICES);
-                return Err(format!(
-                    "cVM {name}: {key} = \"{device}\": expected a device that has no driver yet"
-                ));
+                let expected = "a device that has no driver yet";
+                return Err(cvm.entry().text(names::DEVICES, device, expected));
             }
             driven.push(device);
         }
     }
     for (index, relation) in relations.iter().enumerate() {
-        let find = |key: &str, wanted: &str| {
+        let find = |key, wanted: &str| {
             let found = order.binary_search_by(|other| cvms[*other].name.as_str().cmp(wanted));
-            let name = &cvms[index].name;
             let found = found.map(|at| order[at]);
-            found.map_err(|_| format!("cVM {name}: {key} = \"{wanted}\": expected the name of a cVM"))
+            found.map_err(|_| cvms[index].entry().text(key, wanted, "the name of a cVM"))
         };
         let server = relation.server.map(|server| find(names::CALLBACK_OUT, server));
         let within = relation.within.map(|within| find(names::WITHIN, within));
@@ -304,36 +307,22 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
     for index in 0..cvms.len() {
         let (servers, long) = chain(cvms, index, |cvm| cvm.server);
         let (around, deep) = chain(cvms, index, |cvm| cvm.within);
+        let entry = cvms[index].entry();
         for (way, key, long) in [(&servers, names::CALLBACK_OUT, long), (&around, names::WITHIN, deep)] {
             if way.contains(&index) {
-                return Err(format!(
-                    "cVM {}: {key} leads back to cVMs on its own way",
-                    cvms[index].name
-                ));
+                return Err(entry.refused(Problem::Circle(key)));
             }
             if long {
-                return Err(format!(
-                    "cVM {}: {key} leads through more than {} cVMs, or in a circle",
-                    cvms[index].name,
-                    names::SERVER_LIMIT
-                ));
+                return Err(entry.refused(Problem::Long(key)));
             }
         }
         if cvms[index].raw != 0 && cvms[index].server.is_none() {
-            return Err(format!(
-                "cVM {}: {} = 1: expected {} to be a cVM, which knows what its hostcalls mean",
-                cvms[index].name,
-                names::RAW,
-                names::CALLBACK_OUT
-            ));
+            let expected = "a cVM as callback-out, which knows what its hostcalls mean";
+            return Err(entry.expected(names::RAW, Value::Number(1), expected));
         }
         if let Some(outer) = cvms[index].within.filter(|outer| !servers.contains(outer)) {
-            return Err(format!(
-                "cVM {}: {} = \"{}\": expected a cVM that serves its hostcalls, directly or by others",
-                cvms[index].name,
-                names::WITHIN,
-                cvms[outer].name
-            ));
+            let expected = "a cVM that serves its hostcalls, directly or by others";
+            return Err(entry.text(names::WITHIN, &cvms[outer].name, expected));
         }
         // Who reaches a server's memory reaches what the server is lent, and could keep it: it has to reach the lender's
         // memory anyway.
@@ -341,13 +330,8 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
             let (outers, _) = chain(cvms, server, |cvm| cvm.within);
             let stranger = outers.iter().find(|outer| **outer != index && !around.contains(outer));
             if let Some(outer) = stranger {
-                return Err(format!(
-                    "cVM {}: {} leads to {}, which lies within {}: expected the same of {0}",
-                    cvms[index].name,
-                    names::CALLBACK_OUT,
-                    cvms[server].name,
-                    cvms[*outer].name
-                ));
+                let [server, outer] = [server, *outer].map(|cvm| cvms[cvm].name.clone());
+                return Err(entry.refused(Problem::Stranger(server, outer)));
             }
         }
     }
@@ -355,9 +339,9 @@ fn relate(cvms: &mut [CvmSpec], relations: &[Relation<'_>]) -> Result<(), String
 }
 
 /// Finds the gates that cVMs call.
-fn relate_gates(cvms: &mut [CvmSpec], relations: &[Relation<'_>], order: &[usize]) -> Result<(), String> {
+fn relate_gates(cvms: &mut [CvmSpec], relations: &[Relation<'_>], order: &[usize]) -> Result<(), Refusal> {
     for (index, relation) in relations.iter().enumerate() {
-        let name = &cvms[index].name;
+        let entry = cvms[index].entry();
         let mut calls = Vec::with_capacity(relation.calls.len());
         for wanted in &relation.calls {
             let found = names::call(wanted).and_then(|(server, function)| {
@@ -369,10 +353,8 @@ fn relate_gates(cvms: &mut [CvmSpec], relations: &[Relation<'_>], order: &[usize
             match found {
                 Some(found) if found.0 != index && !calls.contains(&found) => calls.push(found),
                 _ => {
-                    return Err(format!(
-                        "cVM {name}: {} = \"{wanted}\": expected a gate of another cVM, once, as cVM.function",
-                        names::CALLS
-                    ));
+                    let expected = "a gate of another cVM, once, as cVM.function";
+                    return Err(entry.text(names::CALLS, wanted, expected));
                 }
             }
         }
@@ -380,23 +362,13 @@ fn relate_gates(cvms: &mut [CvmSpec], relations: &[Relation<'_>], order: &[usize
         let mut all = cvms[index].gates.iter().chain(called);
         let first = all.next().is_some_and(|gate| gate.vector);
         if all.any(|gate| gate.vector != first) {
-            return Err(format!(
-                "cVM {name}: {} and {}: expected all of them with vector, or none: threads keep or clear those registers",
-                names::GATES,
-                names::CALLS
-            ));
+            let expected = "all of them with vector, or none: threads keep or clear those registers";
+            return Err(entry.expected("gates and calls", Value::Untold, expected));
+        }
+        if cvms[index].raw != 0 && !(cvms[index].gates.is_empty() && calls.is_empty()) {
+            return Err(entry.expected(names::RAW, Value::Number(1), "neither gates nor calls"));
         }
         cvms[index].calls = calls;
-        let spec = &cvms[index];
-        if spec.raw != 0 && (!spec.gates.is_empty() || !spec.calls.is_empty()) {
-            let name = &spec.name;
-            return Err(format!(
-                "cVM {name}: {} = 1: expected neither {} nor {}",
-                names::RAW,
-                names::GATES,
-                names::CALLS
-            ));
-        }
     }
     Ok(())
 }
@@ -430,11 +402,11 @@ struct Draft {
 }
 
 impl Draft {
-    fn settle(self, cvms: &[CvmSpec]) -> Result<BufferSpec, String> {
+    fn settle(self, cvms: &[CvmSpec]) -> Result<BufferSpec, Refusal> {
         let name = self.name;
-        let find = |key: &str, wanted: &String| {
+        let find = |key, wanted: &String| {
             let found = cvms.iter().position(|cvm| cvm.name == *wanted);
-            found.ok_or_else(|| format!("buffer {name}: {key} = \"{wanted}\": expected the name of a cVM"))
+            found.ok_or_else(|| Entry::buffer(&name, 0).text(key, wanted, "the name of a cVM"))
         };
         let all = |key, list: &[String]| {
             let mut set = Set::new(cvms.len());
@@ -445,7 +417,7 @@ impl Draft {
                     set.set(find(key, wanted)?, true);
                 }
             }
-            Ok::<Set, String>(set)
+            Ok::<Set, Refusal>(set)
         };
         let owner = self.owner.map(|owner| find(names::BUFFER_OWNER, &owner)).transpose()?;
         let readers = all(names::BUFFER_READERS, &self.readers)?;
@@ -461,99 +433,59 @@ impl Draft {
     }
 }
 
-fn read_buffers(reader: &mut Reader<'_, '_>, archive: &Archive) -> Result<Vec<Draft>, String> {
+fn read_buffers(reader: &mut Reader<'_, '_>, archive: &Archive) -> Result<Vec<Draft>, Refusal> {
     let mut buffers: Vec<Draft> = Vec::new();
     let mut child = reader.list()?;
     while let Some(node) = child {
         let index = buffers.len();
         listed(node, (names::BUFFER, names::BUFFERS), (index, names::BUFFER_LIMIT))?;
-        let what = format!("buffer number {index}");
-        reader.leaf(&names::BUFFER_PROPERTIES, &what)?;
-        let name = valid_name(reader, &what)?;
-        let what = format!("buffer {name}");
-        let keys = Keys { reader, what: &what };
+        let entry = reader.named(&names::BUFFER_PROPERTIES, Entry::buffer("", index))?;
+        let keys = Keys { reader, entry };
+        let name = entry.1;
         if let Some(other) = buffers.iter().position(|other| other.name == name) {
-            return Err(format!("{what}: the name is also that of buffer number {other}"));
+            return Err(entry.refused(Problem::SameName(other)));
         }
-        let texts = |key| {
-            keys.get(key, "a list of strings", tree::texts)
-                .map(Option::unwrap_or_default)
-        };
         let size = keys.size(names::BUFFER_SIZE, names::BUFFER_SIZE_LIMIT)?;
-        let data = keys.get(names::BUFFER_DATA, "a string", tree::text)?;
-        if let Some(member) = data {
+        let data = keys.text(names::BUFFER_DATA)?.map(String::from);
+        if let Some(member) = &data {
             let key = names::BUFFER_DATA;
             let file = archive.find(member);
-            let found = file
-                .ok_or_else(|| format!("{what}: {key} = \"{member}\" is not in the archive"))?
-                .len();
-            if found as u64 > size {
-                return Err(format!("{what}: {key} has {found} bytes, expected at most {size}"));
-            }
+            let file = file.ok_or_else(|| entry.refused(Problem::NoFile(key, member.clone())))?;
+            keys.limit(key, file.len(), "bytes", size)?;
         }
         buffers.push(Draft {
             name: name.into(),
             size,
-            data: data.map(String::from),
-            owner: keys.get(names::BUFFER_OWNER, "a string", tree::text)?.map(String::from),
-            readers: texts(names::BUFFER_READERS)?,
-            writers: texts(names::BUFFER_WRITERS)?,
+            data,
+            owner: keys.text(names::BUFFER_OWNER)?.map(String::from),
+            readers: keys.texts(names::BUFFER_READERS)?,
+            writers: keys.texts(names::BUFFER_WRITERS)?,
         });
         child = reader.child()?;
     }
     Ok(buffers)
 }
 
-fn valid_name<'a>(reader: &Reader<'a, '_>, what: &str) -> Result<&'a str, String> {
-    let name = reader.value(names::NAME).and_then(tree::text);
-    name.filter(|name| names::valid_name(name)).ok_or_else(|| {
-        format!(
-            "{what}: {}: expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"monitor\"",
-            names::NAME,
-            names::NAME_LIMIT
-        )
-    })
-}
-
 #[inline(never)]
-fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relation<'a>), String> {
-    let what = format!("cVM number {index}");
-    reader.leaf(&names::PROPERTIES, &what)?;
-    let name = valid_name(reader, &what)?;
-    let what = format!("cVM {name}");
-    let keys = Keys { reader, what: &what };
-    let text = |key| keys.get(key, "a string", tree::text);
-    let texts = |key| {
-        keys.get(key, "a list of strings", tree::texts)
-            .map(Option::unwrap_or_default)
-    };
-    let runtime = text(names::RUNTIME)?.ok_or_else(|| format!("cVM {name}: {} is missing", names::RUNTIME))?;
-    let (args, env) = (texts(names::ARGS)?, texts(names::ENV)?);
-    let strings: usize = args.iter().chain(&env).map(|text| text.len() + 1).sum();
-    if strings > names::STRINGS_LIMIT {
-        return Err(format!(
-            "cVM {name}: {strings} bytes of args and env, expected at most {}",
-            names::STRINGS_LIMIT
-        ));
+fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relation<'a>), Refusal> {
+    let entry = reader.named(&names::PROPERTIES, Entry::cvm("", index))?;
+    let keys = Keys { reader, entry };
+    let runtime = keys.text(names::RUNTIME)?;
+    let runtime = runtime.ok_or_else(|| entry.refused(Problem::Missing(names::RUNTIME)))?;
+    let (args, env) = (keys.texts(names::ARGS)?, keys.texts(names::ENV)?);
+    let strings = args.iter().chain(&env).map(|text| text.len() + 1).sum();
+    keys.limit("args and env", strings, "bytes", names::STRINGS_LIMIT as u64)?;
+    if let Some(wrong) = env.iter().find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
+        return Err(entry.text(names::ENV, wrong, "KEY=value"));
     }
-    if let Some(entry) = env.iter().find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
-        return Err(format!("cVM {name}: {}: \"{entry}\": expected KEY=value", names::ENV));
-    }
-    let restart = match text(names::RESTART_POLICY)? {
+    let restart = match keys.text(names::RESTART_POLICY)? {
         None => RestartPolicy::default(),
-        Some(policy) => RestartPolicy::from_name(policy).ok_or_else(|| {
-            format!(
-                "cVM {name}: {} = \"{policy}\": expected never, on-fault or always",
-                names::RESTART_POLICY
-            )
-        })?,
+        Some(policy) => RestartPolicy::from_name(policy)
+            .ok_or_else(|| entry.text(names::RESTART_POLICY, policy, "never, on-fault or always"))?,
     };
     let isolation_base = keys.cells(names::ISOLATION_BASE)?;
-    if let Some(base) = isolation_base.filter(|base| base % 4096 != 0) {
-        return Err(format!(
-            "cVM {name}: {} = {base:#x}: expected a multiple of 4096",
-            names::ISOLATION_BASE
-        ));
+    if let Some(base) = isolation_base.filter(|base| base % PAGE != 0) {
+        return Err(entry.expected(names::ISOLATION_BASE, Value::Address(base), "a multiple of 4096"));
     }
     let mut numbers = names::NUMBERS.each_ref().map(|number| number.default);
     for property in &reader.properties {
@@ -561,36 +493,32 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
             numbers[index] = keys.number(&names::NUMBERS[index], property.value)?;
         }
     }
-    let families = match keys.get(names::HOSTCALLS, "a list of strings", tree::texts)? {
+    // Without the key all of them; with it these, and whatever else, what concerns the cVM itself.
+    let mut families = match reader.value(names::HOSTCALLS) {
         None => u32::MAX,
-        Some(list) => families(&list).map_err(|error| format!("cVM {name}: {}: {error}", names::HOSTCALLS))?,
+        Some(_) => 1 << Family::Process as u32,
     };
-    let devices = texts(names::DEVICES)?;
+    for name in keys.texts(names::HOSTCALLS)? {
+        let family = Family::from_name(&name);
+        families |= 1 << family.ok_or_else(|| entry.text(names::HOSTCALLS, &name, "the name of a family"))? as u32;
+    }
+    let devices = keys.texts(names::DEVICES)?;
     if let Some(device) = devices.iter().find(|device| names::device(device).is_none()) {
-        return Err(format!(
-            "cVM {name}: {} = \"{device}\": expected block, net or entropy and a number, block@SERIAL or net@ADDRESS",
-            names::DEVICES
-        ));
+        return Err(entry.text(names::DEVICES, device, names::DEVICE_EXPECTED));
     }
-    if devices.len() > names::DEVICE_LIMIT {
-        let (key, limit) = (names::DEVICES, names::DEVICE_LIMIT);
-        return Err(format!(
-            "cVM {name}: {key}: {} devices, expected at most {limit}",
-            devices.len()
-        ));
-    }
-    let gates = gates(name, &texts(names::GATES)?)?;
-    let calls = texts(names::CALLS)?;
-    if calls.len() > names::GATE_LIMIT {
-        return Err(too_many(name, names::CALLS, calls.len()));
-    }
+    keys.limit(names::DEVICES, devices.len(), "devices", names::DEVICE_LIMIT as u64)?;
+    let gates = gates(&keys)?;
+    let calls = keys.texts(names::CALLS)?;
+    keys.limit(names::CALLS, calls.len(), "gates", names::GATE_LIMIT as u64)?;
     let relation = Relation {
         calls,
-        server: text(names::CALLBACK_OUT)?.filter(|server| *server != names::CALLBACK_MONITOR),
-        within: text(names::WITHIN)?,
+        server: keys
+            .text(names::CALLBACK_OUT)?
+            .filter(|server| *server != names::CALLBACK_MONITOR),
+        within: keys.text(names::WITHIN)?,
     };
     let mut spec = CvmSpec {
-        name: name.into(),
+        name: entry.1.into(),
         runtime: runtime.into(),
         args,
         env,
@@ -609,24 +537,16 @@ fn cvm<'a>(reader: &mut Reader<'a, '_>, index: usize) -> Result<(CvmSpec, Relati
     Ok((spec, relation))
 }
 
-/// The gates that these words describe.
+/// The gates that a cVM offers.
 #[inline(never)]
-fn gates(name: &str, texts: &[String]) -> Result<Vec<GateSpec>, String> {
-    if texts.len() > names::GATE_LIMIT {
-        return Err(too_many(name, names::GATES, texts.len()));
-    }
+fn gates(keys: &Keys<'_, '_>) -> Result<Vec<GateSpec>, Refusal> {
+    let texts = keys.texts(names::GATES)?;
+    keys.limit(names::GATES, texts.len(), "gates", names::GATE_LIMIT as u64)?;
     let mut gates: Vec<GateSpec> = Vec::with_capacity(texts.len());
-    for text in texts {
+    for text in &texts {
         let gate = names::Gate::parse(text);
         let gate = gate.filter(|gate| gates.iter().all(|other| other.function != gate.function));
-        let Some(gate) = gate else {
-            return Err(format!(
-                "cVM {name}: {} = \"{text}\": expected a function, once, bytes of stack up to {}, callers up to {}, and perhaps vector",
-                names::GATES,
-                names::GATE_STACK_LIMIT,
-                names::GATE_CALLERS_LIMIT
-            ));
-        };
+        let gate = gate.ok_or_else(|| keys.entry.text(names::GATES, text, names::GATE_EXPECTED))?;
         gates.push(GateSpec {
             function: gate.function.into(),
             stack: gate.taken(),
@@ -637,73 +557,75 @@ fn gates(name: &str, texts: &[String]) -> Result<Vec<GateSpec>, String> {
     Ok(gates)
 }
 
-#[cold]
-fn too_many(name: &str, key: &str, count: usize) -> String {
-    format!(
-        "cVM {name}: {key}: {count} gates, expected at most {}",
-        names::GATE_LIMIT
-    )
-}
-
-/// The bit set of the families with these names.
-fn families(list: &[String]) -> Result<u32, String> {
-    let mut set = 1 << Family::Process as u32;
-    for name in list {
-        let family = Family::from_name(name).ok_or_else(|| format!("unknown family \"{name}\""))?;
-        set |= 1 << family as u32;
-    }
-    Ok(set)
-}
-
-/// The properties of the node that was read last, with errors that name it.
+/// The properties of the node that was read last, whose entry it is.
 struct Keys<'a, 'n> {
     reader: &'n Reader<'a, 'n>,
-    what: &'n str,
+    entry: Entry<'a>,
 }
 
 impl<'a> Keys<'a, '_> {
-    fn get<T>(&self, key: &str, expected: &str, decode: impl Fn(&'a [u8]) -> Option<T>) -> Result<Option<T>, String> {
+    fn get<T>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        decode: impl Fn(&'a [u8]) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
         let Some(value) = self.reader.value(key) else {
             return Ok(None);
         };
         let decoded = decode(value);
-        decoded.map(Some).ok_or_else(|| self.refused(key, expected))
+        decoded
+            .map(Some)
+            .ok_or_else(|| self.entry.expected(key, Value::Untold, expected))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn refused(&self, key: &str, expected: &str) -> String {
-        format!("{}: {key}: expected {expected}", self.what)
+    fn text(&self, key: &'static str) -> Result<Option<&'a str>, Refusal> {
+        self.get(key, "a string", tree::text)
     }
 
-    fn cell(&self, key: &str) -> Result<Option<u32>, String> {
+    fn texts(&self, key: &'static str) -> Result<Vec<String>, Refusal> {
+        Ok(self.get(key, "a list of strings", tree::texts)?.unwrap_or_default())
+    }
+
+    fn cell(&self, key: &'static str) -> Result<Option<u32>, Refusal> {
         self.get(key, "4 bytes", tree::cell)
     }
 
-    fn cells(&self, key: &str) -> Result<Option<u64>, String> {
+    fn cells(&self, key: &'static str) -> Result<Option<u64>, Refusal> {
         self.get(key, "8 bytes", tree::cells)
     }
 
     /// The size that must be there.
-    fn size(&self, key: &str, limit: u64) -> Result<u64, String> {
-        let what = self.what;
-        let size = self.cells(key)?.ok_or_else(|| format!("{what}: {key} is missing"))?;
-        let fits = (1..=limit).contains(&size);
-        fits.then_some(size)
-            .ok_or_else(|| format!("{what}: {key} = {size:#x}: expected 1 to {limit:#x}"))
+    fn size(&self, key: &'static str, most: u64) -> Result<u64, Refusal> {
+        let size = self
+            .cells(key)?
+            .ok_or_else(|| self.entry.refused(Problem::Missing(key)))?;
+        self.range(key, size, 1..=most)
     }
 
     /// A number that stands there.
-    fn number(&self, number: &names::Number, value: &[u8]) -> Result<u64, String> {
+    fn number(&self, number: &'static names::Number, value: &'a [u8]) -> Result<u64, Refusal> {
         let names::Number { name, least, most, .. } = *number;
         let (value, expected) = match number.width {
             4 => (tree::cell(value).map(u64::from), "4 bytes"),
             _ => (tree::cells(value), "8 bytes"),
         };
-        let value = value.ok_or_else(|| self.refused(name, expected))?;
-        if (least..=most).contains(&value) {
+        let value = value.ok_or_else(|| self.entry.expected(name, Value::Untold, expected))?;
+        self.range(name, value, least..=most)
+    }
+
+    fn range(&self, key: &'static str, value: u64, limits: RangeInclusive<u64>) -> Result<u64, Refusal> {
+        if limits.contains(&value) {
             return Ok(value);
         }
-        Err(format!("{}: {name} = {value}: expected {least} to {most}", self.what))
+        Err(self.entry.refused(Problem::Range(key, value, limits)))
+    }
+
+    fn limit(&self, key: &'static str, count: usize, what: &'static str, limit: u64) -> Result<(), Refusal> {
+        let count = count as u64;
+        if count <= limit {
+            return Ok(());
+        }
+        Err(self.entry.refused(Problem::Limit(key, count, what, limit)))
     }
 }

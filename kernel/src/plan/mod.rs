@@ -5,6 +5,7 @@ pub(crate) mod layout;
 pub(crate) mod manifest;
 pub(crate) mod placement;
 pub(crate) mod platform;
+pub(crate) mod refusal;
 #[cfg(feature = "signed")]
 pub(crate) mod signature;
 pub(crate) mod tree;

@@ -6,17 +6,16 @@ use crate::authority::pool::Pool;
 use crate::authority::sweep::GRANULE;
 use crate::cvm::Cvm;
 use crate::cvm::loader::{self, Home};
-use crate::elf::{File, PAGE, Program};
+use crate::elf::{ElfError, File, PAGE, Program};
 use crate::plan::layout::{self, Layout, LayoutError, Request};
 use crate::plan::manifest::CvmSpec;
 use crate::plan::ordered;
+use crate::plan::refusal::{Problem, Refusal, Whole};
 use abi::hostcall::RAW_TEXT;
+use abi::manifest as names;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 
 /// Largest region, in bytes.
@@ -39,30 +38,30 @@ struct Planned {
     depth: usize,
 }
 
-/// A refusal that names the cVM.
+/// What is wrong with a cVM's program.
 #[cold]
 #[inline(never)]
-fn refused(spec: &CvmSpec, why: fmt::Arguments<'_>) -> String {
-    format!("cVM {}: {why}", spec.name)
+fn wrong(spec: &CvmSpec, error: ElfError) -> Refusal {
+    spec.entry().refused(Problem::Elf(spec.runtime.clone(), error))
 }
 
-/// A refusal that names the cVM and its program.
+/// Why a cVM's memory cannot be as it has to be.
 #[cold]
 #[inline(never)]
-fn wrong(spec: &CvmSpec, why: &dyn fmt::Display) -> String {
-    refused(spec, format_args!("{}: {why}", spec.runtime))
+fn misfit(spec: &CvmSpec, error: LayoutError) -> Refusal {
+    spec.entry().refused(Problem::Layout(spec.runtime.clone(), error))
 }
 
 /// Checks and plans all cVMs, and takes their memory from the pool. cVMs of one program share its bytes and what was found in
 /// them.
 ///
 /// # Errors
-/// A message that names the cVM, the key and what was expected.
+/// [`Refusal`] names the cVM, the key and what was expected.
 pub(crate) fn place_all(
     specs: Vec<CvmSpec>,
     elf_of: impl Fn(&str) -> File,
     pool: &mut Pool,
-) -> Result<Vec<Cvm>, String> {
+) -> Result<Vec<Cvm>, Refusal> {
     let roles = Roles::of(&specs);
     let mut planned: Vec<Planned> = Vec::with_capacity(specs.len());
     for id in 0..specs.len() {
@@ -141,7 +140,7 @@ fn plan(
     roles: &Roles,
     before: &[Planned],
     elf_of: &impl Fn(&str) -> File,
-) -> Result<Planned, String> {
+) -> Result<Planned, Refusal> {
     let spec = &specs[id];
     let (serves, outer) = (roles.serves[id], roles.outer[id]);
     let same = before.get(roles.same[id]);
@@ -150,9 +149,9 @@ fn plan(
     let program = match known.filter(|program| !serves || program.handler.is_some()) {
         Some(program) => program,
         None => {
-            let mut program = Program::check(elf).map_err(|error| wrong(spec, &error))?;
+            let mut program = Program::check(elf).map_err(|error| wrong(spec, error))?;
             if serves {
-                program.find_handler(elf).map_err(|error| wrong(spec, &error))?;
+                program.find_handler(elf).map_err(|error| wrong(spec, error))?;
             }
             // It is needed as long as the monitor runs.
             Box::leak(Box::new(program))
@@ -162,20 +161,13 @@ fn plan(
     for gate in &spec.gates {
         let found = program
             .find_function(elf, &gate.function)
-            .map_err(|error| wrong(spec, &error))?;
-        let missing = || {
-            refused(
-                spec,
-                format_args!("gates: {} exports no function {}", spec.runtime, gate.function),
-            )
-        };
+            .map_err(|error| wrong(spec, error))?;
+        let missing = || spec.lacks(names::GATES, spec, &gate.function);
         gates.push(found.ok_or_else(missing)?);
     }
     if outer && program.purecap {
-        return Err(wrong(
-            spec,
-            &"a purecap program, expected a hybrid one: other cVMs are within this one",
-        ));
+        let expected = "a hybrid program: other cVMs are within this one";
+        return Err(spec.entry().text(names::RUNTIME, &spec.runtime, expected));
     }
     // Where the processor relocates, the addresses of a hybrid cVM start at 0 wherever it lies.
     let relocated = arch::relocates() && !program.purecap;
@@ -192,7 +184,7 @@ fn plan(
         // The isolation of a cVM that others are within is the region of them all.
         size: spec.isolation_size.filter(|_| !outer),
     };
-    let layout = layout::plan(program, &request).map_err(|error| wrong(spec, &error))?;
+    let layout = layout::plan(program, &request).map_err(|error| misfit(spec, error))?;
     let (size, needed) = region(layout.size);
     let alignment = needed.max(program.alignment);
     Ok(Planned {
@@ -208,7 +200,7 @@ fn plan(
 }
 
 /// How many cVMs a cVM is within.
-fn depth(id: usize, specs: &[CvmSpec]) -> Result<usize, String> {
+fn depth(id: usize, specs: &[CvmSpec]) -> Result<usize, Refusal> {
     let mut outer = specs[id].within;
     for depth in 0..specs.len() {
         let Some(spec) = outer.and_then(|outer| specs.get(outer)) else {
@@ -216,15 +208,12 @@ fn depth(id: usize, specs: &[CvmSpec]) -> Result<usize, String> {
         };
         outer = spec.within;
     }
-    Err(refused(
-        &specs[id],
-        format_args!("within leads back to cVMs on its own way"),
-    ))
+    Err(specs[id].entry().refused(Problem::Circle(names::WITHIN)))
 }
 
 /// Sizes the regions from the innermost outwards and takes them from the pool; returns their bases.
 #[inline(never)]
-fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], pool: &mut Pool) -> Result<Vec<u64>, String> {
+fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], pool: &mut Pool) -> Result<Vec<u64>, Refusal> {
     let deepest = planned.iter().map(|cvm| cvm.depth).max().unwrap_or(0);
     for depth in (0..deepest).rev() {
         for id in 0..specs.len() {
@@ -246,21 +235,17 @@ fn take_all(specs: &[CvmSpec], roles: &Roles, planned: &mut [Planned], pool: &mu
 }
 
 /// Gives the cVMs within another one their places in its region, and the region its size.
-fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), String> {
+fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), Refusal> {
     let spec = &specs[id];
     if spec.isolation_size.is_some_and(|size| size > REGION_LIMIT) {
-        return Err(wrong(spec, &LayoutError::TooLarge));
+        return Err(misfit(spec, LayoutError::TooLarge));
     }
     if spec.isolation_base.is_none() {
         let mut inner = specs.iter().filter(|inner| inner.within == Some(id));
         if let Some(inner) = inner.find(|inner| inner.isolation_base.is_some()) {
-            return Err(refused(
-                inner,
-                format_args!(
-                    "isolation base: expected one of cVM {} too, which it is within",
-                    spec.name
-                ),
-            ));
+            return Err(inner
+                .entry()
+                .text(names::WITHIN, &spec.name, "a cVM with an isolation base, too"));
         }
     }
     // Without a base, places are found as if the region began at 0: its base will be aligned as all within need it.
@@ -270,9 +255,10 @@ fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), 
     let mut room = Pool::new(start..end);
     if !room.take(start, own) {
         let (needed, given) = (own, end - start);
-        return Err(wrong(spec, &LayoutError::Isolation { needed, given }));
+        return Err(misfit(spec, LayoutError::Isolation { needed, given }));
     }
-    take_within(Some(id), specs, planned, &mut room, &Whole(Some((spec, start..end))))?;
+    let whole = Whole(Some((spec.name.clone(), start..end)));
+    take_within(Some(id), specs, planned, &mut room, &whole)?;
     let (mut top, mut alignment) = (start + own, planned[id].alignment);
     for (inner, spec) in planned.iter_mut().zip(specs) {
         if spec.within == Some(id) {
@@ -288,20 +274,6 @@ fn arrange(id: usize, specs: &[CvmSpec], planned: &mut [Planned]) -> Result<(), 
     Ok(())
 }
 
-/// What memory is taken from: for a message.
-struct Whole<'a>(Option<(&'a CvmSpec, Range<u64>)>);
-
-impl fmt::Display for Whole<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            None => Ok(()),
-            Some((outer, Range { start, end })) => {
-                write!(f, " in the region {start:#x}-{end:#x} of cVM {}", outer.name)
-            }
-        }
-    }
-}
-
 /// Takes the regions of the cVMs within one, or of those within none, from `pool`: first those with a given base, then
 /// those that may lie anywhere. Their bases become their offsets.
 fn take_within(
@@ -309,8 +281,8 @@ fn take_within(
     specs: &[CvmSpec],
     planned: &mut [Planned],
     pool: &mut Pool,
-    whole: &Whole<'_>,
-) -> Result<(), String> {
+    whole: &Whole,
+) -> Result<(), Refusal> {
     for given in [true, false] {
         for (spec, cvm) in specs.iter().zip(planned.iter_mut()) {
             if spec.within != outer || spec.isolation_base.is_some() != given {
@@ -319,28 +291,15 @@ fn take_within(
             let (size, alignment) = (cvm.size, cvm.alignment);
             cvm.offset = match spec.isolation_base {
                 Some(base) if !base.is_multiple_of(alignment) => {
-                    return Err(refused(
-                        spec,
-                        format_args!(
-                            "isolation base {base:#x}: expected a multiple of {alignment:#x} for {size:#x} bytes"
-                        ),
-                    ));
+                    return Err(spec.entry().refused(Problem::Unaligned(base, alignment, size)));
                 }
                 Some(base) if !pool.take(base, size) => {
-                    return Err(refused(
-                        spec,
-                        format_args!(
-                            "isolation base {base:#x}, size {size:#x}: that memory does not exist or is in use{whole}"
-                        ),
-                    ));
+                    return Err(spec.entry().refused(Problem::Taken(base, size, whole.clone())));
                 }
                 Some(base) => base,
                 None => pool.allocate(size, alignment).ok_or_else(|| {
-                    let free = pool.free_bytes();
-                    refused(
-                        spec,
-                        format_args!("needs {size:#x} bytes of memory, {free:#x} are free{whole}"),
-                    )
+                    let problem = Problem::Memory(size, pool.free_bytes(), whole.clone());
+                    spec.entry().refused(problem)
                 })?,
             };
         }

@@ -16,8 +16,8 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Platform, VIRTIO_WINDOW, virtio};
-use core::mem::{forget, offset_of, replace, take};
+use arch::{Platform, VIRTIO_WINDOW, VirtioSlot, virtio};
+use core::mem::{forget, offset_of, take};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
@@ -44,8 +44,6 @@ const QUEUE_PLACES: [u64; 3] = [0x080, 0x090, 0x0a0];
 const GENERATION: u64 = 0x0fc;
 const CONFIGURATION: u64 = 0x100;
 
-/// "virt", little endian.
-const MAGIC: u32 = 0x7472_6976;
 /// The version of the registers; those of before virtio 1.0 have 1.
 const MODERN: u32 = 2;
 
@@ -82,116 +80,93 @@ const USED_ALIGNMENT: usize = 64;
 const AVAILABLE: usize = 2 + SIZE + 30;
 
 /// What a device reads and writes of a queue, in one page, as a legacy device wants it: descriptors, the available ring, and the
-/// used one, whose entries are ids and lengths.
+/// used one, which begins with flags and index as well, and whose entries are ids and lengths.
 #[repr(C, align(4096))]
 struct Rings {
     descriptors: [[AtomicU64; 2]; SIZE],
     available: [AtomicU16; AVAILABLE],
-    used_flags: AtomicU16,
-    used_index: AtomicU16,
+    used_head: [AtomicU16; 2],
     used: [[AtomicU32; 2]; SIZE],
     /// What a disk says of itself: the question, its answer, and how it went.
     identity: [AtomicU32; 10],
 }
 
-const _: () = assert!(offset_of!(Rings, used_flags).is_multiple_of(USED_ALIGNMENT) && size_of::<Rings>() == PAGE);
+const _: () = assert!(offset_of!(Rings, used_head).is_multiple_of(USED_ALIGNMENT) && size_of::<Rings>() == PAGE);
 
 /// Rings of which nothing was used.
 const fn rings() -> Rings {
     Rings {
         descriptors: [const { [const { AtomicU64::new(0) }; 2] }; SIZE],
         available: [const { AtomicU16::new(0) }; AVAILABLE],
-        used_flags: AtomicU16::new(0),
-        used_index: AtomicU16::new(0),
+        used_head: [const { AtomicU16::new(0) }; 2],
         used: [const { [const { AtomicU32::new(0) }; 2] }; SIZE],
         identity: [const { AtomicU32::new(0) }; 10],
     }
 }
 
-/// A piece of memory that the device may use; the caller has checked that its driver may.
-#[derive(Clone, Copy)]
-pub(crate) struct Transfer {
-    pub(crate) address: u64,
-    pub(crate) length: u32,
-    pub(crate) written: bool,
-}
+/// A piece of memory that the device may use: its address, how many bytes, and whether they are written. The caller has checked
+/// that its driver may use them so.
+pub(crate) type Transfer = (u64, u32, bool);
 
-/// What the monitor knows of a descriptor.
+/// What the monitor knows of a descriptor. One that is not in flight has 0 bytes.
 #[derive(Clone, Copy, Default)]
 struct Descriptor {
-    address: u64,
-    /// Bytes; 0 = it is not in flight.
-    length: u32,
-    written: bool,
-    /// The one behind it, in its request or in the list of the free ones.
-    next: u8,
-    /// Of a request's first one: its descriptors, 0 = it is not in flight.
-    count: u8,
+    transfer: Transfer,
+    /// Whether a request begins here.
+    first: bool,
+    /// The one behind it in its request.
+    next: Option<u8>,
 }
 
 /// A queue. What it has in flight stands here: nothing is read back from memory that the device writes.
 struct Queue {
     descriptors: Box<[Descriptor; SIZE]>,
     rings: Box<Rings>,
-    free: u8,
-    free_count: u8,
+    free: heapless::Vec<u8, SIZE>,
     made: u16,
     taken: u16,
 }
 
 impl Queue {
     fn new() -> Queue {
-        let mut queue = Queue {
-            rings: Box::new(rings()),
-            descriptors: Box::new([Descriptor::default(); SIZE]),
-            free: 0,
-            free_count: 0,
+        let (descriptors, rings) = (Box::new([Descriptor::default(); SIZE]), Box::new(rings()));
+        Queue {
+            descriptors,
+            rings,
+            free: (0..SIZE as u8).rev().collect(),
             made: 0,
             taken: 0,
-        };
-        queue.clear();
-        queue
+        }
     }
 
     /// Nothing is in flight; the device does not use the rings.
     fn clear(&mut self) {
-        for index in [&self.rings.available[1], &self.rings.used_index, &self.rings.used_flags] {
-            index.store(0, Relaxed);
+        for word in self.rings.used_head.iter().chain([&self.rings.available[1]]) {
+            word.store(0, Relaxed);
         }
-        for (next, descriptor) in (1..).zip(self.descriptors.iter_mut()) {
-            *descriptor = Descriptor::default();
-            descriptor.next = next;
-        }
-        (self.free, self.free_count) = (0, SIZE as u8);
+        self.descriptors.fill(Descriptor::default());
+        self.free = (0..SIZE as u8).rev().collect();
         (self.made, self.taken) = (0, 0);
     }
 
     /// Makes a request available to the device: what it reads first. Its id; none when there are not enough descriptors.
     fn submit(&mut self, transfers: &[Transfer]) -> Option<u16> {
-        if transfers.is_empty() || transfers.len() > self.free_count as usize {
-            return None;
-        }
-        let (head, last) = (self.free, transfers.len() - 1);
-        for (index, transfer) in transfers.iter().enumerate() {
-            let Transfer {
-                address,
-                length,
-                written,
-            } = *transfer;
-            let number = self.free as usize;
-            let descriptor = &mut self.descriptors[number];
-            self.free = descriptor.next;
-            (descriptor.address, descriptor.length, descriptor.written) = (address, length, written);
-            let mut flags = if written { WRITTEN } else { 0 };
-            if index < last {
-                flags |= NEXT | u64::from(self.free) << 16;
-            }
-            let [first, second] = &self.rings.descriptors[number];
+        let left = self.free.len().checked_sub(transfers.len())?;
+        let mut next = None;
+        // From its last descriptor on: each says which one is behind it.
+        for (&(address, length, written), &number) in transfers.iter().rev().zip(&self.free[left..]) {
+            let descriptor = &mut self.descriptors[number as usize % SIZE];
+            (descriptor.transfer, descriptor.next) = ((address, length, written), next);
+            let mut flags = next.map_or(0, |next| NEXT | u64::from(next) << 16);
+            flags |= if written { WRITTEN } else { 0 };
+            let [first, second] = &self.rings.descriptors[number as usize % SIZE];
             first.store(address, Relaxed);
             second.store(u64::from(length) | flags << 32, Relaxed);
+            next = Some(number);
         }
-        self.descriptors[head as usize].count = transfers.len() as u8;
-        self.free_count -= transfers.len() as u8;
+        let head = next?;
+        self.free.truncate(left);
+        self.descriptors[head as usize % SIZE].first = true;
         self.rings.available[2 + self.made as usize % SIZE].store(head.into(), Relaxed);
         self.made = self.made.wrapping_add(1);
         self.rings.available[1].store(self.made, Release);
@@ -200,7 +175,7 @@ impl Queue {
 
     /// How many requests the device says that it has finished, beyond those taken.
     fn finished(&self) -> u16 {
-        self.rings.used_index.load(Acquire).wrapping_sub(self.taken)
+        self.rings.used_head[1].load(Acquire).wrapping_sub(self.taken)
     }
 
     /// Takes a request that the device has finished: its id, and how many bytes were written. Devices of before virtio 1.0 say
@@ -212,21 +187,19 @@ impl Queue {
         }
         let [id, written] = &self.rings.used[self.taken as usize % SIZE];
         let (id, written) = (id.load(Relaxed), written.load(Relaxed));
-        let first = self.descriptors.get_mut(id as usize).ok_or(Errno::EIO)?;
-        let count = take(&mut first.count);
-        if count == 0 || finished > self.made.wrapping_sub(self.taken) {
+        let begins = self.descriptors.get(id as usize).is_some_and(|one| one.first);
+        if !begins || finished > self.made.wrapping_sub(self.taken) {
             return Err(Errno::EIO);
         }
-        let (mut last, mut next, mut writable) = (0, id as usize, 0);
-        for _ in 0..count {
-            last = next;
-            let descriptor = &mut self.descriptors[last];
-            let length = take(&mut descriptor.length);
-            writable += if descriptor.written { length } else { 0 };
-            next = descriptor.next.into();
+        let (mut next, mut writable) = (Some(id as u8), 0);
+        while let Some(number) = next {
+            let descriptor = take(&mut self.descriptors[number as usize % SIZE]);
+            let (_, length, written) = descriptor.transfer;
+            writable += if written { length } else { 0 };
+            next = descriptor.next;
+            // There is room: it was taken from here.
+            let _ = self.free.push(number);
         }
-        self.descriptors[last].next = replace(&mut self.free, id as u8);
-        self.free_count += count;
         self.taken = self.taken.wrapping_add(1);
         Ok((id.into(), written.min(writable).into()))
     }
@@ -237,33 +210,31 @@ impl Queue {
 pub(crate) struct Found {
     slot: usize,
     kind: DeviceKind,
-    /// How many of its kind are before it.
-    place: usize,
-    version: u32,
+    /// Its registers are those of virtio 1.0 and later.
+    modern: bool,
     pub(super) interrupt: u32,
 }
 
 /// Looks once into every slot for a virtio device, the highest first, through a capability over the slot's window; those that
 /// stay, of slots with a device, are entered in the ledger.
 pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
-    let slots = (0..).zip(&platform.virtio);
-    let slots: Vec<_> = slots.filter_map(|(number, slot)| Some((number, (*slot)?))).collect();
+    let slots: Vec<_> = platform.virtio.iter().map_while(|slot| *slot).collect();
     let mut found = Vec::new();
-    for at in ordered(slots.len(), &|a, b| slots[b].1.base.cmp(&slots[a].1.base)) {
-        let (number, slot) = slots[at];
+    for number in ordered(slots.len(), &|a, b| slots[b].base.cmp(&slots[a].base)) {
+        let VirtioSlot { base, interrupt } = slots[number];
         let window = virtio::window(number);
         let request = arch::Derivation {
-            base: slot.base,
+            base,
             length: VIRTIO_WINDOW,
             permissions: arch::device_permissions(),
-            address: slot.base,
+            address: base,
         };
         if window.derive(arch::root(), &request).is_err() {
             continue;
         }
         let [magic, version, device] = MAGIC_VERSION_KIND.map(|register| virtio::read(number, register));
         let kind = DeviceKind::ALL.into_iter().find(|kind| *kind as u32 == device);
-        let usable = magic == MAGIC && matches!(version, 1..=MODERN);
+        let usable = magic == u32::from_le_bytes(*b"virt") && matches!(version, 1..=MODERN);
         let Some(kind) = kind.filter(|_| usable) else {
             window.clear();
             continue;
@@ -274,26 +245,14 @@ pub(crate) fn probe(ledger: &mut Ledger, platform: &Platform) -> Vec<Found> {
         found.push(Found {
             slot: number,
             kind,
-            place,
-            version,
-            interrupt: slot.interrupt,
+            modern: version == MODERN,
+            interrupt,
         });
     }
     found
 }
 
-impl Found {
-    /// Whether a name in the manifest means it.
-    fn is_called(self, kind: DeviceKind, which: &Which) -> bool {
-        let same = || match which {
-            Which::Place(place) => *place == self.place,
-            Which::Identity(identity) => Device::identity(self).as_ref() == Some(identity),
-        };
-        self.kind == kind && same()
-    }
-}
-
-/// A device of a cVM.
+/// A device of a cVM. What waits for it waits for where this is: for no cVM's memory.
 pub(crate) struct Device {
     pub(super) found: Found,
     /// It was started, and not reset since. One that does not run may have things in flight: it has not confirmed its reset.
@@ -332,11 +291,6 @@ impl Device {
         Ok(device)
     }
 
-    /// What waits for the device waits for this address: no cVM's.
-    pub(crate) fn waiters(&self) -> u64 {
-        self.queues.first().map_or(0, |queue| arch::physical(&*queue.rings))
-    }
-
     /// Resets the device; when this returns well, it uses no memory any more.
     pub(crate) fn reset(&mut self) -> Result<(u64, u64), Errno> {
         self.running = false;
@@ -352,60 +306,53 @@ impl Device {
             self.write(OFFERED + SELECT, half);
             u64::from(self.read(OFFERED))
         });
-        let Found { kind, version, .. } = self.found;
-        (low | high << 32, kind as u64 | u64::from(version) << 8)
+        let Found { kind, modern, .. } = self.found;
+        (low | high << 32, kind as u64 | (u64::from(modern) + 1) << 8)
     }
 
     /// `device_config`.
     pub(crate) fn configuration(&self, offset: u64, width: u64) -> Result<(u64, u64), Errno> {
         let register = CONFIGURATION.saturating_add(offset);
         let value = match width {
-            _ if offset >= DEVICE_CONFIG_LIMIT => return Err(Errno::EINVAL),
-            1 => virtio::read_byte(self.found.slot, register).into(),
-            4 if offset.is_multiple_of(4) => self.read(register),
+            1 if offset < DEVICE_CONFIG_LIMIT => virtio::read_byte(self.found.slot, register).into(),
+            4 if offset < DEVICE_CONFIG_LIMIT && offset.is_multiple_of(4) => self.read(register),
             _ => return Err(Errno::EINVAL),
         };
-        let modern = self.found.version == MODERN;
-        let generation = if modern { self.read(GENERATION) } else { 0 };
+        let generation = if self.found.modern { self.read(GENERATION) } else { 0 };
         Ok((value.into(), generation.into()))
     }
 
     /// `device_start`: the features that are agreed on, and the number of queues.
     pub(crate) fn start(&mut self, wanted: u64) -> Result<(u64, u64), Errno> {
         self.reset()?;
-        let modern = self.found.version == MODERN;
         self.write(STATUS, ACKNOWLEDGED_BY_DRIVER);
-        let allowed = ALLOWED_FEATURES & wanted | if modern { VERSION_1 } else { 0 };
+        let allowed = ALLOWED_FEATURES & wanted | if self.found.modern { VERSION_1 } else { 0 };
         let features = self.info().0 & allowed;
         for (half, value) in [(0, features), (1, features >> 32)] {
             self.write(AGREED + SELECT, half);
             self.write(AGREED, value as u32);
         }
-        let mut status = ACKNOWLEDGED_BY_DRIVER;
-        if modern {
-            status |= FEATURES_READY;
-            self.write(STATUS, status);
-            if self.read(STATUS) & FEATURES_READY == 0 {
-                return self.reset().and(Err(Errno::EIO));
-            }
-        } else {
-            self.write(PAGE_SIZE, PAGE as u32);
+        let status = ACKNOWLEDGED_BY_DRIVER | if self.found.modern { FEATURES_READY } else { 0 };
+        self.write(STATUS, status);
+        if self.read(STATUS) & status != status {
+            return self.reset().and(Err(Errno::EIO));
         }
         for (number, queue) in (0..).zip(&self.queues) {
-            let rings = &*queue.rings;
-            let (ours, used) = (arch::physical(&rings.available), arch::physical(&rings.used_flags));
-            let places = [arch::physical(rings), ours, used];
+            let rings = arch::physical(&*queue.rings);
+            let places = [0, offset_of!(Rings, available), offset_of!(Rings, used_head)];
             self.write(QUEUE, number);
             self.write(QUEUE_SIZE, SIZE as u32);
-            if modern {
+            if self.found.modern {
                 for (register, place) in QUEUE_PLACES.into_iter().zip(places) {
+                    let place = rings + place as u64;
                     self.write(register, place as u32);
                     self.write(register + 4, (place >> 32) as u32);
                 }
                 self.write(QUEUE_READY, 1);
             } else {
+                self.write(PAGE_SIZE, PAGE as u32);
                 self.write(QUEUE_ALIGNMENT, USED_ALIGNMENT as u32);
-                self.write(QUEUE_PAGE, (places[0] / PAGE as u64) as u32);
+                self.write(QUEUE_PAGE, (rings / PAGE as u64) as u32);
             }
         }
         self.write(STATUS, status | DRIVER_READY);
@@ -424,7 +371,7 @@ impl Device {
         let queue = self.queue(number)?;
         let id = queue.submit(transfers).ok_or(Errno::EAGAIN)?;
         fence(Ordering::SeqCst);
-        if queue.rings.used_flags.load(Relaxed) & NO_NOTIFY == 0 {
+        if queue.rings.used_head[0].load(Relaxed) & NO_NOTIFY == 0 {
             self.write(NOTIFY, number as u32);
         }
         Ok(id.into())
@@ -454,56 +401,54 @@ impl Device {
     /// Whether there is nothing to take from these queues: then the device interrupts when there is.
     pub(crate) fn expects(&self, queues: u64) -> bool {
         let mut numbered = (0..).zip(&self.queues);
-        let finished = numbered.any(|(number, queue)| queues >> number & 1 == 1 && queue.finished() > 0);
-        if !finished {
+        let nothing = numbered.all(|(number, queue)| queues >> number & 1 == 0 || queue.finished() == 0);
+        if nothing {
             arch::interrupts::open(self.found.interrupt);
         }
-        !finished
+        nothing
     }
 
     /// What a device that nobody uses yet calls itself, as a name in the manifest would.
     fn identity(found: Found) -> Option<[u8; IDENTITY_LENGTH]> {
         let (mut device, mut identity) = (Device::new(found).ok()?, [0; IDENTITY_LENGTH]);
-        if found.kind == DeviceKind::Net && device.info().0 & HAS_ADDRESS != 0 {
+        if found.kind == DeviceKind::Net {
             for (register, byte) in (CONFIGURATION..).zip(&mut identity[..6]) {
                 *byte = virtio::read_byte(found.slot, register);
             }
-        } else if found.kind == DeviceKind::Block && device.start(0).is_ok() {
-            // The header asks for the serial number; that, and the status behind it (virtio 1.2, section 5.2.6).
-            let words = &device.queues.first()?.rings.identity;
-            let address = arch::physical(words);
-            words[0].store(8, Relaxed);
-            words[9].store(u32::MAX, Relaxed);
-            let pieces = [(0, 16, false), (16, IDENTITY_LENGTH as u32, true), (36, 1, true)];
-            let pieces = pieces.map(|(offset, length, written)| Transfer {
-                address: address + offset,
-                length,
-                written,
-            });
-            let asked = device.submit(0, &pieces).is_ok();
-            let answered = asked && (0..IDENTITY_PATIENCE).any(|_| device.take(0).is_ok());
-            if device.reset().is_err() {
-                // It may still write to its page.
-                forget(device);
-                return None;
-            }
-            let words = &device.queues[0].rings.identity;
-            if answered && words[9].load(Relaxed) as u8 == 0 {
-                for (bytes, word) in identity.chunks_mut(4).zip(&words[4..]) {
-                    bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes());
-                }
-            }
+            return (device.info().0 & HAS_ADDRESS != 0).then_some(identity);
         }
-        Some(identity)
+        // The header asks for the serial number; that, and the status behind it (virtio 1.2, section 5.2.6).
+        device.start(0).ok()?;
+        let words = &device.queues.first()?.rings.identity;
+        let address = arch::physical(words);
+        words[0].store(8, Relaxed);
+        words[9].store(u32::MAX, Relaxed);
+        let answer = (address + 16, IDENTITY_LENGTH as u32, true);
+        let asked = device
+            .submit(0, &[(address, 16, false), answer, (address + 36, 1, true)])
+            .is_ok();
+        let answered = asked && (0..IDENTITY_PATIENCE).any(|_| device.take(0).is_ok());
+        if device.reset().is_err() {
+            // It may still write to its page.
+            forget(device);
+            return None;
+        }
+        let words = &device.queues[0].rings.identity;
+        for (bytes, word) in identity.chunks_mut(4).zip(&words[4..]) {
+            bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes());
+        }
+        (answered && words[9].load(Relaxed) as u8 == 0).then_some(identity)
     }
 }
 
 /// Whether one of these devices may still use something of a range.
 pub(crate) fn in_flight(devices: &[Device], range: &Range<u64>) -> bool {
     let queues = devices.iter().flat_map(|device| &device.queues);
-    let mut all = queues.flat_map(|queue| queue.descriptors.iter());
-    let end = |one: &Descriptor| one.address + u64::from(one.length);
-    all.any(|one| one.length > 0 && one.address < range.end && end(one) > range.start)
+    let mut all = queues.flat_map(|queue| &*queue.descriptors);
+    all.any(|descriptor| {
+        let (address, length, _) = descriptor.transfer;
+        address < range.end && address + u64::from(length) > range.start
+    })
 }
 
 impl Monitor {
@@ -516,13 +461,17 @@ impl Monitor {
     pub(crate) fn give_devices(&mut self, found: &[Found]) -> Result<(), String> {
         let mut given: Vec<(usize, String)> = Vec::new();
         for cvm in &mut self.cvms {
-            cvm.first_device = self.devices.len();
+            let first = self.devices.len();
             for name in &cvm.spec.devices {
                 let refuse = |problem: &str| format!("cVM {}: devices = \"{name}\": {problem}", cvm.spec.name);
                 // The manifest was checked to have names of devices, each once.
                 let (kind, which) = abi::manifest::device(name).ok_or_else(|| refuse("no device's name"))?;
-                let mut called = found.iter().filter(|one| one.is_called(kind, &which));
-                let one = called.next().ok_or_else(|| refuse("the machine has no such device"))?;
+                let of_kind = found.iter().filter(|one| one.kind == kind).enumerate();
+                let mut called = of_kind.filter(|(place, one)| match which {
+                    Which::Place(at) => at == *place,
+                    Which::Identity(identity) => Device::identity(**one) == Some(identity),
+                });
+                let (_, one) = called.next().ok_or_else(|| refuse("the machine has no such device"))?;
                 if called.next().is_some() {
                     return Err(refuse("the machine has several such devices"));
                 }
@@ -530,30 +479,25 @@ impl Monitor {
                     return Err(refuse(&format!("it is also {driver}, expected one driver of a device")));
                 }
                 given.push((one.slot, format!("{name} of cVM {}", cvm.spec.name)));
-                let device = Device::new(*one).map_err(refuse)?;
+                self.devices.push(Device::new(*one).map_err(refuse)?);
                 arch::interrupts::prepare(one.interrupt);
-                self.devices.push(device);
             }
+            cvm.devices = first..self.devices.len();
         }
         Ok(())
     }
 
     /// A device of a cVM, by its place in the manifest entry.
-    pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Result<&mut Device, Errno> {
-        let cvm = &self.cvms[cvm.index()];
-        let inside = number < cvm.spec.devices.len() as u64;
-        let device = inside.then(|| cvm.first_device + number as usize);
-        device
-            .and_then(|device| self.devices.get_mut(device))
-            .ok_or(Errno::ENOENT)
+    #[inline(always)]
+    pub(crate) fn device(&mut self, cvm: CvmId, number: u64) -> Option<&mut Device> {
+        let own = self.devices.get_mut(self.cvms[cvm.index()].devices.clone());
+        own.and_then(|own| own.get_mut(number as usize))
     }
 
     /// The driver's life is over: no device uses its memory any more. False when one may.
     pub(crate) fn reset_devices(&mut self, cvm: CvmId) -> bool {
-        let cvm = &self.cvms[cvm.index()];
-        let first = cvm.first_device;
-        let devices = self.devices.get_mut(first..first + cvm.spec.devices.len());
-        let devices = devices.into_iter().flatten();
-        devices.fold(true, |all, device| all & device.reset().is_ok())
+        let own = self.devices.get_mut(self.cvms[cvm.index()].devices.clone());
+        let own = own.into_iter().flatten();
+        own.fold(true, |all, device| all & device.reset().is_ok())
     }
 }

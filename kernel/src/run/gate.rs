@@ -5,17 +5,17 @@
 //! A thread with a record never takes a short way, and the switcher finds its record only while it runs.
 
 use crate::authority::gate::{Name, Wanted};
+use crate::authority::ledger::{AuthorityError, Lack};
 use crate::authority::pool::Pool;
 use crate::cvm::id::{CvmId, ThreadId};
 use crate::cvm::thread::State;
 use crate::cvm::{Cvm, Life};
+use crate::plan::refusal::{Refusal, Value};
 use crate::report::console::say;
 use crate::run::monitor::{Monitor, Outcome};
-use abi::manifest::{FLOAT, FLOAT_NO, FLOAT_YES};
+use abi::manifest::{FLOAT, FLOAT_NO, FLOAT_YES, RUNTIME};
 use abi::{Errno, Hostcall};
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Frame, Register, Settled, Slot, gate, user};
 use core::ops::Range;
@@ -41,8 +41,9 @@ impl Monitor {
     /// Makes the gates of the manifest, and the records of those threads that can call any.
     ///
     /// # Errors
-    /// A message that names the cVM and what it lacks.
-    pub(crate) fn make_gates(&mut self, free: &mut Pool) -> Result<(), String> {
+    /// [`Refusal`] names the cVM and what it lacks.
+    #[inline(never)]
+    pub(crate) fn make_gates(&mut self, free: &mut Pool) -> Result<(), Refusal> {
         let offered = self.cvms.iter().enumerate().flat_map(|(index, cvm)| {
             let gates = cvm.spec.gates.iter().enumerate();
             gates.map(move |(place, gate)| (CvmId::new(index), place, gate.callers, gate.vector))
@@ -52,20 +53,16 @@ impl Monitor {
         if gates.is_empty() {
             return Ok(());
         }
-        let kept = kept.ok_or("gates: what they are made with is gone")?;
+        let kept = kept.ok_or_else(|| AuthorityError::new("gates", Lack::Gone))?;
         for cvm in &self.cvms {
             let said = cvm.program.float && arch::FLOAT_IS_SAID && cvm.spec.float != FLOAT_NO;
             if (said || cvm.spec.float == FLOAT_YES) && cvm.closes_float() {
-                return Err(format!(
-                    "cVM {}: its program {} uses floating point: expected gates with vector",
-                    cvm.spec.name, cvm.spec.runtime
-                ));
+                let expected = "gates with vector: it uses floating point";
+                return Err(cvm.spec.entry().text(RUNTIME, &cvm.spec.runtime, expected));
             }
             if cvm.vector_gates && cvm.spec.float == FLOAT_NO {
-                return Err(format!(
-                    "cVM {}: {FLOAT} = {FLOAT_NO}: expected gates without vector",
-                    cvm.spec.name
-                ));
+                let value = Value::Number(FLOAT_NO.into());
+                return Err(cvm.spec.entry().expected(FLOAT, value, "gates without vector"));
             }
         }
         let callers = self.cvms.iter().filter(|cvm| !cvm.spec.calls.is_empty());

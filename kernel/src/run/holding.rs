@@ -152,7 +152,7 @@ impl Monitor {
             },
             Thing::Called(server, place) => made(HoldingKind::Called, Some(server.index()), place as u64, 0..0, 0),
             Thing::Device(number) => {
-                let device = self.devices.get(self.cvms[id.index()].first_device + number)?;
+                let device = self.devices.get(self.cvms[id.index()].devices.start + number)?;
                 Holding {
                     held: device.requests_in_flight(),
                     ..made(HoldingKind::Device, None, number as u64, 0..0, 0)

@@ -21,7 +21,7 @@ impl Monitor {
                 let mut devices = devices.iter_mut();
                 if let Some(device) = devices.find(|device| Some(device.found.interrupt) == number) {
                     device.acknowledge();
-                    interrupted = Some(device.waiters());
+                    interrupted = Some(arch::physical(&*device));
                 }
                 return;
             }

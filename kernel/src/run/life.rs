@@ -6,13 +6,12 @@ use crate::cvm::service::{Handler, Service};
 use crate::cvm::short::{Line, Short};
 use crate::cvm::thread::{Role, State, Thread};
 use crate::elf::PAGE;
+use crate::plan::refusal::{Problem, Refusal};
 use crate::run::monitor::{Monitor, Outcome};
 use abi::Errno;
 use abi::hostcall::WAKE_LIMIT;
-use abi::manifest::THREAD_LIMIT;
+use abi::manifest::{CALLBACK_OUT, THREAD_LIMIT};
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use arch::Frame;
@@ -21,8 +20,9 @@ impl Monitor {
     /// Makes every thread that a cVM can ever have, and the services. Nothing is added afterwards.
     ///
     /// # Errors
-    /// A message that names the cVM and what it lacks.
-    pub(crate) fn make_threads(&mut self) -> Result<(), String> {
+    /// [`Refusal`] names the cVM and what it lacks.
+    #[inline(never)]
+    pub(crate) fn make_threads(&mut self) -> Result<(), Refusal> {
         let count = self.cvms.len();
         self.left = count;
         self.families.resize_with(count, Vec::new);
@@ -44,24 +44,19 @@ impl Monitor {
             let (id, family) = (CvmId::new(index), CvmId::new(family));
             let budget = self.ticks(self.cvms[index].spec.call_budget);
             let mut clients = self.cvms.iter().filter(|cvm| cvm.server == Some(id));
-            let first_client = clients.next().map(|cvm| cvm.spec.name.clone());
+            let first_client = clients.next();
             let clients = first_client.iter().count() + clients.count();
             let spec = &self.cvms[index].spec;
             if let Some(client) = first_client.filter(|_| self.cvms[index].program.handler.is_none()) {
-                return Err(format!(
-                    "cVM {client}: callback-out = \"{}\": its program {} exports no function {}",
-                    spec.name,
-                    spec.runtime,
-                    abi::hostcall::HANDLER
-                ));
+                return Err(client.spec.lacks(CALLBACK_OUT, spec, abi::hostcall::HANDLER));
             }
             let handlers = if clients > 0 { spec.handlers } else { 0 };
             let (threads, priority) = (spec.threads, spec.priority as u8);
-            if self.scheduler.threads.len() + (threads + handlers) as usize > THREAD_LIMIT {
-                return Err(format!(
-                    "cVM {}: threads = {threads}, handlers = {handlers}: expected {THREAD_LIMIT} of all cVMs at most",
-                    spec.name
-                ));
+            let all = self.scheduler.threads.len() + (threads + handlers) as usize;
+            if all > THREAD_LIMIT {
+                let (key, limit) = ("threads and handlers", THREAD_LIMIT as u64);
+                let problem = Problem::Limit(key, all as u64, "of all cVMs", limit);
+                return Err(spec.entry().refused(problem));
             }
             let first = ThreadId::new(self.scheduler.threads.len());
             let mut records = Vec::new();
@@ -71,9 +66,9 @@ impl Monitor {
                     None if place == 0 => Role::Main,
                     None => Role::Worker,
                 };
-                let frame = Frame::boxed(&MONITOR_DATA)
-                    .map_err(|error| format!("cVM {}: register frame: {error}", self.cvms[index].spec.name))?;
                 let cvm = &self.cvms[index];
+                let frame = Frame::boxed(&MONITOR_DATA);
+                let frame = frame.map_err(|error| cvm.spec.entry().refused(Problem::Frame(error)))?;
                 if cvm.has_float() {
                     frame.allow_float();
                 } else {

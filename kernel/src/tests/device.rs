@@ -170,7 +170,8 @@ fn given(cvms: &[&[&str]], platform: &Platform) -> Result<Vec<(u64, u64)>, Strin
     let mut ledger = Ledger::new(arch::root());
     let found = probe(&mut ledger, platform);
     ledger.open_pool(POOL_START..POOL_END).unwrap();
-    let mut monitor = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000)?;
+    let mut monitor =
+        load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000).map_err(|error| error.to_string())?;
     monitor.give_devices(&found)?;
     Ok(monitor
         .devices

@@ -221,11 +221,11 @@ fn what_a_buffer_begins_with_fits_and_is_there() {
     for (properties, expected) in [
         (
             vec![label(), ("size", Cells(1)), ("data", Text("hello.elf"))],
-            "buffer f: data has 3 bytes, expected at most 1",
+            "buffer f: data: 3 bytes, expected at most 1",
         ),
         (
             vec![label(), ("size", Cells(1)), ("data", Text("buffers/f"))],
-            "buffer f: data = \"buffers/f\" is not in the archive",
+            "buffer f: data \"buffers/f\" is not in the archive",
         ),
         (
             vec![label(), ("size", Cells(1)), ("owner", Text("*"))],
@@ -298,14 +298,14 @@ fn every_bad_value_is_named_with_its_cvm_and_key() {
         (
             "args",
             Texts(&strings),
-            "cVM a: 18002 bytes of args and env, expected at most 16384",
+            "cVM a: args and env: 18002 bytes, expected at most 16384",
         ),
         (
             "env",
             Texts(&["novalue"]),
-            "cVM a: env: \"novalue\": expected KEY=value",
+            "cVM a: env = \"novalue\": expected KEY=value",
         ),
-        ("env", Texts(&["=value"]), "cVM a: env: \"=value\": expected KEY=value"),
+        ("env", Texts(&["=value"]), "cVM a: env = \"=value\": expected KEY=value"),
         ("priority", Cell(8), "cVM a: priority = 8: expected 0 to 7"),
         ("priority", Cells(3), "cVM a: priority: expected 4 bytes"),
         ("heap", Cell(3), "cVM a: heap: expected 8 bytes"),
@@ -333,7 +333,7 @@ fn every_bad_value_is_named_with_its_cvm_and_key() {
         (
             "hostcalls",
             Texts(&["time", "Console"]),
-            "cVM a: hostcalls: unknown family \"Console\"",
+            "cVM a: hostcalls = \"Console\": expected the name of a family",
         ),
         ("call-budget", Cell(1), "cVM a: call-budget: expected 8 bytes"),
         ("service-stack", Cell(1), "cVM a: service-stack: expected 8 bytes"),

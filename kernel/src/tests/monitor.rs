@@ -308,9 +308,8 @@ fn programs_that_do_not_fit_are_refused_by_key() {
             ("program", &program()),
         ]);
         let ledger = Ledger::new(arch::root());
-        load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000)
-            .err()
-            .unwrap()
+        let loaded = load(stored(&bytes), ledger, Pool::new(POOL_START..POOL_END), 10_000_000);
+        loaded.err().unwrap().to_string()
     };
     assert_eq!(
         refusal(("heap", Cells(1 << 30))),

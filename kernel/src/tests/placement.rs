@@ -33,7 +33,8 @@ fn elf_of(runtime: &str) -> File {
 }
 
 fn place(specs: Vec<CvmSpec>) -> Result<Vec<Cvm>, String> {
-    place_all(specs, elf_of, &mut Pool::new(POOL_START..POOL_END))
+    let placed = place_all(specs, elf_of, &mut Pool::new(POOL_START..POOL_END));
+    placed.map_err(|refusal| refusal.to_string())
 }
 
 fn refusal(specs: Vec<CvmSpec>) -> String {
@@ -137,7 +138,7 @@ fn a_purecap_cvm_may_be_within_a_hybrid_one_but_not_around_another() {
     assert_eq!(cvms[1].place.seen, cvms[1].place.base);
     assert_eq!(
         refusal(vec![spec("outer", "purecap"), within("inner", 0)]),
-        "cVM outer: purecap: a purecap program, expected a hybrid one: other cVMs are within this one"
+        "cVM outer: runtime = \"purecap\": expected a hybrid program: other cVMs are within this one"
     );
 }
 
@@ -229,7 +230,7 @@ fn isolations_that_do_not_fit_are_named_with_what_is_expected() {
     );
     assert_eq!(
         refusal(vec![outer(), based(base, within("inner", 0))]),
-        "cVM inner: isolation base: expected one of cVM outer too, which it is within"
+        "cVM inner: within = \"outer\": expected a cVM with an isolation base, too"
     );
     assert_eq!(
         refusal(vec![sized(0x6000, outer()), within("inner", 0)]),
@@ -309,7 +310,10 @@ fn a_purecap_program_lies_as_its_segments_are_aligned() {
         at.base,
         layout.bias
     );
-    let error = place(based(POOL_START + 0x2_0000, spec("a", "aligned"))).err().unwrap();
+    let error = place(based(POOL_START + 0x2_0000, spec("a", "aligned")))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
         error.starts_with("cVM a: isolation base 0x80420000: expected a multiple of 0x40000 for "),
         "{error}"
@@ -327,7 +331,7 @@ fn an_alignment_that_is_none_or_absurd_is_refused() {
         )
         .err();
         let expected = format!("cVM a: aligned: segment 2 has alignment {shown}, expected a power of two up to 2^30");
-        assert_eq!(error, Some(expected));
+        assert_eq!(error.map(|error| error.to_string()), Some(expected));
     }
     for alignment in [0, 1, 16, 1 << 20] {
         assert!(

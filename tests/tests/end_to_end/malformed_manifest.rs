@@ -180,14 +180,18 @@ fn a_bad_value_is_named_with_what_was_expected(platform: Platform) {
         (
             names::ARGS,
             Value::Text(&long),
-            "16385 bytes of args and env, expected at most 16384",
+            "args and env: 16385 bytes, expected at most 16384",
         ),
         (
             names::ENV,
             Value::Text("novalue"),
-            "env: \"novalue\": expected KEY=value",
+            "env = \"novalue\": expected KEY=value",
         ),
-        (names::ENV, Value::Text("=value"), "env: \"=value\": expected KEY=value"),
+        (
+            names::ENV,
+            Value::Text("=value"),
+            "env = \"=value\": expected KEY=value",
+        ),
         (names::ISOLATION_BASE, Value::U32(0), "isolation-base: expected 8 bytes"),
         (
             names::ISOLATION_BASE,

@@ -136,11 +136,7 @@ pub(super) fn size_of(
 pub(super) fn read_name(reader: &mut Reader<'_>, key: &str, node: &Node, others: &[BufferConfig]) -> Option<String> {
     let name = reader.text(key, node)?;
     if !names::valid_name(name) {
-        let expected = format!(
-            "expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"{}\"",
-            names::NAME_LIMIT,
-            names::MONITOR_NAME
-        );
+        let expected = format!("expected {}", names::NAME_EXPECTED);
         reader.error(Some(node.position), Some(key), Some(name), expected);
     } else if others.iter().any(|other| other.spec.name == name) {
         let problem = "used twice, expected a different name for each capfile and buffer";

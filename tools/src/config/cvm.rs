@@ -230,11 +230,7 @@ fn read_reference(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<Ref
 fn read_name(reader: &mut Reader<'_>, node: &Node, others: &[Draft]) -> Option<String> {
     let name = reader.text("name", node)?;
     if !names::valid_name(name) {
-        let expected = format!(
-            "expected 1 to {} characters of A-Z a-z 0-9 . _ -, not \"{}\"",
-            names::NAME_LIMIT,
-            names::MONITOR_NAME
-        );
+        let expected = format!("expected {}", names::NAME_EXPECTED);
         reader.error(Some(node.position), Some("name"), Some(name), expected);
         return None;
     }

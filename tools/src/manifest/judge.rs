@@ -97,9 +97,10 @@ fn refused(what: impl Into<String>, problem: impl Into<String>) -> PlanError {
 
 fn judge_name<'a>(kind: &str, name: &str, others: impl IntoIterator<Item = &'a String>) -> Result<(), PlanError> {
     if !names::valid_name(name) {
-        let limit = names::NAME_LIMIT;
-        let problem = format!("name {name:?}, expected 1 to {limit} characters of A-Z a-z 0-9 . _ -, not \"monitor\"");
-        return Err(refused(kind, problem));
+        return Err(refused(
+            kind,
+            format!("name {name:?}, expected {}", names::NAME_EXPECTED),
+        ));
     }
     if others.into_iter().any(|other| other == name) {
         return Err(refused(format!("{kind} {name}"), "this name stands twice"));
@@ -143,9 +144,7 @@ fn judge_devices(cvms: &[CvmSpec]) -> Result<(), PlanError> {
         }
         for device in &cvm.devices {
             if names::device(device).is_none() {
-                return refuse(format!(
-                    "devices {device:?}, expected block, net or entropy and a number, block@SERIAL or net@ADDRESS"
-                ));
+                return refuse(format!("devices {device:?}, expected {}", names::DEVICE_EXPECTED));
             }
             if driven.contains(&device.as_str()) {
                 return refuse(format!("devices {device:?}, expected a device that has no driver yet"));
@@ -173,9 +172,7 @@ fn judge_gates(cvms: &[CvmSpec]) -> Result<(), PlanError> {
         for (index, text) in cvm.gates.iter().enumerate() {
             let found = function(text);
             if found.is_none() || cvm.gates[..index].iter().any(|other| function(other) == found) {
-                return refuse(format!(
-                    "gates {text:?}, expected a function, once, bytes of stack, callers, and perhaps vector"
-                ));
+                return refuse(format!("gates {text:?}, expected {}", names::GATE_EXPECTED));
             }
         }
         for (index, text) in cvm.calls.iter().enumerate() {

@@ -18,6 +18,7 @@ mod deliver;
 mod error;
 pub mod ext4;
 mod layout;
+mod maps;
 #[cfg(not(target_os = "none"))]
 pub mod model;
 mod names;

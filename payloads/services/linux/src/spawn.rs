@@ -368,8 +368,7 @@ impl System {
         execution: &Execution,
     ) -> Result<Words> {
         let executable = self.executable(platform, execution.node)?;
-        let (tree, slots) = (&self.shared.tree, &mut self.slots);
-        let slot = slots.get_mut(&client).ok_or(Error::ESRCH)?;
+        let slot = self.slots.get_mut(&client).ok_or(Error::ESRCH)?;
         if !slot.takes(&executable) {
             return Err(Error::ENOMEM);
         }
@@ -377,7 +376,9 @@ impl System {
             && let Some(program) = self.programs.get(&key)
         {
             slot.used(program.arena.touched());
+            self.shared.unmap_all(platform, client);
         }
+        let tree = &self.shared.tree;
         let read = |offset, to: &mut [u8]| tree.read(execution.node, offset, to);
         let loaded = slot.load(platform, client, &executable, &execution.texts, read)?;
         let heap = slot.heap.clone();
@@ -466,6 +467,9 @@ impl System {
         };
         let (client, id) = (program.client, program.id);
         let shared = &mut self.shared;
+        if !borrows {
+            shared.unmap_all(platform, client);
+        }
         for open in program.descriptors.take_all() {
             shared.release(open);
         }

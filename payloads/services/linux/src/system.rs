@@ -4,6 +4,7 @@ use crate::arena::Arena;
 use crate::calls::Context;
 use crate::console::Console;
 use crate::ext4::{Disk, Problem};
+use crate::maps::Maps;
 use crate::names::{is_tried, name};
 use crate::network::Network;
 use crate::open::{Address, Behind, Id, Opens, Socket, SocketState, What};
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     /// Who waits for a word of memory, the longest first.
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) tree: Tree,
+    pub(crate) maps: Maps,
     pub(crate) opens: Opens,
     pub(crate) pipes: Pipes,
     pub(crate) network: Option<Network>,
@@ -114,6 +116,19 @@ pub(crate) enum On {
 }
 
 impl Shared {
+    /// Ends what is mapped shared in the memory of a cVM, and logs what cannot be written to its file then.
+    pub(crate) fn unmap_all<P: Platform>(&mut self, platform: &mut P, client: u32) {
+        let now = System::real_time(platform);
+        let all = (client, &(0..u64::MAX));
+        if let Err(error) = self.maps.end(platform, &mut self.tree, all, false, now) {
+            let who = Who { client, thread: 0 };
+            platform.log(
+                who,
+                format_args!("a file that was mapped: {error:?}: what was stored last is lost"),
+            );
+        }
+    }
+
     /// Somebody uses an open file no more.
     pub(crate) fn release(&mut self, open: Id) {
         let mut behind = Behind {
@@ -202,6 +217,7 @@ impl System {
                 missing: BTreeSet::new(),
                 waiting: Vec::new(),
                 tree: Tree::new(archive, files),
+                maps: Maps::default(),
                 opens: Opens::default(),
                 pipes: Pipes::default(),
                 network: None,
@@ -570,6 +586,7 @@ impl System {
             && opens.is_empty()
             && pipes == 0
             && used == 0
+            && shared.maps.is_empty()
         {
             return Ok(());
         }

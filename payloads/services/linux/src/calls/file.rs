@@ -166,6 +166,13 @@ impl<P: Platform> Context<'_, P> {
         let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
         self.program.window.check(address, length)?;
+        let mapped = match opened.what {
+            What::File(node) if self.shared.maps.has(node) => Some(node),
+            _ => None,
+        };
+        if let Some(node) = mapped {
+            self.store_mapped(node)?;
+        }
         // Zeroed once.
         let mut buffer = core::mem::take(&mut self.shared.crossing);
         buffer.resize(CHUNK, 0);
@@ -177,6 +184,9 @@ impl<P: Platform> Context<'_, P> {
             (console, peek),
         );
         self.shared.crossing = buffer;
+        if let Some(node) = mapped.filter(|_| writes) {
+            self.refresh_mapped(node)?;
+        }
         if seekable && at == At::Offset {
             self.shared.opens.get_mut(id)?.offset = offset;
         }
@@ -317,6 +327,7 @@ impl<P: Platform> Context<'_, P> {
         let What::File(node) = self.shared.opens.get(from)?.what else {
             return Err(Error::EINVAL);
         };
+        self.store_mapped(node)?;
         let mut buffer = alloc::vec![0; CHUNK];
         let mut done = 0;
         while done < length {
@@ -336,6 +347,9 @@ impl<P: Platform> Context<'_, P> {
             if sent < room {
                 break;
             }
+        }
+        if let What::File(node) = self.shared.opens.get(to)?.what {
+            self.refresh_mapped(node)?;
         }
         let end = start.saturating_add(done);
         if place == 0 {
@@ -511,7 +525,9 @@ impl<P: Platform> Context<'_, P> {
             return Err(Error::EINVAL);
         }
         let now = self.real_time();
+        self.store_mapped(node)?;
         self.shared.tree.resize(node, length, now)?;
+        self.refresh_mapped(node)?;
         Ok(0)
     }
 
@@ -520,6 +536,7 @@ impl<P: Platform> Context<'_, P> {
         let open = self.program.descriptors.get(descriptor)?;
         if let What::File(node) | What::Folder(node) = self.shared.opens.get(open)?.what {
             let now = self.real_time();
+            self.store_mapped(node)?;
             self.shared.tree.commit(Some(node), now)?;
         }
         Ok(0)
@@ -528,6 +545,9 @@ impl<P: Platform> Context<'_, P> {
     /// `sync`, which never fails.
     pub(super) fn synchronize_all(&mut self) -> Result {
         let now = self.real_time();
+        for node in self.shared.maps.nodes() {
+            let _ = self.store_mapped(node);
+        }
         // Whoever wants to know whether it has asks for one file.
         let _ = self.shared.tree.commit(None, now);
         Ok(0)

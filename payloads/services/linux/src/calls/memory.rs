@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::arena::pages;
+use crate::maps::Wanted;
 use crate::tree::Node;
 use crate::{Error, Platform, Result};
 use alloc::vec;
@@ -20,6 +21,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// Takes pages, which are zero.
     fn take(&mut self, wanted: Option<Range<u64>>, length: u64) -> Result<u64> {
+        if let Some(range) = &wanted {
+            self.end_mapped(range, false)?;
+        }
         let arena = &mut self.program.arena;
         let taken = match wanted {
             Some(range) if arena.covers(&range) => {
@@ -43,15 +47,21 @@ impl<P: Platform> Context<'_, P> {
         if protection & sys::PROT_EXEC != 0 {
             return Err(Error::EACCES);
         }
+        let shared = match flags & sys::MAP_TYPE {
+            sys::MAP_PRIVATE => false,
+            sys::MAP_SHARED | sys::MAP_SHARED_VALIDATE => true,
+            _ => return Err(Error::EINVAL),
+        };
+        let writes = protection & sys::PROT_WRITE != 0;
         let file = if flags & sys::MAP_ANONYMOUS == 0 {
-            // What is written to a file would have to be seen by who reads it, and the other way round.
-            if flags & sys::MAP_TYPE != sys::MAP_PRIVATE && protection & sys::PROT_WRITE != 0 {
-                return Err(Error::ENODEV);
+            if !offset.is_multiple_of(crate::arena::PAGE) || offset.checked_add(length).is_none() {
+                return Err(Error::EINVAL);
             }
             let id = self.program.descriptors.get(descriptor)?;
-            Self::allows(self.shared.opens.get(id)?.flags, false).map_err(|_| Error::EACCES)?;
-            if !offset.is_multiple_of(crate::arena::PAGE) {
-                return Err(Error::EINVAL);
+            let opened = self.shared.opens.get(id)?.flags;
+            Self::allows(opened, false).map_err(|_| Error::EACCES)?;
+            if shared && writes {
+                Self::allows(opened, true).map_err(|_| Error::EACCES)?;
             }
             let file = self.file(descriptor, false).map_err(|_| Error::ENODEV)?;
             Some(file)
@@ -65,8 +75,27 @@ impl<P: Platform> Context<'_, P> {
             None
         };
         let start = self.take(wanted, length)?;
-        if let Some(file) = file {
-            self.fill(file, offset, start, length)?;
+        let range = start..start + length;
+        let filled = match file {
+            None => Ok(()),
+            Some(file) => self.store_mapped(file).and_then(|()| {
+                if !shared {
+                    return self.fill(file, offset, start, length);
+                }
+                let wanted = Wanted {
+                    client: self.program.client,
+                    window: self.program.window,
+                    range: range.clone(),
+                    node: file,
+                    offset,
+                    writes,
+                };
+                self.shared.maps.add(self.platform, &mut self.shared.tree, wanted)
+            }),
+        };
+        if let Err(error) = filled {
+            self.program.arena.give(range);
+            return Err(error);
         }
         Ok(start)
     }
@@ -90,8 +119,63 @@ impl<P: Platform> Context<'_, P> {
     /// `munmap`.
     pub(super) fn unmap(&mut self, address: u64, length: u64) -> Result {
         let range = self.named(address, length)?;
+        self.end_mapped(&range, false)?;
         self.program.arena.give(range);
         Ok(0)
+    }
+
+    /// `msync`: of what is mapped it looks at all, of memory at nothing.
+    pub(super) fn synchronize_memory(&mut self, address: u64, length: u64, flags: u64) -> Result {
+        let flags = flags as u32;
+        let both = sys::MS_SYNC | sys::MS_ASYNC;
+        if flags & !(both | sys::MS_INVALIDATE) != 0 || flags & both == both {
+            return Err(Error::EINVAL);
+        }
+        if length == 0 && address.is_multiple_of(crate::arena::PAGE) {
+            return Ok(0);
+        }
+        let range = self.named(address, length)?;
+        self.program
+            .window
+            .check(range.start, range.end - range.start)
+            .map_err(|_| Error::ENOMEM)?;
+        self.end_mapped(&range, true)?;
+        if flags & sys::MS_SYNC != 0 && self.shared.maps.are_in(self.program.client, &range, false) {
+            let now = self.real_time();
+            self.shared.tree.commit(None, now)?;
+        }
+        Ok(0)
+    }
+
+    /// Writes what the program has stored in files that it maps in a range, and ends that unless it is to be kept.
+    fn end_mapped(&mut self, range: &Range<u64>, keep: bool) -> Result<()> {
+        if self.shared.maps.is_empty() {
+            return Ok(());
+        }
+        let (now, client) = (self.real_time(), self.program.client);
+        let shared = &mut *self.shared;
+        shared
+            .maps
+            .end(self.platform, &mut shared.tree, (client, range), keep, now)
+    }
+
+    /// Writes what programs have stored in a file that they map.
+    pub(super) fn store_mapped(&mut self, node: Node) -> Result<()> {
+        if !self.shared.maps.has(node) {
+            return Ok(());
+        }
+        let now = self.real_time();
+        let shared = &mut *self.shared;
+        shared.maps.store(self.platform, &mut shared.tree, node, now)
+    }
+
+    /// Lets programs that map a file see what has become of it.
+    pub(super) fn refresh_mapped(&mut self, node: Node) -> Result<()> {
+        if !self.shared.maps.has(node) {
+            return Ok(());
+        }
+        let shared = &mut *self.shared;
+        shared.maps.refresh(self.platform, &shared.tree, node)
     }
 
     /// `mremap`.
@@ -101,7 +185,9 @@ impl<P: Platform> Context<'_, P> {
         if !self.program.arena.covers(&range) {
             return Err(Error::EFAULT);
         }
-        if flags as u32 & !sys::MREMAP_MAYMOVE != 0 {
+        // What is a file's stays as it is.
+        let mapped = self.shared.maps.are_in(self.program.client, &range, false);
+        if flags as u32 & !sys::MREMAP_MAYMOVE != 0 || mapped {
             return Err(Error::EINVAL);
         }
         let old = range.end - range.start;
@@ -138,7 +224,10 @@ impl<P: Platform> Context<'_, P> {
             .window
             .check(range.start, range.end - range.start)
             .map_err(|_| Error::ENOMEM)?;
-        if protection as u32 & sys::PROT_EXEC != 0 {
+        // What is stored where a file is only read would not reach it.
+        let client = self.program.client;
+        let writes = protection as u32 & sys::PROT_WRITE != 0;
+        if protection as u32 & sys::PROT_EXEC != 0 || writes && self.shared.maps.are_in(client, &range, true) {
             return Err(Error::EACCES);
         }
         Ok(0)
@@ -150,6 +239,12 @@ impl<P: Platform> Context<'_, P> {
             // Afterwards the pages are zero.
             sys::MADV_DONTNEED => {
                 let range = self.named(address, length)?;
+                let client = self.program.client;
+                if self.shared.maps.are_in(client, &range, false) {
+                    // What is a file's would come back from there: nothing is to be seen of it.
+                    let alone = self.shared.maps.has_all(client, &range);
+                    return alone.then_some(0).ok_or(Error::EINVAL);
+                }
                 let window = self.program.window;
                 window.zero(self.platform, range.start, range.end - range.start)?;
                 Ok(0)

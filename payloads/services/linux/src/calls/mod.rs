@@ -110,7 +110,7 @@ impl<P: Platform> Context<'_, P> {
             sys::__NR_madvise => self.advise(a, b, c),
             // Who asks is told where it ends; what does not move is not there.
             sys::__NR_brk => Ok(0),
-            sys::__NR_msync => Ok(0),
+            sys::__NR_msync => self.synchronize_memory(a, b, c),
 
             sys::__NR_clock_gettime => self.clock(a, b),
             sys::__NR_clock_getres => self.resolution(a, b),

@@ -81,6 +81,7 @@ impl<P: Platform> Context<'_, P> {
             && writes
         {
             self.shared.tree.resize(node, 0, now)?;
+            self.refresh_mapped(node)?;
         }
         if let What::File(node) | What::Folder(node) = what {
             self.shared.tree.opened(node);

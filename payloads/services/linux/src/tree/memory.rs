@@ -66,6 +66,8 @@ pub(super) struct Memory {
     /// Bytes that programs may write, and those that they may still write.
     whole: u64,
     left: u64,
+    /// Bytes that something else than a file has of them.
+    lent: u64,
 }
 
 impl Memory {
@@ -76,6 +78,7 @@ impl Memory {
             archive: Box::new(Vec::new()),
             whole: left,
             left: u64::MAX,
+            lent: 0,
         };
         tree.nodes
             .push(Some(Inode::new(Kind::Folder(BTreeMap::new()), 0o755, ROOT, 0)));
@@ -97,6 +100,10 @@ impl Memory {
         let dev = tree.folder_for(b"dev");
         for (name, device) in devices {
             tree.insert(dev, name, Kind::Device(device), 0o666, 0);
+        }
+        // Where C libraries keep what `shm_open` and `sem_open` name.
+        if tree.child(dev, b"shm").is_none() {
+            tree.insert(dev, b"shm", Kind::Folder(BTreeMap::new()), 0o755, 0);
         }
         tree.left = left;
         tree
@@ -304,6 +311,19 @@ impl Memory {
         Ok(())
     }
 
+    /// Takes room that is no file's, when there is so much.
+    pub(super) fn lend(&mut self, bytes: u64) -> bool {
+        let there = charge(&mut self.left, bytes);
+        self.lent += if there { bytes } else { 0 };
+        there
+    }
+
+    /// Such room is needed no more.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.lent -= bytes;
+        self.left += bytes;
+    }
+
     /// Takes room for a node.
     fn charge(&mut self) -> Result<()> {
         if charge(&mut self.left, NODE) {
@@ -475,7 +495,7 @@ impl Memory {
     #[cfg(not(target_os = "none"))]
     pub(super) fn check(&self, room: u64) -> core::result::Result<(), alloc::string::String> {
         let mut names = alloc::vec![0; self.nodes.len()];
-        let mut taken = self.left;
+        let mut taken = self.left + self.lent;
         for (node, inode) in self.nodes.iter().enumerate() {
             let Some(inode) = inode else { continue };
             taken += if inode.charged { NODE } else { 0 };

@@ -355,6 +355,16 @@ impl Tree {
         disk.map_or(Ok(()), |disk| disk.borrow_mut().finish(now))
     }
 
+    /// Takes room in memory that is no file's, when there is so much.
+    pub(crate) fn charge(&mut self, bytes: u64) -> bool {
+        self.memory.lend(bytes)
+    }
+
+    /// Gives such room back.
+    pub(crate) fn give_room(&mut self, bytes: u64) {
+        self.memory.take_back(bytes);
+    }
+
     /// Nodes that are open.
     #[cfg(not(target_os = "none"))]
     pub(crate) fn used(&self) -> usize {
