@@ -59,10 +59,10 @@ private_upstream() {
     for file in "$to"/*.orig.tar.*; do tar -x -f "$file" -C "$to" || return 1; done
 }
 
-# Fetches package $3 and unpacks it into directory $2, with lists in directory $1.
+# Fetches package $3 and unpacks it into directory $2, with lists in directory $1; of release $4, without it of the distribution's own.
 private_package() {
-    local directory=$1/binary to=$2 package=$3 file
-    apt_lists "$directory" deb || return 1
+    local directory=$1/binary${4:+-$4} to=$2 package=$3 file
+    apt_lists "$directory" deb ${4:+"$4"} || return 1
     mkdir -p "$to" || return 1
     (cd "$to" && apt_in "$directory" apt-get -qq download "$package") || return 1
     for file in "$to"/*.deb; do dpkg-deb -x "$file" "$to" || return 1; done

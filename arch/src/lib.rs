@@ -23,6 +23,10 @@ pub use types::{
     Register, Relocation, Settled, Start, Trap, VIRTIO_LIMIT, VIRTIO_WINDOW, VirtioSlot, Window,
 };
 
+#[cfg(target_os = "none")]
+#[macro_use]
+mod instructions;
+
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]
 mod cheri_riscv;
 #[cfg(all(target_os = "none", target_arch = "riscv64"))]

@@ -8,6 +8,7 @@ global_asm!(
     ".option norvc",
     ".option norelax",
     ".option arch, +zicsr",
+    arch::instruction_macros!(),
     include_str!("../../arch/src/cheri_riscv/instructions.S"),
     include_str!("cheri_riscv.S"),
     ".option pop",

@@ -292,7 +292,7 @@ from_el1:
     movk x0, #0x30d5, lsl #16   // WFI and WFE are not trapped, and traps leave PSTATE.PAN alone (SPAN)
     msr sctlr_el1, x0
     isb
-    .inst 0xd500409f            // msr pan, #0
+    MSR_PAN_0
     STEP 'm'
 
     adrp x0, intravisor_gap_start
@@ -421,7 +421,7 @@ no_morello:
     b.eq 16f
     hvc #0
     b   17f
-16: .inst 0xd4000003            // smc #0
+16: SMC_0
 17: wfi
     b   17b
 

@@ -6,6 +6,7 @@ use crate::efi::HANDOVER;
 
 global_asm!(
     ".pushsection .text.intravisor_reset, \"ax\"",
+    arch::instruction_macros!(),
     include_str!("../../arch/src/morello/instructions.S"),
     include_str!("morello.S"),
     ".popsection",

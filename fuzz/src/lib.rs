@@ -4,6 +4,7 @@
 mod archive;
 mod capability;
 mod elf;
+mod ext4;
 mod hostcalls;
 mod image;
 mod linux;
@@ -15,6 +16,7 @@ mod virtio;
 pub use crate::archive::{archive, tree};
 pub use crate::capability::capability;
 pub use crate::elf::{elf, loader, program};
+pub use crate::ext4::ext4;
 pub use crate::hostcalls::hostcalls;
 pub use crate::image::image;
 pub use crate::linux::linux;

@@ -3,7 +3,8 @@
 //! A line counts when a token stands on it that is neither a comment nor part of a test or of a cargo feature,
 //! all of which are off in the image. Files of other architectures and the stand-in for hosts (`arch::host`) are not in the
 //! image and do not count. Assembly is the lines of
-//! `.S` files and the strings of `asm!`, `naked_asm!` and `global_asm!`; the latter do not count as Rust.
+//! `.S` files, the strings of `asm!`, `naked_asm!` and `global_asm!`, and the table `instructions!` of `arch`; the latter do not
+//! count as Rust.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -100,6 +101,14 @@ impl Walk {
                 self.stream(group.stream());
                 self.rust.extend(lines(group.span_close()));
             }
+            TokenTree::Ident(ident) if ident == "instructions" && is_punct(next, '!') => {
+                self.rust.extend(lines(ident.span()));
+                if let Some(TokenTree::Group(group)) = tokens.get(at + 2) {
+                    self.instructions(group);
+                    self.rust.extend(lines(group.span_close()));
+                    return at + 3;
+                }
+            }
             TokenTree::Ident(ident) if ASSEMBLY.iter().any(|name| ident == name) && is_punct(next, '!') => {
                 self.rust.extend(lines(ident.span()));
                 if let Some(TokenTree::Group(group)) = tokens.get(at + 2) {
@@ -142,9 +151,13 @@ impl Walk {
 
     /// Strings are assembly, operands are Rust.
     fn assembly_macro(&mut self, whole: &Group) {
-        let mut operand = false;
+        let (mut operand, mut instruction) = (false, false);
         for token in whole.stream() {
+            let named = matches!(&token, TokenTree::Ident(ident) if !operand && ident == "instruction");
+            instruction = named || instruction && !is_punct(Some(&token), ',');
             match &token {
+                TokenTree::Group(group) if instruction => self.instructions(group),
+                _ if instruction => self.assembly.extend(lines(token.span())),
                 TokenTree::Literal(literal) if !operand && literal.to_string().starts_with(['"', 'r']) => {
                     self.assembly.extend(lines(literal.span()));
                 }
@@ -160,6 +173,13 @@ impl Walk {
             }
         }
         self.rust.extend(lines(whole.span_close()));
+    }
+
+    /// Lines of the table of instructions, or one that is taken from it.
+    fn instructions(&mut self, whole: &Group) {
+        for token in whole.stream() {
+            self.assembly.extend(lines(token.span()));
+        }
     }
 }
 
@@ -372,14 +392,20 @@ mod tests {
                     asm!(
                         "nop",
                         "li x6, {value}", // comment
+                        instruction!(LC "x6", 0, "{slot}"),
                         value = const 3,
                     );
                 }
             }
             unsafe extern "C" {}
+            instructions! { $
+                // Loads.
+                LC cd, imm, base: ".insn i 0x0f, 2, " cd ", " imm "(" base ")";
+                NOP: "nop";
+            }
         "#;
         let code = count_rust(text).unwrap();
-        assert_eq!((code.rust, code.assembly), (8, 2));
+        assert_eq!((code.rust, code.assembly), (9, 6));
         assert_eq!(code.unsafe_blocks, ["it does nothing."]);
         assert_eq!(
             count_c("# comment\n#define X\n\nnop\n1:  j 1b # loop\n    // comment\n", true),

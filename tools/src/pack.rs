@@ -11,7 +11,7 @@ use crate::Architecture;
 use crate::archive::{self, ArchiveError, Member};
 use crate::config::{self, BufferConfig, CvmConfig, Data};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::elf::{ElfError, Facts, function, patches, strip};
+use crate::elf::{ElfError, Facts, function, patches, strip, without_dynamic};
 use crate::manifest::{BufferSpec, CvmSpec, Manifest};
 use crate::quantity::format_size;
 use crate::root;
@@ -188,7 +188,7 @@ impl Packer<'_> {
     fn add(&mut self, cvm: &CvmConfig) -> Option<Packable> {
         let found = match cvm.spec.runtime.as_str() {
             root::PROCESS => Ok(self.place(cvm)),
-            runtime => self.program(runtime),
+            runtime => self.program(runtime, cvm.spec.raw != 0),
         };
         let index = match found {
             Ok(index) => index,
@@ -324,7 +324,9 @@ impl Packer<'_> {
             let read = path.and_then(|path| {
                 let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
                 let named = |error: ElfError| format!("{}: {error}", path.display());
-                let problems = Facts::read(&bytes).map_err(named)?.check(self.arch);
+                let mut facts = Facts::read(&bytes).map_err(named)?;
+                facts.take_indirect(self.arch);
+                let problems = facts.check(self.arch);
                 match problems.into_iter().next() {
                     Some(problem) => Err(named(problem)),
                     None => Ok((path, bytes)),
@@ -491,8 +493,8 @@ impl Packer<'_> {
         });
     }
 
-    /// Number of the program that `runtime` means, read and checked.
-    fn program(&mut self, runtime: &str) -> Result<usize, Vec<String>> {
+    /// Number of the program that `runtime` means, read and checked; a `raw` one may relocate itself.
+    fn program(&mut self, runtime: &str, raw: bool) -> Result<usize, Vec<String>> {
         let path = find(self.yaml, self.directories, runtime).map_err(|problem| vec![problem])?;
         let member = Path::new(runtime)
             .file_name()
@@ -523,12 +525,15 @@ impl Packer<'_> {
                  `intravisor build`, which marks it"
             )]);
         }
-        let facts = Facts::read(&whole).map_err(|error| vec![named(error)])?;
+        let mut facts = Facts::read(&whole).map_err(|error| vec![named(error)])?;
+        // What calls functions to relocate itself does the rest, too.
+        let own = raw && facts.take_indirect(self.arch);
         let problems = facts.check(self.arch);
         if !problems.is_empty() {
             return Err(problems.into_iter().map(named).collect());
         }
-        let bytes = strip(&whole).map_err(|error| vec![named(error)])?;
+        let bytes = strip(&whole).and_then(|bytes| if own { without_dynamic(&bytes) } else { Ok(bytes) });
+        let bytes = bytes.map_err(|error| vec![named(error)])?;
         self.programs.push(Program {
             member,
             path,

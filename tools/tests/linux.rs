@@ -366,6 +366,61 @@ fn programs_that_are_none_are_named_by_their_key() {
 }
 
 #[test]
+fn a_program_that_calls_functions_to_relocate_itself_does_all_of_it() {
+    for (arch, relative, indirect) in [
+        (Architecture::CheriRiscv, elf::R_RISCV_RELATIVE, elf::R_RISCV_IRELATIVE),
+        (Architecture::Morello, elf::R_AARCH64_RELATIVE, elf::R_AARCH64_IRELATIVE),
+    ] {
+        let program = |kinds: &[u32]| {
+            let places: Vec<(u64, u32)> = kinds.iter().map(|kind| (0x2000, *kind)).collect();
+            Elf::program(arch, &[0x13; 64])
+                .with_relocations(0x8000, &places)
+                .to_bytes()
+        };
+        let packed = |yaml: &str, kinds: &[u32]| {
+            let place = folder(arch, yaml);
+            fs::write(place.path().join("odd"), program(kinds)).unwrap();
+            pack_in(&place, arch)
+        };
+        let member = |packed: &Packed| {
+            let members = archive::read(&packed.archive).unwrap();
+            let one = members
+                .into_iter()
+                .find(|member| member.name == "odd")
+                .expect("the program");
+            Facts::read(&one.data).unwrap()
+        };
+        let alone = "cVMs:\n- {name: a, linux: {program: odd}}\n";
+        let first = packed(alone, &[relative]).unwrap();
+        assert_eq!(member(&first).relocations.len(), 1, "the monitor's, which does no harm");
+        let second = packed(alone, &[relative, indirect]).unwrap();
+        let facts = member(&second);
+        assert_eq!((facts.check(arch), facts.relocations.len()), (vec![], 0));
+        assert_eq!(
+            facts.segments,
+            Facts::read(&program(&[relative, indirect])).unwrap().segments
+        );
+        // In /bin it is as it is: its library OS leaves relocations to all of them.
+        let places = "cVMs:\n- {name: a, linux: {program: small, processes: 1, programs: [odd]}}\n";
+        assert!(packed(places, &[relative, indirect]).is_ok());
+        // Any other kind nobody carries out; and for who is no Linux program nobody would carry out this one.
+        for (yaml, kinds) in [
+            (alone, [indirect, 2]),
+            (places, [indirect, 2]),
+            ("cVMs:\n- {name: a, runtime: odd}\n", [relative, indirect]),
+        ] {
+            let Err(PackError::Refused(problems)) = packed(yaml, &kinds) else {
+                panic!("{yaml} is packed");
+            };
+            assert!(
+                problems[0].to_string().contains(": relocation of type "),
+                "{problems:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_root_that_is_too_large_is_refused_before_it_is_read() {
     const LIMIT: u64 = abi::manifest::BUFFER_SIZE_LIMIT;
     let yaml = "cVMs:\n- {name: a, linux: {program: small, root: root}}\n";

@@ -161,14 +161,14 @@ pub mod virtio {
 
 /// A function that reads a device register; `offset` counts bytes from the start of the window.
 macro_rules! device_read {
-    ($name:ident, $type:ty, $load:literal) => {
+    ($name:ident, $type:ty, $load:expr) => {
         fn $name(device: impl Windowed, offset: u64) -> $type {
             let value: u64;
             // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
             unsafe {
                 asm!(
-                    ".insn i 0x0f, 2, x6, 0({slot})",          // LC c6, 0(slot)
-                    ".insn r 0x5b, 0, 0x11, x6, x6, {offset}", // CIncOffset
+                    instruction!(LC "x6", 0, "{slot}"),
+                    instruction!(CIncOffset "x6", "x6", "{offset}"),
                     $load,
                     "li x6, 0",
                     slot = in(reg) device.window().pointer(),
@@ -185,13 +185,13 @@ macro_rules! device_read {
 
 /// A function that writes a device register; `offset` counts bytes from the start of the window.
 macro_rules! device_write {
-    ($name:ident, $type:ty, $store:literal) => {
+    ($name:ident, $type:ty, $store:expr) => {
         fn $name(device: impl Windowed, offset: u64, value: $type) {
             // SAFETY: the window's capability bounds the access; a device register is no Rust memory.
             unsafe {
                 asm!(
-                    ".insn i 0x0f, 2, x6, 0({slot})",          // LC c6, 0(slot)
-                    ".insn r 0x5b, 0, 0x11, x6, x6, {offset}", // CIncOffset
+                    instruction!(LC "x6", 0, "{slot}"),
+                    instruction!(CIncOffset "x6", "x6", "{offset}"),
                     $store,
                     "li x6, 0",
                     slot = in(reg) device.window().pointer(),
@@ -205,11 +205,11 @@ macro_rules! device_write {
     };
 }
 
-device_read!(read8, u8, ".insn r 0x5b, 0, 0x7d, {value}, x6, x12"); // LBU.CAP
-device_read!(read32, u32, ".insn r 0x5b, 0, 0x7d, {value}, x6, x14"); // LWU.CAP
-device_write!(write8, u8, ".insn r 0x5b, 0, 0x7c, x8, x6, {value}"); // SB.CAP
-device_write!(write32, u32, ".insn r 0x5b, 0, 0x7c, x10, x6, {value}"); // SW.CAP
-device_write!(write64, u64, ".insn r 0x5b, 0, 0x7c, x11, x6, {value}"); // SD.CAP
+device_read!(read8, u8, instruction!(LBU_CAP "{value}", "x6"));
+device_read!(read32, u32, instruction!(LWU_CAP "{value}", "x6"));
+device_write!(write8, u8, instruction!(SB_CAP "{value}", "x6"));
+device_write!(write32, u32, instruction!(SW_CAP "{value}", "x6"));
+device_write!(write64, u64, instruction!(SD_CAP "{value}", "x6"));
 
 /// The console UART (16550: National Semiconductor PC16550D data sheet).
 pub mod console {
@@ -266,13 +266,14 @@ pub mod console {
         // SAFETY: reads the bytes; the window's capability bounds the rest. The registers are cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x11, x7, x6, {status}",     // CIncOffset
-                "1: .insn r 0x5b, 0, 0x7d, {value}, x7, x12",  // LBU.CAP
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CIncOffset "x7", "x6", "{status}"),
+                "1:",
+                instruction!(LBU_CAP "{value}", "x7"),
                 "andi {value}, {value}, {room}",
                 "beqz {value}, 1b",
                 "lbu {value}, 0({at})",
-                ".insn r 0x5b, 0, 0x7c, x8, x6, {value}",      // SB.CAP
+                instruction!(SB_CAP "{value}", "x6"),
                 "addi {at}, {at}, 1",
                 "bne {at}, {end}, 1b",
                 "li x6, 0",

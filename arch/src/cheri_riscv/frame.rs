@@ -257,7 +257,7 @@ impl Frame {
         unsafe {
             asm!(
                 ".irp register, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32",
-                ".insn s 0x23, 4, x0, (16 * \\register)({slots})", // SC c0, (16 * register)(slots)
+                instruction!(SC "x0", "(16 * \\register)", "{slots}"),
                 ".endr",
                 slots = in(reg) self.registers[0].pointer(),
                 options(nostack),
@@ -274,11 +274,11 @@ impl Frame {
             asm!(
                 "li {tags}, 0",
                 ".irp argument, 0, 1, 2, 3, 4, 5",
-                ".insn i 0x0f, 2, x6, (16 * \\argument)({from})",  // LC c6, (16 * argument)(from)
-                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",            // CGetTag
+                instruction!(LC "x6", "(16 * \\argument)", "{from}"),
+                instruction!(CGetTag "{tag}", "x6"),
                 "or {tags}, {tags}, {tag}",
-                ".insn r 0x5b, 0, 0x7f, x6, x6, x11",              // CClearTag
-                ".insn s 0x23, 4, x6, (16 * \\argument)({to})",    // SC c6, (16 * argument)(to)
+                instruction!(CClearTag "x6", "x6"),
+                instruction!(SC "x6", "(16 * \\argument)", "{to}"),
                 ".endr",
                 "li x6, 0",
                 from = in(reg) from.registers[ARGUMENT].pointer(),
@@ -378,9 +378,9 @@ impl Frame {
         // SAFETY: the slot is alive; the capability is unsealed (it was PCC) and the register is cleared.
         unsafe {
             core::arch::asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
-                ".insn s 0x23, 4, x6, 0({slot})",              // SC c6, 0(slot)
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CSetAddr "x6", "x6", "{address}"),
+                instruction!(SC "x6", 0, "{slot}"),
                 "li x6, 0",
                 slot = in(reg) slot,
                 address = in(reg) address,

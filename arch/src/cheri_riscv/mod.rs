@@ -1,5 +1,8 @@
 //! CHERI-RISC-V, 64 bit: ISAv9, and ISAv8 found out at run time. The monitor runs in M-mode, hybrid; cVMs in U-mode.
 
+#[macro_use]
+mod instructions;
+
 mod device;
 mod fault;
 mod float;
@@ -101,8 +104,8 @@ pub fn text() -> Decoded {
     // SAFETY: stores PCC to a live, aligned slot.
     unsafe {
         asm!(
-            ".insn r 0x5b, 0, 0x01, x6, x0, x0",               // CSpecialRW c6, PCC
-            ".insn s 0x23, 4, x6, 0({slot})",                  // SC c6, 0(slot)
+            instruction!(SPECIAL "x6", "x0", "x0"),
+            instruction!(SC "x6", 0, "{slot}"),
             "li x6, 0",
             slot = in(reg) COPY.pointer(),
             out("x6") _,

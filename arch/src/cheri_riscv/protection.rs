@@ -67,7 +67,7 @@ pub fn executable(_text: Range<u64>) {}
 /// Makes what was loaded to `text` what will be executed.
 pub fn publish(_text: Range<u64>, _data: &Slot) {
     // SAFETY: FENCE.I changes no state of the program.
-    unsafe { asm!(".4byte 0x0000100f", options(nostack)) };
+    unsafe { asm!(instruction!(FENCE_I), options(nostack)) };
 }
 
 /// Whether cVMs can reach these pages, and write them if `written`, as far as this line of defence tells; see [`reserve`].

@@ -50,8 +50,8 @@ impl Slot {
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CGetTag "{tag}", "x6"),
                 "li x6, 0",
                 slot = in(reg) self.pointer(),
                 tag = out(reg) tag,
@@ -69,12 +69,12 @@ impl Slot {
         // SAFETY: reads a live, aligned slot; the register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
-                ".insn r 0x5b, 0, 0x7f, {sealed}, x6, x5",     // CGetSealed
-                ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
-                ".insn r 0x5b, 0, 0x7f, {length}, x6, x3",     // CGetLen
-                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CGetTag "{tag}", "x6"),
+                instruction!(CGetSealed "{sealed}", "x6"),
+                instruction!(CGetBase "{base}", "x6"),
+                instruction!(CGetLen "{length}", "x6"),
+                instruction!(CGetPerm "{held}", "x6"),
                 "li x6, 0",
                 slot = in(reg) self.pointer(),
                 tag = out(reg) tag,
@@ -94,8 +94,8 @@ impl Slot {
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CGetTag "{tag}", "x6"),
                 "li x6, 0",
                 "ld {low}, 0({slot})",
                 "ld {high}, 8({slot})",
@@ -146,8 +146,8 @@ impl Slot {
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x7f, {flags}, x6, x7",      // CGetFlags
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CGetFlags "{flags}", "x6"),
                 "li x6, 0",
                 slot = in(reg) self.pointer(),
                 flags = out(reg) flags,
@@ -164,8 +164,8 @@ impl Slot {
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-                ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
+                instruction!(LC "x6", 0, "{slot}"),
+                instruction!(CGetBase "{base}", "x6"),
                 "li x6, 0",
                 slot = in(reg) self.pointer(),
                 base = out(reg) base,
@@ -184,17 +184,17 @@ impl Slot {
         // ISAv8; the register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({from})",              // LC c6, 0(from)
-                ".insn r 0x5b, 0, 0x7f, {lent}, x6, x4",       // CGetTag
-                ".insn r 0x5b, 0, 0x7f, {base}, x6, x2",       // CGetBase
-                ".insn r 0x5b, 0, 0x7f, {length}, x6, x3",     // CGetLen
-                ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
+                instruction!(LC "x6", 0, "{from}"),
+                instruction!(CGetTag "{lent}", "x6"),
+                instruction!(CGetBase "{base}", "x6"),
+                instruction!(CGetLen "{length}", "x6"),
+                instruction!(CGetPerm "{held}", "x6"),
                 "beqz {lent}, 1f",
-                ".insn r 0x5b, 0, 0x7f, {lent}, x6, x5",       // CGetSealed
+                instruction!(CGetSealed "{lent}", "x6"),
                 "xori {lent}, {lent}, 1",
                 "beqz {lent}, 1f",
-                ".insn r 0x5b, 0, 0x0d, x6, x6, {permissions}", // CAndPerm
-                ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                instruction!(CAndPerm "x6", "x6", "{permissions}"),
+                instruction!(SC "x6", 0, "{to}"),
                 "1: li x6, 0",
                 from = in(reg) from.pointer(),
                 to = in(reg) self.pointer(),
@@ -225,15 +225,15 @@ impl Slot {
             // is cleared.
             unsafe {
                 asm!(
-                    ".insn i 0x0f, 2, x6, 0({authority})",         // LC c6, 0(authority)
-                    ".insn r 0x5b, 0, 0x10, x6, x6, {base}",       // CSetAddr
-                    ".insn r 0x5b, 0, 0x09, x6, x6, {length}",     // CSetBoundsExact
-                    ".insn r 0x5b, 0, 0x0d, x6, x6, {permission}", // CAndPerm
-                    ".insn r 0x5b, 0, 0x7f, {held}, x6, x0",       // CGetPerm
-                    ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                    instruction!(LC "x6", 0, "{authority}"),
+                    instruction!(CSetAddr "x6", "x6", "{base}"),
+                    instruction!(CSetBoundsExact "x6", "x6", "{length}"),
+                    instruction!(CAndPerm "x6", "x6", "{permission}"),
+                    instruction!(CGetPerm "{held}", "x6"),
+                    instruction!(CGetTag "{tag}", "x6"),
                     "beqz {tag}, 1f",
                     "beqz {held}, 1f",
-                    ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                    instruction!(SC "x6", 0, "{to}"),
                     "1: li x6, 0",
                     authority = in(reg) authority.pointer(),
                     to = in(reg) self.pointer(),
@@ -268,8 +268,8 @@ impl Slot {
         // SAFETY: both are live, aligned slots; the register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({from})",              // LC c6, 0(from)
-                ".insn s 0x23, 4, x6, 0({to})",                // SC c6, 0(to)
+                instruction!(LC "x6", 0, "{from}"),
+                instruction!(SC "x6", 0, "{to}"),
                 "li x6, 0",
                 from = in(reg) other.pointer(),
                 to = in(reg) self.pointer(),
@@ -341,17 +341,18 @@ impl Slot {
         // working register is cleared.
         unsafe {
             asm!(
-                ".insn i 0x0f, 2, x6, 0({parent})",            // LC c6, 0(parent)
-                ".insn r 0x5b, 0, 0x10, x6, x6, {base}",       // CSetAddr
-                ".insn r 0x5b, 0, 0x09, x6, x6, {length}",     // CSetBoundsExact
-                ".insn r 0x5b, 0, 0x0d, x6, x6, {permissions}", // CAndPerm
-                ".insn r 0x5b, 0, 0x0e, x6, x6, {flag}",       // CSetFlags
-                ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
-                ".insn r 0x5b, 0, 0x7f, {tag}, x6, x4",        // CGetTag
+                instruction!(LC "x6", 0, "{parent}"),
+                instruction!(CSetAddr "x6", "x6", "{base}"),
+                instruction!(CSetBoundsExact "x6", "x6", "{length}"),
+                instruction!(CAndPerm "x6", "x6", "{permissions}"),
+                instruction!(CSetFlags "x6", "x6", "{flag}"),
+                instruction!(CSetAddr "x6", "x6", "{address}"),
+                instruction!(CGetTag "{tag}", "x6"),
                 "beqz {tag}, 2f",
                 "beqz {entry}, 1f",
-                ".insn r 0x5b, 0, 0x7f, x6, x6, x17",          // CSealEntry
-                "1: .insn s 0x23, 4, x6, 0({to})",             // SC c6, 0(to)
+                instruction!(CSealEntry "x6", "x6"),
+                "1:",
+                instruction!(SC "x6", 0, "{to}"),
                 "2: li x6, 0",
                 parent = in(reg) parent.pointer(),
                 to = in(reg) self.pointer(),
@@ -406,8 +407,8 @@ pub fn representable(length: u64) -> (u64, u64) {
     // SAFETY: computes on integers.
     unsafe {
         asm!(
-            ".insn r 0x5b, 0, 0x7f, {rounded}, {length}, x8", // CRRL
-            ".insn r 0x5b, 0, 0x7f, {mask}, {length}, x9",    // CRAM
+            instruction!(CRRL "{rounded}", "{length}"),
+            instruction!(CRAM "{mask}", "{length}"),
             length = in(reg) length,
             rounded = out(reg) rounded,
             mask = out(reg) mask,

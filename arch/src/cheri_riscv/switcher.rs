@@ -18,6 +18,7 @@ global_asm!(
     ".option norvc",
     ".option norelax",
     ".option arch, +a, +f, +d, +zicsr",
+    instruction_macros!(),
     include_str!("instructions.S"),
     include_str!("gate.S"),
     ".option pop",
@@ -168,11 +169,11 @@ fn seal(slot: &Slot, key: &Slot, kind: u64) -> Result<(), DeriveError> {
     // SAFETY: both slots are alive, aligned and tagged, the key permits to seal with this type; the registers are cleared.
     unsafe {
         asm!(
-            ".insn i 0x0f, 2, x6, 0({slot})",              // LC c6, 0(slot)
-            ".insn i 0x0f, 2, x7, 0({key})",               // LC c7, 0(key)
-            ".insn r 0x5b, 0, 0x10, x7, x7, {kind}",       // CSetAddr
-            ".insn r 0x5b, 0, 0x0b, x6, x6, x7",           // CSeal
-            ".insn s 0x23, 4, x6, 0({slot})",              // SC c6, 0(slot)
+            instruction!(LC "x6", 0, "{slot}"),
+            instruction!(LC "x7", 0, "{key}"),
+            instruction!(CSetAddr "x7", "x7", "{kind}"),
+            instruction!(CSeal "x6", "x6", "x7"),
+            instruction!(SC "x6", 0, "{slot}"),
             "li x6, 0",
             "li x7, 0",
             slot = in(reg) slot.pointer(),

@@ -17,6 +17,7 @@ global_asm!(
     ".option norvc",
     ".option norelax",
     ".option arch, +a, +zicsr",
+    instruction_macros!(),
     include_str!("instructions.S"),
     include_str!("trap.S"),
     include_str!("copy.S"),
@@ -120,8 +121,8 @@ pub(super) fn init(root: &Slot, nested: &Slot) -> Result<(), DeriveError> {
     // SAFETY: stores DDC to a live, aligned slot; the register is cleared.
     unsafe {
         asm!(
-            ".insn r 0x5b, 0, 0x01, x6, x0, x1",               // CSpecialRW c6, DDC
-            ".insn s 0x23, 4, x6, 0({slot})",                  // SC c6, 0(slot)
+            instruction!(SPECIAL "x6", "x1", "x0"),
+            instruction!(SC "x6", 0, "{slot}"),
             "li x6, 0",
             slot = in(reg) HART.data.pointer(),
             out("x6") _,

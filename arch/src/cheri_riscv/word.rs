@@ -17,12 +17,12 @@ pub(crate) fn load_word(authority: &Slot, address: u64) -> i64 {
     // SAFETY: the cVM's side is checked by the hardware, and a refusal goes on at label 9; the register is cleared.
     unsafe {
         asm!(
-            ".insn i 0x0f, 2, x6, 0({authority})",         // LC c6, 0(authority)
+            instruction!(LC "x6", 0, "{authority}"),
             "li {word}, -1",
             guarded!(),
-            ".insn r 0x5b, 0, 0x10, x6, x6, {address}",    // CSetAddr
+            instruction!(CSetAddr "x6", "x6", "{address}"),
             guarded!(),
-            ".insn r 0x5b, 0, 0x7d, {word}, x6, x14",      // LWU.CAP
+            instruction!(LWU_CAP "{word}", "x6"),
             "9: li x6, 0",
             authority = in(reg) authority.pointer(),
             address = in(reg) address,

@@ -203,15 +203,18 @@ pub mod console {
         // SAFETY: reads the bytes; the window's capability bounds the rest. The register is cleared.
         unsafe {
             asm!(
-                ".inst 0xc2400149",         // LDR c9, [x10]
+                instruction!(LDR_C 9, 0, 10),
                 "b 2f",
-                "1: .inst 0x8260692c",      // LDR w12, [c9, #FLAGS]
+                "1:",
+                instruction!(ALDR_W 12, "{flags}", 9),
                 "tbnz w12, {full}, 1b",
                 "ldrb w12, [x11], #1",
-                ".inst 0x8240092c",         // STR w12, [c9, #DATA]
+                instruction!(ASTR_W 12, "{data}", 9),
                 "2: cmp x11, x13",
                 "b.ne 1b",
                 "mov x9, xzr",
+                flags = const FLAGS,
+                data = const DATA,
                 full = const TRANSMIT_FULL.trailing_zeros(),
                 in("x10") window(Device::Console).pointer(),
                 inout("x11") range.start => _,

@@ -9,6 +9,7 @@ use core::ptr;
 
 global_asm!(
     ".pushsection .text.intravisor_float, \"ax\"",
+    instruction_macros!(),
     include_str!("instructions.S"),
     include_str!("float.S"),
     ".popsection",

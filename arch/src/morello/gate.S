@@ -9,20 +9,6 @@
 //
 // The switcher's registers, c9 to c18 and c29, are free in every calling convention (c29 by the branch itself).
 
-// In C64 the base of loads and stores is a capability; offsets may be negative.
-.macro GLDP ct, ct2, offset, cn
-    .inst 0x42c00000 | ((\offset) / 16 & 0x7f) << 15 | \ct2 << 10 | \cn << 5 | \ct
-.endm
-.macro GSTP ct, ct2, offset, cn
-    .inst 0x42800000 | ((\offset) / 16 & 0x7f) << 15 | \ct2 << 10 | \cn << 5 | \ct
-.endm
-// Branches to a sentry without Executive, and leaves a link that is a sentry; or leaves none.
-.macro BLRR cn
-    .inst 0xc2c23003 | \cn << 5
-.endm
-.macro RETR cn
-    .inst 0xc2c25003 | \cn << 5
-.endm
 // Two registers to NULL, by a load of two zeros of the gate.
 .macro NULL ct, ct2, gate
     GLDP \ct, \ct2, {zeros}, \gate
@@ -32,10 +18,10 @@
 .macro CLEAR_FLOAT kind
 .ifc \kind, vector
 .irp register, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    .inst 0x6f00e400 | \register       // movi v.2d, #0
+    MOVI_ZERO \register
 .endr
-    .inst 0xd51b441f                    // msr fpcr, xzr
-    .inst 0xd51b443f                    // msr fpsr, xzr
+    MSR_FPCR_XZR
+    MSR_FPSR_XZR
 .endif
 .endm
 
@@ -111,7 +97,8 @@ intravisor_switcher_\kind\()_return:
     MSR_C CID_EL0, 31
 intravisor_switcher_\kind\()_back:
     STR_C 9, {free}, 11                 // the seat is free
-    .inst 0x02800000 | {activation} << 10 | 31 << 5 | 31 // SUB csp, csp, #: the thread acts for the caller again
+    // The thread acts for the caller again.
+    SUB_C_IMMEDIATE 31, 31, {activation}
     // LIVE: c30 = where to return to; the caller's registers; c2 to c18 and c29 are free; c11 = the gate that was.
     NULL 2, 3, 11
     NULL 4, 5, 11

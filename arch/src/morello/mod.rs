@@ -1,5 +1,8 @@
 //! Morello. The monitor runs at EL1, hybrid A64, Executive; cVMs run at EL0, Restricted.
 
+#[macro_use]
+mod instructions;
+
 mod device;
 mod fault;
 mod float;

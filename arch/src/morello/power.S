@@ -18,7 +18,7 @@ intravisor_hypervisor_call:
 .globl intravisor_secure_call
 intravisor_secure_call:
     GUARDED 1f
-    .inst 0xd4000003            // smc #0
+    SMC_0
 1:  ret
 
 // intravisor_seal_firmware(x0 = root slot, x1 = slot for the code, x2 = slot for the data, x3 = object type)
@@ -58,7 +58,7 @@ firmware_call:
     MSR_C DDC_EL0, 29
     mov x29, xzr
     GUARDED 1f
-    .inst 0xd4000003            // smc #0
+    SMC_0
 1:  MSR_C DDC_EL0, 31
 2:  wfi
     b 2b

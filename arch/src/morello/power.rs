@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 global_asm!(
     ".pushsection .text.intravisor_power, \"ax\"",
+    instruction_macros!(),
     include_str!("instructions.S"),
     include_str!("power.S"),
     ".popsection",

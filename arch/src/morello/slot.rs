@@ -91,8 +91,8 @@ impl Slot {
         // SAFETY: reads the 16 bytes of this slot, which is aligned and alive; the register is cleared.
         unsafe {
             asm!(
-                ".inst 0xc2400169",     // LDR c9, [x11]
-                ".inst 0xc2c0912b",     // GCTAG x11, c9
+                instruction!(LDR_C 9, 0, 11),
+                instruction!(GCTAG 11, 9),
                 "mov x9, xzr",
                 inlateout("x11") self.pointer() => tag,
                 out("x9") _,
@@ -141,15 +141,15 @@ impl Slot {
         // cleared.
         unsafe {
             asm!(
-                ".inst 0xc2400149",     // LDR c9, [x10]
-                ".inst 0xc2cb4129",     // SCVALUE c9, c9, x11
-                ".inst 0xc2cc2129",     // SCBNDSE c9, c9, x12
-                ".inst 0xc2cda129",     // CLRPERM c9, c9, x13
-                ".inst 0xc2c0912a",     // GCTAG x10, c9
-                ".inst 0xc2c0d12b",     // GCPERM x11, c9
+                instruction!(LDR_C 9, 0, 10),
+                instruction!(SCVALUE 9, 9, 11),
+                instruction!(SCBNDSE 9, 9, 12),
+                instruction!(CLRPERM 9, 9, 13),
+                instruction!(GCTAG 10, 9),
+                instruction!(GCPERM 11, 9),
                 "cbz x10, 1f",
                 "cbz x11, 1f",
-                ".inst 0xc20001c9",     // STR c9, [x14]
+                instruction!(STR_C 9, 0, 14),
                 "1: mov x9, xzr",
                 inlateout("x10") authority.pointer() => tag,
                 inlateout("x11") base => held,
@@ -282,8 +282,8 @@ pub fn representable(length: u64) -> (u64, u64) {
     // SAFETY: computes on integers.
     unsafe {
         asm!(
-            ".inst 0xc2c7112a",         // RRLEN x10, x9
-            ".inst 0xc2c7312b",         // RRMASK x11, x9
+            instruction!(RRLEN 10, 9),
+            instruction!(RRMASK 11, 9),
             in("x9") length,
             out("x10") rounded,
             out("x11") mask,

@@ -10,6 +10,7 @@ use core::arch::{asm, global_asm};
 
 global_asm!(
     ".pushsection .rodata.intravisor_switcher, \"a\"",
+    instruction_macros!(),
     include_str!("instructions.S"),
     include_str!("gate.S"),
     ".popsection",
@@ -118,9 +119,9 @@ pub fn make_token(
     // SAFETY: the slot is alive and aligned; the register is cleared.
     unsafe {
         asm!(
-            ".inst 0xc2400149",     // LDR c9, [x10]
-            ".inst 0xc2c35129",     // SEAL c9, c9, lpb
-            ".inst 0xc2000149",     // STR c9, [x10]
+            instruction!(LDR_C 9, 0, 10),
+            instruction!(SEAL_LPB 9, 9),
+            instruction!(STR_C 9, 0, 10),
             "mov x9, xzr",
             in("x10") token.pointer(),
             out("x9") _,
@@ -148,8 +149,8 @@ pub fn enter(_board: &Slot, _switcher: &Slot, record: &Slot) {
     // SAFETY: CSP_EL0 is the switcher's; the register is cleared.
     unsafe {
         asm!(
-            ".inst 0xc2400149",     // LDR c9, [x10]
-            ".inst 0xc2884109",     // MSR CSP_EL0, c9
+            instruction!(LDR_C 9, 0, 10),
+            instruction!(MSR_CSP_EL0 9),
             "mov x9, xzr",
             in("x10") record.pointer(),
             out("x9") _,
@@ -163,10 +164,10 @@ pub fn leave(_board: &Slot, _switcher: &Slot, record: &Slot) {
     // SAFETY: CSP_EL0 is the switcher's; the register is cleared.
     unsafe {
         asm!(
-            ".inst 0xc2984109",     // MRS c9, CSP_EL0
-            ".inst 0xc2000149",     // STR c9, [x10]
+            instruction!(MRS_CSP_EL0 9),
+            instruction!(STR_C 9, 0, 10),
             "mov x9, xzr",
-            ".inst 0xc288411f",     // MSR CSP_EL0, czr
+            instruction!(MSR_CSP_EL0 31),
             in("x10") record.pointer(),
             out("x9") _,
             options(nostack),

@@ -227,7 +227,7 @@ intravisor_arm:
     mov x9, xzr
     MSR_C DDC_EL0, 31
     MSR_C RDDC_EL0, 31
-    MSR_C CSP_EL0, 31
+    MSR_CSP_EL0 31
     MSR_C RCSP_EL0, 31
     MSR_C CTPIDR_EL0, 31
     MSR_C RCTPIDR_EL0, 31

@@ -12,6 +12,7 @@ use core::ptr;
 
 global_asm!(
     ".pushsection .text.intravisor_trap, \"ax\"",
+    instruction_macros!(),
     include_str!("instructions.S"),
     include_str!("trap.S"),
     include_str!("copy.S"),

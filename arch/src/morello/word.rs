@@ -10,16 +10,16 @@ pub(crate) fn load_word(authority: &Slot, address: u64) -> i64 {
     // SAFETY: the cVM's side is checked by the hardware, and a refusal goes on at label 9; the register is cleared.
     unsafe {
         asm!(
-            ".inst 0xc2400009 | 10 << 5",           // LDR c9, [x10]
+            instruction!(LDR_C 9, 0, 10),
             "mov x11, #-1",
-            ".inst 0xc2c04129 | 12 << 16",          // SCVALUE c9, c9, x12
+            instruction!(SCVALUE 9, 9, 12),
             ".pushsection .intravisor_fixups, \"a\"",
             ".balign 4",
             ".word 771f - .",
             ".word 9f - .",
             ".popsection",
             "771:",
-            ".inst 0x8260092b",                     // LDR w11, [c9]
+            instruction!(ALDR_W 11, 0, 9),
             "9: mov x9, xzr",
             in("x10") authority.pointer(),
             in("x12") address,

@@ -125,7 +125,7 @@ pub fn page() -> Result<String> {
     text += "# The trusted computing base\n\n";
     text += "Made by `scripts/tcb`, which renews this page; a test compares it with the sources. The judgements in it are in `tests/src/tcb`.\n\n";
     text += "A line counts when something stands on it that is neither a comment nor a test. Assembly is the lines of `.S` files and the \
-             strings of `asm!`, `naked_asm!` and `global_asm!`, which do not count as Rust. An `unsafe impl` counts as an `unsafe` block. Code \
+             strings of `asm!`, `naked_asm!` and `global_asm!`, and the table of instructions, which do not count as Rust. An `unsafe impl` counts as an `unsafe` block. Code \
              of cargo features that are off, signed archives among them, does not count. Both \
              columns are one image each, with all its devices and firmware.\n\n";
     summary(&mut text, &columns);

@@ -18,6 +18,7 @@ on_every_platform!(
     a_disk_that_another_cvm_drives_is_mounted_as_well,
     a_disk_without_a_file_system_is_named_with_what_to_do,
     files_are_as_programs_expect_them,
+    c_libraries_start_and_end_as_on_linux,
     pipes_sockets_and_events_wake_who_waits,
     threads_share_memory_and_wait_for_each_other,
     datagrams_arrive_whole_or_not_at_all,
@@ -243,6 +244,30 @@ fn files_are_as_programs_expect_them(platform: Platform) {
         return;
     };
     assert_eq!(said, ["89 checks, 0 failures"]);
+}
+
+/// musl and glibc, alone and in a cVM for processes, where the library OS loads it.
+fn c_libraries_start_and_end_as_on_linux(platform: Platform) {
+    for program in ["linux-start", "linux-start-glibc"] {
+        if tests::linux_program(platform, program).is_none() {
+            continue;
+        }
+        for places in ["", ", processes: 1"] {
+            let yaml = format!(
+                "cVMs:\n- name: it\n  linux: {{program: {program}, memory: 16MiB{places}}}\n  env: {{HOME: /root, \
+                 MALLOC_ARENA_MAX: \"1\"}}\n"
+            );
+            let Some(outcome) = boot(platform, &yaml, &[]) else {
+                return;
+            };
+            outcome.assert_status(0);
+            assert_eq!(
+                outcome.of("it"),
+                ["357 checks, 0 failures"],
+                "{program}{places}: {outcome}"
+            );
+        }
+    }
 }
 
 fn pipes_sockets_and_events_wake_who_waits(platform: Platform) {

@@ -13,6 +13,7 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _,
 use object::{LittleEndian, elf};
 use serde::Serialize;
 
+use crate::Architecture;
 use dynamic::Dynamic;
 use purecap::{PurecapRelocation, Wanted};
 
@@ -20,7 +21,7 @@ pub use abi::elf::{EF_AARCH64_CHERI_PURECAP, EF_RISCV_CAP_MODE, EF_RISCV_CHERIAB
 pub use check::{ElfError, More};
 pub use flags::{Patch, patches};
 pub use purecap_check::RelocationProblem;
-pub use strip::strip;
+pub use strip::{strip, without_dynamic};
 
 /// Dynamic tag of a table of relative relocations in packed form (ELF gABI, 2022).
 pub const DT_RELR: u32 = 36;
@@ -255,6 +256,18 @@ impl Facts {
     pub fn capability_relocations(&self) -> usize {
         let word = |relocation: &&PurecapRelocation| relocation.wanted != Wanted::Word;
         self.purecap_relocations.iter().filter(word).count()
+    }
+
+    /// Takes out the relocations whose values functions of the program return (`IRELATIVE`), which only it can carry out; whether there
+    /// were any.
+    pub fn take_indirect(&mut self, arch: Architecture) -> bool {
+        let indirect = match arch {
+            Architecture::CheriRiscv => elf::R_RISCV_IRELATIVE,
+            Architecture::Morello => elf::R_AARCH64_IRELATIVE,
+        };
+        let before = self.relocations.len();
+        self.relocations.retain(|relocation| relocation.kind != indirect);
+        self.relocations.len() < before
     }
 
     /// First page and end of the last page of its segments as linked; `None` without segments or beyond the address

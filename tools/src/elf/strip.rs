@@ -27,6 +27,26 @@ pub fn strip(file: &[u8]) -> Result<Vec<u8>, ElfError> {
     })
 }
 
+/// The program without the program header by which its relocations are found, for one that carries them out itself.
+///
+/// # Errors
+/// The file is not ELF64 little endian, or its headers lie outside of it.
+pub fn without_dynamic(file: &[u8]) -> Result<Vec<u8>, ElfError> {
+    let header = header(file)?;
+    let table = usize::try_from(header.e_phoff(LE)).unwrap_or(usize::MAX);
+    let kinds = header.program_headers(LE, file).map_err(malformed)?;
+    let mut changed = file.to_vec();
+    for (index, _) in kinds
+        .iter()
+        .enumerate()
+        .filter(|(_, segment)| segment.p_type(LE) == elf::PT_DYNAMIC)
+    {
+        let at = table + index * size_of::<elf::ProgramHeader64<object::LittleEndian>>();
+        changed[at..at + 4].copy_from_slice(&elf::PT_NULL.to_le_bytes());
+    }
+    Ok(changed)
+}
+
 /// Bytes from the start of the file that belong to headers, segments or loaded sections. A segment without bytes counts
 /// by its offset: the loader wants that inside the file as well.
 fn kept_size(file: &[u8], header: &Header, sections: &SectionTable<'_, Header>) -> Result<usize, ElfError> {

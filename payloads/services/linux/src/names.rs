@@ -2,6 +2,14 @@
 
 use linux_raw_sys::general as sys;
 
+/// What C libraries try first and do without where it is not there: a way to make threads, sequences that start anew, questions about
+/// the processor.
+pub(crate) fn is_tried(number: u64) -> bool {
+    // `linux-raw-sys` has the last one for RISC-V alone.
+    const RISCV_HWPROBE: u32 = 258;
+    [sys::__NR_clone3, sys::__NR_rseq, RISCV_HWPROBE].contains(&(number as u32))
+}
+
 macro_rules! names {
     ($($name:ident $number:ident)+) => {
         /// The name of a system call that is known here.

@@ -5,7 +5,7 @@ use crate::calls::Context;
 use crate::console::Console;
 use crate::ext4::{Disk, Problem};
 use crate::maps::Maps;
-use crate::names::name;
+use crate::names::{is_tried, name};
 use crate::network::Network;
 use crate::open::{Address, Behind, Id, Opens, Socket, SocketState, What};
 use crate::page;
@@ -381,7 +381,7 @@ impl System {
             return self.stray(who);
         };
         let outcome = outcome.unwrap_or_else(|| {
-            if self.shared.once(number) {
+            if !is_tried(number) && self.shared.once(number) {
                 let name = name(number).unwrap_or("unknown");
                 platform.log(who, format_args!("system call {number} ({name}) is not there: ENOSYS"));
             }
