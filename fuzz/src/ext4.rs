@@ -410,7 +410,7 @@ pub fn ext4(bytes: &[u8]) {
             assert!(!sound, "a disk fails that works");
         }
         drop(mounted);
-        if end % 4 > 0 {
+        if !end.is_multiple_of(4) {
             disk.cut(&mut source);
         }
         if source.is_empty() {

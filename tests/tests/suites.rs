@@ -26,6 +26,8 @@ const LIMIT: u64 = 3_000_000_000;
 const LUA: &str = "_U=true local set=os.setlocale function os.setlocale(name,...) if name==nil or name=='C' then return set(name,...) end end";
 /// Most instructions of one test of LTP; the longest that passes needs a third.
 const LIMIT_OF_LTP: u64 = 600_000_000;
+/// How many of them share a start of the machine.
+const TOGETHER: usize = 40;
 /// Most instructions of the tests of Lua, and of SQLite's.
 const LONG: u64 = 40_000_000_000;
 
@@ -86,87 +88,104 @@ fn said(rows: &BTreeMap<String, Said>, name: &str) -> Option<Said> {
     rows.get(name).copied().or_else(by_start)
 }
 
-/// The line under a heading that tells how many there are.
-fn summary(names: &[&str], rows: &BTreeMap<String, Said>) -> String {
-    let count = |wanted| names.iter().filter(|name| said(rows, name) == Some(wanted)).count();
-    let (fail, out) = (count(Said::Fails), count(Said::NotApplicable));
-    let (all, pass) = (names.len(), names.len() - fail - out);
-    format!("{all} programs: {pass} pass, {fail} fail, {out} are not applicable.")
+/// A suite: its programs, and what the page says of them.
+struct Suite {
+    folder: PathBuf,
+    names: Vec<String>,
+    rows: BTreeMap<String, Said>,
+    /// What is not as the page says.
+    wrong: Vec<String>,
 }
 
-/// Runs each program of a folder alone, as `run` does, and compares what becomes of it with what the page says.
-fn suite(
-    platform: Platform,
-    folder: &str,
-    heading: &str,
-    variable: &str,
-    run: impl Fn(Platform, &Path, &str) -> Outcome,
-) {
-    let Some(programs) = programs(platform, folder, variable) else {
+impl Suite {
+    /// The programs of a folder that `scripts/setup --linux` has built; none where it has not.
+    fn find(platform: Platform, folder: &str, heading: &str, variable: &str) -> Option<Suite> {
+        let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
+        let folder = workspace.linux_programs(platform.arch()).join(folder);
+        let Ok(entries) = fs::read_dir(&folder) else {
+            let folder = folder.display();
+            eprintln!("left out: {folder}: scripts/setup --linux builds it from the directory {variable}");
+            return None;
+        };
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name().into_string();
+        let mut names: Vec<String> = entries.map(|entry| name(entry).expect("a name of ASCII")).collect();
+        names.sort();
+        let rows = table(heading, platform);
+        let unknown = rows.keys().filter(|row| {
+            let meant = |name: &String| {
+                row.strip_suffix('*')
+                    .map_or(name == *row, |start| name.starts_with(start))
+            };
+            !names.iter().any(meant)
+        });
+        let wrong = unknown
+            .map(|row| format!("{row}: in the table, and not among the programs"))
+            .collect();
+        Some(Suite {
+            folder,
+            names,
+            rows,
+            wrong,
+        })
+    }
+
+    /// Those of which the page says this.
+    fn those(&self, wanted: Option<Said>) -> Vec<&str> {
+        let names = self.names.iter().map(String::as_str);
+        names.filter(|name| said(&self.rows, name) == wanted).collect()
+    }
+
+    /// Fails when something is not as the page says, or its line is not there.
+    fn conclude(self, platform: Platform) {
+        assert!(self.wrong.is_empty(), "on {platform}:\n{}", self.wrong.join("\n"));
+        let (all, pass) = (self.names.len(), self.those(None).len());
+        let (fail, out) = (
+            self.those(Some(Said::Fails)).len(),
+            self.those(Some(Said::NotApplicable)).len(),
+        );
+        let on = on(platform);
+        let line = format!("{on}: {all} programs: {pass} pass, {fail} fail, {out} are not applicable.");
+        assert!(PAGE.contains(&line), "docs/conformance.md: expected the line {line:?}");
+    }
+}
+
+/// What a run has said, and how it has ended.
+fn shown(outcome: &Outcome) -> String {
+    let said: Vec<_> = outcome.of("it").into_iter().chain(outcome.of("it.program")).collect();
+    let faults = outcome.monitor().into_iter().filter(|line| line.contains("fault:"));
+    let said: Vec<_> = said.into_iter().chain(faults).take(8).collect();
+    format!("{:?}\n    {}", outcome.ending, said.join("\n    "))
+}
+
+/// Runs each program of a folder alone, and compares what becomes of it with what the page says.
+fn suite(platform: Platform, folder: &str, heading: &str, variable: &str) {
+    let Some(mut suite) = Suite::find(platform, folder, heading, variable) else {
         return;
     };
-    let name = |path: &'_ PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-    let names: Vec<String> = programs.iter().filter_map(name).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let rows = table(heading, platform);
     let mut wrong = Vec::new();
-    for row in rows.keys() {
-        let meant = |name: &&str| {
-            row.strip_suffix('*')
-                .map_or(*name == row, |start| name.starts_with(start))
-        };
-        if !names.iter().any(meant) {
-            wrong.push(format!("{row}: in the table, and not among the programs"));
-        }
-    }
-    for (path, name) in programs.iter().zip(&names) {
-        let said = said(&rows, name);
-        if said == Some(Said::NotApplicable) {
-            continue;
-        }
-        let outcome = run(platform, path, name);
-        let passes = outcome.ending == Ending::Exit(0);
-        match (passes, said) {
-            (true, Some(_)) => wrong.push(format!("{name}: passes, take it out of the table")),
-            (false, None) => {
-                let said: Vec<_> = outcome.of("it").into_iter().chain(outcome.of("it.program")).collect();
-                let faults = outcome.monitor().into_iter().filter(|line| line.contains("fault:"));
-                let said: Vec<_> = said.into_iter().chain(faults).take(8).collect();
-                wrong.push(format!("{name}: {:?}\n    {}", outcome.ending, said.join("\n    ")));
+    for said in [None, Some(Said::Fails)] {
+        for name in suite.those(said) {
+            let outcome = alone(platform, &suite.folder, name);
+            match (outcome.ending == Ending::Exit(0), said) {
+                (true, Some(_)) => wrong.push(format!("{name}: passes, take it out of the table")),
+                (false, None) => wrong.push(format!("{name}: {}", shown(&outcome))),
+                (true, None) | (false, Some(_)) => {}
             }
-            (true, None) | (false, Some(_)) => {}
         }
     }
-    assert!(wrong.is_empty(), "on {platform}:\n{}", wrong.join("\n"));
-    let line = format!("{}: {}", on(platform), summary(&names, &rows));
-    assert!(PAGE.contains(&line), "docs/conformance.md: expected the line {line:?}");
+    suite.wrong.extend(wrong);
+    suite.conclude(platform);
 }
 
-/// The programs of a suite that `scripts/setup --linux` has built; none where it has not.
-fn programs(platform: Platform, folder: &str, variable: &str) -> Option<Vec<PathBuf>> {
-    let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-    let folder = workspace.linux_programs(platform.arch()).join(folder);
-    let Ok(entries) = fs::read_dir(&folder) else {
-        eprintln!(
-            "left out: {}: scripts/setup --linux builds it from the directory {variable}",
-            folder.display()
-        );
-        return None;
-    };
-    let mut programs: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    programs.sort();
-    Some(programs)
-}
-
-fn alone(platform: Platform, path: &Path, name: &str) -> Outcome {
+fn alone(platform: Platform, folder: &Path, name: &str) -> Outcome {
     // In a place for processes, where handlers of signals are called.
     let yaml = format!("cVMs:\n- {{name: it, linux: {{program: {name}, memory: 32MiB, processes: 2}}}}\n");
-    let scenario = Scenario::yaml_with(platform, &yaml, path.parent());
+    let scenario = Scenario::yaml_with(platform, &yaml, Some(folder));
     scenario.instructions(LIMIT).boot(platform)
 }
 
 fn libc_test_is_as_its_table_says(platform: Platform) {
-    suite(platform, "libc-test", "libc-test", "INTRAVISOR_LIBC_TEST", alone);
+    suite(platform, "libc-test", "libc-test", "INTRAVISOR_LIBC_TEST");
 }
 
 fn libc_test_in_hard_float_is_as_its_table_says(platform: Platform) {
@@ -175,24 +194,52 @@ fn libc_test_in_hard_float_is_as_its_table_says(platform: Platform) {
         return;
     }
     let heading = "libc-test in hard float";
-    suite(platform, "libc-test-float", heading, "INTRAVISOR_LIBC_TEST", alone);
+    suite(platform, "libc-test-float", heading, "INTRAVISOR_LIBC_TEST");
 }
 
-/// A test of LTP is a child: its library takes a parent that is the first process for one that has died.
-fn below_another(platform: Platform, path: &Path, name: &str) -> Outcome {
+/// Runs tests of LTP one after the other. Each is a child: its library takes a parent that is the first process for one that has
+/// died.
+fn each(platform: Platform, folder: &Path, names: &[&str]) -> Outcome {
     let workspace = Workspace::locate().unwrap_or_else(|error| panic!("{error}"));
-    let root = workspace.root.join("tests/ltp/root");
+    let (names, root) = (names.join(", "), workspace.root.join("tests/ltp/root"));
     let yaml = format!(
-        "cVMs:\n- name: it\n  linux: {{program: linux-each, programs: [{name}], memory: 8MiB, processes: 3, files: 8MiB, root: {}}}\n  \
-         args: [{name}]\n  env: {{PATH: /bin, LTP_COLORIZE_OUTPUT: \"0\", KCONFIG_SKIP_CHECK: \"1\"}}\n",
+        "cVMs:\n- name: it\n  linux: {{program: linux-each, programs: [{names}], memory: 8MiB, processes: 3, files: 8MiB, root: {}}}\n  \
+         args: [{names}]\n  env: {{PATH: /bin, LTP_COLORIZE_OUTPUT: \"0\", KCONFIG_SKIP_CHECK: \"1\"}}\n",
         root.display()
     );
-    let scenario = Scenario::yaml_with(platform, &yaml, path.parent());
-    scenario.instructions(LIMIT_OF_LTP).boot(platform)
+    let scenario = Scenario::yaml_with(platform, &yaml, Some(folder));
+    scenario.instructions(LIMIT_OF_LTP * names.len() as u64).boot(platform)
 }
 
 fn the_system_call_tests_of_ltp_are_as_their_table_says(platform: Platform) {
-    suite(platform, "ltp", "LTP", "INTRAVISOR_LTP", below_another);
+    let Some(mut suite) = Suite::find(platform, "ltp", "LTP", "INTRAVISOR_LTP") else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for names in suite.those(None).chunks(TOGETHER) {
+        let outcome = each(platform, &suite.folder, names);
+        let said = outcome.of("it");
+        let missing = names
+            .iter()
+            .find(|name| !said.contains(&format!("{name}: status 0").as_str()));
+        if let Some(name) = missing {
+            let at = said.iter().position(|line| line.starts_with(&format!("{name}: ")));
+            let around: Vec<_> = said[..at.map_or(said.len(), |at| at + 1)]
+                .iter()
+                .rev()
+                .take(12)
+                .rev()
+                .collect();
+            wrong.push(format!("{name}: {:?} {around:#?}", outcome.ending));
+        }
+    }
+    for name in suite.those(Some(Said::Fails)) {
+        if each(platform, &suite.folder, &[name]).ending == Ending::Exit(0) {
+            wrong.push(format!("{name}: passes, take it out of the table"));
+        }
+    }
+    suite.wrong.extend(wrong);
+    suite.conclude(platform);
 }
 
 fn the_tests_of_lua_pass(platform: Platform) {

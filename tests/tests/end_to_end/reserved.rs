@@ -1,6 +1,7 @@
 //! Memory that the device tree reserves for firmware, and a device tree where the monitor's own heap would begin.
 
 use abi::hostcall::TRANSFER_LIMIT;
+use abi::image::MEMORY_SIZE_OFFSET;
 use capability::{morello, riscv};
 use machine::Stop;
 use object::{Object, ObjectSegment};
@@ -253,8 +254,9 @@ fn end_of_data(platform: Platform) -> u64 {
     } else {
         end
     };
-    let image = Scenario::new([cvm("hello", "hello", &[])]).image(platform).len() as u64;
-    end.max(platform.monitor() + image)
+    let image = Scenario::new([cvm("hello", "hello", &[])]).image(platform);
+    let (size, _) = image[MEMORY_SIZE_OFFSET..].split_first_chunk().expect("a header");
+    end.max(platform.monitor() + u64::from_le_bytes(*size))
         .next_multiple_of(TRANSFER_LIMIT as u64)
 }
 

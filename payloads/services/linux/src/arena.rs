@@ -39,6 +39,12 @@ impl Arena {
         self.whole.start <= range.start && range.start <= range.end && range.end <= self.whole.end
     }
 
+    /// Whether none of these pages is taken.
+    pub(crate) fn is_free(&self, range: &Range<u64>) -> bool {
+        let before = self.free.range(..=range.start).next_back();
+        before.is_some_and(|(_, end)| *end >= range.end)
+    }
+
     /// Takes pages from the first free part that is large enough.
     pub(crate) fn take(&mut self, length: u64) -> Option<Range<u64>> {
         let (start, end) = self.free.iter().find(|(start, end)| *end - *start >= length)?;

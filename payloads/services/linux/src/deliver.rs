@@ -71,7 +71,7 @@ impl Waiting {
     fn interruptible(&self) -> Option<bool> {
         match self.on {
             On::Child { .. } => None,
-            On::Time => Some(false),
+            On::Time { .. } => Some(false),
             On::Word { .. } => Some(true),
             On::Anything { number, .. } => Some(!matches!(
                 number as u32,
@@ -182,6 +182,7 @@ impl System {
         if let Some(index) = self.shared.waiting.iter().position(ready) {
             let waiting = self.shared.waiting.remove(index);
             let again = waiting.interruptible().unwrap_or_default();
+            self.tell_left(platform, key, &waiting);
             self.interrupt(platform, key, waiting.who, waiting.token, At::Wait { again });
             return;
         }
@@ -198,6 +199,21 @@ impl System {
         }
     }
 
+    /// Tells a program that is interrupted how much longer it would have slept.
+    fn tell_left<P: Platform>(&self, platform: &mut P, key: u32, waiting: &Waiting) {
+        if let (
+            On::Time {
+                left: Some((address, until)),
+            },
+            Some(program),
+        ) = (waiting.on, self.programs.get(&key))
+        {
+            let left = until.saturating_sub(platform.clock());
+            // Where it cannot be told it is not: the call has been interrupted in any case.
+            let _ = program.put_time(platform, address, left);
+        }
+    }
+
     /// Calls a handler in a thread that waits with a token.
     fn interrupt<P: Platform>(&mut self, platform: &mut P, key: u32, who: Who, token: Option<u64>, at: At) {
         match self.enter(platform, key, who, token, at) {
@@ -207,7 +223,7 @@ impl System {
             Ok(None) => {}
             Err(ended) => {
                 // It waits still, and ends as one that does.
-                let on = On::Time;
+                let on = On::Time { left: None };
                 self.shared.waiting.push(Waiting { who, token, on });
                 self.finish(platform, key, ended, None);
             }
@@ -238,7 +254,8 @@ impl System {
                 }) else {
                     return outcome;
                 };
-                self.shared.waiting.remove(index);
+                let waiting = self.shared.waiting.remove(index);
+                self.tell_left(platform, key, &waiting);
                 At::Wait { again }
             }
             other => return other,

@@ -6,6 +6,9 @@ use alloc::vec::Vec;
 
 /// Most bytes in a pipe.
 const CAPACITY: usize = 16 * 1024;
+/// Fewest and most that it can be told to take.
+const PAGE: usize = 4096;
+const LARGEST: usize = 64 * 1024;
 /// Most pipes, those of connections included.
 const LIMIT: usize = 256;
 
@@ -16,6 +19,8 @@ pub(crate) struct Pipe {
     /// Open files that are its ends.
     readers: u32,
     writers: u32,
+    /// Most bytes in it.
+    capacity: usize,
     /// Counts what happens to it.
     pub(crate) changes: u64,
 }
@@ -28,7 +33,7 @@ impl Pipe {
 
     /// Whether a writer would not wait.
     pub(crate) fn writable(&self) -> bool {
-        self.bytes.len() < CAPACITY || self.readers == 0
+        self.bytes.len() < self.capacity || self.readers == 0
     }
 
     /// Whether nobody writes any more.
@@ -68,7 +73,7 @@ impl Pipe {
         if self.broken() {
             return Err(Error::EPIPE);
         }
-        let count = from.len().min(CAPACITY - self.bytes.len());
+        let count = from.len().min(self.capacity.saturating_sub(self.bytes.len()));
         if count == 0 && !from.is_empty() {
             return Err(Error::EAGAIN);
         }
@@ -76,6 +81,27 @@ impl Pipe {
         self.bytes.extend(&from[..count]);
         self.changes += 1;
         Ok(count)
+    }
+
+    /// Most bytes in it.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Sets how many bytes it takes at most.
+    ///
+    /// # Errors
+    /// `EPERM` for more than any pipe does; `EBUSY` for fewer than there are.
+    pub(crate) fn set_capacity(&mut self, wanted: usize) -> Result<usize> {
+        let wanted = wanted.clamp(PAGE, usize::MAX / 2 + 1).next_power_of_two();
+        if wanted > LARGEST {
+            return Err(Error::EPERM);
+        }
+        if wanted < self.bytes.len() {
+            return Err(Error::EBUSY);
+        }
+        self.capacity = wanted;
+        Ok(wanted)
     }
 
     /// Bytes in it.
@@ -94,6 +120,7 @@ impl Pipes {
         let pipe = Pipe {
             readers: 1,
             writers: 1,
+            capacity: CAPACITY,
             ..Pipe::default()
         };
         if let Some(free) = self.0.iter().position(Option::is_none) {

@@ -109,6 +109,8 @@ pub(crate) struct Thread {
     pub(crate) robust: u64,
     /// The stack for handlers that ask for one of their own (`sigaltstack`); empty = none.
     pub(crate) stack: Range<u64>,
+    /// What it has said that it is called.
+    pub(crate) name: Option<[u8; 16]>,
     /// Those that it does not want when the handler that comes next is over, where that is something else.
     pub(crate) restored: Option<u64>,
 }

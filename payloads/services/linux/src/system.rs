@@ -105,8 +105,8 @@ pub(crate) struct Waiting {
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum On {
-    /// Time passes, or a signal comes.
-    Time,
+    /// Time passes, or a signal comes; then what is left until when is told there.
+    Time { left: Option<(u64, u64)> },
     /// A child that borrows its memory.
     Child { id: u32 },
     /// Somebody wakes who waits for a word of the program's memory.

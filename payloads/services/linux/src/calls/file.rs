@@ -12,6 +12,11 @@ use linux_raw_sys::ioctl;
 
 /// Bytes that cross at a time.
 const CHUNK: usize = 8192;
+/// The last of the numbers that `fadvise64` takes.
+const LAST_ADVICE: u64 = 5;
+/// What `fcntl` asks a pipe.
+const F_SETPIPE_SZ: u32 = 1031;
+const F_GETPIPE_SZ: u32 = 1032;
 /// What `close_range` can be told.
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
@@ -170,15 +175,20 @@ impl<P: Platform> Context<'_, P> {
         let seekable = matches!(opened.what, What::File(_));
         let appends = writes && seekable && opened.flags & sys::O_APPEND != 0;
         let mut offset = match at {
+            At::Place(_) if matches!(opened.what, What::Folder(_)) => return Err(Error::EISDIR),
             At::Place(_) if !seekable => return Err(Error::ESPIPE),
+            // As Linux has it: where it is said to be written does not count.
+            _ if appends => self.size(id)?,
             At::Place(place) => place,
-            At::Offset if appends => self.size(id)?,
             At::Offset => opened.offset,
         };
         // Whoever reads it gets what there is: more may not come for long.
         let console = matches!(opened.what, What::Console) && !writes;
         let length = length.min(MOST);
-        self.program.window.check(address, length)?;
+        // Nothing can be anywhere.
+        if length > 0 {
+            self.program.window.check(address, length)?;
+        }
         let mapped = match opened.what {
             What::File(node) if self.shared.maps.has(node) => Some(node),
             _ => None,
@@ -288,12 +298,16 @@ impl<P: Platform> Context<'_, P> {
         if count > PARTS {
             return Err(Error::EINVAL);
         }
-        let mut parts = Vec::new();
+        let (mut parts, mut sum) = (Vec::new(), 0_u64);
         for index in 0..count {
             let mut part = [0; size_of::<iovec>()];
             self.get(address.wrapping_add(index * size_of::<iovec>() as u64), &mut part)?;
             let length: u64 = field!(part, iovec, iov_len);
             let start = part.first_chunk::<8>().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+            sum = sum
+                .checked_add(length)
+                .filter(|sum| *sum <= i64::MAX as u64)
+                .ok_or(Error::EINVAL)?;
             parts.push([start, length]);
         }
         Ok(parts)
@@ -417,6 +431,16 @@ impl<P: Platform> Context<'_, P> {
         }
     }
 
+    /// `fadvise64`.
+    pub(super) fn advise_file(&self, descriptor: u64, advice: u64) -> Result {
+        let id = self.program.descriptors.get(descriptor)?;
+        match self.shared.opens.get(id)?.what {
+            What::Source(_) | What::Sink(_) => Err(Error::ESPIPE),
+            _ if advice > LAST_ADVICE => Err(Error::EINVAL),
+            _ => Ok(0),
+        }
+    }
+
     /// `close_range`.
     pub(super) fn close_some(&mut self, first: u64, last: u64, flags: u64) -> Result {
         let (first, last, flags) = (first as u32, last as u32, flags as u32);
@@ -438,6 +462,8 @@ impl<P: Platform> Context<'_, P> {
     /// `sendfile`, from a file.
     pub(super) fn send_file(&mut self, to: u64, from: u64, place: u64, length: u64) -> Result<Outcome> {
         let (to, from) = (self.program.descriptors.get(to)?, self.program.descriptors.get(from)?);
+        Self::allows(self.shared.opens.get(to)?.flags, true)?;
+        Self::allows(self.shared.opens.get(from)?.flags, false)?;
         let start = if place == 0 {
             self.shared.opens.get(from)?.offset
         } else {
@@ -446,6 +472,9 @@ impl<P: Platform> Context<'_, P> {
         let What::File(node) = self.shared.opens.get(from)?.what else {
             return Err(Error::EINVAL);
         };
+        if start > i64::MAX as u64 {
+            return Err(Error::EINVAL);
+        }
         self.store_mapped(node)?;
         let mut buffer = alloc::vec![0; CHUNK];
         let mut done = 0;
@@ -584,16 +613,42 @@ impl<P: Platform> Context<'_, P> {
                 Ok(0)
             }
             // Nobody else locks anything: every lock is free.
-            sys::F_SETLK | sys::F_SETLKW => Ok(0),
+            sys::F_SETLK | sys::F_SETLKW => {
+                self.lock_at(argument)?;
+                Ok(0)
+            }
+            F_SETPIPE_SZ | F_GETPIPE_SZ => {
+                let (What::Source(pipe) | What::Sink(pipe)) = self.shared.opens.get(found.open)?.what else {
+                    return Err(Error::EBADF);
+                };
+                let pipe = self.shared.pipes.get_mut(pipe)?;
+                if command as u32 == F_GETPIPE_SZ {
+                    return Ok(pipe.capacity() as u64);
+                }
+                let wanted = i32::try_from(argument).map_err(|_| Error::EINVAL)?;
+                self.shared.stirred = true;
+                Ok(pipe.set_capacity(wanted as usize)? as u64)
+            }
             sys::F_GETLK => {
-                let mut lock = [0; size_of::<sys::flock>()];
-                self.get(argument, &mut lock)?;
+                let mut lock = self.lock_at(argument)?;
                 lock[..2].copy_from_slice(&(sys::F_UNLCK as u16).to_ne_bytes());
                 self.put(argument, &lock)?;
                 Ok(0)
             }
             _ => Err(Error::EINVAL),
         }
+    }
+
+    /// A lock as a program describes it.
+    fn lock_at(&self, address: u64) -> Result<[u8; size_of::<sys::flock>()]> {
+        let mut lock = [0; size_of::<sys::flock>()];
+        self.get(address, &mut lock)?;
+        let half = |at: usize| u32::from(u16::from_ne_bytes([lock[at], lock[at + 1]]));
+        let (kind, whence) = (half(0), half(2));
+        if kind > sys::F_UNLCK || whence > sys::SEEK_END {
+            return Err(Error::EINVAL);
+        }
+        Ok(lock)
     }
 
     /// `ioctl`.
@@ -661,11 +716,12 @@ impl<P: Platform> Context<'_, P> {
     /// `fsync` and `fdatasync`.
     pub(super) fn synchronize(&mut self, descriptor: u64) -> Result {
         let open = self.program.descriptors.get(descriptor)?;
-        if let What::File(node) | What::Folder(node) = self.shared.opens.get(open)?.what {
-            let now = self.real_time();
-            self.store_mapped(node)?;
-            self.shared.tree.commit(Some(node), now)?;
-        }
+        let (What::File(node) | What::Folder(node)) = self.shared.opens.get(open)?.what else {
+            return Err(Error::EINVAL);
+        };
+        let now = self.real_time();
+        self.store_mapped(node)?;
+        self.shared.tree.commit(Some(node), now)?;
         Ok(0)
     }
 
@@ -680,10 +736,13 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
-    /// What a descriptor is asked for that nothing follows from.
-    pub(super) fn acknowledge(&self, descriptor: u64) -> Result {
+    /// `flock`: nobody else locks anything.
+    pub(super) fn lock_file(&self, descriptor: u64, operation: u64) -> Result {
         self.program.descriptors.get(descriptor)?;
-        Ok(0)
+        match operation as u32 & !sys::LOCK_NB {
+            sys::LOCK_SH | sys::LOCK_EX | sys::LOCK_UN => Ok(0),
+            _ => Err(Error::EINVAL),
+        }
     }
 
     /// `pipe2`.

@@ -9,6 +9,17 @@ use alloc::vec;
 use core::ops::Range;
 use linux_raw_sys::general as sys;
 
+/// The flags that `mmap` has always had.
+const KNOWN: u32 = sys::MAP_TYPE
+    | sys::MAP_FIXED
+    | sys::MAP_ANONYMOUS
+    | sys::MAP_NORESERVE
+    | sys::MAP_LOCKED
+    | sys::MAP_POPULATE
+    | sys::MAP_NONBLOCK
+    | sys::MAP_STACK
+    | sys::MAP_FIXED_NOREPLACE;
+
 impl<P: Platform> Context<'_, P> {
     /// A range of whole pages, as a program names it.
     fn named(&self, address: u64, length: u64) -> Result<Range<u64>> {
@@ -52,6 +63,10 @@ impl<P: Platform> Context<'_, P> {
             sys::MAP_SHARED | sys::MAP_SHARED_VALIDATE => true,
             _ => return Err(Error::EINVAL),
         };
+        // What is not known is refused to who wants to know.
+        if flags & sys::MAP_TYPE == sys::MAP_SHARED_VALIDATE && flags & !KNOWN != 0 {
+            return Err(Error::EOPNOTSUPP);
+        }
         let writes = protection & sys::PROT_WRITE != 0;
         let file = if flags & sys::MAP_ANONYMOUS == 0 {
             if !offset.is_multiple_of(crate::arena::PAGE) || offset.checked_add(length).is_none() {
@@ -74,6 +89,12 @@ impl<P: Platform> Context<'_, P> {
         } else {
             None
         };
+        if let Some(range) = wanted.as_ref().filter(|_| flags & sys::MAP_FIXED_NOREPLACE != 0)
+            && self.program.arena.covers(range)
+            && !self.program.arena.is_free(range)
+        {
+            return Err(Error::EEXIST);
+        }
         let start = self.take(wanted, length)?;
         let range = start..start + length;
         let filled = match file {

@@ -54,7 +54,11 @@ impl<P: Platform> Context<'_, P> {
             What::Null | What::Zero | What::Random | What::File(_) | What::Folder(_) => (input | output, 0),
             What::Source(from) => reads(from, sys::EPOLLHUP),
             What::Sink(to) => writes(to),
-            What::Event { count, .. } => (if *count > 0 { input } else { 0 } | output, *count),
+            What::Event { count, .. } => {
+                let reads = if *count > 0 { input } else { 0 };
+                let writes = if *count < u64::MAX - 1 { output } else { 0 };
+                (reads | writes, *count)
+            }
             What::Timer(timer) => {
                 let mut timer = *timer;
                 let passed = timer.passed(self.platform.clock());
@@ -175,9 +179,14 @@ impl<P: Platform> Context<'_, P> {
         let epoll = self.program.descriptors.get(epoll)?;
         let open = self.program.descriptors.get(descriptor)?;
         let descriptor = descriptor as u32;
+        if epoll == open {
+            return Err(Error::EINVAL);
+        }
         match self.shared.opens.get(open)?.what {
             // Files are always ready, and an epoll is not waited for.
-            What::File(_) | What::Folder(_) | What::Epoll(_) => return Err(Error::EPERM),
+            What::File(_) | What::Folder(_) | What::Null | What::Zero | What::Random | What::Epoll(_) => {
+                return Err(Error::EPERM);
+            }
             _ => {}
         }
         let mut bytes = [0; EVENT as usize];

@@ -13,6 +13,8 @@ use linux_raw_sys::general as sys;
 use linux_raw_sys::general::{__kernel_old_timeval, rusage};
 use linux_raw_sys::system::new_utsname;
 
+/// Bytes of the name of a thread, its NUL among them.
+const NAME: usize = 16;
 /// Most arguments of a program, and most entries of its environment.
 const TEXTS: usize = 1024;
 /// Bytes of the first line of a script that are looked at.
@@ -49,8 +51,50 @@ impl<P: Platform> Context<'_, P> {
         Ok(0)
     }
 
+    /// `prctl`, as far as it is about the name of a thread.
+    pub(super) fn control_process(&mut self, what: u64, address: u64) -> Result {
+        let place = self.who.thread;
+        match what as u32 {
+            linux_raw_sys::prctl::PR_SET_NAME => {
+                let mut name = [0; NAME];
+                for (at, byte) in name[..NAME - 1].iter_mut().enumerate() {
+                    let mut one = [0];
+                    self.get(address.wrapping_add(at as u64), &mut one)?;
+                    *byte = one[0];
+                    if *byte == 0 {
+                        break;
+                    }
+                }
+                self.program.threads.entry(place).or_default().name = Some(name);
+                Ok(0)
+            }
+            linux_raw_sys::prctl::PR_GET_NAME => {
+                let given = self.program.threads.get(&place).and_then(|thread| thread.name);
+                let name = given.unwrap_or_else(|| {
+                    let file = self
+                        .program
+                        .file
+                        .rsplit(|byte| *byte == b'/')
+                        .next()
+                        .unwrap_or_default();
+                    let mut name = [0; NAME];
+                    let count = file.len().min(NAME - 1);
+                    name[..count].copy_from_slice(&file[..count]);
+                    name
+                });
+                self.put(address, &name)?;
+                Ok(0)
+            }
+            _ => Err(Error::EINVAL),
+        }
+    }
+
     /// `getrandom`.
-    pub(super) fn get_random(&mut self, address: u64, length: u64, _flags: u64) -> Result {
+    pub(super) fn get_random(&mut self, address: u64, length: u64, flags: u64) -> Result {
+        let both = sys::GRND_RANDOM | sys::GRND_INSECURE;
+        if flags as u32 & !(both | sys::GRND_NONBLOCK) != 0 || flags as u32 & both == both {
+            return Err(Error::EINVAL);
+        }
         let mut bytes = [0; 256];
         let length = length.min(bytes.len() as u64);
         let bytes = &mut bytes[..length as usize];
@@ -81,6 +125,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `prlimit64`: no limit but that of descriptors, which can be lowered.
     pub(super) fn limits(&mut self, resource: u64, new: u64, address: u64) -> Result {
+        if resource as u32 >= sys::RLIM_NLIMITS {
+            return Err(Error::EINVAL);
+        }
         let files = resource as u32 == sys::RLIMIT_NOFILE;
         let before = if files {
             self.program.descriptors.limit
@@ -206,6 +253,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// `setpgid`, of itself or of a child that has not executed a file yet.
     pub(super) fn set_group(&mut self, number: u64, group: u64) -> Result {
+        if (group as i32) < 0 {
+            return Err(Error::EINVAL);
+        }
         let number = self.named_process(number);
         let wanted = if group as u32 == 0 { number } else { group as u32 };
         let own = self.shared.processes.get(self.program.id)?.session;
@@ -240,6 +290,15 @@ impl<P: Platform> Context<'_, P> {
 
     /// `wait4`.
     pub(super) fn wait(&mut self, [whom, status, options, usage]: [u64; 4]) -> Result<Outcome> {
+        if options as u32
+            & !(sys::WNOHANG | sys::WUNTRACED | sys::WCONTINUED | sys::__WNOTHREAD | sys::__WCLONE | sys::__WALL)
+            != 0
+        {
+            return Err(Error::EINVAL);
+        }
+        if whom as i32 == i32::MIN {
+            return Err(Error::ESRCH);
+        }
         let own = self.shared.processes.get(self.program.id)?.group;
         let whom = match whom as i32 {
             -1 => Whom::Anybody,

@@ -34,7 +34,7 @@ fn priorities(policy: u64) -> Result<(i32, i32)> {
 
 impl<P: Platform> Context<'_, P> {
     /// Whether a number is that of a process, or of a thread of this one; 0 is the caller's.
-    fn is_there(&self, number: u64) -> Result<()> {
+    pub(super) fn is_there(&self, number: u64) -> Result<()> {
         let number = number as u32;
         if (number as i32) < 0 {
             return Err(Error::EINVAL);

@@ -87,7 +87,7 @@ impl<P: Platform> Context<'_, P> {
         self.shared.waiting.push(Waiting {
             who: self.who,
             token: None,
-            on: On::Time,
+            on: On::Time { left: None },
         });
         Ok(Outcome::Wait {
             nanoseconds: 0,

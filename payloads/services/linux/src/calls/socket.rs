@@ -62,6 +62,9 @@ fn six(host: [u8; 16], port: u16) -> Vec<u8> {
     bytes
 }
 
+/// Ports below this are not for everybody.
+const PRIVILEGED: u16 = 1024;
+
 impl<P: Platform> Context<'_, P> {
     /// The open file that is a socket.
     pub(super) fn socket_id(&self, descriptor: u64) -> Result<Id> {
@@ -265,7 +268,11 @@ impl<P: Platform> Context<'_, P> {
         }
         let id = self.socket_id(descriptor)?;
         let socket = self.socket_in(id)?;
-        if !matches!(socket.state, SocketState::Fresh) {
+        let bound = match &socket.local {
+            Address::Port { port, .. } | Address::Far { port, .. } => *port != 0,
+            Address::Name(name) => !name.is_empty(),
+        };
+        if !matches!(socket.state, SocketState::Fresh) || bound {
             return Err(Error::EINVAL);
         }
         let like = socket.local.clone();
@@ -277,6 +284,9 @@ impl<P: Platform> Context<'_, P> {
         }
         if matches!(wanted, Address::Far { .. }) {
             return Err(Error::EADDRNOTAVAIL);
+        }
+        if matches!(wanted, Address::Port { port, .. } if port < PRIVILEGED) && !self.program.credentials.is_root() {
+            return Err(Error::EACCES);
         }
         if self.listener(&wanted, self.socket_in(id)?.six_only).is_some() {
             return Err(Error::EADDRINUSE);

@@ -55,6 +55,7 @@ impl<P: Platform> Context<'_, P> {
             robust: 0,
             restored: None,
             stack: 0..0,
+            name: None,
         };
         self.program.threads.insert(place, thread);
         for (flag, address) in [(sys::CLONE_PARENT_SETTID, parent), (sys::CLONE_CHILD_SETTID, child)] {
@@ -195,32 +196,36 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `nanosleep`.
-    pub(super) fn sleep(&mut self, address: u64) -> Result<Outcome> {
+    pub(super) fn sleep(&mut self, address: u64, left: u64) -> Result<Outcome> {
         let span = self.span(address)?;
-        Ok(self.wait_for_time(span))
+        Ok(self.wait_for_time(span, left))
     }
 
-    /// Waits for so long, or for a signal.
-    fn wait_for_time(&mut self, span: u64) -> Outcome {
+    /// Waits for so long, or for a signal; then what is left is told there, if that is anywhere.
+    fn wait_for_time(&mut self, span: u64, left: u64) -> Outcome {
+        let until = self.platform.clock().saturating_add(span);
         let outcome = Self::wait_for(span, Ok(0));
         if let Outcome::Wait { .. } = outcome {
             self.shared.waiting.push(Waiting {
                 who: self.who,
                 token: None,
-                on: On::Time,
+                on: On::Time {
+                    left: (left != 0).then_some((left, until)),
+                },
             });
         }
         outcome
     }
 
     /// `clock_nanosleep`.
-    pub(super) fn sleep_by(&mut self, clock: u64, flags: u64, address: u64) -> Result<Outcome> {
+    pub(super) fn sleep_by(&mut self, clock: u64, flags: u64, address: u64, left: u64) -> Result<Outcome> {
         let now = self.now(clock)?;
         let mut span = self.span(address)?;
-        if flags as u32 & sys::TIMER_ABSTIME != 0 {
+        let absolute = flags as u32 & sys::TIMER_ABSTIME != 0;
+        if absolute {
             span = span.saturating_sub(now);
         }
-        Ok(self.wait_for_time(span))
+        Ok(self.wait_for_time(span, if absolute { 0 } else { left }))
     }
 
     /// `futex`.
@@ -326,7 +331,8 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// `sched_getaffinity`: one processor.
-    pub(super) fn affinity(&mut self, length: u64, address: u64) -> Result {
+    pub(super) fn affinity(&mut self, number: u64, length: u64, address: u64) -> Result {
+        self.is_there(number).map_err(|_| Error::ESRCH)?;
         if length < 8 || !length.is_multiple_of(8) {
             return Err(Error::EINVAL);
         }
