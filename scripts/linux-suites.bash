@@ -62,15 +62,14 @@ prepare_ltp() {
     touch "$to/ready"
 }
 
-# Builds the system call tests of LTP for architecture $1, those that docs/conformance.md does not say to be left out: each
-# is a program of its own, with LTP's library and our `fork`.
+# Builds the system call tests of LTP that apply, for architecture $1: each is a program of its own, with LTP's library and our `fork`.
 build_ltp() {
     local architecture=$1 source=$work/source/ltp build=$work/$1/ltp-build to=$work/$1/ltp own=$root/tests/ltp file name
     local -A debian=([cheri-riscv]=riscv64 [morello]=arm64) tuple=([cheri-riscv]=riscv64-linux-gnu [morello]=aarch64-linux-gnu)
     local headers=$work/source/headers-${debian[$architecture]}
     local includes=(-Iinclude "-I$source/include" "-I$source/include/old" "-I$source/testcases/kernel/syscalls/utils" -D_GNU_SOURCE
         -idirafter "$headers/usr/${tuple[$architecture]}/include")
-    [[ ! -d $to || $own/fork.c -nt $to || $own/fork.S -nt $to ]] || return 0
+    [[ ! -d $to || $own/fork.c -nt $to || $own/fork.S -nt $to || $own/programs -nt $to ]] || return 0
     if [[ ! -d $headers ]]; then
         private_package "$work/apt" "$headers" "linux-libc-dev-${debian[$architecture]}-cross" >"$work/log/$architecture.headers" 2>&1 ||
             lacks "the package linux-libc-dev-${debian[$architecture]}-cross cannot be fetched" "see $work/log/$architecture.headers"
@@ -91,13 +90,10 @@ build_ltp() {
         step "$architecture.ltp-archive" llvm-ar rcs libltp.a objects/*.o
         step "$architecture.ltp-fork" "$work/cc-$architecture" -O2 -c -o fork-call.o "$own/fork.S"
         step "$architecture.ltp-fork" "$work/cc-$architecture" -O2 -c -o fork-keep.o "$own/fork.c"
-        # What cannot be built wants libraries or files that are not there.
-        sed -n 's/^[^#][^ ]*[ \t]\+\([^ ]*\).*/\1/p' "$source/runtest/syscalls" | sort -u | while read -r name; do
+        while read -r name; do
             file=$(find "$source/testcases/kernel/syscalls" -name "$name.c" | head -n 1)
             [[ -z $file ]] || echo "-s -I$(dirname "$file") -o $to.new/$name $file fork-call.o fork-keep.o libltp.a"
-        done >programs
-        xargs -P 2 -L 1 sh -c '"$@" 2>>failed || true' sh "$work/cc-$architecture" -O1 -w "${includes[@]}" <programs
-        cp failed "$work/log/$architecture.ltp"
+        done <"$own/programs" | compile_lines "$architecture" ltp "${includes[@]}"
     )
     mv "$to.new" "$to"
     rm -rf "$build"
@@ -121,7 +117,3 @@ for architecture in "${architectures[@]}"; do
     [[ -z $libc_test ]] || build_libc_test "$architecture" "$libc_test"
     [[ -z $ltp ]] || build_ltp "$architecture"
 done
-if [[ -n $libc_test && -f $work/cc-cheri-riscv-float ]]; then
-    build_libc_test cheri-riscv-float "$libc_test"
-    ln -sfn ../cheri-riscv-float/libc-test "$work/cheri-riscv/libc-test-float"
-fi
