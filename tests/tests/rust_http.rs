@@ -73,6 +73,9 @@ fn visitors_come_through_a_switch(platform: Platform) {
         talk("echo", 16, "\"7\", \"1\""),
         talk("talks", 17, "10.0.2.16, \"7\", \"20000000\""),
     );
+    if tests::linux_program(platform, "linux-talk").is_none() {
+        return;
+    }
     let Some(server) = serve(platform, || Scenario::yaml(platform, &yaml)) else {
         return;
     };
